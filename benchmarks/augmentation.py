@@ -22,7 +22,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.recipes.text import build
-from cifarlab.system.device import choose
+from cifarlab.system.device import choose_compute
 
 REPEATS, BATCHES, SHAPE = 7, 4, (32, 32, 3)
 BILINEAR = Image.Resampling.BILINEAR
@@ -116,7 +116,7 @@ PARTS: dict[str, tuple[dict[str, Any], OneImage | None]] = {
 def both_sides(part: str, batch: int) -> dict[str, Callable[[], float]]:
     """Return what measures the images/s of either way, for a part of the recipe."""
     settings, change = PARTS[part]
-    config, compute = build({"augment": settings}).augment, choose()
+    config, compute = build({"augment": settings}).augment, choose_compute()
     augmentation = Augmentation(config, SHAPE, seed=0)
     images = np.random.default_rng(0).integers(0, 256, (batch, *SHAPE), dtype=np.uint8)
     resident, indices = torch.from_numpy(images).to(compute.device), torch.arange(batch)
@@ -126,7 +126,7 @@ def both_sides(part: str, batch: int) -> dict[str, Callable[[], float]]:
         for step in range(BATCHES):
             changed = augmentation(resident, indices, 0, step)
             config.mix.mix(changed, 0, 0, step)
-        compute.synchronise()
+        compute.synchronize()
         return BATCHES * batch / (time.perf_counter() - start)
 
     def run_pillow() -> float:

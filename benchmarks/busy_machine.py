@@ -17,7 +17,7 @@ from _results import in_turns, paired_ratio, summary, write_result
 from throughput import time_bare_step
 
 from cifarlab.recipes.catalog import find
-from cifarlab.system.device import choose
+from cifarlab.system.device import choose_compute
 from cifarlab.system.threads import busy_cores, cores, free_cores
 
 IMAGES, REPEATS = 1024, 5
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--busy", type=int, default=1)
     options = parser.parse_args()
     os.environ["CIFARLAB_DEVICE"] = "cpu"
-    compute, recipe = choose(), find(options.recipe)
+    compute, recipe = choose_compute(), find(options.recipe)
     steps = max(1, IMAGES // recipe.training.batch_size)
     measure = time_bare_step(recipe, steps, compute, options.pixels)
     rows = [measure_beside(busy, measure) for busy in (0, options.busy)]

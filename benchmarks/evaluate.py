@@ -30,7 +30,7 @@ from cifarlab.inference.predictor import Predictor, batch_size
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
 from cifarlab.recipes.catalog import find
-from cifarlab.system.device import choose
+from cifarlab.system.device import choose_compute
 
 IMAGES, REPEATS, BAR = 5_000, 5, 0.95
 FEW = 100  # images corrupted one at a time
@@ -52,7 +52,7 @@ def images_per_second(images: int, work: Callable[[], object]) -> float:
 
 def evaluation_ways(recipe: str) -> Ways:
     """Images/s of each way, for the recipe's network."""
-    compute = choose()
+    compute = choose_compute()
     torch.manual_seed(0)
     body = build_body(find(recipe).model, SHAPE, len(CLASSES))
     classifier = Classifier(body, [0.5] * 3, [0.25] * 3).to(compute.device).eval()
@@ -65,7 +65,7 @@ def evaluation_ways(recipe: str) -> Ways:
         with torch.inference_mode(), compute.autocast():
             for _ in range(IMAGES // size):
                 classifier.body(fixed)
-        compute.synchronise()
+        compute.synchronize()
 
     def normalize(image: np.ndarray) -> torch.Tensor:
         pixels = torch.from_numpy(np.array(Image.fromarray(image))).permute(2, 0, 1)
@@ -76,7 +76,7 @@ def evaluation_ways(recipe: str) -> Ways:
             for start in range(0, IMAGES, size):
                 part = torch.stack([normalize(image) for image in images[start : start + size]])
                 classifier.body(part.to(compute.device))
-        compute.synchronise()
+        compute.synchronize()
 
     return {
         "cifarlab": lambda: images_per_second(IMAGES, lambda: predictor.logits(images)),
@@ -87,13 +87,13 @@ def evaluation_ways(recipe: str) -> Ways:
 
 def corruption_ways(name: str) -> Ways:
     """Images/s of either way, for one corruption."""
-    compute = choose()
+    compute = choose_compute()
     images = draw_images(CORRUPTED_AT_A_TIME)
     resident = torch.from_numpy(images).to(compute.device)
 
     def by_batch() -> None:
         corrupt_all(resident, name, 3)
-        compute.synchronise()
+        compute.synchronize()
 
     def corrupt_image_by_image() -> None:
         for image in images[:FEW]:

@@ -17,7 +17,7 @@ from _results import in_turns, paired_ratio, summary, write_result
 from throughput import time_bare_step
 
 from cifarlab.recipes.catalog import find
-from cifarlab.system.device import choose, has_amx
+from cifarlab.system.device import choose_compute, has_amx
 
 IMAGES, REPEATS = 1024, 5
 
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--pixels", nargs="+", type=int, default=[20, 24, 28, 32])
     options = parser.parse_args()
     os.environ["CIFARLAB_DEVICE"] = "cpu"
-    compute = choose()
+    compute = choose_compute()
     rows = []
     for recipe in map(find, options.recipes):
         for pixels in options.pixels:

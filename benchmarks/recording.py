@@ -20,7 +20,7 @@ from _results import write_result
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import change
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.device import choose
+from cifarlab.system.device import choose_compute
 from cifarlab.training.run import Run
 from cifarlab.training.tensor_stats import TensorStats
 from cifarlab.training.train import train
@@ -44,10 +44,10 @@ class TimedTensorStats(TensorStats):
         self._timed(super().on_validation_end, run)
 
     def _timed(self, work: Callable[[Run], None], run: Run) -> None:
-        run.compute.synchronise()
+        run.compute.synchronize()
         begun = time.perf_counter()
         work(run)
-        run.compute.synchronise()
+        run.compute.synchronize()
         self.seconds.append(time.perf_counter() - begun)
 
 
@@ -87,7 +87,7 @@ def main() -> None:
             f"{words}: {percent:.2f} % of {seconds:.1f} s of training (bar {100 * BAR:g} %), "
             f"{cost['bytes_per_epoch']:,} bytes per epoch"
         )
-    print(write_result("recording", choose().device.type, {"n": 1, "recipes": costs}))
+    print(write_result("recording", choose_compute().device.type, {"n": 1, "recipes": costs}))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.device import Compute, choose
+from cifarlab.system.device import Compute, choose_compute
 from cifarlab.training.loop import fit
 from cifarlab.training.plan import Epoch
 from cifarlab.training.run import Run
@@ -122,7 +122,7 @@ def time_cifarlab_loop(run: Run, steps: int, saving: list[float]) -> Callable[[]
         run.plan = replace(run.plan, segments=segments, epochs=epochs)
         start = time.perf_counter()
         fit(run)
-        run.compute.synchronise()
+        run.compute.synchronize()
         seconds = time.perf_counter() - start - saving[-1]
         return sum(run.loader.batch_sizes[:steps]) / seconds
 
@@ -135,7 +135,7 @@ def time_checkpoints(run: Run) -> list[float]:
     save = run.checkpoints.save_last
 
     def timed(*arguments: object) -> None:
-        run.compute.synchronise()
+        run.compute.synchronize()
         start = time.perf_counter()
         save(*arguments)  # type: ignore[arg-type]
         seconds.append(time.perf_counter() - start)
@@ -154,7 +154,7 @@ def time_bare_step(
     optimizer = build_optimizer(recipe.optimizer, roles, compute.precision)
     for bias in roles["whitening"]:
         bias.requires_grad_(False)
-    network = compute.compiled(classifier.body)
+    network = compute.compile(classifier.body)
     batch = recipe.training.batch_size
     images = torch.randn(batch, 3, pixels, pixels, device=compute.device)
     images = images.to(memory_format=torch.channels_last)
@@ -163,7 +163,7 @@ def time_bare_step(
     micro_batches = list(zip(images.split(sizes), labels.split(sizes), strict=True))
 
     def measure() -> float:
-        compute.synchronise()
+        compute.synchronize()
         start = time.perf_counter()
         for _ in range(steps):
             optimizer.zero_grad(set_to_none=True)
@@ -172,7 +172,7 @@ def time_bare_step(
                     loss = cross_entropy(network(inputs), targets)
                 loss.backward()
             optimizer.step()
-        compute.synchronise()
+        compute.synchronize()
         return steps * batch / (time.perf_counter() - start)
 
     return measure
@@ -227,7 +227,7 @@ def main() -> None:
         "recipe": options.recipe,
         "batch": recipe.training.batch_size,
         "steps": steps,
-        "precision": choose().precision,
+        "precision": choose_compute().precision,
         "images_per_second": speeds,
         "median": medians,
         "ratios": ratios,

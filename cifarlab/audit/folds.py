@@ -94,7 +94,7 @@ def out_of_fold_logits(
         recipe_of_fold = fold_recipe(recipe, folds, number, groups)
         folder = RunFolder(path / str(number))
         _require_same(recipe_of_fold, dataset, folder)
-        if not folder.finished:
+        if not folder.is_finished:
             try:
                 train(recipe_of_fold, folder, resume=folder.exists, command=command, **options)
             except Interrupted as error:

@@ -22,7 +22,7 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import apply_overrides, fingerprint
 from cifarlab.run_folder.audit_findings import Audit
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.device import choose
+from cifarlab.system.device import choose_compute
 from cifarlab.system.errors import DataError, RunFolderError
 from cifarlab.system.files import lock_folder
 from cifarlab.training.callback import Callback
@@ -127,7 +127,7 @@ def _find_duplicates(
     """Return pairs of positions in all splits, the findings, and images of pairs."""
     splits = {name: subset for name, subset in subsets.items() if subset is not None}
     pixels = np.concatenate([split.images[split.indices] for split in splits.values()])
-    twins = find_near_duplicates(pixels, choose().device, progress)
+    twins = find_near_duplicates(pixels, choose_compute().device, progress)
     findings, image_pairs = duplicate_findings(twins, splits)
     return twins.pairs, findings, {"pairs": pixels[image_pairs], "suspects": pixels[:0]}
 

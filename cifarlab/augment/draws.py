@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cifarlab.system.randomness import generator
-from cifarlab.system.transfer import sent
+from cifarlab.system.transfer import to_device
 
 _CPU = torch.device("cpu")
 
@@ -72,9 +72,9 @@ class BatchDraws:
 
     def take(self, rows: Tensor) -> Tensor:
         """Return this process's rows (n, ...) of the batch's (N, ...), copied to the device."""
-        return sent(select_shard(rows, self.shard_indices), self.device)
+        return to_device(select_shard(rows, self.shard_indices), self.device)
 
 
 def select_shard(rows: Tensor, shard_indices: Tensor | None) -> Tensor:
     """Return the rows at these indices, int64 (n,) on the CPU; None: all."""
-    return rows if shard_indices is None else rows[sent(shard_indices, rows.device)]
+    return rows if shard_indices is None else rows[to_device(shard_indices, rows.device)]

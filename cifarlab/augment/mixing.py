@@ -85,12 +85,12 @@ class BetaMix(MixConfig):
         """
         import torch
 
-        from cifarlab.system.transfer import sent
+        from cifarlab.system.transfer import to_device
 
         draws = generator(seed, "mix", epoch, step)
         draw, quantile = torch.rand(2, generator=draws, dtype=torch.float64).tolist()
         lam = beta_quantile(self.alpha, quantile) if draw < self.prob else 1.0
-        partners = sent(torch.randperm(len(images), generator=draws), images.device)
+        partners = to_device(torch.randperm(len(images), generator=draws), images.device)
         images, lam = self.join(images, partners, lam, draws)
         return images, partners if lam < 1 else None, lam
 

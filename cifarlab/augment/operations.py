@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cifarlab.augment.transforms import affine_matrices, translate, warp_affine
-from cifarlab.system.transfer import sent
+from cifarlab.system.transfer import to_device
 
 
 class Operation(NamedTuple):
@@ -260,7 +260,8 @@ def apply_operations(
     """
     order = op_indices.argsort(stable=True)
     sizes = op_indices.bincount(minlength=len(operations)).tolist()
-    positions, sorted_strengths = sent(order, images.device), sent(strengths[order], images.device)
+    positions = to_device(order, images.device)
+    sorted_strengths = to_device(strengths[order], images.device)
     groups = zip(
         operations, images[positions].split(sizes), sorted_strengths.split(sizes), strict=True
     )

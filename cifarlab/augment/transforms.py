@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from cifarlab.system.transfer import sent
+from cifarlab.system.transfer import to_device
 
 GREY = 127
 _CHUNK = 250  # images downsampled at a time: their float32 copy fits a processor's cache
@@ -166,7 +166,7 @@ def _resize_weights(size: int, new_size: int, channels: int, device: torch.devic
     distances = (torch.arange(size, dtype=torch.float64) + 0.5) - centres[:, None]
     weights = (1 - distances.abs() / scale).clamp(min=0)
     weights = (weights / weights.sum(1, keepdim=True)).to(torch.float32)
-    return sent(torch.kron(weights, torch.eye(channels)), device)
+    return to_device(torch.kron(weights, torch.eye(channels)), device)
 
 
 def _reflect_index(index: Tensor, size: int) -> Tensor:

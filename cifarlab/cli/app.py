@@ -23,7 +23,7 @@ from cifarlab.system.errors import (
     ProcessLostError,
     UserError,
 )
-from cifarlab.system.files import reason, storable
+from cifarlab.system.files import reason, to_utf8
 from cifarlab.system.output import Output
 
 app = typer.Typer(
@@ -47,13 +47,13 @@ def takes_plugins(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def wrapper(*args: Any, trust_plugins: bool, plugin: list[str] | None, **kwargs: Any) -> None:
-        from cifarlab.config.plugins import approve_plugins, trusting
+        from cifarlab.config.plugins import approve_all_plugins, approve_plugins
 
         if passes_names:
             kwargs["plugin"] = plugin
         elif (plugins := approve_plugins(plugin or [])) and passes_plugins:
             kwargs["plugins"] = plugins
-        with trusting(trust_plugins):
+        with approve_all_plugins(trust_plugins):
             command(*args, **kwargs)
 
     for name, option, default in (("plugin", Plugins, None), ("trust_plugins", Trust, False)):
@@ -107,7 +107,7 @@ def parse_formats(figures: str) -> list[str]:
 
 def command_line() -> str:
     """Return the command as it was typed, for the provenance of what it makes."""
-    return storable(shlex.join(["cifarlab", *sys.argv[1:]]))
+    return to_utf8(shlex.join(["cifarlab", *sys.argv[1:]]))
 
 
 def echo(text: str) -> None:

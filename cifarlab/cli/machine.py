@@ -10,7 +10,7 @@ import torch
 
 from cifarlab.data.cache import cache_root
 from cifarlab.data.paths import data_folder, list_sources
-from cifarlab.system.device import choose, has_bfloat16, library_versions
+from cifarlab.system.device import choose_compute, has_bfloat16, library_versions
 
 _EXTRAS = {
     "report": ("matplotlib", "jinja2"),
@@ -23,7 +23,7 @@ _EXTRAS = {
 
 def findings() -> list[tuple[str, str]]:
     """Return rows of (what, finding): the machine first, the folders last."""
-    compute = choose()
+    compute = choose_compute()
     facts = compute.describe()
     native = "native" if has_bfloat16(compute.device) else "not native"
     return [

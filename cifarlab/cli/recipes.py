@@ -59,11 +59,11 @@ def recipes_show(name: NameArgument, plugins: tuple[Any, ...] = ()) -> None:
 @takes_plugins
 def recipes_keys(plugins: tuple[Any, ...] = ()) -> None:
     """Every setting with its meaning, default and allowed values."""
-    from cifarlab.config.family import knowing
+    from cifarlab.config.family import allow_plugins
     from cifarlab.recipes.keys import keys
     from cifarlab.system.terminal import print_table
 
-    with knowing(plugin.sha256 for plugin in plugins):
+    with allow_plugins(plugin.sha256 for plugin in plugins):
         rows = [
             (f"{path} ({kind})" if kind else path, default, choices, meaning)
             for path, kind, meaning, default, choices in keys()

@@ -16,7 +16,7 @@ from cifarlab.plots.spec import BLUE, Plot
 from cifarlab.report.html import parts
 from cifarlab.report.tables import Table
 from cifarlab.system.errors import CifarlabError
-from cifarlab.system.files import storable
+from cifarlab.system.files import to_utf8
 
 _POLL_SECONDS = 2.0  # between two looks at the files of a view
 _LINKS = {"Runs": "/", "Try an image": "/try"}
@@ -33,7 +33,7 @@ def put(content: str, *values: Any, classes: str = "") -> ui.html:
         classes: CSS classes of the element.
     """
     text = Markup(content).format(*values) if values else content
-    return ui.html(storable(text), sanitize=False).classes(classes)
+    return ui.html(to_utf8(text), sanitize=False).classes(classes)
 
 
 def put_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

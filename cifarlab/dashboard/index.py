@@ -21,7 +21,7 @@ from cifarlab.report.settings import distinct_names
 from cifarlab.run_folder.folder import RunFolder, describe_early_end
 from cifarlab.run_folder.run_data import dig
 from cifarlab.system.errors import CifarlabError, PluginError, RunFolderError
-from cifarlab.system.files import MOST_YAML_BYTES, read_text, storable
+from cifarlab.system.files import MAX_YAML_BYTES, read_text, to_utf8
 from cifarlab.system.formatting import number, pair
 
 RUN_FILES = ("recipe.yaml", "result.json", "metrics.jsonl", "provenance.json", "checkpoints")
@@ -154,7 +154,7 @@ class Index:
 
     def url_path(self, path: Path) -> str:
         """Return a folder's path under the root, which ends its URL; that of the root is empty."""
-        return "" if path == self.root else storable(path.relative_to(self.root).as_posix())
+        return "" if path == self.root else to_utf8(path.relative_to(self.root).as_posix())
 
     def path(self, url_path: str, kind: str = "") -> Path:
         """Return the folder at a URL path: any, or one of a ``kind`` (run, study, search).
@@ -206,7 +206,7 @@ def walk(root: Path) -> Iterator[tuple[Path, str, str]]:
             yield folder, "", "it is no run of cifarlab: it has no recipe.yaml"
         if kind or folder.parent in collections:
             collections.add(folder)
-        for subfolder in [name for name in subfolders if storable(name) != name]:
+        for subfolder in [name for name in subfolders if to_utf8(name) != name]:
             subfolders.remove(subfolder)
             yield folder / subfolder, "", "its name is not UTF-8: rename it"
         if len(folder.relative_to(root).parts) == MAX_DEPTH:
@@ -230,7 +230,7 @@ def file_stamp(path: Path) -> Stamp:
 
 def read_entry(path: Path, url_path: str) -> Entry:
     """Return one run's entry; an error of the folder becomes its ``problem``."""
-    name, folder = storable(path.name), RunFolder(path)
+    name, folder = to_utf8(path.name), RunFolder(path)
     try:
         recipe, seed, group = _recipe(folder.require())
         stored_result, provenance = folder.result(), folder.provenance()
@@ -272,7 +272,7 @@ def read_entry(path: Path, url_path: str) -> Entry:
 def _recipe(folder: RunFolder) -> tuple[str, int, str]:
     """Return a recipe's name, its seed, and its text without both. Raises RunFolderError."""
     try:
-        text = read_text(folder.recipe_file, MOST_YAML_BYTES)
+        text = read_text(folder.recipe_file, MAX_YAML_BYTES)
     except (OSError, UnicodeDecodeError) as error:
         raise RunFolderError(f"recipe.yaml can't be read: {error}", "restore it") from error
     name, seed = _NAME.search(text), _SEED.search(text)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cifarlab.system.errors import CifarlabError, DataError
-from cifarlab.system.files import exists, hint_to_read, reason, require_plain, storable
+from cifarlab.system.files import exists, hint_to_read, reason, refuse_special_file, to_utf8
 
 MAX_MEMBER_BYTES = 2**28  # CIFAR-100's training pickle, the largest honest one, has 155 MB
 MAX_MEMBERS = 10_000_000
@@ -84,14 +84,14 @@ def iter_members(source: Path) -> Iterator[Member]:
             fault = member.fault
             if member.path.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:/", member.path):
                 path, fault = member.path, ("leads out of the archive", "take another, sound one")
-            elif storable(path) != path:
+            elif to_utf8(path) != path:
                 fault = "is not UTF-8", "rename that file or folder"
             elif not 0 <= member.size <= MAX_MEMBER_BYTES:
                 fault = f"has {member.size:,} bytes, over {MAX_MEMBER_BYTES:,}", "remove it"
             elif count >= MAX_MEMBERS:
                 fault = f"comes after more than {MAX_MEMBERS:,} members", "take a part of them"
             if fault:
-                raise DataError(f"{source}: {storable(path)!r} {fault[0]}", fault[1])
+                raise DataError(f"{source}: {to_utf8(path)!r} {fault[0]}", fault[1])
             yield member._replace(path=path, read=partial(_read, source, member))
 
 
@@ -112,7 +112,7 @@ def _read(source: Path, member: Member) -> bytes:
 
 
 def _members(source: Path) -> Iterator[Member]:
-    if require_plain(source).is_dir():
+    if refuse_special_file(source).is_dir():
         return _folder_members(source.resolve())
     with source.open("rb") as file:
         start = file.read(6)

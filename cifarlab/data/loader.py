@@ -16,7 +16,7 @@ from cifarlab.data.dataset import Subset
 from cifarlab.data.samplers import SamplerConfig, UniformSampler
 from cifarlab.system.errors import DataError
 from cifarlab.system.randomness import generator
-from cifarlab.system.transfer import resident, sent
+from cifarlab.system.transfer import cache_on_gpu, to_device
 
 
 class Batch(NamedTuple):
@@ -86,7 +86,7 @@ class Loader:
         self.augmentation = augmentation
         self.device = device
         self.local_indices = local_indices
-        self.images = resident(as_tensor(subset.images), device)
+        self.images = cache_on_gpu(as_tensor(subset.images), device)
         self.labels = torch.from_numpy(subset.labels)
         self.indices = torch.from_numpy(subset.indices)
         self.batch_sizes = batch_sizes
@@ -107,13 +107,13 @@ class Loader:
         """
         order = self.order(epoch)
         # a whole epoch at once, so that no step waits for a copy
-        indices = sent(order, self.images.device)
-        labels = sent(self.labels[order], self.device)
+        indices = to_device(order, self.images.device)
+        labels = to_device(self.labels[order], self.device)
         bounds = list(pairwise(accumulate(self.batch_sizes, initial=0)))
         for step in range(start, len(bounds) if stop is None else stop):
             batch = slice(*bounds[step])
             shard = self.local_indices(self.batch_sizes[step])
-            images = sent(self.images[select_shard(indices[batch], shard)], self.device)
+            images = to_device(self.images[select_shard(indices[batch], shard)], self.device)
             local_labels = select_shard(labels[batch], shard)
             yield self.augment(images, local_labels, order[batch], epoch, step)
 

@@ -21,7 +21,7 @@ from cifarlab.data.dataset import DecodeRequest, DecodeResult, Progress
 from cifarlab.data.download import download_archive
 from cifarlab.data.folders import decode_folder
 from cifarlab.system.errors import DataError
-from cifarlab.system.files import exists, is_folder, sha256, storable
+from cifarlab.system.files import exists, is_folder, sha256, to_utf8
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
 # CIFAR-10 as JPEG files: reports must not mistake it for the original
@@ -135,4 +135,4 @@ def _display_name(path: Path) -> str:
             return "CIFAR-10 (JPEG)"
         suffix = max((s for s in ARCHIVE_SUFFIXES if path.name.endswith(s)), key=len, default="")
         name = path.name.removesuffix(suffix) or path.name
-    return storable(str(path.resolve()) if not name or _RESERVED_NAMES.match(name) else name)
+    return to_utf8(str(path.resolve()) if not name or _RESERVED_NAMES.match(name) else name)

@@ -160,7 +160,7 @@ def open_split(
         hint = f"--split is val or test, --tta-views one of {', '.join(map(str, VIEW_NAMES))}"
         raise RecipeError(f"can't evaluate split {split!r} with {views} views", hint)
     recipe = folder.recipe()
-    if split == "test" and not folder.finished:
+    if split == "test" and not folder.is_finished:
         what = f"the run in {folder.path} has not finished; its test split stays closed until then"
         hint = "finish it with 'cifarlab train ... --resume', or evaluate --split val"
         raise RunFolderError(what, hint)
@@ -170,7 +170,7 @@ def open_split(
     dataset, subset = data.dataset, data.validation
     folder.require_same_data(dataset.fingerprint)
     if split == "test":
-        with folder.in_use():  # two at once would lose one of the records
+        with folder.lock():  # two at once would lose one of the records
             subset = open_test_split(dataset, recipe.data, folder, opener, command)
     if subset is None:
         what = f"the run in {folder.path} held nothing out: data.val_fraction is 0"

@@ -125,7 +125,7 @@ def train_job(job: Job, driver: Driver) -> JobResult:
     try:
         _wait_for_folder(folder)
         reporter.leave_if_requested()
-        if folder.finished:  # the driver was killed before it received the result
+        if folder.is_finished:  # the driver was killed before it received the result
             reporter.replay(folder)
             return JobResult(str((folder.result() or {}).get("stop_reason")))
         from cifarlab.training.train import train

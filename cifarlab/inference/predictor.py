@@ -13,7 +13,7 @@ from cifarlab.inference.tta import average_logits, confidence
 from cifarlab.inference.weights import WeightsFile, load_weights
 from cifarlab.models.build import build_for_weights
 from cifarlab.models.classifier import Classifier
-from cifarlab.system.device import Compute, choose
+from cifarlab.system.device import Compute, choose_compute
 from cifarlab.system.errors import CheckpointError, DataError, RecipeError
 
 # Images per batch: what stays in a processor's cache, what fills a GPU. Fixed, so that the same
@@ -51,7 +51,7 @@ class Predictor:
             CheckpointError: The file is missing or damaged, or its network can't be built.
         """
         about, tensors = WeightsFile.read(path)
-        shape, compute = about.image_shape, choose(about.precision)
+        shape, compute = about.image_shape, choose_compute(about.precision)
         try:
             body = build_for_weights(about.model, shape, len(about.classes))
         except RecipeError as error:

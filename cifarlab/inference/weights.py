@@ -18,12 +18,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from cifarlab.config.base import Config, Width
-from cifarlab.config.family import Family, knowing
+from cifarlab.config.family import Family, allow_plugins
 from cifarlab.data.config import Normalization
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.configs import Model
 from cifarlab.system.errors import CheckpointError
-from cifarlab.system.files import parse_json, reason, require_plain, write_bytes
+from cifarlab.system.files import parse_json, reason, refuse_special_file, write_bytes
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ class WeightsFile:
             CheckpointError: The file is missing or damaged, or its network is not known.
         """
         try:
-            with safe_open(require_plain(path), "pt") as file:
+            with safe_open(refuse_special_file(path), "pt") as file:
                 metadata = parse_json(file.metadata()["cifarlab"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            with knowing(metadata["plugins"]):
+            with allow_plugins(metadata["plugins"]):
                 return _METADATA.validate_python(metadata), tensors
         except FileNotFoundError as error:
             hint = "the run has not finished its first epoch"

@@ -114,7 +114,7 @@ class AveragingConfig(Family):
 
     def lint(self, length: RunLength) -> Iterator[Finding]:
         """Yield a finding where the run is too short for an average of two weights."""
-        first, total = self.first_average(*length[:2]), length.planned
+        first, total = self.first_average(*length[:2]), length.planned_steps
         keys = [f"averaging.{key}" for key in ("every", "start") if key in type(self).model_fields]
         advice = f"lower {' or '.join(keys)}, " if keys else ""
         if total < first:
@@ -143,7 +143,7 @@ def build_averaging(
     """
     length = RunLength(steps_per_epoch, planned_steps, planned_steps)
     for finding in AveragingConfig.lint(config, length):
-        raise RecipeError(finding.what, finding.do)
+        raise RecipeError(finding.what, finding.hint)
     with plugin_errors(config):
         return config.build(network, steps_per_epoch, planned_steps)
 

@@ -136,7 +136,7 @@ class ScheduleConfig(Family):
 
     def lint(self, length: RunLength) -> Iterator[Finding]:
         """Yield findings on a warm-up that never ends and a learning rate that falls too early."""
-        total, per_epoch = length.planned, length.steps_per_epoch
+        total, per_epoch = length.planned_steps, length.steps_per_epoch
         warmup = self.warmup.in_steps(per_epoch, total)
         if warmup >= total:
             yield Finding(
@@ -218,7 +218,7 @@ class MultiStep(ScheduleConfig):
         return {f"milestones.{index}": step for index, step in enumerate(steps)}
 
     def lint(self, length: RunLength) -> Iterator[Finding]:
-        last, total = max(self.first_acts(length).values()), length.planned
+        last, total = max(self.first_acts(length).values()), length.planned_steps
         if last > EARLY_FRACTION * total:
             yield from super().lint(length)
             return

@@ -8,8 +8,8 @@ from scipy.special import log_softmax
 
 from cifarlab.plots.grid import Cell, make_grid
 from cifarlab.plots.spec import NARROW, Plot, label
-from cifarlab.run_folder.run_data import SPOKEN, RunData, dig, listed
-from cifarlab.system.formatting import number, percent, plain
+from cifarlab.run_folder.run_data import SPOKEN, RunData, as_rows, dig
+from cifarlab.system.formatting import number, percent, to_line
 
 _MOST = 25  # mistakes
 _MOST_FINDINGS = 20
@@ -58,7 +58,7 @@ def _all_mistakes(run: RunData) -> list[tuple[float, Item]]:
 
 def suspects(run: RunData) -> list[Item]:
     """Return the most suspicious labels that the network would change, with their images."""
-    rows = listed(dig(run.audit, "labels", "suspects"))
+    rows = as_rows(dig(run.audit, "labels", "suspects"))
     pictures = run.audit_images.get("suspects", np.empty(0))
     items = []
     for row, image in zip(rows, pictures, strict=False):
@@ -73,16 +73,16 @@ def suspects(run: RunData) -> list[Item]:
 
 def duplicates(run: RunData) -> list[Item]:
     """Return near-duplicates side by side, those across splits first."""
-    rows = listed(dig(run.audit, "duplicates", "pairs"))
+    rows = as_rows(dig(run.audit, "duplicates", "pairs"))
     pictures = run.audit_images.get("pairs", np.empty(0))
     items = []
     for row, pair_images in list(zip(rows, pictures, strict=False))[:_MOST_FINDINGS]:
-        sides = listed([row.get("a"), row.get("b")])
+        sides = as_rows([row.get("a"), row.get("b")])
         if len(sides) == 2:
             names = dict.fromkeys(_class_name(run, side.get("given_label")) for side in sides)
             similarity = number(row.get("similarity")) or 0.0
             details = ["equal" if similarity == 1 else f"similarity {similarity:.4f}"]
-            details += [f"{plain(side.get('split'))}: {_image_name(side)}" for side in sides]
+            details += [f"{to_line(side.get('split'))}: {_image_name(side)}" for side in sides]
             items.append(Item(list(pair_images), " / ".join(names), details))
     return items
 
@@ -95,7 +95,7 @@ def _image_name(image: dict[str, Any]) -> str:
 def _class_name(run: RunData, index: Any) -> str:
     names = dig(run.audit, "classes")
     sound = isinstance(names, list) and isinstance(index, int) and 0 <= index < len(names)
-    return str(names[index]) if sound else plain(index)
+    return str(names[index]) if sound else to_line(index)
 
 
 def worst_gallery(run: RunData) -> Plot | None:
@@ -119,7 +119,7 @@ def duplicates_gallery(run: RunData) -> Plot | None:
 
 
 def _split(run: RunData) -> str:
-    return f"{label(run.data_name, 40)}, {SPOKEN.get(run.predicted or '', '')} split"
+    return f"{label(run.data_name, 40)}, {SPOKEN.get(run.predicted_split or '', '')} split"
 
 
 def _gallery(items: Sequence[Item], columns: int, title: str) -> Plot | None:

@@ -10,7 +10,7 @@ import numpy as np
 from cifarlab.plots import spec
 from cifarlab.plots.spec import Axis, Bars, Marks, Matrix, Panel, Plot, Rule, label
 from cifarlab.recipes.schema import Recipe
-from cifarlab.run_folder.run_data import SPOKEN, RunData, dig, listed
+from cifarlab.run_folder.run_data import SPOKEN, RunData, as_rows, dig
 from cifarlab.system.formatting import count, number, pair, percent
 
 _DASHES = ("-", "--", ":", "-.")
@@ -102,7 +102,7 @@ def overlay(runs: Sequence[RunData]) -> Plot | None:
 
 def per_class_rows(run: RunData) -> list[dict[str, Any]]:
     """Return the rows of ``per_class`` in the result of the run's ``split_name``."""
-    return listed(run.split(run.split_name).get("per_class"))
+    return as_rows(run.split(run.split_name).get("per_class"))
 
 
 def ranked_classes(rows: Sequence[dict[str, Any]]) -> list[tuple[str, float, float, float]]:
@@ -247,7 +247,7 @@ def confusion(run: RunData) -> Plot | None:
 def filled_bins(calibration: Any) -> list[dict[str, Any]]:
     """Return the bins of a calibration in result.json that hold images and are complete."""
     keys = ("low", "high", "n", "confidence", "accuracy")
-    rows = listed(dig(calibration, "bins"))
+    rows = as_rows(dig(calibration, "bins"))
     return [r for r in rows if r.get("n") and all(number(r.get(k)) is not None for k in keys)]
 
 
@@ -287,7 +287,7 @@ def shift(run: RunData) -> Plot | None:
     """Return accuracy by corruption and severity, and its mean over the severities."""
     rows = [
         row
-        for row in listed(dig(run.examined, "shift", "corruptions"))
+        for row in as_rows(dig(run.full_evaluation, "shift", "corruptions"))
         if isinstance(values := row.get("accuracy"), list)
         and values
         and all(number(v) is not None for v in values)
@@ -295,7 +295,7 @@ def shift(run: RunData) -> Plot | None:
     if len({len(row["accuracy"]) for row in rows}) != 1:
         return None
     values = 100 * np.array([[*row["accuracy"], np.mean(row["accuracy"])] for row in rows])
-    n, clean, mean = (dig(run.examined, "shift", key) for key in ("n", "clean", "mean"))
+    n, clean, mean = (dig(run.full_evaluation, "shift", key) for key in ("n", "clean", "mean"))
     top = max(100 * (number(clean) or 0.0), values.max())
     names = [label(str(row.get("name")).replace("_", " "), 18) for row in rows]
     columns = [*map(str, range(1, values.shape[1])), "mean"]
@@ -317,7 +317,7 @@ def shift(run: RunData) -> Plot | None:
         ),
         Rule(len(columns) - 1.5, "white", width=2.5),
     ]
-    split = SPOKEN.get(str(dig(run.examined, "split")), "")
+    split = SPOKEN.get(str(dig(run.full_evaluation, "split")), "")
     title = (
         f"{label(run.data_name, 30)}, {split} split, n = {count(n)}\n"
         f"clean {percent(clean)}, corrupted {percent(mean)} on average"

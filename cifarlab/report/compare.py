@@ -27,7 +27,7 @@ def comparison_table(runs: Sequence[RunData], links: Sequence[str]) -> Table:
     rows = []
     for run, link in zip(runs, links, strict=True):
         test, val = run.split("test"), run.split("val").get("accuracy")
-        if not run.finished and run.lines:
+        if not run.is_finished and run.lines:
             val = float(run.curve("val", "accuracy")[-1])
         train_time = seconds(dig(run.result, "cost", "train_seconds"))
         recipe = [link, run.recipe_name, str(run.recipe.seed), run.data_name]
@@ -39,7 +39,7 @@ def comparison_table(runs: Sequence[RunData], links: Sequence[str]) -> Table:
 
 def describe_state(run: RunData) -> str:
     """Return ``finished``, what ended the run early, or the epochs of an unfinished one."""
-    if run.finished:
+    if run.is_finished:
         return run.early_end or "finished"
     epochs = run.last_epoch
     return f"unfinished: {epochs} epoch{'' if epochs == 1 else 's'} so far"
@@ -72,7 +72,7 @@ def comparability_warnings(runs: Sequence[RunData]) -> list[str]:
                 f"data.{split}_fraction. Differences of {word} accuracy are differences of images, "
                 "too."
             )
-    if not all(run.finished for run in runs):
+    if not all(run.is_finished for run in runs):
         messages.append("Unfinished runs are shown as far as they have come.")
     if early_ends := [f"{run.name} {run.early_end}" for run in runs if run.early_end]:
         messages.append(

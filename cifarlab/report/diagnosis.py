@@ -124,7 +124,7 @@ def _overfit(run: RunData) -> Iterator[Finding]:
 
 def _still_learning(run: RunData) -> Iterator[Finding]:
     accuracy = run.curve("val", "accuracy")
-    if not run.finished or len(accuracy) < 10 or np.isnan(accuracy).any():
+    if not run.is_finished or len(accuracy) < 10 or np.isnan(accuracy).any():
         return
     tenth = max(1, len(accuracy) // 10)
     gain = accuracy[-tenth:].mean() - accuracy[-2 * tenth : -tenth].mean()

@@ -8,8 +8,8 @@ import numpy as np
 
 from cifarlab.plots.run import class_names, confusion_counts, largest_errors
 from cifarlab.plots.spec import MANY
-from cifarlab.run_folder.run_data import RunData, dig, listed
-from cifarlab.system.formatting import NOTHING, number, pair, percent, plain, points
+from cifarlab.run_folder.run_data import RunData, as_rows, dig
+from cifarlab.system.formatting import NOTHING, number, pair, percent, points, to_line
 
 _TITLES = {"starts": "Starts", "test_openings": "Openings of the test split"}
 _NUMBER = re.compile("(?:[0-9.,+\\-–—%<> \u00a0]|\u00a0(?:ms|s|min|h|MiB|GiB)\\b| to )*")
@@ -36,7 +36,7 @@ def build_table(rows: Any, *columns: Any) -> Table:
     """
     if isinstance(rows, dict):
         rows = [{"name": name, "value": value} for name, value in rows.items()]
-    cells = [[_write(dig(row, *keys), form) for _, form, *keys in columns] for row in listed(rows)]
+    cells = [[_write(dig(row, *keys), form) for _, form, *keys in columns] for row in as_rows(rows)]
     return Table([title for title, *_ in columns], cells)
 
 
@@ -97,7 +97,7 @@ def run_notes(run: RunData) -> list[Any]:
     if run.early_end:
         messages.append(f"This run was {run.early_end}: its recipe alone gives another result.")
     lacks = {"test": "has no test result", "val": "held no validation images out"}
-    if run.finished:
+    if run.is_finished:
         messages += [f"This run {text}." for split, text in lacks.items() if not run.split(split)]
     return [*messages, run.problem] if run.problem else messages
 
@@ -109,11 +109,11 @@ def provenance_table(run: RunData) -> Table:
         if _is_log(value) or key in _TITLES:
             continue
         if isinstance(value, dict) and key != "libraries":
-            rows += [(f"{_to_words(key)}: {_to_words(k)}", plain(v)) for k, v in value.items()]
+            rows += [(f"{_to_words(key)}: {_to_words(k)}", to_line(v)) for k, v in value.items()]
         else:
-            rows.append((_to_words(key), plain(value)))
+            rows.append((_to_words(key), to_line(value)))
     if fingerprint := run.result.get("fingerprint"):
-        rows.append(("recipe fingerprint", plain(fingerprint)))
+        rows.append(("recipe fingerprint", to_line(fingerprint)))
     return Table(("", ""), rows)
 
 
@@ -131,7 +131,7 @@ def provenance_logs(run: RunData) -> Iterator[tuple[str, Table, str]]:
             for name in dict.fromkeys(name for record in records for name in record)
             if name not in provenance or any(r.get(name) != provenance[name] for r in records)
         ]
-        rows = [[plain(record.get(name)) for name in columns] for record in records]
+        rows = [[to_line(record.get(name)) for name in columns] for record in records]
         none = "none: the test split was not opened" if key == "test_openings" else "none"
         table = Table([_to_words(name) for name in columns], rows)
         yield _TITLES.get(key, _to_words(key)), table, none if key in provenance else "not recorded"

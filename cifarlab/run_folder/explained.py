@@ -16,7 +16,7 @@ KINDS = ("maps", "mistakes", "features", "filters", "sanity_check", "architectur
 
 @dataclass(frozen=True)
 class CaptionedFigure:
-    """One figure; ``epoch`` is that of the weights that it shows."""
+    """One figure, of the weights of an ``epoch``."""
 
     slug: str
     caption: str
@@ -31,15 +31,15 @@ class CaptionedFigure:
 
 
 def read_index(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return of which weights a folder's figures are, and these; empty if foreign or damaged."""
+    """Return the weights that a folder's figures are of, and the figures; empty where damaged."""
     with suppress(RunFolderError, ValueError, KeyError, TypeError):
         weights = read_json(directory / INDEX, "explain the run again") or {}
         return weights, dict(weights.pop("figures"))
     return {}, {}
 
 
-def explained(folder: RunFolder) -> list[CaptionedFigure]:
-    """Return the figures that are there and whole; none for a foreign or damaged index."""
+def read_explanations(folder: RunFolder) -> list[CaptionedFigure]:
+    """Return the figures that can be read; none where the index is damaged or another program's."""
     figures: list[CaptionedFigure] = []
     weights, entries = read_index(folder.explained)
     for kind in KINDS:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import Field, SerializeAsAny
 
-from cifarlab.config.family import Family, knowing
+from cifarlab.config.family import Family, allow_plugins
 from cifarlab.config.plugins import ExtensibleConfig, Plugin
 from cifarlab.recipes.hints import nearest
 from cifarlab.system.errors import UserError
@@ -63,7 +63,7 @@ def name_callbacks(kinds: Sequence[str], plugins: Sequence[Plugin]) -> WatchedCo
     Raises:
         UserError: there is no callback of such a name.
     """
-    with knowing(plugin.sha256 for plugin in plugins):
+    with allow_plugins(plugin.sha256 for plugin in plugins):
         by_kind = CallbackConfig.kinds()
     for kind in kinds:
         if kind not in by_kind:

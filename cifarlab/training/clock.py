@@ -26,11 +26,11 @@ class Clock:
     @contextmanager
     def profile(self, activity: str) -> Iterator[None]:
         """Add the block's time to ``activity``, also when the block ends by an exception."""
-        self.compute.synchronise()
+        self.compute.synchronize()
         start = self._start = time.perf_counter()
         try:
             yield
         finally:
-            self.compute.synchronise()
+            self.compute.synchronize()
             self.seconds[activity] += time.perf_counter() - start
             self._start = None

@@ -79,7 +79,7 @@ def resolve_request(
         words = [*(f"--plugin {plugin.file}" for plugin in files), *assignments]
         words += [] if data is None else [f"--data {data}"]
         recipe = _check_recipe(folder, name, words, override)
-        report_only = resume and folder.finished and not folder.reported
+        report_only = resume and folder.is_finished and not folder.has_report
     else:
         recipe = override()
         folder = RunFolder(run) if run else new_folder(recipe)
@@ -96,10 +96,10 @@ def _find_latest(recipe: Recipe, resume: bool) -> RunFolder:
     the report was drawn. Raises RunFolderError.
     """
     try:
-        return latest_folder(recipe, finished=not resume)
+        return latest_folder(recipe, is_finished=not resume)
     except RunFolderError:
         with suppress(RunFolderError):
-            if resume and not (folder := latest_folder(recipe, finished=True)).reported:
+            if resume and not (folder := latest_folder(recipe, is_finished=True)).has_report:
                 return folder
         raise
 

@@ -21,7 +21,7 @@ from cifarlab.optim.averaging import build_averaging
 from cifarlab.optim.optimizers import build_optimizer
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.device import Compute, choose, forget_peak_memory
+from cifarlab.system.device import Compute, choose_compute, forget_peak_memory
 from cifarlab.system.errors import CheckpointError, RecipeError, UserError
 from cifarlab.system.processes import SINGLE_PROCESS, Processes
 from cifarlab.system.randomness import generator, seed_global
@@ -49,7 +49,9 @@ def prepare(recipe: Recipe, folder: RunFolder, session: Session | None = None) -
     provenance = on_main(folder.provenance)
     precision = recipe.training.precision
     # a started run keeps the arithmetic that it started in, wherever it is resumed
-    compute = choose(provenance.get("precision", "auto") if precision == "auto" else precision)
+    compute = choose_compute(
+        provenance.get("precision", "auto") if precision == "auto" else precision
+    )
     forget_peak_memory(compute.device)
     threads_note = _use_threads(compute, provenance.get("device", {}), session)
     # of a machine's processes one decodes, the others wait for its lock on the cache
@@ -79,7 +81,7 @@ def prepare(recipe: Recipe, folder: RunFolder, session: Session | None = None) -
         freeze_schedule=plan_freezing(recipe, state.classifier, plan),
         batch_norms=batch_norms(state.classifier),
         state=state,
-        network=compute.compiled(state.classifier),
+        network=compute.compile(state.classifier),
         losses=build_losses(recipe.loss, dataset.classes, class_counts, compute.device),
     )
     if session.resume:

@@ -63,7 +63,7 @@ def train(
             callbacks, progress = [display], progress or display.prepare
         callbacks, stop = callbacks or (), stop or StopRequest()
         session = Session(resume, callbacks, command, progress, stop, processes, threads)
-        on_main(lambda: contexts.enter_context(folder.in_use()))
+        on_main(lambda: contexts.enter_context(folder.lock()))
         on_main(lambda: _require_fitting_folder(recipe, folder, resume))
         run = prepare(recipe, folder, session)
         for callback in run.callbacks:
@@ -78,12 +78,12 @@ def train(
 
 
 def _require_fitting_folder(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
-    if not resume and not folder.vacant:
+    if not resume and not folder.is_vacant:
         raise RunFolderError(
             f"{folder.path} holds {'a run' if folder.exists else 'other files'} already",
             "go on with --resume or --extend, or give another folder with --run",
         )
-    if resume and folder.finished:
+    if resume and folder.is_finished:
         raise RunFolderError(
             f"the run in {folder.path} has finished",
             "train longer with --extend, or start another with --run",

@@ -174,9 +174,9 @@ def test_memory_is_bounded_however_many_images_are_similar() -> None:
 import resource, sys
 import numpy as np
 from cifarlab.audit.duplicates import find_near_duplicates
-from cifarlab.system.device import choose
+from cifarlab.system.device import choose_compute
 from test_duplicates import make_frames, make_scenes, no_progress
-device, images = choose().device, make_frames(make_scenes(1)[0], 700)
+device, images = choose_compute().device, make_frames(make_scenes(1)[0], 700)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 find_near_duplicates(images[:20], device, no_progress)
 before = peak()

@@ -11,7 +11,7 @@ from cifarlab.augment.kinds import AugmentationConfig
 from cifarlab.augment.mixing import MixConfig
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.augment.policy import PolicyConfig
-from cifarlab.config.family import knowing
+from cifarlab.config.family import allow_plugins
 from cifarlab.config.plugins import add_plugin
 from cifarlab.recipes.text import build, fingerprint, to_yaml
 from cifarlab.run_folder.folder import RunFolder
@@ -28,8 +28,8 @@ PLUGINS = []
 def _plugin(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
-        PLUGINS[:] = [add_plugin(str(OWN), approved=True)]
-        with knowing(plugin.sha256 for plugin in PLUGINS):
+        PLUGINS[:] = [add_plugin(str(OWN), named_by_user=True)]
+        with allow_plugins(plugin.sha256 for plugin in PLUGINS):
             yield
 
 

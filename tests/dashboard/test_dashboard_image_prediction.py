@@ -149,7 +149,7 @@ def test_trying_changes_nothing_in_the_run(copied):
     def state() -> dict[str, int]:
         return {str(p): p.stat().st_mtime_ns for p in copied.path.rglob("*")}
 
-    with copied.in_use():  # as a run in training has it
+    with copied.lock():  # as a run in training has it
         before = state()
         Network(copied.path).predict_image(picture())
         assert state() == before

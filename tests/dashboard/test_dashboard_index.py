@@ -230,7 +230,7 @@ def test_reading_changes_nothing_and_needs_no_lock(root):
     def state() -> dict[str, tuple[int, int]]:
         return {str(p): (p.stat().st_mtime_ns, p.stat().st_size) for p in root.rglob("*")}
 
-    with RunFolder(root / "young").in_use():
+    with RunFolder(root / "young").lock():
         before = state()
         listing = Index(root).listing()
         assert state() == before

@@ -143,5 +143,5 @@ def own_plugins() -> list[dict[str, str]]:
     """The plug-in of own_data.py, as a recipe names it; it is run."""
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", folder)
-        plugin = add_plugin(str(Path(__file__).with_name("own_data.py")), approved=True)
+        plugin = add_plugin(str(Path(__file__).with_name("own_data.py")), named_by_user=True)
     return [plugin.model_dump()]

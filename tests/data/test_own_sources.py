@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from made_sources import own_plugins
 
-from cifarlab.config.family import knowing
+from cifarlab.config.family import allow_plugins
 from cifarlab.config.plugins import add_plugin
 from cifarlab.data.arrays import StoredArrays, store_arrays
 from cifarlab.data.config import Data
@@ -37,7 +37,7 @@ class Shades(ArraySourceConfig):
 
 @pytest.fixture(autouse=True)
 def _known():
-    with knowing(plugin["sha256"] for plugin in own_plugins()):
+    with allow_plugins(plugin["sha256"] for plugin in own_plugins()):
         yield
 
 
@@ -123,7 +123,7 @@ def test_a_plug_in_that_changed_is_read_anew(tmp_path, monkeypatch):
     prints = []
     for light in (250, 240):
         (tmp_path / "mine.py").write_text(SHADES.replace("{light}", str(light)))
-        plugin = add_plugin("mine.py", tmp_path, approved=True)
+        plugin = add_plugin("mine.py", tmp_path, named_by_user=True)
         tree = {"plugins": [plugin], "data": {"source": "plugged-shades"}}
         prints.append(open_data(build(tree).data).dataset.fingerprint)
     assert prints[0] != prints[1]

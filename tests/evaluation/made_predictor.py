@@ -7,7 +7,7 @@ from cifarlab.inference.predictor import Predictor
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.resnet import ResNetConfig
-from cifarlab.system.device import choose
+from cifarlab.system.device import choose_compute
 
 MODEL = ResNetConfig(stem_width=4, depths=(1,), channels=(6,), strides=(2,))
 SHAPE = (9, 8, 3)  # neither square nor even, so that mixed-up axes show
@@ -21,7 +21,7 @@ def make_predictor(precision: str = "float32") -> Predictor:
         for name, buffer in classifier.body.named_buffers():
             if "running" in name:
                 buffer.uniform_(0.5, 1.5)
-    return Predictor(classifier, CLASSES, SHAPE, choose(precision))
+    return Predictor(classifier, CLASSES, SHAPE, choose_compute(precision))
 
 
 def images(n: int, seed: int = 0) -> np.ndarray:

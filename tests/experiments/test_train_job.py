@@ -82,7 +82,7 @@ def test_a_left_run_goes_on_in_another_worker(
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(Interrupted):
         train_job(job(tmp_path), driver)
-    assert folder.exists and not folder.finished and 0 < len(folder.metrics.read()) < 4
+    assert folder.exists and not folder.is_finished and 0 < len(folder.metrics.read()) < 4
     second = AnsweringDriver()
     assert train_job(job(tmp_path), second) == JobResult("planned") and second.epochs == [
         1,
@@ -148,7 +148,7 @@ def test_a_run_that_another_process_holds_fails_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "_HANDOVER", 0.1)
-    with RunFolder(tmp_path / "run").in_use():
+    with RunFolder(tmp_path / "run").lock():
         result = train_job(job(tmp_path), AnsweringDriver())
     assert result.failure and result.failure.kind == "RunFolderError"
     assert "held by another" in result.failure.what

@@ -9,7 +9,7 @@ from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.cnn import CNNConfig
 from cifarlab.models.resnet import ResNetConfig
-from cifarlab.system.device import choose
+from cifarlab.system.device import choose_compute
 
 SMALL = {"stem_width": 4, "depths": (1, 2), "channels": (4, 6), "strides": (1, 2)}
 MODELS = {
@@ -54,7 +54,7 @@ def make_predictor(kind: str, shape=COLOR, precision: str = "float32") -> Predic
         for name, parameter in body.named_parameters():
             if name.endswith("gain") and parameter.ndim == 0:
                 parameter.fill_(0.5)  # at its start of 0 nothing of a block would pass
-    return Predictor(classifier, CLASSES, shape, choose(precision))
+    return Predictor(classifier, CLASSES, shape, choose_compute(precision))
 
 
 def images(n: int, shape=COLOR, seed: int = 0) -> np.ndarray:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cifarlab.augment.config import Augment
 from cifarlab.augment.mixing import NoMix
-from cifarlab.config.family import knowing, owned_by
+from cifarlab.config.family import allow_plugins, set_kind_owner
 from cifarlab.data.loader import Batch
 from cifarlab.losses.build import build_loss, mean_loss
 from cifarlab.losses.kinds import BinaryCrossEntropy, CrossEntropy, Focal, LossConfig
@@ -192,7 +192,7 @@ def test_a_wrong_weight_is_refused(weights: Any) -> None:
 
 
 def test_what_is_no_loss_of_each_image_is_refused() -> None:
-    with owned_by("this test"):
+    with set_kind_owner("this test"):
 
         class Mean(LossConfig):
             kind: Literal["mean"] = "mean"
@@ -225,12 +225,12 @@ def test_a_loss_is_mixed_only_where_it_says_so() -> None:
 
 
 def test_a_mix_that_mixes_nothing_goes_with_any_loss() -> None:
-    with owned_by("this test"):
+    with set_kind_owner("this test"):
 
         class Idle(NoMix):
             kind: Literal["idle"] = "idle"
 
-    with knowing(["this test"]):
+    with allow_plugins(["this test"]):
         recipe = Recipe(loss=Focal(), augment=Augment(mix=Idle()))
     assert recipe.augment.mix.kind == "idle"
 

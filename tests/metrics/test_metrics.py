@@ -16,7 +16,7 @@ from sklearn.metrics import (
 )
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from cifarlab.config.family import owned_by
+from cifarlab.config.family import set_kind_owner
 from cifarlab.metrics.calibration import scaled_softmax
 from cifarlab.metrics.kinds import (
     Accuracy,
@@ -129,7 +129,7 @@ def test_a_name_says_the_settings_that_were_changed() -> None:
 
 
 def test_a_value_that_is_no_finite_number_is_refused() -> None:
-    with owned_by("this test"):
+    with set_kind_owner("this test"):
 
         class Broken(MetricConfig):
             kind: Literal["broken"] = "broken"

@@ -5,7 +5,7 @@ import torch
 from foreign_plugin import PLUGIN
 from torch.nn.functional import cross_entropy
 
-from cifarlab.config.family import knowing
+from cifarlab.config.family import allow_plugins
 from cifarlab.models.build import build_body, count_parameters
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.configs import ModelConfig
@@ -22,7 +22,7 @@ NARROWED = {
     "cnn": {"kind": "cnn", "channels": [8, 8, 16], "hidden_features": 16},
     "airbench": {"kind": "airbench", "channels": [8, 12]},
 }
-with knowing([PLUGIN.sha256]):
+with allow_plugins([PLUGIN.sha256]):
     NARROW = {
         kind: NARROWED.get(kind, {"kind": kind}) for kind in ModelConfig.kinds() if kind != "misfit"
     }

@@ -12,7 +12,7 @@ import torch
 from foreign_plugin import PLUGIN, load
 
 from cifarlab import models
-from cifarlab.config.family import knowing
+from cifarlab.config.family import allow_plugins
 from cifarlab.config.plugins import Plugin, approve
 from cifarlab.evaluation.features import features
 from cifarlab.explain.explain_run import draw_recipe, explain_run
@@ -154,7 +154,7 @@ def test_its_drawing_has_its_children_as_stages_and_the_right_numbers(
 
 
 def test_its_weights_need_its_plugin(run: RunFolder) -> None:
-    with knowing(()), pytest.raises(RecipeError, match=r"model\.kind can't be 'foreign'"):
+    with allow_plugins(()), pytest.raises(RecipeError, match=r"model\.kind can't be 'foreign'"):
         build({"model": {"kind": "foreign"}})
     path = run.weights("last")
     assert Predictor.load(path).classes == tuple("0123456789")
@@ -193,7 +193,7 @@ def test_every_normalization_keeps_shapes_and_trains(
 ) -> None:
     """A new kind is tested by existing."""
     tree = {"kind": kind, "num_groups": 2} if kind == "group" else {"kind": kind}
-    with knowing([PLUGIN.sha256]):
+    with allow_plugins([PLUGIN.sha256]):
         norm = NormConfig.kinds()[kind].model_validate(tree)
     torch.manual_seed(0)
     for size in [(3, 5)] if norm.needs_map else [(3, 5), None]:

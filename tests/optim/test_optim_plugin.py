@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.config.family import knowing, owned_by
+from cifarlab.config.family import allow_plugins, set_kind_owner
 from cifarlab.config.findings import RunLength
 from cifarlab.config.plugins import add_plugin
 from cifarlab.experiments.study.scale import scale_recipe
@@ -39,8 +39,8 @@ def plugin(tmp_path_factory):
     """The plug-in of optim_plugin.py, whose kinds the recipes of this file know."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
-        added = add_plugin(str(OWN), approved=True)
-        with knowing([added.sha256]):
+        added = add_plugin(str(OWN), named_by_user=True)
+        with allow_plugins([added.sha256]):
             yield added
 
 
@@ -105,7 +105,7 @@ def test_each_optimizer_takes_settings_of_roles():
         assert not any(torch.equal(before[role], p) for role, (p,) in roles.items())
 
 
-with owned_by("0" * 64):  # known to no recipe
+with set_kind_owner("0" * 64):  # known to no recipe
 
     class UnfinishedAveraging(AveragingConfig):
         kind: Literal["unfinished"] = "unfinished"
@@ -177,7 +177,7 @@ def test_lint_names_a_schedule_that_falls_too_early():
     (finding,) = EarlyDrop().lint(LENGTH)
     what = "after a tenth of the run the learning rate is 0.001 of its peak"
     assert finding.what == f"{what} (schedule.kind=early-drop)"
-    assert not list(EarlyDrop().lint(LENGTH._replace(planned=90)))
+    assert not list(EarlyDrop().lint(LENGTH._replace(planned_steps=90)))
 
 
 def test_each_average_is_one_from_its_first_average_on():
@@ -214,7 +214,7 @@ def test_plugin_kinds_are_linted_and_scaled(plugin):
     short = with_plugin(plugin, {**CHOICES["half"], "training": {"duration": "3 steps"}})
     (finding,) = lint(short, 45_000)
     assert finding.what.startswith("averaging.kind=half would average nothing")
-    assert "averaging.every" in finding.do
+    assert "averaging.every" in finding.hint
     small = scale_recipe(recipe, 0.1)
     assert (small.schedule.patience, small.optimizer) == (2, recipe.optimizer)
 

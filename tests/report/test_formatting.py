@@ -45,5 +45,5 @@ def test_sizes_and_fractions():
 
 
 def test_plain_values():
-    assert formatting.plain({"torch": "2.11", "cuda": None}) == "torch 2.11, cuda —"
-    assert formatting.plain([0.1 + 0.2, True, 3]) == "0.3, yes, 3"
+    assert formatting.to_line({"torch": "2.11", "cuda": None}) == "torch 2.11, cuda —"
+    assert formatting.to_line([0.1 + 0.2, True, 3]) == "0.3, yes, 3"

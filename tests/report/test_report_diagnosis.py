@@ -97,7 +97,7 @@ def test_the_lr_fell_before_it_learned():
     assert finding.what.startswith(
         "the learning rate fell before it had learned: from epoch 2 of 20"
     )
-    assert "10.0 points only" in finding.why
+    assert "10.0 points only" in finding.reason
 
 
 @pytest.mark.parametrize(

@@ -78,9 +78,9 @@ def test_grey_images_and_validation(tmp_path: Path) -> None:
 def test_test_is_shown_before_validation(tmp_path: Path) -> None:
     folder = RunFolder(make(tmp_path / "run"))
     folder.write_evaluation("val", examined("val"))
-    assert read_runs([folder.path])[0].examined["split"] == "val"
+    assert read_runs([folder.path])[0].full_evaluation["split"] == "val"
     folder.write_evaluation("test", examined("test"))
-    assert read_runs([folder.path])[0].examined["split"] == "test"
+    assert read_runs([folder.path])[0].full_evaluation["split"] == "test"
 
 
 def test_the_reliability_diagram_shows_the_filled_bins(run: RunData) -> None:
@@ -111,10 +111,10 @@ def render_part(run: RunData, part: str = "evaluation") -> Page:
 
 def test_groups_of_a_mapping_come_before_the_usual(run: RunData) -> None:
     groups = [{"group": "mine", "classes": ["cat"], "n": 3}]
-    with_groups = {**run.examined, "measured": {"groups": groups}}
-    assert render_part(replace(run, examined=with_groups)).tables["groups"][1][0] == "mine"
+    with_groups = {**run.full_evaluation, "measured": {"groups": groups}}
+    assert render_part(replace(run, full_evaluation=with_groups)).tables["groups"][1][0] == "mine"
     other = {**with_groups, "split": "val"}
-    assert render_part(replace(run, examined=other)).tables["groups"][1][0] == "animals"
+    assert render_part(replace(run, full_evaluation=other)).tables["groups"][1][0] == "animals"
 
 
 INVALID = [None, 3, "x", [], {}, [None, 3], {"a": [1]}, True]
@@ -123,7 +123,7 @@ INVALID = [None, 3, "x", [], {}, [None, 3], {"a": [1]}, True]
 @pytest.mark.parametrize("value", INVALID, ids=json.dumps)
 def test_invalid_values_cost_nothing(run: RunData, value: object) -> None:
     for key in ("tta", "shift", "ood", "measured", "data", "split"):
-        damaged_run = replace(run, examined={**run.examined, key: value})
+        damaged_run = replace(run, full_evaluation={**run.full_evaluation, key: value})
         assert render_part(damaged_run).tables.keys() >= {"groups", "calibration"}
         figures.shift(damaged_run)
     for key, other in (("labels", "twins"), ("duplicates", "depths"), ("classes", "twins")):
@@ -133,6 +133,6 @@ def test_invalid_values_cost_nothing(run: RunData, value: object) -> None:
             changed = {**run.audit, part: {**run.audit[part], key: value}}
             assert "there twice" in render_part(replace(run, audit=changed), "audit").text
     split = {**run.result["test"], "calibration": value, "top_k": value, "groups": value}
-    damaged_run = replace(run, result={**run.result, "test": split}, examined={})
+    damaged_run = replace(run, result={**run.result, "test": split}, full_evaluation={})
     assert "Standard deviation between classes" in render_part(damaged_run).text
     assert figures.filled_bins(value) == []

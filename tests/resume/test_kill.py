@@ -69,7 +69,7 @@ def test_killed_again_and_again(
         process.join()
         kills += process.exitcode == -signal.SIGKILL
     assert kills > 2  # the last ones hit nothing if the machine suddenly became faster
-    if not folder.finished:
+    if not folder.is_finished:
         go_on(recipe, folder.path)
     assert any(begun["step"] for begun in folder.provenance()["starts"])  # something was resumed
     assert end_of(folder) == end_of(uninterrupted_run)

@@ -62,7 +62,7 @@ def test_resumed_after_a_kill_there(
 ) -> None:
     folder = RunFolder(tmp_path / "run")
     train_until_killed(rename, tiny(TWO_EPOCHS), folder)
-    assert not folder.finished
+    assert not folder.is_finished
     train(tiny(TWO_EPOCHS), folder, resume=folder.exists)
     assert end_of(folder) == end_of(uninterrupted_run)
 
@@ -106,7 +106,7 @@ def test_killed_at_each_boundary_in_turn(
             train_until_killed(rename, tiny(TWO_EPOCHS), folder)
         except pytest.fail.Exception:  # it reached the end
             break
-    if not folder.finished:
+    if not folder.is_finished:
         train(tiny(TWO_EPOCHS), folder, resume=True)
     assert end_of(folder) == end_of(uninterrupted_run)
 

@@ -18,7 +18,7 @@ from cifarlab.data.splits import training_subsets
 from cifarlab.inference.predictor import Predictor
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.device import choose
+from cifarlab.system.device import choose_compute
 from cifarlab.system.randomness import derived_seed
 from cifarlab.training.setup import build_state, compute_normalization
 from cifarlab.training.train import train
@@ -34,7 +34,9 @@ def slow_loop(recipe: Recipe, epochs: int) -> tuple[nn.Module, list[float]]:
     sizes = batch_sizes(len(part), recipe.training.batch_size)
     loader = Loader(part, augmentation, sizes, recipe.seed, CPU)
     mean, std = compute_normalization(recipe, part, dataset.image_shape[2])
-    network = build_state(recipe, dataset, part, mean, std, choose("float32")).classifier.train()
+    network = build_state(
+        recipe, dataset, part, mean, std, choose_compute("float32")
+    ).classifier.train()
     velocity = {name: torch.zeros_like(p) for name, p in network.named_parameters()}
     step, means = 0, []
     for epoch in range(epochs):

@@ -12,7 +12,7 @@ from torch import nn
 
 import cifarlab.training.train
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.device import choose
+from cifarlab.system.device import choose_compute
 from cifarlab.system.errors import Interrupted, UserError
 from cifarlab.system.signals import StopReason
 from cifarlab.training.run import Run, Session
@@ -170,5 +170,5 @@ def test_without_the_variable_nothing_is_compiled(
 def test_an_unknown_mode_is_refused(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     monkeypatch.setenv("CIFARLAB_COMPILE", mode)
     with pytest.raises(UserError, match=f"CIFARLAB_COMPILE={mode}") as caught:
-        choose()
+        choose_compute()
     assert "max-autotune" in caught.value.hint

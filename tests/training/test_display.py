@@ -36,7 +36,7 @@ def test_the_folder_may_be_a_path_or_nothing(tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in ("a", Path("b"), RunFolder("c")):
         train(tiny(FOUR_STEPS), folder, callbacks=())
-    assert all(RunFolder(name).finished for name in "abc")
+    assert all(RunFolder(name).is_finished for name in "abc")
     for _ in range(2):
         train(tiny(FOUR_STEPS), callbacks=())
     assert len(list(Path("runs").glob("tiny-s0-*/result.json"))) == 2

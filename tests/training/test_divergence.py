@@ -50,7 +50,7 @@ def require_checkpoint(folder: RunFolder, epoch: int) -> None:
     assert all(tensor.isfinite().all() for tensor in tensors.values())
     Predictor.load(folder.weights("last"))
     assert [line["epoch"] for line in folder.metrics.read()] == list(range(1, epoch + 1))
-    assert not folder.finished
+    assert not folder.is_finished
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -79,7 +79,7 @@ def test_a_huge_lr_in_the_first_epoch(tmp_path: Path, tiny: Callable[..., Recipe
     with pytest.raises(DivergenceError, match=r"\(epoch 1\), at learning rate 1e\+30") as caught:
         train(tiny(changes), folder)
     assert "kept" not in caught.value.hint  # nothing was
-    assert not folder.finished
+    assert not folder.is_finished
 
 
 # the last step of an epoch has no next loss that could show the damage

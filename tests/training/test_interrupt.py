@@ -41,7 +41,7 @@ def test_resumed_is_bit_identical(
     assert caught.value.exit_code == 128 + signum
     about, _ = WeightsFile.read(folder.weights("last"))
     assert (about.step, about.epoch) == (step, step // 11)
-    assert not folder.finished
+    assert not folder.is_finished
     train(tiny(), folder, resume=True)
     assert end_of(folder) == end_of(finished)
 
@@ -143,7 +143,7 @@ def test_who_ignores_a_closed_terminal_trains_on(
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert RunFolder(tmp_path / "run").finished
+    assert RunFolder(tmp_path / "run").is_finished
 
 
 @pytest.mark.parametrize("delay", [0, 0.02, 0.05])  # an epoch ends, and is printed, or a step
@@ -163,4 +163,4 @@ def test_a_closed_terminal_leaves_a_checkpoint(
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + signal.SIGHUP
     about, _ = WeightsFile.read(folder.weights("last"))
-    assert about.step > 0 and not folder.finished
+    assert about.step > 0 and not folder.is_finished

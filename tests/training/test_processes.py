@@ -13,7 +13,7 @@ from torchrun_jobs import Losses, Report, torchrun
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.predictions import Predictions
-from cifarlab.system.device import choose
+from cifarlab.system.device import choose_compute
 from cifarlab.system.errors import CifarlabError, Interrupted, UserError
 from cifarlab.system.processes import SINGLE_PROCESS, Processes, init_distributed
 from cifarlab.training.train import train
@@ -241,7 +241,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
 
     started_by_torchrun(monkeypatch, local=4)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    on_gpu = choose()
+    on_gpu = choose_compute()
     monkeypatch.setattr(
         processes, "choose", lambda: type(on_gpu)(torch.device("cuda"), "bfloat16", None)
     )

@@ -40,7 +40,7 @@ def start_two(recipe: Recipe, folder: RunFolder, *words: str) -> subprocess.Pope
 
 
 def require_same_end(alone: RunFolder, folder: RunFolder) -> None:
-    assert folder.finished
+    assert folder.is_finished
     for line, reference in zip(folder.metrics.read(), alone.metrics.read(), strict=True):
         np.testing.assert_allclose(line["train"]["loss"], reference["train"]["loss"], rtol=1e-3)
 
@@ -55,7 +55,7 @@ def test_torchrun_is_stopped_and_one_process_goes_on(tmp_path: Path, alone: RunF
     assert 21 <= about.step < 252
     assert errors.count(f"stopped: interrupted after step {about.step} of 252") == 1
     assert errors.count("go on with: cifarlab train tiny") == 1
-    assert not folder.finished
+    assert not folder.is_finished
     assert output.count("2 x cpu, float32") == 1
     assert output.count("epoch   1/12") == 1
     train(alone.recipe(), folder, resume=True)
@@ -73,7 +73,7 @@ def test_a_process_is_lost_and_two_go_on(tmp_path: Path, alone: RunFolder) -> No
     assert process.returncode == 1
     assert errors.count("failed: another of the 2 processes was lost") == 1
     assert "--resume" in errors
-    assert not folder.finished
+    assert not folder.is_finished
     epochs = len(folder.metrics.read())
     about, _ = WeightsFile.read(folder.weights("last"))
     assert about.step in (21 * epochs, 21 * (epochs - 1))

@@ -165,7 +165,7 @@ def test_what_was_abandoned_is_left_without_a_result_and_goes_on(
     folder, callback = RunFolder(tmp_path), StopAt(epoch, "abandoned", step)
     with pytest.raises(Interrupted, match=f"after step {step or 11 * epoch} of 33"):
         train(tiny(), folder, callbacks=[callback], stop=callback.stop)
-    assert not folder.finished
+    assert not folder.is_finished
     train(tiny(), folder, resume=True)
     assert end_of(folder) == end_of(finished)
 

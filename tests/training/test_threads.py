@@ -29,8 +29,8 @@ def four_free_cores(monkeypatch):
 
 
 def machine(monkeypatch, busy, cpus=4, physical=None, limit=None):
-    monkeypatch.setattr(threads, "_last_look", None)
-    monkeypatch.setattr(threads, "_shared", None)
+    monkeypatch.setattr(threads, "_last_load", None)
+    monkeypatch.setattr(threads, "_limit", None)
     monkeypatch.setattr(threads, "busy_cores", lambda: busy)
     monkeypatch.setattr(threads, "_own_cpus", lambda: list(range(cpus)))
     counts = {True: cpus, False: physical or cpus}
@@ -61,24 +61,24 @@ def test_one_thread_for_each_free_core(monkeypatch, cpus, physical, limit, busy,
 def test_the_argument_wins_then_the_environment_then_the_run_then_the_cores(monkeypatch):
     machine(monkeypatch, busy=1.0)
     assert threads.use_threads(None).number == 3
-    assert threads.use_threads(None, kept=2).number == 2
+    assert threads.use_threads(None, earlier=2).number == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "4,1")
-    assert threads.use_threads(None, kept=2) == Threads(4)
-    assert threads.use_threads(1, kept=2) == Threads(1)
+    assert threads.use_threads(None, earlier=2) == Threads(4)
+    assert threads.use_threads(1, earlier=2) == Threads(1)
     for number in (0, 5, 100_000):
         with pytest.raises(UserError, match=f"{number} threads: this machine has 4 processors"):
             threads.use_threads(number)
 
 
 def test_a_run_from_a_larger_machine_takes_what_there_is():
-    assert threads.use_threads(None, kept=64).number == 4
+    assert threads.use_threads(None, earlier=64).number == 4
 
 
 def test_one_of_several_takes_its_part_and_looks_at_nobody(monkeypatch):
     monkeypatch.setattr(threads, "busy_cores", lambda: pytest.fail("looked"))
     threads.limit_threads(2)
     assert threads.use_threads(None) == Threads(2)
-    assert threads.use_threads(None, kept=3) == Threads(3)
+    assert threads.use_threads(None, earlier=3) == Threads(3)
 
 
 def test_the_machine_is_looked_at_once_a_minute(monkeypatch):

@@ -56,7 +56,7 @@ def test_nothing_to_resume(tmp_path: Path, tiny: Callable) -> None:
 
 
 def hold(path: Path, held: Event, release: Event) -> None:
-    with RunFolder(path).in_use():
+    with RunFolder(path).lock():
         held.set()
         release.wait()
 
@@ -142,7 +142,7 @@ def test_another_seed_s_best_of_the_same_epoch(
     shutil.copyfile(other.weights("best"), unfinished(folder).weights("best"))
     with pytest.raises(CheckpointError, match="is not what the best epoch, "):
         train(folder.recipe(), folder, resume=True)
-    assert not folder.finished
+    assert not folder.is_finished
 
 
 @pytest.mark.parametrize("name", ["last", "last.state"])

@@ -94,7 +94,7 @@ def run_search(
     from cifarlab.experiments.search.driver import SearchDriver
 
     folder, n_local = search_folder(search, scale, data, runs), 1 if cluster else jobs or 1
-    with folder.in_use():
+    with folder.lock():
         _require_same_search(search, base, scale, folder, command)
         driver = SearchDriver(search, base, scale, folder, command, log)
         _require_resumable(base, driver, resume, command, log)

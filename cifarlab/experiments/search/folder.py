@@ -33,14 +33,14 @@ from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.run_folder.collection import Collection
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import RUNS, folder_name
-from cifarlab.run_folder.schemas import Count, Stored, make_check, restore
+from cifarlab.run_folder.schemas import Count, StoredModel, make_check, restore
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import append_line, read_json_lines, write_text
 
 Event = dict[str, Any]
 
 
-class SearchFile(Stored):
+class SearchFile(StoredModel):
     """The content of search.json."""
 
     search: dict[str, Any] = Field({})
@@ -51,7 +51,7 @@ class SearchFile(Stored):
     results: dict[str, Any] | None = None
 
 
-class DrawnEvent(Stored):
+class DrawnEvent(StoredModel):
     """A trial was drawn."""
 
     event: Literal["drawn"]
@@ -59,7 +59,7 @@ class DrawnEvent(Stored):
     params: dict[str, Any]
 
 
-class RungEvent(Stored):
+class RungEvent(StoredModel):
     """A trial reached a rung."""
 
     event: Literal["rung"]
@@ -73,7 +73,7 @@ class RungEvent(Stored):
     stopped: bool
 
 
-class EndedEvent(Stored):
+class EndedEvent(StoredModel):
     """A trial ended."""
 
     event: Literal["ended"]

@@ -17,7 +17,7 @@ from cifarlab.metrics.kinds import Accuracy, Metric, MetricConfig
 from cifarlab.recipes.catalog import Reported as Reported
 from cifarlab.recipes.catalog import find_named, find_shipped, shipped_recipes
 from cifarlab.recipes.refusals import short_repr
-from cifarlab.recipes.schema import MOST_SEED, Recipe
+from cifarlab.recipes.schema import MAX_SEED, Recipe
 from cifarlab.recipes.text import (
     apply_overrides,
     change,
@@ -53,7 +53,7 @@ class Study(WatchedConfig):
     n_seeds: int = Field(
         3, ge=1, le=1000, description="runs per row, with seeds from first_seed on"
     )
-    first_seed: int = Field(0, ge=0, le=MOST_SEED, description="the first of its seeds")
+    first_seed: int = Field(0, ge=0, le=MAX_SEED, description="the first of its seeds")
     overrides: dict[str, Any] = Field({}, description="settings by dotted path, for all rows")
     rows: tuple[StudyRow, ...] = Field(min_length=1, description="what is compared")
 
@@ -64,8 +64,8 @@ class Study(WatchedConfig):
             raise ValueError(f"two rows are called {Counter(names).most_common(1)[0][0]}")
         if self.baseline not in (None, *names):
             raise ValueError(f"baseline: {self.baseline!r} is no row; rows: {', '.join(names)}")
-        if self.first_seed + self.n_seeds - 1 > MOST_SEED:
-            raise ValueError(f"{self.n_seeds} seeds from first_seed on go beyond {MOST_SEED}")
+        if self.first_seed + self.n_seeds - 1 > MAX_SEED:
+            raise ValueError(f"{self.n_seeds} seeds from first_seed on go beyond {MAX_SEED}")
         return self
 
     @property

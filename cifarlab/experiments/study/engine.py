@@ -70,7 +70,7 @@ def run_study(
     require_valid_options(formats, jobs=jobs, n_seeds=n_seeds)
     planned_runs = _plan(study, n_seeds or study.n_seeds, scale, study.select_rows(only), data)
     folder = study_folder(study, scale, data, runs)
-    with folder.in_use():
+    with folder.lock():
         copy_plugins(study.plugins, folder.path)
         record = StudyRecord(study, scale, planned_runs, folder, runs, log)
         record.plan_jobs(command, resume)

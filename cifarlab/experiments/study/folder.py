@@ -22,11 +22,11 @@ from cifarlab.experiments.writing import write_figures
 from cifarlab.plots.spec import require_formats
 from cifarlab.run_folder.collection import Collection
 from cifarlab.run_folder.naming import RUNS, folder_name
-from cifarlab.run_folder.schemas import Stored
+from cifarlab.run_folder.schemas import StoredModel
 from cifarlab.system.files import write_text
 
 
-class StoredFailure(Stored):
+class StoredFailure(StoredModel):
     """The reason why a run has no result; see experiments/worker.py."""
 
     kind: str
@@ -34,7 +34,7 @@ class StoredFailure(Stored):
     hint: str = ""
 
 
-class StoredRun(Stored):
+class StoredRun(StoredModel):
     """The state of one run of a study."""
 
     row: str
@@ -44,7 +44,7 @@ class StoredRun(Stored):
     failure: StoredFailure | None = None
 
 
-class StudyFile(Stored):
+class StudyFile(StoredModel):
     """The content of study.json."""
 
     study: dict[str, Any] = Field({})

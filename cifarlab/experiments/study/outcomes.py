@@ -16,7 +16,7 @@ from cifarlab.recipes.text import fingerprint, validate_config
 from cifarlab.report.compare import comparability_warnings
 from cifarlab.report.settings import distinct_names
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.run_folder.naming import RUNS, finished_runs, numbered
+from cifarlab.run_folder.naming import RUNS, finished_runs, add_number
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.run_folder.run_data import RunData, dig, read_runs
 from cifarlab.system.errors import PluginError, RecipeError, RunFolderError
@@ -40,7 +40,7 @@ def run_outcome(row: str, run: RunData, metric: MetricConfig) -> Outcome:
     if isinstance(classes := dig(run.provenance, "data", "classes"), list):
         metric.check(len(classes))
     test, val = (_value(run, split, metric) for split in ("test", "val"))
-    failure = run.early_end if run.finished else "not finished"
+    failure = run.early_end if run.is_finished else "not finished"
     if not failure and test is val is None:
         failure = f"it has neither a test nor a validation {metric.facts.title}"
     facts = run.recipe.seed, fingerprint(run.recipe), run.data_name
@@ -60,7 +60,9 @@ def _value(run: RunData, split: str, metric: MetricConfig) -> float | None:
 def read_finished(paths: Sequence[Path]) -> tuple[list[RunData], list[str]]:
     """Return the runs without predictions, and warnings about comparing the finished ones."""
     runs = read_runs(paths, predictions=False)
-    return runs, comparability_warnings([run for run in runs if run.finished and not run.early_end])
+    return runs, comparability_warnings(
+        [run for run in runs if run.is_finished and not run.early_end]
+    )
 
 
 def fingerprint_row(recipe: Recipe) -> str:
@@ -188,7 +190,7 @@ def _recipe_runs(name: str, runs: Path) -> list[Path]:
     paths = [
         folder.path
         for is_early in (False, True)  # those that ended early are named, not compared
-        for folders in finished_runs(runs, early=is_early).values()
+        for folders in finished_runs(runs, ended_early=is_early).values()
         if _read_row_fingerprint(folders[0]) == row_fingerprint
         for folder in folders
     ]
@@ -209,5 +211,5 @@ def _read_row_fingerprint(folder: RunFolder) -> str | None:
 
 def _unique_name(name: str, other_names: Sequence[str]) -> str:
     """Return ``name``, with a number if another row has it already."""
-    names = (numbered(name, n) for n in count(1))
+    names = (add_number(name, n) for n in count(1))
     return next(candidate for candidate in names if candidate not in other_names)

@@ -65,7 +65,10 @@ class StudyRecord:
         Runs in the study's own folder come first. A run that its time limit ended is reused from
         there only: this study would end it again, but another one may have another limit.
         """
-        full_runs, early_runs = (finished_runs(runs), finished_runs(self.folder.path, early=True))
+        full_runs, early_runs = (
+            finished_runs(runs),
+            finished_runs(self.folder.path, ended_early=True),
+        )
         reusable: dict[str, RunFolder] = {}
         for _, recipe, key, _ in self.planned_runs:
             complete = full_runs.get(key, [])
@@ -115,7 +118,7 @@ class StudyRecord:
     def _unfinished_folder(self, recipe: Recipe) -> RunFolder | None:
         """Return the recipe's unfinished run on today's images in the study's folder."""
         with suppress(RunFolderError):
-            unfinished = latest_folder(recipe, finished=False, runs=self.folder.path)
+            unfinished = latest_folder(recipe, is_finished=False, runs=self.folder.path)
             return unfinished if self._has_same_images(recipe, unfinished) else None
         return None
 

@@ -10,7 +10,7 @@ import pytest
 from made_search import drawn_event, small
 from ray.tune.schedulers import ASHAScheduler
 
-from cifarlab.config.family import owned_by
+from cifarlab.config.family import set_kind_owner
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.driver import SearchDriver
 from cifarlab.experiments.search.folder import SearchFolder
@@ -58,7 +58,7 @@ def draw_lines(search: Search, seed: int) -> list[tuple[int, int, float]]:
 
 
 def test_a_scheduler_without_rungs_compares_after_each_epoch() -> None:
-    with owned_by("this test"):
+    with set_kind_owner("this test"):
 
         class Best(TrialSchedulerConfig):
             kind: Literal["best"] = "best"

@@ -248,7 +248,7 @@ def test_a_scaled_study_is_another_with_its_scale_in_all_that_it_writes(tmp_path
 def test_a_study_in_use_is_refused(tmp_path: Path) -> None:
     from cifarlab.experiments.study.folder import study_folder
 
-    with study_folder(STUDY, 1.0, None, tmp_path).in_use():
+    with study_folder(STUDY, 1.0, None, tmp_path).lock():
         command = [sys.executable, "-c", _SECOND, str(tmp_path)]
         process = subprocess.run(command, capture_output=True, text=True)
     assert "in use by another process" in process.stdout, process.stderr
@@ -260,7 +260,7 @@ from pathlib import Path
 from cifarlab.system.errors import RunFolderError
 from cifarlab.experiments.study.folder import StudyFolder
 try:
-    with StudyFolder(Path(sys.argv[1]) / "studies" / "tests-small").in_use():
+    with StudyFolder(Path(sys.argv[1]) / "studies" / "tests-small").lock():
         print("free")
 except RunFolderError as error:
     print(error.what)

@@ -1,10 +1,10 @@
-"""A device whose arithmetic is the CPU's and whose rules are CUDA's, where there is no GPU.
+"""A device with the CPU's arithmetic and CUDA's rules, for machines without a GPU.
 
-Inside ``pretended()`` cifarlab trains and predicts on it. As on a GPU, an operation that mixes two
-devices is an error, and whatever makes the host wait for the device (a value or a size that is
-read, a copy from memory that is not pinned) is noted, with the lines of cifarlab that lead to it.
-Departures: draws come from the CPU's generator, so that losses can be compared; autocast lowers
-products and convolutions alone. Which kernels CUDA has is not checked.
+Inside ``use_mock_device()`` cifarlab trains and predicts on it. As on a GPU, an operation that
+mixes two devices is an error, and whatever makes the host wait for the device (a value or a size
+that is read, a copy from memory that is not pinned) is noted, with the lines of cifarlab that lead
+to it. Departures: draws come from the CPU's generator, so that losses can be compared; autocast
+lowers products and convolutions alone. Which kernels CUDA has is not checked.
 """
 
 import sys
@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from pretended_tensor import (
+from mock_tensor import (
     INDEXING,
     NAME,
     OnDevice,
@@ -88,8 +88,8 @@ class Device(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        concerned = any(isinstance(x, OnDevice) for x in leaves((args, kwargs)))
-        if not concerned and func not in PINNING and not _names_the_device(args, kwargs):
+        is_ours = any(isinstance(x, OnDevice) for x in leaves((args, kwargs)))
+        if not is_ours and func not in PINNING and not _names_the_device(args, kwargs):
             return func(*args, **kwargs)
         if func in SPECIAL:
             return SPECIAL[func](self, func, *args, **kwargs)
@@ -117,8 +117,8 @@ class Device(TorchDispatchMode):
 
 
 def _names_the_device(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    given = [kwargs.get("device"), *args]
-    return any(isinstance(x, torch.device) and x.type == NAME for x in given)
+    values = [kwargs.get("device"), *args]
+    return any(isinstance(x, torch.device) and x.type == NAME for x in values)
 
 
 def _to_copy(device: Device, func: Any, x: Tensor, /, **options: Any) -> Tensor:
@@ -162,9 +162,9 @@ def _pin_memory(_device: Device, _func: Any, x: Tensor, /, *_args: Any, **_optio
         raise RuntimeError(
             "cannot pin a tensor of the device, only dense CPU tensors can be pinned"
         )
-    pinned = x.clone()
-    pinned.is_page_locked = True  # type: ignore[attr-defined]
-    return pinned
+    copy = x.clone()
+    copy.is_page_locked = True  # type: ignore[attr-defined]
+    return copy
 
 
 def _is_pinned(x: Tensor) -> bool:
@@ -180,8 +180,8 @@ def _native_dropout(
     _device: Device, _func: Any, x: OnDevice, p: float, _train: bool | None = None
 ) -> tuple[Tensor, Tensor]:
     """aten.native_dropout, with the draws that the CPU makes without it."""
-    kept = torch.empty_like(x.values).bernoulli_(1 - p)
-    return OnDevice(x.values * kept.div(1 - p)), OnDevice(kept.bool())
+    mask = torch.empty_like(x.values).bernoulli_(1 - p)
+    return OnDevice(x.values * mask.div(1 - p)), OnDevice(mask.bool())
 
 
 PINNING = {aten._pin_memory.default, aten.is_pinned.default, aten.pin_memory.default}
@@ -221,7 +221,7 @@ class Backend:
         return [torch.bfloat16]
 
     def get_device_name(self, _device: torch.device) -> str:
-        return "pretended device"
+        return "mock device"
 
     def is_bf16_supported(self, *, including_emulation: bool) -> bool:
         return not including_emulation
@@ -274,15 +274,15 @@ FACTORIES.impl("_copy_from", _copy_from)
 
 
 @contextmanager
-def pretended(*, index: bool = True, free: int = 70 * GIBIBYTE) -> Iterator[Device]:
-    """The device, there and chosen inside the block; without ``index`` it is chosen as "cuda" is.
+def use_mock_device(*, index: bool = True, free: int = 70 * GIBIBYTE) -> Iterator[Device]:
+    """Use the device inside the block; without ``index`` as "cuda" is, with it as "cuda:0".
 
     Its tensors name it with its index either way. ``free`` is its free memory in bytes.
     """
-    chosen = torch.device(NAME, 0) if index else torch.device(NAME)
+    choice = torch.device(NAME, 0) if index else torch.device(NAME)
     transforms._resize_weights.cache_clear()  # nothing is there yet
     with pytest.MonkeyPatch.context() as patch, Device() as device:
-        patch.setattr(compute, "fastest_device", lambda: chosen)
+        patch.setattr(compute, "fastest_device", lambda: choice)
         patch.setattr(BACKEND, "device", device)
         patch.setattr(BACKEND, "free", free)
         yield device

@@ -8,7 +8,7 @@ from cifarlab.recipes.schema import Recipe
 NARROWER = 8
 
 
-def shortened(recipe: Recipe) -> dict[str, Any]:
+def shorten(recipe: Recipe) -> dict[str, Any]:
     """The changes that make it so; whatever else the recipe says stays."""
     changes: dict[str, Any] = {
         "data.source": "digits",

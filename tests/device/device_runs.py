@@ -1,11 +1,11 @@
-"""Short runs on the pretended device, and what is compared of them with the processor's."""
+"""Short runs on the mock device, and what is compared of them with the processor's."""
 
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
-from pretended_device import Device
+from mock_device import Device
 
 from cifarlab.explain.maps import class_activation_maps
 from cifarlab.inference.predictor import Predictor
@@ -17,7 +17,7 @@ from cifarlab.system.errors import Interrupted
 from cifarlab.training.run import Run
 from cifarlab.training.train import train
 
-MADE = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 1), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 1), dtype=np.uint8)
 
 
 class WaitRecorder:
@@ -62,10 +62,10 @@ def train_in_two(recipe: Recipe, folder: RunFolder, callback: Any, interrupt: An
     train(recipe, folder, resume=True, callbacks=[callback])
 
 
-def outcome(folder: RunFolder) -> Outcome:
-    """Of a finished run, by the device that is chosen now."""
+def read_outcome(folder: RunFolder) -> Outcome:
+    """Return the outcome of a finished run, computed on the device in use."""
     predictor = Predictor.load(folder.weights("last"))
-    images = np.repeat(MADE, predictor.image_shape[2], 3)
+    images = np.repeat(IMAGES, predictor.image_shape[2], 3)
     threshold = confidence_threshold(predictor.logits(images), 0.3)
     return Outcome(
         metrics=without_cost(folder.metrics.read()),
@@ -75,18 +75,21 @@ def outcome(folder: RunFolder) -> Outcome:
     )
 
 
-def require_alike(found: Any, wanted: Any, where: str = "") -> None:
-    """Equal trees of values but for the last digits of numbers."""
-    if isinstance(wanted, dict):
-        assert found.keys() == wanted.keys(), where
-        for key in wanted:
-            require_alike(found[key], wanted[key], f"{where}.{key}")
-    elif isinstance(wanted, list | tuple):
-        assert len(found) == len(wanted), where
-        for place, (one, other) in enumerate(zip(found, wanted, strict=True)):
-            require_alike(one, other, f"{where}.{place}")
-    elif isinstance(wanted, float | np.ndarray):
-        largest = float(np.max(np.abs(wanted), initial=1))
-        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * largest, err_msg=where)
+def find_differences(actual: Any, expected: Any, path: str = "") -> list[str]:
+    """Return where two trees of values differ by more than the last digits of numbers."""
+    if isinstance(expected, dict):
+        if actual.keys() != expected.keys():
+            return [f"{path}: its keys are {[*actual]}, not {[*expected]}"]
+        pairs = [(key, actual[key], expected[key]) for key in expected]
+    elif isinstance(expected, list | tuple):
+        if len(actual) != len(expected):
+            return [f"{path}: it has {len(actual)} entries, not {len(expected)}"]
+        pairs = [(n, *pair) for n, pair in enumerate(zip(actual, expected, strict=True))]
+    elif isinstance(expected, float | np.ndarray):
+        tolerance = 1e-4 * float(np.max(np.abs(expected), initial=1))
+        same = np.shape(actual) == np.shape(expected)
+        same = same and np.allclose(actual, expected, rtol=0, atol=tolerance, equal_nan=True)
+        return [] if same else [f"{path}: it is {actual}, not {expected}"]
     else:
-        assert found == wanted, where
+        return [] if actual == expected else [f"{path}: it is {actual}, not {expected}"]
+    return [d for key, *pair in pairs for d in find_differences(*pair, f"{path}.{key}")]

@@ -106,21 +106,21 @@ def test_an_experiment_is_a_recipe(name, number):
 
 
 def test_no_recipe_of_a_report_is_without_an_experiment():
-    named = {name for name, _ in EXPERIMENTS}
-    assert {name for name in ALL if name.partition("/")[0] in ROWS} == named
+    names = {name for name, _ in EXPERIMENTS}
+    assert {name for name in ALL if name.partition("/")[0] in ROWS} == names
 
 
 def test_every_number_belongs_to_a_row():
-    given = {name for name, number in EXPERIMENTS if number is not None}
-    assert set(NUMBERS) == given
+    names = {name for name, number in EXPERIMENTS if number is not None}
+    assert set(NUMBERS) == names
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_the_text_says_the_number(name):
-    found = re.search(
+    match = re.search(
         r"Reported: ([\d.]+) % (?:validation )?on (CIFAR-\d+(?: \(fine\))?)", ALL[name].text
     )
-    assert (float(found[1]), found[2]) == (NUMBERS[name].accuracy, NUMBERS[name].data)
+    assert (float(match[1]), match[2]) == (NUMBERS[name].accuracy, NUMBERS[name].data)
 
 
 @pytest.mark.parametrize(
@@ -131,14 +131,14 @@ def test_the_text_says_the_number(name):
         ("kth2024/baseline", "one run"),
     ],
 )
-def test_the_number_s_note_is_told_beside_it(name, note):
+def test_the_number_s_note_is_beside_it(name, note):
     assert f"on {NUMBERS[name].data} ({note}).\nCommand" in ALL[name].text
 
 
 @pytest.mark.parametrize("report", ROWS)
 def test_recipes_of_a_report_differ(report):
-    made = {name: find(name) for name in ALL if name.startswith(f"{report}/")}
-    assert len({fingerprint(recipe) for recipe in made.values()}) == len(made)
+    recipes = {name: find(name) for name in ALL if name.startswith(f"{report}/")}
+    assert len({fingerprint(recipe) for recipe in recipes.values()}) == len(recipes)
 
 
 @pytest.mark.parametrize("report", ROWS)
@@ -167,7 +167,9 @@ def test_the_rows_of_a_study_are_recipes_that_differ(name):
     assert len({fingerprint(recipe) for recipe in recipes.values()}) == len(recipes)
 
 
-@pytest.mark.parametrize("one", [*STUDIES.values(), *SEARCHES.values()], ids=lambda one: one.name)
-def test_no_number_stands_where_other_data_may_be_looked_at(one):
+@pytest.mark.parametrize(
+    "experiment", [*STUDIES.values(), *SEARCHES.values()], ids=lambda e: e.name
+)
+def test_no_number_stands_where_other_data_may_be_looked_at(experiment):
     """What it asks stands over its table, whatever its --data."""
-    assert "%" not in one.about
+    assert "%" not in experiment.about

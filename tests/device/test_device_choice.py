@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from pretended_device import GIBIBYTE, NAME, pretended
+from mock_device import GIBIBYTE, NAME, use_mock_device
 
 from cifarlab.cli.machine import findings
 from cifarlab.system.device import (
     Compute,
-    choose,
+    choose_compute,
     device_name,
     fastest_device,
     forget_peak_memory,
@@ -15,7 +15,7 @@ from cifarlab.system.device import (
     peak_memory,
 )
 from cifarlab.system.randomness import seed_global
-from cifarlab.system.transfer import resident, sent
+from cifarlab.system.transfer import cache_on_gpu, to_device
 
 
 def test_a_gpu_is_chosen_with_its_index(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,35 +31,35 @@ def test_a_gpu_is_chosen_with_its_index(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("index", [True, False])
 def test_what_is_there_is_not_sent_again(index: bool) -> None:
     device = torch.device(NAME, 0) if index else torch.device(NAME)
-    with pretended(index=index):
-        images = resident(torch.zeros(2, 3, dtype=torch.uint8), device)
+    with use_mock_device(index=index):
+        images = cache_on_gpu(torch.zeros(2, 3, dtype=torch.uint8), device)
         assert images.device == torch.device(NAME, 0)
-        assert sent(images, device) is images
+        assert to_device(images, device) is images
 
 
 @pytest.mark.parametrize(("free", "type_"), [(1999, "cpu"), (2000, NAME)])
 def test_images_are_resident_that_take_half_of_the_free_memory(free: int, type_: str) -> None:
     images = torch.empty(1000, dtype=torch.uint8)
-    with pretended(free=free):
-        assert resident(images, torch.device(NAME)).device.type == type_
+    with use_mock_device(free=free):
+        assert cache_on_gpu(images, torch.device(NAME)).device.type == type_
 
 
 @pytest.mark.parametrize("index", [True, False])
-def test_the_device_s_own_module_is_asked(index: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pretended(index=index) as device:
-        compute = choose()
+def test_the_device_s_own_module_is_used(index: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    with use_mock_device(index=index) as device:
+        compute = choose_compute()
         assert compute.precision == "bfloat16"
         assert has_bfloat16(compute.device)
-        assert compute.describe()["name"] == device_name(compute.device) == "pretended device"
+        assert compute.describe()["name"] == device_name(compute.device) == "mock device"
         forget_peak_memory(compute.device)
         assert peak_memory(compute.device) == GIBIBYTE
         assert ("memory", "70.0 GiB free of 80.0 GiB on the GPU") in findings()
-        compute.synchronise()
+        compute.synchronize()
         assert len(device.take_waits()) == 1
         seeds: list[int] = []
         module = torch.get_device_module(compute.device)
         monkeypatch.setattr(module, "manual_seed", seeds.append)
         seed_global(compute.device, 1, "network", 2)
         assert len(seeds) == 1
-    Compute(torch.device("cpu"), "float32").synchronise()
+    Compute(torch.device("cpu"), "float32").synchronize()
     assert device.take_waits() == []

@@ -1,4 +1,4 @@
-"""The pretended device keeps CUDA's rules: what a GPU would refuse or wait for shows on it."""
+"""The mock device keeps CUDA's rules: what a GPU would refuse or wait for shows on it."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from pretended_device import NAME, Device, OnDevice, pretended
+from mock_device import NAME, Device, OnDevice, use_mock_device
 from torch import Tensor, nn
 
 from cifarlab.inference.tta import confidence
-from cifarlab.system.transfer import sent
+from cifarlab.system.transfer import to_device
 from cifarlab.training.loop import require_finite_losses
 from cifarlab.training.state import Totals
 
@@ -20,12 +20,12 @@ THERE = torch.device(NAME, 0)
 
 @pytest.fixture
 def device() -> Iterator[Device]:
-    with pretended() as made:
-        yield made
+    with use_mock_device() as mock:
+        yield mock
 
 
 def there(*values: float) -> Tensor:
-    return sent(torch.tensor(values, dtype=torch.float32), THERE)
+    return to_device(torch.tensor(values, dtype=torch.float32), THERE)
 
 
 @pytest.mark.parametrize(
@@ -49,15 +49,15 @@ def test_devices_are_not_mixed(device: Device, mix: Callable) -> None:
 
 
 def test_a_single_number_may_come_from_the_processor(device: Device) -> None:
-    one = torch.tensor(1.0)
-    assert (there(1, 2) + one).tolist() == [2, 3]
-    assert torch.where(there(1, 0) > 0, one, 0.0).tolist() == [1, 0]
-    (sum_,) = torch._foreach_add([there(1)], one)
+    number = torch.tensor(1.0)
+    assert (there(1, 2) + number).tolist() == [2, 3]
+    assert torch.where(there(1, 0) > 0, number, 0.0).tolist() == [1, 0]
+    (sum_,) = torch._foreach_add([there(1)], number)
     assert sum_.tolist() == [2]
 
 
 @pytest.mark.parametrize(
-    ("refused", "error"),
+    ("action", "error"),
     [
         (lambda: there(1).numpy(), TypeError),
         (lambda: np.asarray(there(1)), TypeError),
@@ -66,13 +66,13 @@ def test_a_single_number_may_come_from_the_processor(device: Device) -> None:
         (lambda: there(1).uniform_(generator=torch.Generator()), RuntimeError),
     ],
 )
-def test_what_a_gpu_refuses(device: Device, refused: Callable, error: type) -> None:
+def test_what_a_gpu_refuses(device: Device, action: Callable, error: type) -> None:
     with pytest.raises(error):
-        refused()
+        action()
 
 
 @pytest.mark.parametrize(
-    ("waiting", "why"),
+    ("action", "message"),
     [
         (lambda x: x.sum().item(), "a value is read"),
         (lambda x: float(x[0]), "a value is read"),
@@ -97,17 +97,17 @@ def test_what_a_gpu_refuses(device: Device, refused: Callable, error: type) -> N
         (lambda _: torch.get_device_module(THERE).synchronize(THERE), "that is asked for"),
     ],
 )
-def test_the_host_waits(device: Device, waiting: Callable, why: str) -> None:
+def test_the_host_waits(device: Device, action: Callable, message: str) -> None:
     x = there(1, 2)
     assert device.take_waits() == []
-    waiting(x)
-    assert why in "".join(device.take_waits())
+    action(x)
+    assert message in "".join(device.take_waits())
 
 
 @pytest.mark.parametrize(
-    "free",
+    "action",
     [
-        lambda x: sent(torch.ones(2), THERE),
+        lambda x: to_device(torch.ones(2), THERE),
         lambda x: x.add_(1).mul(2).sum(),
         lambda x: x[torch.arange(2, device=THERE)],
         lambda x: torch.where(x > 1, x, 0.0),
@@ -117,9 +117,9 @@ def test_the_host_waits(device: Device, waiting: Callable, why: str) -> None:
         lambda x: nn.functional.dropout(x),
     ],
 )
-def test_the_host_does_not_wait(device: Device, free: Callable) -> None:
+def test_the_host_does_not_wait(device: Device, action: Callable) -> None:
     x = there(1, 2)
-    free(x)
+    action(x)
     assert device.take_waits() == []
 
 
@@ -137,17 +137,17 @@ def test_it_computes_what_the_processor_does(device: Device) -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5))
     images = torch.rand(2, 3, 5, 5)
     sums = []
-    for place in (torch.device("cpu"), THERE):
-        network.to(place).zero_grad()
+    for target in (torch.device("cpu"), THERE):
+        network.to(target).zero_grad()
         torch.manual_seed(1)
-        network(sent(images, place)).square().sum().backward()
+        network(to_device(images, target)).square().sum().backward()
         gradients = [p.grad for p in network.parameters()]
-        assert {g.device for g in gradients} == {place}
+        assert {g.device for g in gradients} == {target}
         sums.append([float(g.abs().sum()) for g in gradients])
     assert sums[0] == sums[1]
 
 
-def test_a_view_and_its_base_share_memory(device: Device) -> None:
+def test_a_view_and_its_base_have_one_memory(device: Device) -> None:
     base = torch.zeros(2, 2, device=THERE)
     row = base[1]
     assert row.add_(1) is row
@@ -165,7 +165,7 @@ def test_autocast_computes_products_in_bfloat16(device: Device) -> None:
 
 
 def test_without_the_device_nothing_runs_on_it() -> None:
-    with pretended():
+    with use_mock_device():
         x = there(1, 2)
     assert isinstance(x, OnDevice)
     with pytest.raises(AssertionError, match="outside"):

@@ -1,4 +1,4 @@
-"""The tensors of the pretended device, and how an operation on them is done by the CPU."""
+"""The tensors of the mock device, and how an operation on them is done by the CPU."""
 
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-NAME = "pretended"
+NAME = "mock"
 aten = torch.ops.aten
 INDEXING = {
     aten._index_put_impl_.default,
@@ -19,14 +19,14 @@ INDEXING = {
 
 
 class OnDevice(Tensor):
-    """A tensor of the pretended device; ``values`` is the CPU's tensor behind it."""
+    """A tensor of the mock device; ``values`` is the CPU's tensor behind it."""
 
     values: Tensor
     __torch_function__ = torch._C._disabled_torch_function_impl
 
     @staticmethod
     def __new__(cls, values: Tensor) -> "OnDevice":
-        wrapped: OnDevice = Tensor._make_wrapper_subclass(
+        wrapper: OnDevice = Tensor._make_wrapper_subclass(
             cls,
             values.size(),
             strides=values.stride(),
@@ -34,8 +34,8 @@ class OnDevice(Tensor):
             dtype=values.dtype,
             device=torch.device(NAME, 0),
         )
-        wrapped.values = values
-        return wrapped
+        wrapper.values = values
+        return wrapper
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"OnDevice({tuple(self.shape)}, {self.dtype})"
@@ -53,7 +53,7 @@ class OnDevice(Tensor):
     def __torch_dispatch__(
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        raise AssertionError(f"{func} outside of pretended()")
+        raise AssertionError(f"{func} outside of use_mock_device()")
 
 
 def leaves(tree: Any) -> Iterator[Any]:
@@ -87,12 +87,12 @@ def is_composite(func: Any) -> bool:
 
 def require_one_device(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """As CUDA: a single number may come from the CPU where values are combined one by one."""
-    checked: Any = (args, kwargs)
+    tree: Any = (args, kwargs)
     if func in INDEXING:
-        checked = (args[0], args[2:])
+        tree = (args[0], args[2:])
     numbers = torch.Tag.pointwise in func.tags or func in INDEXING
     numbers |= str(func).startswith("aten._foreach_") and func._overloadname == "Tensor"
-    for x in leaves(checked):
+    for x in leaves(tree):
         if isinstance(x, OnDevice) or not isinstance(x, Tensor):
             continue
         if not (numbers and x.ndim == 0):
@@ -103,18 +103,18 @@ def require_one_device(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
 
 
 def wrap_result(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
-    """The outcome on the device; what was changed in place is the tensor that was given."""
-    given = dict(zip(_names(func), args, strict=False)) | kwargs
-    written = _written(func)
+    """The outcome on the device; what was changed in place is the argument itself."""
+    arguments = dict(zip(_names(func), args, strict=False)) | kwargs
+    outputs = _written_arguments(func)
     if func.is_view and torch.is_inference_mode_enabled() and not args[0].is_inference():
         with torch.inference_mode(mode=False):  # a view is what its base is
             return map_leaves(out, Tensor, OnDevice)
-    if isinstance(out, tuple) and len(written) == len(out):
+    if isinstance(out, tuple) and len(outputs) == len(out):
         return tuple(
-            given[name] if name else map_leaves(one, Tensor, OnDevice)
-            for name, one in zip(written, out, strict=True)
+            arguments[name] if name else map_leaves(value, Tensor, OnDevice)
+            for name, value in zip(outputs, out, strict=True)
         )
-    return given[written[0]] if written and written[0] else map_leaves(out, Tensor, OnDevice)
+    return arguments[outputs[0]] if outputs and outputs[0] else map_leaves(out, Tensor, OnDevice)
 
 
 @cache
@@ -123,7 +123,7 @@ def _names(func: Any) -> list[str]:
 
 
 @cache
-def _written(func: Any) -> list[str | None]:
+def _written_arguments(func: Any) -> list[str | None]:
     """For each outcome the argument that it is, where that is changed in place."""
     arguments = {
         name: argument.name
