@@ -143,7 +143,7 @@ def kinds_of(owner: str) -> list[type[Family]]:
 
 def own_modules() -> set[str]:
     """Return the names of the modules, ours excepted, that define kinds of any family."""
-    return {made.__module__ for made in _registry.values() if not made.is_shipped()}
+    return {kind.__module__ for kind in _registry.values() if not kind.is_shipped()}
 
 
 # by family, kind and owner
