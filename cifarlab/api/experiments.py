@@ -1,26 +1,27 @@
 """Comparisons, studies and searches in Python, each with its table and figures."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from cifarlab.api.runs import AnyRun, Plots, TrainedRun
 from cifarlab.config.plugins import approve_all_plugins
-from cifarlab.experiments.search.definition import Search, find_search, parse_wall_time
 from cifarlab.experiments.search.engine import run_search
 from cifarlab.experiments.search.results import SearchResults
 from cifarlab.experiments.study.comparison import Comparison
-from cifarlab.experiments.study.definition import Study, find_study, parse_metric
+from cifarlab.experiments.study.definition import parse_metric
 from cifarlab.experiments.study.engine import run_study
 from cifarlab.experiments.study.outcomes import compare_runs
 from cifarlab.experiments.study.table import format_rows
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import from_yaml
-from cifarlab.run_folder.naming import RUNS
 
 if TYPE_CHECKING:
     import pandas as pd
+
+P = ParamSpec("P")
+Table = TypeVar("Table")
 
 
 class ComparisonTable:
@@ -106,76 +107,19 @@ def compare(
         return ComparisonTable(compare_runs(names, against, metric=parse_metric(metric)))
 
 
-def study(
-    name: Study | str,
-    *,
-    n_seeds: int | None = None,
-    scale: float = 1.0,
-    only: str | None = None,
-    jobs: int = 1,
-    resume: bool = False,
-    data: str | None = None,
-    runs: Path = RUNS,
-    formats: Sequence[str] = ("svg",),
-    log: Callable[[str], None] = print,
-) -> ComparisonTable:
-    """Run a study, as ``cifarlab study`` does.
+def _in_python(
+    run: Callable[P, Any], make_table: Callable[[Any], Table], command: str
+) -> Callable[P, Table]:
+    """Return what runs an experiment as the command line does, prints progress, returns a table."""
 
-    Args:
-        name: its name, YAML file or value
-        n_seeds: runs of each row; without it, as many as the study says
-        scale: fraction of the training images and of the epochs, for a shorter study
-        only: pattern of the rows that are trained, besides the baseline
-        jobs: runs that are trained at a time
-        resume: go on with the runs that a killed study left unfinished
-        data: a source that replaces the recipes' own
-        runs: the folder of the runs
-        formats: of the figure: svg, png, pdf
-        log: what is called with each line of progress
+    @wraps(run)
+    def run_experiment(*args: P.args, **options: P.kwargs) -> Table:
+        return make_table(run(*args, **{"log": print, "command": command, **options}))  # type: ignore[arg-type]
 
-    Raises:
-        CifarlabError: any of cifarlab.system.errors
-    """
-    resolved = find_study(name) if isinstance(name, str) else name
-    run = partial(run_study, n_seeds=n_seeds, scale=scale, only=only, data=data, formats=formats)
-    end = run(resolved, jobs=jobs, resume=resume, runs=runs, log=log, command="cifarlab.study")
-    return ComparisonTable(end.comparison, end.folder.path)
+    return run_experiment
 
 
-def search(
-    name: Search | str,
-    *,
-    jobs: int | None = None,
-    cluster: str | None = None,
-    max_time: str | None = None,
-    resume: bool = False,
-    n_seeds: int | None = None,
-    scale: float = 1.0,
-    data: str | None = None,
-    runs: Path = RUNS,
-    formats: Sequence[str] = ("svg",),
-    log: Callable[[str], None] = print,
-) -> SearchTable:
-    """Run a search, as ``cifarlab search`` does.
-
-    Args:
-        name: its name, YAML file or value
-        jobs: trials that are trained at a time
-        cluster: address of a Ray cluster that trains them instead of this machine
-        max_time: time by the clock after which no trial goes on, such as ``"2 h"``
-        resume: go on with the trials that a stopped or killed search left unfinished
-        n_seeds: train the finalists anew with so many other seeds, at the end
-        scale: fraction of the training images and of the epochs, for a shorter search
-        data: a source that replaces the recipe's own
-        runs: the folder of the runs
-        formats: of the figures: svg, png, pdf
-        log: what is called with each line of progress
-
-    Raises:
-        CifarlabError: any of cifarlab.system.errors
-    """
-    resolved = find_search(name) if isinstance(name, str) else name
-    run = partial(run_search, n_seeds=n_seeds, scale=scale, data=data, formats=formats, runs=runs)
-    run = partial(run, jobs=jobs, cluster=cluster, max_time=parse_wall_time(max_time))
-    end = run(resolved, resume=resume, log=log, command="cifarlab.search")
-    return SearchTable(end.results, end.folder.path)
+study = _in_python(
+    run_study, lambda s: ComparisonTable(s.comparison, s.folder.path), "cifarlab.study"
+)
+search = _in_python(run_search, lambda s: SearchTable(s.results, s.folder.path), "cifarlab.search")

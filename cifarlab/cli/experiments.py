@@ -125,14 +125,14 @@ def search(
     Exits with 5 where it came to its end but trials failed.
     """
     from cifarlab.cli.printing import print_search
-    from cifarlab.experiments.search.definition import apply_options, find_search, parse_wall_time
+    from cifarlab.experiments.search.definition import apply_options, find_search
     from cifarlab.experiments.search.engine import run_search
 
     result = run_search(
         apply_options(find_search(name, plugins), trials, max_epochs, sampler, scheduler),
         jobs=jobs,
         cluster=cluster,
-        max_time=parse_wall_time(max_time),
+        max_time=max_time,
         resume=resume,
         n_seeds=n_seeds,
         scale=scale,

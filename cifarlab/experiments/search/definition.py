@@ -200,7 +200,7 @@ def shipped_searches() -> dict[str, Path]:
     return list_shipped(__file__)
 
 
-def find_search(name: str, plugins: Sequence[Plugin] = ()) -> Search:
+def find_search(name: Search | str, plugins: Sequence[Plugin] = ()) -> Search:
     """Return the shipped search with this name, or the one in this YAML file.
 
     ``plugins``, which are loaded, are added to its own.
@@ -209,8 +209,9 @@ def find_search(name: str, plugins: Sequence[Plugin] = ()) -> Search:
         RecipeError: No search has this name (the nearest is suggested), or the file is not valid.
         PluginError: A plug-in of the search can't be loaded.
     """
-    path = shipped_searches().get(name)
-    path = path or find_file("search", "searches", name, shipped_searches)
+    if isinstance(name, Search):
+        return name
+    path = shipped_searches().get(name) or find_file("search", "searches", name, shipped_searches)
     tree = read_named(path, "search", plugins)
     return validate_config(Search, tree, str(path), "see docs/search.md for what a search holds")
 
@@ -243,13 +244,13 @@ def apply_options(
     return validate_config(Search, tree, f"search {search.name}", "see docs/search.md")
 
 
-def parse_wall_time(text: str | None) -> WallTime | None:
-    """Return a time limit that a command line gives.
+def parse_time(text: WallTime | str | None) -> WallTime | None:
+    """Return a time limit that a command line gives as text.
 
     Raises:
         UserError: The text is no time.
     """
     try:
-        return None if text is None else WallTime.parse(text)
+        return WallTime.parse(text) if isinstance(text, str) else text
     except ValueError as error:
         raise UserError(f"--max-time: {error}", "write e.g. --max-time '2 h'") from error

@@ -16,7 +16,7 @@ from cifarlab.experiments.engine import (
     run_experiment,
     unfinished_error,
 )
-from cifarlab.experiments.search.definition import Search, validate_space
+from cifarlab.experiments.search.definition import Search, find_search, parse_time, validate_space
 from cifarlab.experiments.search.figures import FIGURES
 from cifarlab.experiments.search.finalists import Finalists, read_finalists, retrain_finalists
 from cifarlab.experiments.search.folder import SearchFolder, search_folder, trial_name
@@ -51,11 +51,11 @@ class FinishedSearch(NamedTuple):
 
 
 def run_search(
-    search: Search,
+    search: Search | str,
     *,
     jobs: int | None = None,
     cluster: str | None = None,
-    max_time: WallTime | None = None,
+    max_time: WallTime | str | None = None,
     resume: bool = False,
     n_seeds: int | None = None,
     scale: float = 1.0,
@@ -69,10 +69,10 @@ def run_search(
     """Train the missing trials of a search and write its results.
 
     Args:
-        search: The search.
+        search: The search, the name of a shipped one, or a YAML file.
         jobs: Trials at a time; None for 1, or on a cluster for one per machine.
         cluster: Address of a Ray cluster; None to train on this machine.
-        max_time: Time after which the search ends, its trials at their last checkpoints.
+        max_time: Time ("2 h") after which the search ends, its trials at their last checkpoints.
         resume: Go on with unfinished trials.
         n_seeds: Once no trial is left, train the finalists on this machine with so many new seeds.
         scale: Fraction of the training images and epochs, in (0, 1].
@@ -90,6 +90,7 @@ def run_search(
         Interrupted: A signal arrived.
     """
     require_valid_options(formats, jobs=jobs, n_seeds=n_seeds)
+    search, max_time = find_search(search), parse_time(max_time)
     base = _check_search(search, data, scale, cluster)
     from cifarlab.experiments.search.driver import SearchDriver
 

@@ -124,8 +124,8 @@ def shipped_studies() -> dict[str, Path]:
     return list_shipped(__file__)
 
 
-def find_study(name: str, plugins: Sequence[Plugin] = ()) -> Study:
-    """Return the shipped study with this name, or the one in this YAML file.
+def find_study(name: Study | str, plugins: Sequence[Plugin] = ()) -> Study:
+    """Return the shipped study with this name, or the one in this YAML file; a study as it is.
 
     ``plugins``, which are loaded, are added to its own.
 
@@ -133,6 +133,8 @@ def find_study(name: str, plugins: Sequence[Plugin] = ()) -> Study:
         RecipeError: No study has this name (the nearest is suggested), or the file is not valid.
         PluginError: A plug-in of the study can't be loaded.
     """
+    if isinstance(name, Study):
+        return name
     path = shipped_studies().get(name) or find_file("study", "studies", name, shipped_studies)
     tree = read_named(path, "study", plugins)
     if isinstance(tree, Mapping) and isinstance(tree.get("rows"), list):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from cifarlab.config.plugins import copy_plugins
 from cifarlab.experiments.engine import Log, local_workers, run_experiment
 from cifarlab.experiments.study.comparison import Comparison
-from cifarlab.experiments.study.definition import Study
+from cifarlab.experiments.study.definition import Study, find_study
 from cifarlab.experiments.study.folder import StudyFolder, study_folder, write_comparison
 from cifarlab.experiments.study.record import PlannedRun, StudyRecord
 from cifarlab.experiments.study.scale import scale_recipe
@@ -29,7 +29,7 @@ class FinishedStudy(NamedTuple):
 
 
 def run_study(
-    study: Study,
+    study: Study | str,
     *,
     n_seeds: int | None = None,
     scale: float = 1.0,
@@ -47,7 +47,7 @@ def run_study(
     A failed run is recorded with its reason and does not end the study.
 
     Args:
-        study: The study.
+        study: The study, the name of a shipped one, or a YAML file.
         n_seeds: Runs per row; None for the study's number.
         scale: Fraction of the training images and epochs, in (0, 1].
         only: Shell pattern: train only the rows that match, and the baseline.
@@ -60,13 +60,15 @@ def run_study(
         log: Receives lines about the progress.
 
     Raises:
-        RecipeError: A recipe or override is not valid, or the metric is always the same.
+        RecipeError: There is no such study, a recipe or override is not valid, or the metric is
+            always the same.
         UserError: An option is not valid.
         RunFolderError: The study was begun and ``resume`` is false.
         StorageError: The disk can't be written to.
         Interrupted: A signal arrived.
         FailedRunsError: All runs failed.
     """
+    study = find_study(study)
     require_valid_options(formats, jobs=jobs, n_seeds=n_seeds)
     planned_runs = _plan(study, n_seeds or study.n_seeds, scale, study.select_rows(only), data)
     folder = study_folder(study, scale, data, runs)

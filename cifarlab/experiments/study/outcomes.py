@@ -16,7 +16,7 @@ from cifarlab.recipes.text import fingerprint, validate_config
 from cifarlab.report.compare import comparability_warnings
 from cifarlab.report.settings import distinct_names
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.run_folder.naming import RUNS, finished_runs, add_number
+from cifarlab.run_folder.naming import RUNS, add_number, finished_runs
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.run_folder.run_data import RunData, dig, read_runs
 from cifarlab.system.errors import PluginError, RecipeError, RunFolderError
