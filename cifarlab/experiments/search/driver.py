@@ -7,8 +7,6 @@ decisions. A resumed search replays the record and goes on.
 
 from typing import Any
 
-import optuna
-
 from cifarlab.experiments.engine import Log
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.folder import Event, SearchFolder, trial_name
@@ -31,11 +29,13 @@ class ParamSampler:
     """Draw the parameters of one trial after another; ``tell`` passes scores to the sampler."""
 
     def __init__(self, search: Search, base: Recipe) -> None:
-        self._search, self._base = search, base
+        import optuna
+
+        self._search, self._base, self._states = search, base, optuna.trial.TrialState
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         maximize = base.evaluation.metric.facts.higher_is_better
         self._study = optuna.create_study(direction="maximize" if maximize else "minimize")
-        self._open_trials: dict[int, optuna.Trial] = {}
+        self._open_trials: dict[int, Any] = {}
 
     def suggest(self, number: int) -> Params:
         """Return the parameters of the next trial, drawn by a sampler with its own seed."""
@@ -51,7 +51,7 @@ class ParamSampler:
 
     def tell(self, number: int, score: float | None) -> None:
         """Pass a trial's score to the sampler; a trial without a score has failed."""
-        state = optuna.trial.TrialState.FAIL if score is None else None
+        state = self._states.FAIL if score is None else None
         self._study.tell(self._open_trials.pop(number), score, state)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from cifarlab.config.duration import WallTime
 from cifarlab.config.plugins import copy_plugins, plugin_hashes
@@ -17,6 +17,7 @@ from cifarlab.experiments.engine import (
     unfinished_error,
 )
 from cifarlab.experiments.search.definition import Search, find_search, parse_time, validate_space
+from cifarlab.experiments.search.driver import SearchDriver
 from cifarlab.experiments.search.figures import FIGURES
 from cifarlab.experiments.search.finalists import Finalists, read_finalists, retrain_finalists
 from cifarlab.experiments.search.folder import SearchFolder, search_folder, trial_name
@@ -30,9 +31,6 @@ from cifarlab.run_folder.naming import RUNS
 from cifarlab.system.errors import CifarlabError, RunFolderError
 from cifarlab.system.extras import require_packages
 from cifarlab.system.files import write_text
-
-if TYPE_CHECKING:
-    from cifarlab.experiments.search.driver import SearchDriver
 
 
 class FinishedSearch(NamedTuple):
@@ -92,8 +90,6 @@ def run_search(
     require_valid_options(formats, jobs=jobs, n_seeds=n_seeds)
     search, max_time = find_search(search), parse_time(max_time)
     base = _check_search(search, data, scale, cluster)
-    from cifarlab.experiments.search.driver import SearchDriver
-
     folder, n_local = search_folder(search, scale, data, runs), 1 if cluster else jobs or 1
     with folder.lock():
         _require_same_search(search, base, scale, folder, command)
@@ -167,7 +163,7 @@ def _fixed_settings(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _require_resumable(
-    base: Recipe, driver: "SearchDriver", resume: bool, command: str, log: Log
+    base: Recipe, driver: SearchDriver, resume: bool, command: str, log: Log
 ) -> None:
     """Refuse unfinished trials without ``resume``, and other images than earlier trials had.
 
