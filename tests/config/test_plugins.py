@@ -167,7 +167,7 @@ METHODS = {
     "Norm": "build(self, channels, size)",
     "Loss": "build(self, classes, counts)",
     "Optimizer": "build(self, param_groups)",
-    "Averaging": "build(self, network, steps_per_epoch, planned)",
+    "Averaging": "build(self, network, steps_per_epoch, planned_steps)",
     "Metric": "value(self, logits, labels)",
     "Augmentation": "apply(self, images, draws)",
     "Mix": "mix(self, images, seed, epoch, step)",

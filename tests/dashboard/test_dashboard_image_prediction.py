@@ -26,7 +26,7 @@ def no_network(monkeypatch):
     def refuse(*_args, **_kwargs):
         raise AssertionError("something was downloaded")
 
-    monkeypatch.setattr("cifarlab.data.paths.fetch", refuse)
+    monkeypatch.setattr("cifarlab.data.paths.download_archive", refuse)
 
 
 def picture(value: int = 128) -> bytes:

@@ -30,7 +30,7 @@ CHOICES: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plugin:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    return add_plugin(str(FILE), approved=True)
+    return add_plugin(str(FILE), named_by_user=True)
 
 
 def require_two_lines(error: PluginError) -> None:

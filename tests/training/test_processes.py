@@ -243,7 +243,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     on_gpu = choose_compute()
     monkeypatch.setattr(
-        processes, "choose", lambda: type(on_gpu)(torch.device("cuda"), "bfloat16", None)
+        processes, "choose_compute", lambda: type(on_gpu)(torch.device("cuda"), "bfloat16", None)
     )
     with pytest.raises(UserError, match="4 processes for the 3 GPUs"), init_distributed():
         pass
