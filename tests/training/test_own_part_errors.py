@@ -55,7 +55,7 @@ def test_a_part_that_fails_within_training(
     with pytest.raises(PluginError) as caught:
         train(recipe, folder, callbacks=())
     require_two_lines(caught.value)
-    assert folder.exists and not folder.finished
+    assert folder.exists and not folder.is_finished
 
 
 def test_a_callback_that_fails(tmp_path: Path, tiny: Callable[..., Recipe], plugin: Plugin) -> None:
