@@ -27,8 +27,8 @@ def shot_noise(x: Pixels) -> Pixels:
 
 def impulse_noise(x: Pixels) -> Pixels:
     """Salt and pepper."""
-    drawn = DRAWS.random(x.shape)
-    return np.where(drawn < 0.015, 0.0, np.where(drawn >= 0.985, 1.0, x))
+    chances = DRAWS.random(x.shape)
+    return np.where(chances < 0.015, 0.0, np.where(chances >= 0.985, 1.0, x))
 
 
 def defocus_blur(x: Pixels) -> Pixels:
@@ -44,8 +44,8 @@ def glass_blur(x: Pixels) -> Pixels:
     for h in range(31, 1, -1):
         for w in range(31, 1, -1):
             down, right = DRAWS.integers(-1, 1, 2)
-            there = (h + down, w + right)
-            x[h, w], x[there] = x[there].copy(), x[h, w].copy()
+            neighbor = (h + down, w + right)
+            x[h, w], x[neighbor] = x[neighbor].copy(), x[h, w].copy()
     return ndimage.gaussian_filter(x, (0.4, 0.4, 0), mode="nearest")
 
 
@@ -65,24 +65,24 @@ def motion_blur(x: Pixels) -> Pixels:
     return ndimage.correlate(x, kernel[..., None], mode="nearest")
 
 
-def _zoomed(x: Pixels, factor: float) -> Pixels:
+def _magnify(x: Pixels, factor: float) -> Pixels:
     part = math.ceil(32 / factor)
     top = (32 - part) // 2
-    cut = x[top : top + part, top : top + part]
-    large = ndimage.zoom(cut, (factor, factor, 1), order=1)
-    spare = (len(large) - 32) // 2
-    return large[spare : spare + 32, spare : spare + 32]
+    part_of_image = x[top : top + part, top : top + part]
+    magnified = ndimage.zoom(part_of_image, (factor, factor, 1), order=1)
+    spare = (len(magnified) - 32) // 2
+    return magnified[spare : spare + 32, spare : spare + 32]
 
 
 def zoom_blur(x: Pixels) -> Pixels:
     """Magnified copies."""
     factors = np.arange(1, 1.16, 0.01)
-    return (x + sum(_zoomed(x, factor) for factor in factors)) / (len(factors) + 1)
+    return (x + sum(_magnify(x, factor) for factor in factors)) / (len(factors) + 1)
 
 
 def snow(x: Pixels) -> Pixels:
     """Flakes."""
-    layer = _zoomed(DRAWS.normal(0.15, 0.3, (32, 32, 1)), 1.75)
+    layer = _magnify(DRAWS.normal(0.15, 0.3, (32, 32, 1)), 1.75)
     layer = np.where(layer < 0.55, 0.0, layer).clip(0, 1)
     kernel = _line(10, 4, math.radians(DRAWS.uniform(-135, -45)))
     layer = ndimage.correlate(layer, kernel[..., None], mode="nearest")
@@ -102,21 +102,21 @@ def frost(x: Pixels) -> Pixels:
 
 def fog(x: Pixels) -> Pixels:
     """Plasma."""
-    made, step, reach = np.zeros((32, 32)), 32, 1.0
+    heights, step, weight = np.zeros((32, 32)), 32, 1.0
     while step >= 2:
         half = step // 2
-        corners = made[::step, ::step]
+        corners = heights[::step, ::step]
         square = corners + np.roll(corners, -1, 0)
         shape = corners.shape
         square = square + np.roll(square, -1, 1)
-        made[half::step, half::step] = square / 4 + reach * DRAWS.uniform(-1, 1, shape)
-        centres = made[half::step, half::step]
-        beside = corners + np.roll(corners, -1, 1) + centres + np.roll(centres, 1, 0)
-        made[::step, half::step] = beside / 4 + reach * DRAWS.uniform(-1, 1, shape)
-        below = corners + np.roll(corners, -1, 0) + centres + np.roll(centres, 1, 1)
-        made[half::step, ::step] = below / 4 + reach * DRAWS.uniform(-1, 1, shape)
-        step, reach = half, reach / 2.5**2
-    layer = (made - made.min()) / np.ptp(made)
+        heights[half::step, half::step] = square / 4 + weight * DRAWS.uniform(-1, 1, shape)
+        centres = heights[half::step, half::step]
+        sums = corners + np.roll(corners, -1, 1) + centres + np.roll(centres, 1, 0)
+        heights[::step, half::step] = sums / 4 + weight * DRAWS.uniform(-1, 1, shape)
+        sums = corners + np.roll(corners, -1, 0) + centres + np.roll(centres, 1, 1)
+        heights[half::step, ::step] = sums / 4 + weight * DRAWS.uniform(-1, 1, shape)
+        step, weight = half, weight / 2.5**2
+    layer = (heights - heights.min()) / np.ptp(heights)
     return (x + 0.75 * layer[..., None]) * x.max() / (x.max() + 0.75)
 
 
@@ -136,16 +136,18 @@ def contrast(x: Pixels) -> Pixels:
 def elastic(x: Pixels) -> Pixels:
     """An affine map, then a field."""
     rows, columns = np.mgrid[:32, :32].astype(float)
-    old = 16 + 10 * np.array([[1, 1], [1, -1], [-1, -1]])
-    new = np.hstack([old + DRAWS.uniform(-1.92, 1.92, (3, 2)), np.ones((3, 1))])
-    back = np.linalg.solve(new, old.astype(float)).T
-    places = np.einsum("ij,jhw->ihw", back, np.stack([rows, columns, np.ones_like(rows)]))
-    for at, mode in ((places, "mirror"), (None, "reflect")):
-        if at is None:
-            moves = DRAWS.uniform(-1, 1, (2, 32, 32))
-            field = [2.56 * ndimage.gaussian_filter(m, 1.92, truncate=3) for m in moves]
-            at = np.stack([rows + field[0], columns + field[1]])
-        channels = [ndimage.map_coordinates(x[..., c], at, order=1, mode=mode) for c in range(3)]
+    points = 16 + 10 * np.array([[1, 1], [1, -1], [-1, -1]])
+    targets = np.hstack([points + DRAWS.uniform(-1.92, 1.92, (3, 2)), np.ones((3, 1))])
+    inverse = np.linalg.solve(targets, points.astype(float)).T
+    points = np.einsum("ij,jhw->ihw", inverse, np.stack([rows, columns, np.ones_like(rows)]))
+    for positions, mode in ((points, "mirror"), (None, "reflect")):
+        if positions is None:
+            displacements = DRAWS.uniform(-1, 1, (2, 32, 32))
+            field = [2.56 * ndimage.gaussian_filter(m, 1.92, truncate=3) for m in displacements]
+            positions = np.stack([rows + field[0], columns + field[1]])
+        channels = [
+            ndimage.map_coordinates(x[..., c], positions, order=1, mode=mode) for c in range(3)
+        ]
         x = np.stack(channels, -1)
     return x
 
@@ -163,7 +165,7 @@ def jpeg(x: Pixels) -> Pixels:
     return np.asarray(Image.open(file)) / 255
 
 
-def corrupted(image: Pixels, name: str) -> Pixels:
+def corrupt_image(image: Pixels, name: str) -> Pixels:
     """One uint8 image (32, 32, 3) under that corruption."""
-    changed = globals()[name.replace(" ", "_")](image / 255.0)
-    return (changed.clip(0, 1) * 255).astype(np.uint8)
+    values = globals()[name.replace(" ", "_")](image / 255.0)
+    return (values.clip(0, 1) * 255).astype(np.uint8)

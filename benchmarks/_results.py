@@ -75,13 +75,13 @@ def hardware() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that are installed."""
-    found = {"python": platform.python_version()}
+    numbers = {"python": platform.python_version()}
     for library in _LIBRARIES:
         try:
-            found[library] = importlib.metadata.version(library)
+            numbers[library] = importlib.metadata.version(library)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return numbers
 
 
 def _cpu_name() -> str:
@@ -89,8 +89,8 @@ def _cpu_name() -> str:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return platform.processor()
-    told = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(.+)$", text, re.MULTILINE))
-    if "model name" not in told:
+    fields = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(.+)$", text, re.MULTILINE))
+    if "model name" not in fields:
         return platform.processor()
-    kind = ", ".join(f"{word} {told[word]}" for word in ("cpu family", "model") if word in told)
-    return f"{told['model name']} ({kind})" if kind else told["model name"]
+    kind = ", ".join(f"{word} {fields[word]}" for word in ("cpu family", "model") if word in fields)
+    return f"{fields['model name']} ({kind})" if kind else fields["model name"]

@@ -48,9 +48,9 @@ def simulate(job: Job, driver: Driver) -> JobResult:
     return JobResult("planned")
 
 
-def write_search(place: Path, name: str, **settings: Any) -> Path:
+def write_search(directory: Path, name: str, **settings: Any) -> Path:
     """A search's file: the small one on the embedded digits with other settings."""
-    file = place / f"{name}.yaml"
+    file = directory / f"{name}.yaml"
     file.write_text(yaml.safe_dump({**SMALL, **settings}), encoding="utf-8")
     return file
 
@@ -67,10 +67,10 @@ def start(file: Path, *words: str) -> subprocess.Popen[bytes]:
 
 def run(file: Path, *words: str) -> float:
     """Search to the end; seconds that the command took."""
-    begun = time.perf_counter()
+    start_time = time.perf_counter()
     if code := start(file, *words).wait():
         sys.exit(f"the search ended with exit code {code}")
-    return time.perf_counter() - begun
+    return time.perf_counter() - start_time
 
 
 def folder(file: Path) -> SearchFolder:
@@ -95,12 +95,12 @@ def training_seconds(file: Path) -> float:
 
 def wait_for(what: Callable[[], bool], process: subprocess.Popen[bytes]) -> float:
     """Wait until ``what`` is true; the seconds. Ends the program if the search ends before."""
-    begun = time.perf_counter()
+    start_time = time.perf_counter()
     while not what():
         if process.poll() is not None:
             sys.exit("the search ended before it should: start again on a quieter machine")
         time.sleep(0.02)
-    return time.perf_counter() - begun
+    return time.perf_counter() - start_time
 
 
 def epochs(file: Path) -> int:

@@ -22,7 +22,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.recipes.text import build
-from cifarlab.system.device import choose
+from cifarlab.system.device import choose_compute
 
 REPEATS, BATCHES, SHAPE = 7, 4, (32, 32, 3)
 BILINEAR = Image.Resampling.BILINEAR
@@ -30,8 +30,8 @@ Draws = np.random.Generator
 OneImage = Callable[[Image.Image, Draws], Image.Image | np.ndarray]
 
 
-def turned(image: Image.Image, draws: Draws) -> Image.Image:
-    """Rotation by 15 degrees and zoom by a tenth at most."""
+def rotate_and_zoom(image: Image.Image, draws: Draws) -> Image.Image:
+    """Turn by 15 degrees and zoom by a tenth at most."""
     angle, zoom = math.radians(draws.uniform(-15, 15)), draws.uniform(0.9, 1.1)
     cosine, sine = math.cos(angle) / zoom, math.sin(angle) / zoom
     x, y = 16 - 16 * cosine + 16 * sine, 16 - 16 * sine - 16 * cosine
@@ -39,14 +39,14 @@ def turned(image: Image.Image, draws: Draws) -> Image.Image:
     return image.transform(image.size, Image.Transform.AFFINE, data, BILINEAR)
 
 
-def shifted(image: Image.Image, draws: Draws) -> Image.Image:
-    """A shift by three pixels at most."""
+def shift(image: Image.Image, draws: Draws) -> Image.Image:
+    """Shift by three pixels at most."""
     x, y = (int(pixels) for pixels in draws.integers(-3, 4, 2))
     return image.transform(image.size, Image.Transform.AFFINE, (1, 0, x, 0, 1, y))
 
 
-def jittered(image: Image.Image, draws: Draws) -> Image.Image:
-    """Brightness, contrast, saturation and hue."""
+def jitter(image: Image.Image, draws: Draws) -> Image.Image:
+    """Change brightness, contrast, saturation and hue."""
     for enhancer in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         image = enhancer(image).enhance(draws.uniform(0.8, 1.2))
     hue, saturation, value = image.convert("HSV").split()
@@ -55,13 +55,13 @@ def jittered(image: Image.Image, draws: Draws) -> Image.Image:
     return Image.merge("HSV", (turned_hue, saturation, value)).convert("RGB")
 
 
-def noisy(image: Image.Image, draws: Draws) -> np.ndarray:
-    """Gaussian noise."""
+def add_noise(image: Image.Image, draws: Draws) -> np.ndarray:
+    """Add Gaussian noise."""
     return np.asarray(image) + draws.normal(0, 12.75, SHAPE).astype(np.float32)
 
 
-def operated(image: Image.Image, draws: Draws) -> Image.Image:
-    """Two of the fourteen operations at strength 9 of 30."""
+def apply_operations(image: Image.Image, draws: Draws) -> Image.Image:
+    """Apply two of the fourteen operations at strength 9 of 30."""
     for _ in range(2):
         way = 0.3 if draws.random() < 0.5 else -0.3
         name = int(draws.integers(14))
@@ -77,8 +77,8 @@ def operated(image: Image.Image, draws: Draws) -> Image.Image:
             image = enhancer(image).enhance(1 + way * 0.9)
         elif name:
             changes: list[Callable[[Image.Image], Image.Image]] = [
-                lambda given: ImageOps.posterize(given, 7),
-                lambda given: ImageOps.solarize(given, 179),
+                lambda picture: ImageOps.posterize(picture, 7),
+                lambda picture: ImageOps.solarize(picture, 179),
                 ImageOps.autocontrast,
                 ImageOps.equalize,
             ]
@@ -86,55 +86,55 @@ def operated(image: Image.Image, draws: Draws) -> Image.Image:
     return image
 
 
-def one_by_one(change: OneImage, images: np.ndarray) -> np.ndarray:
-    """The usual way: each image through Pillow and back."""
+def change_each(change: OneImage, images: np.ndarray) -> np.ndarray:
+    """Change each image through Pillow and back, which is the usual way."""
     draws = np.random.default_rng(0)
     return np.stack([np.asarray(change(Image.fromarray(image), draws)) for image in images])
 
 
-def mixed_up(images: np.ndarray) -> np.ndarray:
-    """mixup, pair by pair."""
+def mix_up(images: np.ndarray) -> np.ndarray:
+    """Mix pair by pair (mixup)."""
     draws = np.random.default_rng(0)
-    share, partners = draws.beta(1, 1), draws.permutation(len(images))
+    lam, partners = draws.beta(1, 1), draws.permutation(len(images))
     pairs = zip(images, images[partners], strict=True)
-    return np.stack([share * one.astype(np.float32) + (1 - share) * two for one, two in pairs])
+    return np.stack([lam * a.astype(np.float32) + (1 - lam) * b for a, b in pairs])
 
 
 PARTS: dict[str, tuple[dict[str, Any], OneImage | None]] = {
-    "shift": ({"translate": 0.1}, shifted),
-    "rotation and zoom": ({"degrees": 15, "scale": 0.1}, turned),
+    "shift": ({"translate": 0.1}, shift),
+    "rotation and zoom": ({"degrees": 15, "scale": 0.1}, rotate_and_zoom),
     "jitter": (
         {"color_jitter": {"brightness_shift": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.1}},
-        jittered,
+        jitter,
     ),
-    "noise": ({"gaussian_noise": {"sigma": 0.05}}, noisy),
-    "randaugment": ({"policy": {"kind": "randaugment"}}, operated),
+    "noise": ({"gaussian_noise": {"sigma": 0.05}}, add_noise),
+    "randaugment": ({"policy": {"kind": "randaugment"}}, apply_operations),
     "mixup": ({"mix": {"kind": "mixup"}}, None),
 }
 
 
-def sides(part: str, batch: int) -> dict[str, Callable[[], float]]:
-    """Images/s of either way of one part of the recipe."""
+def both_sides(part: str, batch: int) -> dict[str, Callable[[], float]]:
+    """Return what measures the images/s of either way, for a part of the recipe."""
     settings, change = PARTS[part]
-    config, compute = build({"augment": settings}).augment, choose()
+    config, compute = build({"augment": settings}).augment, choose_compute()
     augmentation = Augmentation(config, SHAPE, seed=0)
     images = np.random.default_rng(0).integers(0, 256, (batch, *SHAPE), dtype=np.uint8)
-    resident, places = torch.from_numpy(images).to(compute.device), torch.arange(batch)
+    resident, indices = torch.from_numpy(images).to(compute.device), torch.arange(batch)
 
-    def batched() -> float:
-        begun = time.perf_counter()
+    def run_cifarlab() -> float:
+        start = time.perf_counter()
         for step in range(BATCHES):
-            changed = augmentation(resident, places, 0, step)
+            changed = augmentation(resident, indices, 0, step)
             config.mix.mix(changed, 0, 0, step)
-        compute.synchronise()
-        return BATCHES * batch / (time.perf_counter() - begun)
+        compute.synchronize()
+        return BATCHES * batch / (time.perf_counter() - start)
 
-    def usual() -> float:
-        begun = time.perf_counter()
-        mixed_up(images) if change is None else one_by_one(change, images)
-        return batch / (time.perf_counter() - begun)
+    def run_pillow() -> float:
+        start = time.perf_counter()
+        mix_up(images) if change is None else change_each(change, images)
+        return batch / (time.perf_counter() - start)
 
-    return {"cifarlab": batched, "usual": usual}
+    return {"cifarlab": run_cifarlab, "usual": run_pillow}
 
 
 def main() -> None:
@@ -142,19 +142,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--batch", type=int, default=500, help="images per batch")
-    given = parser.parse_args()
-    os.environ["CIFARLAB_DEVICE"] = given.device
+    options = parser.parse_args()
+    os.environ["CIFARLAB_DEVICE"] = options.device
     results = {}
     for part in PARTS:
-        ways = sides(part, given.batch)
+        ways = both_sides(part, options.batch)
         speeds = in_turns(ways, REPEATS)
         medians = {name: statistics.median(values) for name, values in speeds.items()}
         ratio = paired_ratio(speeds["cifarlab"], speeds["usual"])
         results[part] = {"images_per_second": speeds, "median": medians, "ratio": ratio}
-        told = {name: round(value) for name, value in medians.items()}
-        print(f"{part}: {told} images/s, ratio {ratio:.1f}", flush=True)
-    payload = {"n": REPEATS, "batch": given.batch, "image_shape": SHAPE, "parts": results}
-    print(write_result("augmentation", given.device, payload))
+        rounded = {name: round(value) for name, value in medians.items()}
+        print(f"{part}: {rounded} images/s, ratio {ratio:.1f}", flush=True)
+    payload = {"n": REPEATS, "batch": options.batch, "image_shape": SHAPE, "parts": results}
+    print(write_result("augmentation", options.device, payload))
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ from collections.abc import Callable
 
 import torch
 from _results import in_turns, paired_ratio, summary, write_result
-from throughput import bare_step
+from throughput import time_bare_step
 
 from cifarlab.recipes.catalog import find
-from cifarlab.system.device import choose
+from cifarlab.system.device import choose_compute
 from cifarlab.system.threads import busy_cores, cores, free_cores
 
 IMAGES, REPEATS = 1024, 5
@@ -29,33 +29,41 @@ def spin() -> None:
         pass
 
 
-def with_threads(count: int, measure: Callable[[], float]) -> Callable[[], float]:
+def limit_threads(count: int, measure: Callable[[], float]) -> Callable[[], float]:
     """``measure`` with so many threads."""
 
-    def measured() -> float:
+    def measure_limited() -> float:
         torch.set_num_threads(count)
         return measure()
 
-    return measured
+    return measure_limited
 
 
 def measure_beside(busy: int, measure: Callable[[], float]) -> dict[str, object]:
     """Images/s with all threads and with the free cores' while ``busy`` processes compute."""
-    others = [multiprocessing.Process(target=spin, daemon=True) for _ in range(busy)]
-    for other in others:
-        other.start()
+    processes = [multiprocessing.Process(target=spin, daemon=True) for _ in range(busy)]
+    for process in processes:
+        process.start()
     try:
-        seen = busy_cores()
-        counts = {"all": cores(), "free": free_cores(seen)}
-        ways = {name: with_threads(count, measure) for name, count in counts.items()}
+        n_busy_cores = busy_cores()
+        counts = {"all": cores(), "free": free_cores(n_busy_cores)}
+        ways = {name: limit_threads(count, measure) for name, count in counts.items()}
         speeds = in_turns(ways, REPEATS)
     finally:
-        for other in others:
-            other.kill()
+        for process in processes:
+            process.kill()
     ratio = paired_ratio(speeds["free"], speeds["all"])
-    print(f"beside {busy} ({seen:.2f} cores busy), threads {counts}: {ratio:.2f}", flush=True)
+    print(
+        f"beside {busy} ({n_busy_cores:.2f} cores busy), threads {counts}: {ratio:.2f}", flush=True
+    )
     images_per_second = {name: summary(values) for name, values in speeds.items()}
-    return {"busy": busy, "seen": seen, "threads": counts, "ratio": ratio, **images_per_second}
+    return {
+        "busy": busy,
+        "seen": n_busy_cores,
+        "threads": counts,
+        "ratio": ratio,
+        **images_per_second,
+    }
 
 
 def main() -> None:
@@ -66,9 +74,9 @@ def main() -> None:
     parser.add_argument("--busy", type=int, default=1)
     options = parser.parse_args()
     os.environ["CIFARLAB_DEVICE"] = "cpu"
-    compute, recipe = choose(), find(options.recipe)
+    compute, recipe = choose_compute(), find(options.recipe)
     steps = max(1, IMAGES // recipe.training.batch_size)
-    measure = bare_step(recipe, steps, compute, options.pixels)
+    measure = time_bare_step(recipe, steps, compute, options.pixels)
     rows = [measure_beside(busy, measure) for busy in (0, options.busy)]
     payload = {"recipe": recipe.name, "pixels": options.pixels, "precision": compute.precision}
     print(write_result("busy-machine", "cpu", {**payload, "images_per_second": rows}))

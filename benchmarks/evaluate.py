@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _corruptions_by_image import corrupted as corrupted_alone
+from _corruptions_by_image import corrupt_image
 from _results import in_turns, paired_ratio, write_result
 from PIL import Image
 
@@ -30,7 +30,7 @@ from cifarlab.inference.predictor import Predictor, batch_size
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
 from cifarlab.recipes.catalog import find
-from cifarlab.system.device import choose
+from cifarlab.system.device import choose_compute
 
 IMAGES, REPEATS, BAR = 5_000, 5, 0.95
 FEW = 100  # images corrupted one at a time
@@ -38,74 +38,74 @@ SHAPE, CLASSES = (32, 32, 3), tuple("0123456789")
 Ways = dict[str, Callable[[], float]]
 
 
-def drawn(n: int) -> np.ndarray:
+def draw_images(n: int) -> np.ndarray:
     """Images uint8 (n, H, W, C)."""
     return np.random.default_rng(0).integers(0, 256, (n, *SHAPE), dtype=np.uint8)
 
 
-def timed(images: int, work: Callable[[], object]) -> float:
+def images_per_second(images: int, work: Callable[[], object]) -> float:
     """Images/s of that work."""
-    begun = time.perf_counter()
+    start = time.perf_counter()
     work()
-    return images / (time.perf_counter() - begun)
+    return images / (time.perf_counter() - start)
 
 
-def evaluating(recipe: str) -> Ways:
+def evaluation_ways(recipe: str) -> Ways:
     """Images/s of each way, for the recipe's network."""
-    compute = choose()
+    compute = choose_compute()
     torch.manual_seed(0)
     body = build_body(find(recipe).model, SHAPE, len(CLASSES))
     classifier = Classifier(body, [0.5] * 3, [0.25] * 3).to(compute.device).eval()
     predictor = Predictor(classifier, CLASSES, SHAPE, compute)
-    images, size = drawn(IMAGES), batch_size(compute.device)
+    images, size = draw_images(IMAGES), batch_size(compute.device)
     fixed = torch.rand(size, 3, 32, 32, device=compute.device)
     fixed = fixed.to(memory_format=torch.channels_last)
 
-    def bare() -> None:
+    def forward_only() -> None:
         with torch.inference_mode(), compute.autocast():
             for _ in range(IMAGES // size):
                 classifier.body(fixed)
-        compute.synchronise()
+        compute.synchronize()
 
-    def normalised(image: np.ndarray) -> torch.Tensor:
+    def normalize(image: np.ndarray) -> torch.Tensor:
         pixels = torch.from_numpy(np.array(Image.fromarray(image))).permute(2, 0, 1)
         return (pixels.float().div(255) - 0.5) / 0.25
 
-    def usual() -> None:
+    def image_by_image() -> None:
         with torch.inference_mode(), compute.autocast():
             for start in range(0, IMAGES, size):
-                part = torch.stack([normalised(image) for image in images[start : start + size]])
+                part = torch.stack([normalize(image) for image in images[start : start + size]])
                 classifier.body(part.to(compute.device))
-        compute.synchronise()
+        compute.synchronize()
 
     return {
-        "cifarlab": lambda: timed(IMAGES, lambda: predictor.logits(images)),
-        "bare": lambda: timed(IMAGES, bare),
-        "usual": lambda: timed(IMAGES, usual),
+        "cifarlab": lambda: images_per_second(IMAGES, lambda: predictor.logits(images)),
+        "bare": lambda: images_per_second(IMAGES, forward_only),
+        "usual": lambda: images_per_second(IMAGES, image_by_image),
     }
 
 
-def corrupting(name: str) -> Ways:
+def corruption_ways(name: str) -> Ways:
     """Images/s of either way, for one corruption."""
-    compute = choose()
-    images = drawn(CORRUPTED_AT_A_TIME)
+    compute = choose_compute()
+    images = draw_images(CORRUPTED_AT_A_TIME)
     resident = torch.from_numpy(images).to(compute.device)
 
-    def batched() -> None:
+    def by_batch() -> None:
         corrupt_all(resident, name, 3)
-        compute.synchronise()
+        compute.synchronize()
 
-    def alone() -> None:
+    def corrupt_image_by_image() -> None:
         for image in images[:FEW]:
-            corrupted_alone(image, name)
+            corrupt_image(image, name)
 
     return {
-        "cifarlab": lambda: timed(len(images), batched),
-        "usual": lambda: timed(FEW, alone),
+        "cifarlab": lambda: images_per_second(len(images), by_batch),
+        "usual": lambda: images_per_second(FEW, corrupt_image_by_image),
     }
 
 
-def measured(ways: Ways) -> dict[str, Any]:
+def measure_ways(ways: Ways) -> dict[str, Any]:
     """All speeds of each way, and their medians."""
     speeds = in_turns(ways, REPEATS)
     medians = {name: statistics.median(values) for name, values in speeds.items()}
@@ -117,7 +117,7 @@ def all_fifteen(results: dict[str, Any]) -> dict[str, float]:
     """Images/s through all corruptions, each image through each."""
     ways = next(iter(results.values()))["median"]
     return {
-        way: len(results) / sum(1 / told["median"][way] for told in results.values())
+        way: len(results) / sum(1 / speeds["median"][way] for speeds in results.values())
         for way in ways
     }
 
@@ -130,23 +130,23 @@ def main() -> None:
     os.environ["CIFARLAB_DEVICE"] = device
     recipes, corruptions = {}, {}
     for recipe in ("resnet18", "speed/94"):
-        told = recipes[recipe] = measured(evaluating(recipe))
-        rounded = {name: round(value) for name, value in told["median"].items()}
-        ratio = told["ratio"]
+        speeds = recipes[recipe] = measure_ways(evaluation_ways(recipe))
+        rounded = {name: round(value) for name, value in speeds["median"].items()}
+        ratio = speeds["ratio"]
         print(f"{recipe}: {rounded} images/s", flush=True)
         print(f"  {ratio['bare']:.3f} of bare (bar {BAR}), {ratio['usual']:.2f} of usual")
     for name in CORRUPTIONS:
-        told = corruptions[name] = measured(corrupting(name))
-        rounded = {way: round(value) for way, value in told["median"].items()}
-        print(f"{name}: {rounded} images/s, ratio {told['ratio']['usual']:.1f}", flush=True)
-    together = all_fifteen(corruptions)
-    print(f"all fifteen: { ({way: round(value) for way, value in together.items()}) } images/s")
+        speeds = corruptions[name] = measure_ways(corruption_ways(name))
+        rounded = {way: round(value) for way, value in speeds["median"].items()}
+        print(f"{name}: {rounded} images/s, ratio {speeds['ratio']['usual']:.1f}", flush=True)
+    total = all_fifteen(corruptions)
+    print(f"all fifteen: { ({way: round(value) for way, value in total.items()}) } images/s")
     payload = {
         "n": REPEATS,
         "images": IMAGES,
         "recipes": recipes,
         "corruptions": corruptions,
-        "all_corruptions": together,
+        "all_corruptions": total,
     }
     print(write_result("evaluate", device, payload))
 

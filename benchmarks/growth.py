@@ -35,7 +35,7 @@ def generate(folder: Path, count: int) -> None:
 
     draws = np.random.default_rng(0)
     labels = draws.integers(0, CLASSES, count)
-    colours = draws.integers(0, 200, (CLASSES, 1, 1, 3), dtype=np.uint8)
+    colors = draws.integers(0, 200, (CLASSES, 1, 1, 3), dtype=np.uint8)
     np.save(labels_file(folder, "train"), labels)
     noise = draws.integers(0, 56, (_CHUNK, 32, 32, 3), dtype=np.uint8)
     images = np.lib.format.open_memmap(
@@ -43,7 +43,7 @@ def generate(folder: Path, count: int) -> None:
     )
     for start in range(0, count, _CHUNK):
         part = labels[start : start + _CHUNK]
-        images[start : start + len(part)] = noise[: len(part)] + colours[part]
+        images[start : start + len(part)] = noise[: len(part)] + colors[part]
     images.flush()
 
 
@@ -72,9 +72,9 @@ def measure(folder: Path) -> dict[str, Any]:
     # a made source has no test split: nearly nothing is cut off for it
     recipe = change(find("speed/94"), settings | {"data.test_fraction": 1e-3})
     with tempfile.TemporaryDirectory() as target:
-        begun = time.perf_counter()
+        start_time = time.perf_counter()
         run = setup.prepare(recipe, RunFolder(Path(target) / "run"))
-        ready = time.perf_counter() - begun
+        prepare_seconds = time.perf_counter() - start_time
         per_epoch, speeds, ordering = run.plan.steps_per_epoch, [], []
         run.checkpoints.save_last = lambda *_: None  # type: ignore[method-assign]
         for repeat in range(REPEATS):
@@ -82,15 +82,15 @@ def measure(folder: Path) -> dict[str, Any]:
             epochs = tuple(Epoch(i * STEPS, STEPS) for i in range(repeat + 1))
             segments = (Segment(STEPS * (repeat + 1), "planned"),)
             run.plan = replace(run.plan, segments=segments, epochs=epochs)
-            begun = time.perf_counter()
+            start_time = time.perf_counter()
             fit(run)
-            seconds = time.perf_counter() - begun
-            begun = time.perf_counter()
+            seconds = time.perf_counter() - start_time
+            start_time = time.perf_counter()
             run.loader.order(repeat)
-            ordering.append(time.perf_counter() - begun)
+            ordering.append(time.perf_counter() - start_time)
             # an epoch's order is drawn once for all of its images
-            share = STEPS / per_epoch
-            seconds -= ordering[-1] * max(0.0, 1 - share)
+            fraction = STEPS / per_epoch
+            seconds -= ordering[-1] * max(0.0, 1 - fraction)
             speeds.append(sum(run.loader.batch_sizes[:STEPS]) / seconds)
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     memory = {
@@ -101,7 +101,7 @@ def measure(folder: Path) -> dict[str, Any]:
     return {
         "images_per_second": speeds,
         "median": statistics.median(speeds[1:]),
-        "seconds_until_ready": ready,
+        "seconds_until_ready": prepare_seconds,
         "order_seconds": statistics.median(ordering),
         "anonymous_bytes": memory["RssAnon"],
         "mapped_bytes": memory["RssFile"],
@@ -115,14 +115,14 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs="+", default=SIZES)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.measure:
-        print(json.dumps(measure(given.measure)))
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(options.measure)))
         return
     on_cpu = os.environ | {"CIFARLAB_DEVICE": "cpu"}
     results = {}
-    for count in given.images:
-        folder = Path(tempfile.mkdtemp(dir=given.folder, prefix="growth-"))
+    for count in options.images:
+        folder = Path(tempfile.mkdtemp(dir=options.folder, prefix="growth-"))
         try:
             generate(folder, count)
             command = [sys.executable, __file__, "--measure", str(folder)]
@@ -130,13 +130,13 @@ def main() -> None:
             results[count] = json.loads(done.stdout.splitlines()[-1])
         finally:
             shutil.rmtree(folder)
-        told = results[count]
+        row = results[count]
         print(
-            f"{count:>9,} images: {told['median']:.0f} images/s, own memory "
-            f"{told['anonymous_bytes'] / 1e9:.2f} GB, ready in {told['seconds_until_ready']:.1f} s",
+            f"{count:>9,} images: {row['median']:.0f} images/s, own memory "
+            f"{row['anonymous_bytes'] / 1e9:.2f} GB, ready in {row['seconds_until_ready']:.1f} s",
             flush=True,
         )
-    ratios = {n: told["median"] / results[given.images[0]]["median"] for n, told in results.items()}
+    ratios = {n: row["median"] / results[options.images[0]]["median"] for n, row in results.items()}
     print("speed against the smallest:", {n: round(r, 3) for n, r in ratios.items()})
     payload = {"steps": STEPS, "repeats": REPEATS, "sizes": results, "ratios": ratios}
     print(write_result("growth", "cpu", payload))

@@ -1,4 +1,4 @@
-"""Does a run that is killed again and again end as one that is not?
+"""Does a run that is killed many times end as one that is not?
 
     python benchmarks/kill.py
 
@@ -32,15 +32,16 @@ SETTINGS = (f"training.duration={EPOCHS} epochs",)
 
 def main() -> None:
     """Train both, print each kill and what is equal at the end, write the result."""
-    with tempfile.TemporaryDirectory() as place:
-        whole, killed = RunFolder(Path(place) / "whole"), RunFolder(Path(place) / "killed")
-        end(start(whole))
-        cost = (whole.result() or {})["cost"]
+    with tempfile.TemporaryDirectory() as parent:
+        reference = RunFolder(Path(parent) / "uninterrupted")
+        killed = RunFolder(Path(parent) / "killed")
+        end(start(reference))
+        cost = (reference.result() or {})["cost"]
         seconds = cost["train_seconds"] + cost["evaluate_seconds"]
         print(f"uninterrupted: {seconds:.1f} s of training and validation")
         kills = kill_often(killed, seconds / EPOCHS)
         end(start(killed))
-        equal = compared(whole, killed)
+        equal = compare(reference, killed)
     for what, same in equal.items():
         print(f"{what:28} {'identical' if same else 'DIFFERENT'}")
     payload = {"recipe": "quickstart", "settings": SETTINGS, "kills": kills, "identical": equal}
@@ -76,7 +77,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def kill_often(folder: RunFolder, epoch: float) -> list[dict[str, Any]]:
     """Start and kill the run, spread over its length; an ``epoch`` takes that many seconds.
 
-    Each kill waits for its share of the epochs, then for a random time of up to one epoch.
+    Each kill waits for its number of epochs, then for a random time of up to one epoch.
     """
     draws = random.Random(0)
     kills: list[dict[str, Any]] = []
@@ -113,15 +114,15 @@ def state(folder: RunFolder) -> tuple[bytes, dict[str, Any]]:
     return save(tensors), counters
 
 
-def compared(one: RunFolder, other: RunFolder) -> dict[str, bool]:
-    """What of two runs is the same to the last bit."""
+def compare(run: RunFolder, other: RunFolder) -> dict[str, bool]:
+    """Return which parts of two runs are the same to the last bit."""
     files = ["checkpoints/last", "checkpoints/best", "predictions/val", "predictions/test"]
     paths = [f"{file}.safetensors" for file in files]
     return {
-        **{p: (one.path / p).read_bytes() == (other.path / p).read_bytes() for p in paths},
-        "optimizer state": state(one) == state(other),
-        "metrics": without_cost(one.metrics.read()) == without_cost(other.metrics.read()),
-        "result": without_cost(one.result()) == without_cost(other.result()),
+        **{p: (run.path / p).read_bytes() == (other.path / p).read_bytes() for p in paths},
+        "optimizer state": state(run) == state(other),
+        "metrics": without_cost(run.metrics.read()) == without_cost(other.metrics.read()),
+        "result": without_cost(run.result()) == without_cost(other.result()),
     }
 
 

@@ -1,6 +1,6 @@
-"""Peak memory of training ResNet-18 at batch 128 on the 60,000 JPEG images.
+"""Peak memory of training ResNet-18 at batch 128 on the 60,000 images of CIFAR-10.
 
-    CIFARLAB_DATA=../shared/data python benchmarks/memory.py
+    CIFARLAB_DATA=DATA python benchmarks/memory.py
 
 Each repeat is a process of its own: ``cifarlab train`` for a few steps, with validation and test
 at the end, since the peak of a run is reached in its first steps. Bar: 2.5 GB (1e9 bytes).
@@ -17,7 +17,7 @@ from pathlib import Path
 from _results import write_result
 
 REPEATS, BAR = 5, 2.5e9
-SETTINGS = ["training.duration=6 steps", "--data", "cifar10-jpeg.tar.xz"]
+SETTINGS = ["training.duration=6 steps", "--data", "cifar10"]
 
 
 def peak(folder: Path) -> int:

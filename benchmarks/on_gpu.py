@@ -27,21 +27,21 @@ def commands(peers: list[str], seeds: int) -> list[tuple[dict[str, str], list[st
     any_speedrun = [*python, str(HERE / "speedrun.py"), "--device", "cuda"]
     speedrun = [*any_speedrun, "--seeds", str(seeds)]
     speedrun96 = [*any_speedrun, "--recipe", "speed/96"]
-    of_peers = [word for peer in peers for word in ("--peer", peer)]
+    peer_options = [word for peer in peers for word in ("--peer", peer)]
     throughput = [*python, str(HERE / "throughput.py"), "--device", "cuda"]
-    compiled = {"CIFARLAB_COMPILE": "default"}
-    graphs = {"CIFARLAB_COMPILE": "reduce-overhead"}
+    compile_mode = {"CIFARLAB_COMPILE": "default"}
+    graph_mode = {"CIFARLAB_COMPILE": "reduce-overhead"}
     return [
-        ({}, [*speedrun, *of_peers, WHOLE]),
-        (compiled, [*speedrun, WHOLE]),
-        (graphs, [*speedrun, WHOLE]),
+        ({}, [*speedrun, *peer_options, WHOLE]),
+        (compile_mode, [*speedrun, WHOLE]),
+        (graph_mode, [*speedrun, WHOLE]),
         ({}, [*speedrun, "--jobs", "6", WHOLE]),
         ({}, [*throughput, "--batch", "512"]),
         ({}, [*throughput, "--batch", "128"]),
-        (compiled, [*throughput, "--batch", "512"]),
+        (compile_mode, [*throughput, "--batch", "512"]),
         ({}, [*throughput, "--recipe", "speed/94"]),
         ({}, [*python, str(HERE / "evaluate.py"), "--device", "cuda"]),
-        (compiled, [*speedrun96, "--seeds", "5", WHOLE]),
+        (compile_mode, [*speedrun96, "--seeds", "5", WHOLE]),
     ]
 
 
@@ -51,23 +51,25 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=560, help="seconds in all")
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--peer", action="append", default=[])
-    given = parser.parse_args()
-    begun, told = time.monotonic(), []
-    for environment, command in commands(given.peer, given.seeds):
-        left = given.limit - (time.monotonic() - begun)
+    options = parser.parse_args()
+    start_of_all, outcomes = time.monotonic(), []
+    for environment, command in commands(options.peer, options.seeds):
+        seconds_left = options.limit - (time.monotonic() - start_of_all)
         name = " ".join([*(f"{k}={v}" for k, v in environment.items()), *command[2:]])
-        if left < 20:
-            told.append({"command": name, "outcome": "left out: no time"})
+        if seconds_left < 20:
+            outcomes.append({"command": name, "outcome": "left out: no time"})
             continue
         print(f"== {name}", flush=True)
         start = time.monotonic()
         try:
-            done = subprocess.run(command, env=os.environ | environment, timeout=left, check=False)
-            outcome = "done" if done.returncode == 0 else f"failed with {done.returncode}"
+            process = subprocess.run(
+                command, env=os.environ | environment, timeout=seconds_left, check=False
+            )
+            outcome = "done" if process.returncode == 0 else f"failed with {process.returncode}"
         except subprocess.TimeoutExpired:
             outcome = "cut off: no time"
-        told.append({"command": name, "outcome": outcome, "seconds": time.monotonic() - start})
-    print(json.dumps(told, indent=1))
+        outcomes.append({"command": name, "outcome": outcome, "seconds": time.monotonic() - start})
+    print(json.dumps(outcomes, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Training steps with images side by side in small maps, and without (models/packed_conv.py).
+"""Training steps with several images in a row of small maps, and without (models/packed_conv.py).
 
     python benchmarks/packed_conv.py [--recipes speed/94 resnet18] [--pixels 20 24 28 32]
 
@@ -14,22 +14,22 @@ from collections.abc import Callable
 
 import torch
 from _results import in_turns, paired_ratio, summary, write_result
-from throughput import bare_step
+from throughput import time_bare_step
 
 from cifarlab.recipes.catalog import find
-from cifarlab.system.device import choose, has_amx
+from cifarlab.system.device import choose_compute, has_amx
 
 IMAGES, REPEATS = 1024, 5
 
 
 def with_pack(value: str, measure: Callable[[], float]) -> Callable[[], float]:
-    """``measure`` with $CIFARLAB_PACK set."""
+    """Return a function that sets $CIFARLAB_PACK and then calls ``measure``."""
 
-    def measured() -> float:
+    def set_and_measure() -> float:
         os.environ["CIFARLAB_PACK"] = value
         return measure()
 
-    return measured
+    return set_and_measure
 
 
 def main() -> None:
@@ -39,12 +39,12 @@ def main() -> None:
     parser.add_argument("--pixels", nargs="+", type=int, default=[20, 24, 28, 32])
     options = parser.parse_args()
     os.environ["CIFARLAB_DEVICE"] = "cpu"
-    compute = choose()
+    compute = choose_compute()
     rows = []
     for recipe in map(find, options.recipes):
         for pixels in options.pixels:
             steps = max(1, IMAGES // recipe.training.batch_size)
-            measure = bare_step(recipe, steps, compute, pixels)
+            measure = time_bare_step(recipe, steps, compute, pixels)
             ways = {"packed": with_pack("1", measure), "plain": with_pack("0", measure)}
             speeds = in_turns(ways, REPEATS)
             ratio = paired_ratio(speeds["packed"], speeds["plain"])

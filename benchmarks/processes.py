@@ -1,7 +1,7 @@
 """One process against two: the same losses, and how fast.
 
-    CIFARLAB_DATA=../shared/data python benchmarks/processes.py [--recipe resnet18]
-        [--data cifar10-jpeg.tar.xz] [--steps 50] [--repeats 5] [KEY=VALUE ...]
+    CIFARLAB_DATA=DATA python benchmarks/processes.py [--recipe resnet18]
+        [--data cifar10] [--steps 50] [--repeats 5] [KEY=VALUE ...]
 
 Trains the recipe in float32 for some steps, nothing held out, in one process with all cores, in two
 with half of them each (gloo, under torchrun), and in one with half of the cores, which shows what
@@ -33,7 +33,7 @@ WAYS = {  # processes, threads of each
 }
 
 
-class Watch:
+class StepRecorder:
     """A callback that notes when each step ended, and its loss."""
 
     def __init__(self) -> None:
@@ -48,9 +48,9 @@ class Watch:
     def on_step_end(self, run: Any, images: int) -> None:
         """Read the sums of the epoch: on a CPU nothing waits for that."""
         self.ends.append(time.perf_counter())
-        totals, (loss, seen) = run.state.totals, self._before
-        self._before = (float(totals.loss), totals.seen)
-        self.losses.append((self._before[0] - loss) / (totals.seen - seen))
+        totals, (loss, count) = run.state.totals, self._before
+        self._before = (float(totals.loss), totals.n_images)
+        self.losses.append((self._before[0] - loss) / (totals.n_images - count))
         self.images = max(self.images, images)
 
     def on_validation_end(self, run: Any) -> None:
@@ -65,27 +65,27 @@ class Watch:
 
 
 def work(arguments: argparse.Namespace) -> None:
-    """Train in this process, one of several or alone; the first writes what it saw."""
+    """Train in this process, one of several or alone; the main one writes its record."""
     from cifarlab.recipes.catalog import find
     from cifarlab.recipes.text import apply_overrides
     from cifarlab.run_folder.folder import RunFolder
     from cifarlab.system.processes import init_distributed
     from cifarlab.training.train import train
 
-    short = [f"training.duration={arguments.steps} steps", "training.precision=float32"]
+    length = [f"training.duration={arguments.steps} steps", "training.precision=float32"]
     closed = ["data.val_fraction=0", "evaluation.checkpoint=last", "evaluation.test=false"]
-    recipe = apply_overrides(find(arguments.recipe), [*short, *closed, *arguments.settings])
-    watch = Watch()
+    recipe = apply_overrides(find(arguments.recipe), [*length, *closed, *arguments.settings])
+    recorder = StepRecorder()
     with init_distributed() as processes:
         folder = RunFolder(Path(arguments.out).with_suffix(".run"))
-        train(recipe, folder, callbacks=[watch], processes=processes)
+        train(recipe, folder, callbacks=[recorder], processes=processes)
     if processes.is_main_process:
-        seen = {"losses": watch.losses, "ends": watch.ends, "images": watch.images}
-        Path(arguments.out).write_text(json.dumps(seen), encoding="utf-8")
+        record = {"losses": recorder.losses, "ends": recorder.ends, "images": recorder.images}
+        Path(arguments.out).write_text(json.dumps(record), encoding="utf-8")
 
 
-def measured(arguments: argparse.Namespace, out: Path, count: int, threads: int) -> dict[str, Any]:
-    """What the first of ``count`` new processes saw."""
+def measure(arguments: argparse.Namespace, out: Path, count: int, threads: int) -> dict[str, Any]:
+    """Train in ``count`` new processes; return the record of the main one."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
     data = [f"data.source={arguments.data}"] if arguments.data else []
     words = [
@@ -97,18 +97,18 @@ def measured(arguments: argparse.Namespace, out: Path, count: int, threads: int)
     ]
     on_cpu = {"CIFARLAB_DEVICE": "cpu", "OMP_NUM_THREADS": str(threads)}
     subprocess.run([sys.executable, *words], check=True, env=os.environ | on_cpu)
-    seen: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-    return seen
+    record: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    return record
 
 
-def images_per_second(seen: dict[str, Any]) -> float:
-    """From the median time of a step."""
-    times = [end - start for start, end in pairwise(seen["ends"][SKIPPED:])]
-    return float(seen["images"] / statistics.median(times))
+def images_per_second(record: dict[str, Any]) -> float:
+    """Return the speed by the median time of a step."""
+    times = [end - start for start, end in pairwise(record["ends"][SKIPPED:])]
+    return float(record["images"] / statistics.median(times))
 
 
 def difference(losses: list[float], others: list[float]) -> float:
-    """The largest relative one of two loss curves."""
+    """Return the largest relative difference of two loss curves."""
     return max(abs(a - b) / b for a, b in zip(losses, others, strict=True))
 
 
@@ -127,16 +127,16 @@ def main() -> None:
         return
     speeds: dict[str, list[float]] = {way: [] for way in WAYS}
     last: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as folder:
         for repeat in range(arguments.repeats):
             for number, (way, (count, threads)) in enumerate(WAYS.items()):
-                out = Path(place) / f"{repeat}-{number}"
-                last[way] = measured(arguments, out, count, threads)
+                out = Path(folder) / f"{repeat}-{number}"
+                last[way] = measure(arguments, out, count, threads)
                 speeds[way].append(images_per_second(last[way]))
                 print(f"{way}: {speeds[way][-1]:.1f} images/s")
     first, *others = WAYS
     differences = {way: difference(last[way]["losses"], last[first]["losses"]) for way in others}
-    medians = {way: statistics.median(found) for way, found in speeds.items()}
+    medians = {way: statistics.median(values) for way, values in speeds.items()}
     ratio = medians["two processes"] / medians[first]
     print(f"two processes against one: {ratio:.3f} of the images/s; largest relative difference of")
     print(f"a step's loss: {differences} (bar {BAR})")

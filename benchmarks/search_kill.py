@@ -28,16 +28,16 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--driver", type=int, default=5)
     parser.add_argument("--nodes", type=int, default=3)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        whole = write_search(place, "whole", **LENGTH)
-        run(whole)
-        total = epochs(whole)
+        directory = Path(name)
+        reference = write_search(directory, "reference", **LENGTH)
+        run(reference)
+        total = epochs(reference)
         print(f"undisturbed: {total} epochs")
-        driver, kills = driver_killed(place, asked.driver, total)
-        nodes, losses = node_killed(place, asked.nodes, total)
-        expected = json.dumps(table(whole))
+        driver, kills = kill_driver(directory, options.driver, total)
+        nodes, losses = kill_node(directory, options.nodes, total)
+        expected = json.dumps(table(reference))
         equal = {
             "driver": json.dumps(table(driver)) == expected,
             "node": json.dumps(table(nodes)) == expected,
@@ -54,50 +54,50 @@ def main() -> None:
     sys.exit(0 if all(equal.values()) else 1)
 
 
-def moments(kills: int, total: int, seed: int) -> list[int]:
+def draw_moments(kills: int, total: int, seed: int) -> list[int]:
     """So many random numbers of epochs, ascending, all well before the end."""
     return sorted(random.Random(seed).sample(range(2, max(3 + kills, total - 3)), kills))
 
 
-def driver_killed(place: Path, kills: int, total: int) -> tuple[Path, list[int]]:
+def kill_driver(directory: Path, kills: int, total: int) -> tuple[Path, list[int]]:
     """Kill the driver at each moment, then let the search end."""
-    file = write_search(place, "driver", **LENGTH)
-    done: list[int] = []
-    for moment in moments(kills, total, 0):
-        process = start(file, *(["--resume"] if done else []))
+    file = write_search(directory, "driver", **LENGTH)
+    kill_epochs: list[int] = []
+    for moment in draw_moments(kills, total, 0):
+        process = start(file, *(["--resume"] if kill_epochs else []))
         moment = max(moment, epochs(file) + 1)  # or it would be killed before it does anything
         wait_for(lambda moment=moment: epochs(file) >= moment, process)
         time.sleep(random.Random(moment).uniform(0, 0.3))
         process.kill()
         process.wait()
-        done.append(epochs(file))
-        print(f"driver killed after {done[-1]} epochs")
+        kill_epochs.append(epochs(file))
+        print(f"driver killed after {kill_epochs[-1]} epochs")
     run(file, "--resume")
-    return file, done
+    return file, kill_epochs
 
 
-def node_killed(place: Path, kills: int, total: int) -> tuple[Path, list[int]]:
-    """Take the machine that trains away at each moment; another one takes its place."""
+def kill_node(directory: Path, kills: int, total: int) -> tuple[Path, list[int]]:
+    """Take the machine that trains away at each moment; another one replaces it."""
     from ray.cluster_utils import Cluster
 
-    file = write_search(place, "node", **LENGTH)
+    file = write_search(directory, "node", **LENGTH)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     nodes = [cluster.add_node(num_cpus=1)]
-    done: list[int] = []
+    kill_epochs: list[int] = []
     try:
         process = start(file, "--cluster", cluster.address, "--jobs", "1")
-        for moment in moments(kills, total, 1):
+        for moment in draw_moments(kills, total, 1):
             wait_for(lambda moment=moment: epochs(file) >= moment, process)
             time.sleep(random.Random(moment).uniform(0, 0.3))
             nodes.append(cluster.add_node(num_cpus=1))
             cluster.remove_node(nodes[-2], allow_graceful=False)
-            done.append(epochs(file))
-            print(f"node killed after {done[-1]} epochs")
+            kill_epochs.append(epochs(file))
+            print(f"node killed after {kill_epochs[-1]} epochs")
         if process.wait():
             sys.exit("the search on the cluster failed")
     finally:
         cluster.shutdown()
-    return file, done
+    return file, kill_epochs
 
 
 if __name__ == "__main__":

@@ -27,18 +27,18 @@ def main() -> None:
     """Measure each source, print it, write the result."""
     payload = {}
     for source in sys.argv[1:] or ["digits", "cifar10-jpeg.tar.xz"]:
-        with tempfile.TemporaryDirectory() as place:
-            payload[source] = measured(Path(place), source)
+        with tempfile.TemporaryDirectory() as directory:
+            payload[source] = measure_memory(Path(directory), source)
         print(source, payload[source])
     print(f"written to {write_result('search-memory', 'cpu', {'sources': payload})}")
 
 
-def measured(place: Path, source: str) -> dict[str, Any]:
+def measure_memory(directory: Path, source: str) -> dict[str, Any]:
     """Memory in MiB while four trials train."""
     small = {"model.kind": "resnet", "model.stem_width": 16, "model.depths": [1, 1, 1]}
     changes = {**small, "data.source": source, "training.precision": "float32"}
     file = write_search(
-        place,
+        directory,
         "memory",
         overrides=changes,
         space={"optimizer.lr": {"kind": "loguniform", "low": 1e-3, "high": 0.1}},
@@ -48,10 +48,10 @@ def measured(place: Path, source: str) -> dict[str, Any]:
     )
     process = start(file, "--jobs", str(TRIALS))
     try:
-        wait_for(lambda: len(training(process.pid)) == TRIALS, process)
+        wait_for(lambda: len(training_pids(process.pid)) == TRIALS, process)
         time.sleep(30)  # a worker has looked at all images by then, or at many of them
-        workers = [psutil.Process(pid) for pid in training(process.pid)]
-        held = [mapped(worker.pid) for worker in workers]
+        workers = [psutil.Process(pid) for pid in training_pids(process.pid)]
+        mapped_images = [read_mapped_images(worker.pid) for worker in workers]
         private = [worker.memory_full_info().uss / MEGABYTE for worker in workers]
         driver = psutil.Process(process.pid).memory_full_info().uss / MEGABYTE
     finally:
@@ -60,26 +60,26 @@ def measured(place: Path, source: str) -> dict[str, Any]:
     return {
         "trials": TRIALS,
         "private_mib": private,
-        "images_mib": held[0]["size"],
-        "images_proportional_mib": sum(one["pss"] for one in held),
-        "images_private_mib": sum(one["private"] for one in held),
+        "images_mib": mapped_images[0]["size"],
+        "images_proportional_mib": sum(maps["pss"] for maps in mapped_images),
+        "images_private_mib": sum(maps["private"] for maps in mapped_images),
         "driver_private_mib": driver,
     }
 
 
-def training(pid: int) -> list[int]:
+def training_pids(pid: int) -> list[int]:
     """The workers under a driver that have the training images mapped."""
-    found = []
+    pids = []
     for child in psutil.Process(pid).children(recursive=True):
         try:
             if "train.images.npy" in Path(f"/proc/{child.pid}/maps").read_text():
-                found.append(child.pid)
+                pids.append(child.pid)
         except (OSError, psutil.Error):
             continue
-    return found
+    return pids
 
 
-def mapped(pid: int) -> dict[str, float]:
+def read_mapped_images(pid: int) -> dict[str, float]:
     """What a process maps of the training images, in MiB."""
     text = Path(f"/proc/{pid}/smaps").read_text()
     sums = {"size": 0.0, "pss": 0.0, "private": 0.0}

@@ -5,7 +5,7 @@
 Trials are simulated: a worker answers at once with the next point of a made learning curve, which
 it writes into a run folder. All else is the search as it is: Optuna draws, ASHA decides, every
 event is written down. Prints and writes, for each 500 trials, the driver's memory and
-the time per epoch told, per decision and per trial; and at the end what its table, page and
+the time per reported epoch, per decision and per trial; and at the end what its table, page and
 figures took.
 """
 
@@ -22,26 +22,26 @@ from _searching import LONGEST, SMALL, simulate
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.engine import run_search
 
-EVERY = 500
+TRIALS_PER_ROW = 500
 JOBS = 2
 
 
-class Watch:
+class ProgressLog:
     """Counts trials and decisions by the lines of the record, and looks at memory now and then."""
 
     def __init__(self, record: Path) -> None:
         self.record = record
         self.rows: list[dict[str, float]] = []
         self.trials = self.read = self.decisions = 0
-        self.since = self.heard = time.perf_counter()
+        self.since = self.last_line_time = time.perf_counter()
 
     def __call__(self, line: str) -> None:
         """A line that the search logs."""
-        self.heard = time.perf_counter()
+        self.last_line_time = time.perf_counter()
         if "=" not in line or " stopped " in line:
             return
         self.trials += 1
-        if self.trials % EVERY:
+        if self.trials % TRIALS_PER_ROW:
             return
         with self.record.open("rb") as file:
             file.seek(self.read)
@@ -57,7 +57,7 @@ class Watch:
             "driver_mib": memory,
             "ms_per_epoch": 1000 * (now - self.since) / max(1, reports),
             "ms_per_decision": 1000 * (now - self.since) / max(1, decisions),
-            "ms_per_trial": 1000 * (now - self.since) / EVERY,
+            "ms_per_trial": 1000 * (now - self.since) / TRIALS_PER_ROW,
         }
         self.since = now
         self.rows.append(row)
@@ -68,26 +68,26 @@ def main() -> None:
     """Search, print as it goes, write the result."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--trials", type=int, default=10_000)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     search = Search.model_validate(
-        {"name": "scale", "trials": asked.trials, "max_epochs": f"{LONGEST} epochs", **SMALL}
+        {"name": "scale", "trials": options.trials, "max_epochs": f"{LONGEST} epochs", **SMALL}
     )
-    with tempfile.TemporaryDirectory() as place:
-        watch = Watch(Path(place) / "searches" / "scale" / "search.jsonl")
-        begun = time.perf_counter()
-        run_search(search, jobs=JOBS, runs=Path(place), log=watch, train=simulate)
-        seconds = time.perf_counter() - begun
-        size = watch.record.stat().st_size / 2**20
-        shown = begun + seconds - watch.heard
+    with tempfile.TemporaryDirectory() as directory:
+        progress = ProgressLog(Path(directory) / "searches" / "scale" / "search.jsonl")
+        start_time = time.perf_counter()
+        run_search(search, jobs=JOBS, runs=Path(directory), log=progress, train=simulate)
+        seconds = time.perf_counter() - start_time
+        size = progress.record.stat().st_size / 2**20
+        report_seconds = start_time + seconds - progress.last_line_time
     payload = {
-        "trials": asked.trials,
+        "trials": options.trials,
         "jobs": JOBS,
         "seconds": seconds,
         "record_mib": size,
-        "explained_seconds": shown,
-        "rows": watch.rows,
+        "report_seconds": report_seconds,
+        "rows": progress.rows,
     }
-    print(f"{seconds:.0f} s, of them {shown:.1f} s to explain it all; a record of {size:.1f} MiB")
+    print(f"{seconds:.0f} s, {report_seconds:.1f} s of it for the results; record: {size:.1f} MiB")
     print(f"written to {write_result('search-scale', 'cpu', payload)}")
 
 

@@ -1,6 +1,6 @@
 """A speed recipe over seeds: accuracy on the test images, and seconds of training and evaluation.
 
-    CIFARLAB_DATA=../shared/data python benchmarks/speedrun.py --device cpu --seeds 5
+    CIFARLAB_DATA=DATA python benchmarks/speedrun.py --device cpu --seeds 5
     ... --peer "airbench94_muon=python elsewhere/peer.py"
 
 Each run trains on all training images and opens the test split once, at its end. The counted
@@ -13,7 +13,7 @@ most what it takes where a confidence threshold decides.
 ``--peer`` is a name and a command that trains and evaluates once and prints, as its last line, JSON
 with ``accuracy`` (0..1) and ``seconds``; it takes its turn in the middle of our runs. ``--jobs``
 lets that many processes share the device; each then prints its own seconds, and ``wall`` of the
-whole tells what it was good for.
+whole says what that was good for.
 """
 
 import argparse
@@ -33,8 +33,8 @@ from typing import Any
 from _results import write_result
 
 
-def one_run(recipe_name: str, source: str, changes: list[str], seed: int) -> dict[str, Any]:
-    """Train once in a temporary folder; what its result says."""
+def train_once(recipe_name: str, source: str, changes: list[str], seed: int) -> dict[str, Any]:
+    """Train once in a temporary folder; return the figures of its result."""
     from cifarlab.recipes.catalog import find
     from cifarlab.recipes.text import apply_overrides, change
     from cifarlab.run_folder.folder import RunFolder
@@ -63,7 +63,7 @@ def one_run(recipe_name: str, source: str, changes: list[str], seed: int) -> dic
 
 
 def flop_per_run(recipe_name: str, source: str, changes: list[str]) -> float:
-    """FLOP of the training and evaluation passes of one run, counted on a few images."""
+    """Return the FLOP of the training and evaluation passes of one run, counted on a few images."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -80,7 +80,7 @@ def flop_per_run(recipe_name: str, source: str, changes: list[str]) -> float:
         run = prepare(recipe, target)
     height, _, channels = run.dataset.image_shape
 
-    def counted(pixels: int, training: bool) -> float:
+    def count_flop(pixels: int, training: bool) -> float:
         images = torch.rand(4, pixels, pixels, channels, device=run.compute.device) * 255
         with FlopCounterMode(display=False) as counter:
             logits = run.state.classifier(images)
@@ -88,36 +88,36 @@ def flop_per_run(recipe_name: str, source: str, changes: list[str]) -> float:
                 logits.sum().backward()
         return counter.get_total_flops() / 4
 
-    share = recipe.training.selective_backprop.keep
-    total, known = 0.0, {}
+    fraction = recipe.training.selective_backprop.keep
+    total, flop_by_size = 0.0, {}
     for step in range(run.plan.steps):
-        pixels = run.plan.pixels(step) or height
-        if pixels not in known:
-            known[pixels] = counted(pixels, True), counted(pixels, False)
-        passes, forward = known[pixels]
+        pixels = run.plan.image_size(step) or height
+        if pixels not in flop_by_size:
+            flop_by_size[pixels] = count_flop(pixels, True), count_flop(pixels, False)
+        passes, forward = flop_by_size[pixels]
         images = run.plan.n_images(step)
-        chosen = run.plan.n_trained(step, images) < images
-        total += images * (share * passes + forward if chosen else passes)
-    return total + 10_000 * recipe.evaluation.tta_views * counted(height, False)
+        selects = run.plan.n_trained(step, images) < images
+        total += images * (fraction * passes + forward if selects else passes)
+    return total + 10_000 * recipe.evaluation.tta_views * count_flop(height, False)
 
 
-def peers_run(command: str) -> dict[str, Any]:
-    """The last line that the peer's command prints, as JSON."""
+def run_peer(command: str) -> dict[str, Any]:
+    """Return the last line that the peer's command prints, as JSON."""
     output = subprocess.run(shlex.split(command), check=True, stdout=subprocess.PIPE, text=True)
     return dict(json.loads(output.stdout.strip().splitlines()[-1]))
 
 
-def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and deviation of accuracy and seconds."""
-    told: dict[str, Any] = {"n": len(runs)}
+def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return mean, standard deviation and median of accuracy and seconds."""
+    summary: dict[str, Any] = {"n": len(runs)}
     for name in ("accuracy", "seconds"):
         values = [run[name] for run in runs]
-        told[name] = {
+        summary[name] = {
             "mean": statistics.mean(values),
-            "deviation": statistics.stdev(values) if len(values) > 1 else None,
+            "std": statistics.stdev(values) if len(values) > 1 else None,
             "median": statistics.median(values),
         }
-    return told
+    return summary
 
 
 def main() -> None:
@@ -126,47 +126,47 @@ def main() -> None:
     parser.add_argument("changes", nargs="*", help="key=value changes of the recipe")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--recipe", default="speed/94")
-    parser.add_argument("--data", default="cifar10-jpeg.tar.xz")
+    parser.add_argument("--data", default="cifar10")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--peer", action="append", default=[])
-    given = parser.parse_args()
-    os.environ["CIFARLAB_DEVICE"] = given.device
-    what = (given.recipe, given.data, given.changes)
+    options = parser.parse_args()
+    os.environ["CIFARLAB_DEVICE"] = options.device
+    what = (options.recipe, options.data, options.changes)
     flop = flop_per_run(*what)
-    seeds = range(given.first_seed, given.first_seed + given.seeds)
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
     runs: list[dict[str, Any]] = []
-    commands = dict(peer.split("=", 1) for peer in given.peer)
+    commands = dict(peer.split("=", 1) for peer in options.peer)
     peers: dict[str, list[dict[str, Any]]] = {name: [] for name in commands}
     begun = time.perf_counter()
-    if given.jobs > 1:
-        with ProcessPoolExecutor(given.jobs, get_context("spawn")) as pool:
-            runs = [f.result() for f in [pool.submit(one_run, *what, seed) for seed in seeds]]
+    if options.jobs > 1:
+        with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
+            runs = [f.result() for f in [pool.submit(train_once, *what, seed) for seed in seeds]]
     else:
         for seed in seeds:
-            if len(runs) == given.seeds // 2:
-                for name, of_peer in peers.items():
-                    of_peer.append(peers_run(commands[name]))
-                    print(name, of_peer[-1], flush=True)
-            runs.append(one_run(*what, seed))
+            if len(runs) == options.seeds // 2:
+                for name, peer_runs in peers.items():
+                    peer_runs.append(run_peer(commands[name]))
+                    print(name, peer_runs[-1], flush=True)
+            runs.append(train_once(*what, seed))
             print({k: v for k, v in runs[-1].items() if k != "fingerprint"}, flush=True)
     payload: dict[str, Any] = {
-        "recipe": given.recipe,
-        "changes": given.changes,
-        "jobs": given.jobs,
+        "recipe": options.recipe,
+        "changes": options.changes,
+        "jobs": options.jobs,
         "wall_seconds": time.perf_counter() - begun,
         "flop_per_run": flop,
-        "summary": summary(runs),
+        "summary": summarize(runs),
         "runs": runs,
-        "peers": {name: summary(of) | {"runs": of} for name, of in peers.items()},
+        "peers": {name: summarize(group) | {"runs": group} for name, group in peers.items()},
     }
     ours = payload["summary"]["seconds"]["median"]
     payload["ratios"] = {
-        name: ours / told["seconds"]["median"] for name, told in payload["peers"].items()
+        name: ours / peer["seconds"]["median"] for name, peer in payload["peers"].items()
     }
     print(json.dumps({k: payload[k] for k in ("summary", "flop_per_run", "ratios")}, indent=1))
-    print(write_result(f"speedrun-{given.recipe.replace('/', '-')}", given.device, payload))
+    print(write_result(f"speedrun-{options.recipe.replace('/', '-')}", options.device, payload))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,18 @@
-"""Training speed: the usual way, cifarlab's loop, the bare step.
+"""Training speed: a common script, cifarlab's loop, the bare step.
 
-    CIFARLAB_DATA=../shared/data python benchmarks/throughput.py [--recipe speed/94] [--batch 128]
+    CIFARLAB_DATA=DATA python benchmarks/throughput.py [--recipe speed/94] [--batch 128]
 
-(a) the usual way: float32, contiguous NCHW, PIL transforms per image in a DataLoader with two
+(a) a common script: float32, contiguous NCHW, PIL transforms per image in a DataLoader with two
     workers, the loss read at each step, as in the common CIFAR-10 scripts;
-(b) cifarlab: ``train.loop.fit`` with loader, augmentation, clocks and metrics log, in the
-arithmetic
-    that ``cifarlab check`` chooses. Its time is the whole of ``fit`` for those steps, without the
-    checkpoint, which here comes every few steps instead of once an epoch: its seconds are
+(b) cifarlab: ``training.loop.fit`` with loader, augmentation, clocks and metrics log, in the
+    arithmetic that ``cifarlab check`` chooses. Its time is all of ``fit`` for those steps, without
+    the checkpoint, which here comes every few steps instead of once an epoch: its seconds are
     reported apart. Nothing is held out (data.val_fraction=0);
-(c) the bare step: the same network, arithmetic, layout and pieces on one fixed batch.
+(c) the bare step: the same network, arithmetic, layout and micro-batches on one fixed batch.
 
 ResNet-18 at batch 128 by default. They take turns within one process; medians of the repeats, and
 of the ratios repeat by repeat.
-The usual way is measured for ResNet-18 alone. A recipe's progressive image sizes are left out,
+The common script is measured for ResNet-18 alone. A recipe's progressive image sizes are left out,
 and a whitening layer's bias is frozen on both sides, as it is for most of a run. Bars: b/a 2.4
 on a CPU, 5 on a GPU; b/c 0.97 on a CPU, 0.9 on a GPU.
 """
@@ -47,7 +46,7 @@ from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.device import Compute, choose
+from cifarlab.system.device import Compute, choose_compute
 from cifarlab.training.loop import fit
 from cifarlab.training.plan import Epoch
 from cifarlab.training.run import Run
@@ -78,8 +77,8 @@ class PilImages(Dataset[tuple[Tensor, int]]):
         return (pixels.float().div(255) - self.mean) / self.std, int(self.labels[index])
 
 
-def usual_way(recipe: Recipe, steps: int, compute: Compute) -> Callable[[], float]:
-    """Images/s of one pass over ``steps`` batches, after the workers delivered the first."""
+def time_common_script(recipe: Recipe, steps: int, compute: Compute) -> Callable[[], float]:
+    """Return a function that gives images/s of a pass over ``steps`` batches after the first."""
     train = open_data(recipe.data).training
     batch = recipe.training.batch_size
     count = (steps + 1) * batch
@@ -114,8 +113,8 @@ def step(
     return loss
 
 
-def cifarlab_loop(run: Run, steps: int, saving: list[float]) -> Callable[[], float]:
-    """Images/s of one call of ``fit`` for one more epoch of ``steps`` steps."""
+def time_cifarlab_loop(run: Run, steps: int, saving: list[float]) -> Callable[[], float]:
+    """Return a function that gives images/s of one call of ``fit``, for one more epoch."""
 
     def measure() -> float:
         epochs = tuple(Epoch(i * steps, steps) for i in range(run.state.epoch + 1))
@@ -123,20 +122,20 @@ def cifarlab_loop(run: Run, steps: int, saving: list[float]) -> Callable[[], flo
         run.plan = replace(run.plan, segments=segments, epochs=epochs)
         start = time.perf_counter()
         fit(run)
-        run.compute.synchronise()
+        run.compute.synchronize()
         seconds = time.perf_counter() - start - saving[-1]
         return sum(run.loader.batch_sizes[:steps]) / seconds
 
     return measure
 
 
-def save_seconds(run: Run) -> list[float]:
-    """Seconds of each of the run's checkpoints, from now on."""
+def time_checkpoints(run: Run) -> list[float]:
+    """Return a list that gets the seconds of each checkpoint of the run, from now on."""
     seconds: list[float] = []
     save = run.checkpoints.save_last
 
     def timed(*arguments: object) -> None:
-        run.compute.synchronise()
+        run.compute.synchronize()
         start = time.perf_counter()
         save(*arguments)  # type: ignore[arg-type]
         seconds.append(time.perf_counter() - start)
@@ -145,35 +144,35 @@ def save_seconds(run: Run) -> list[float]:
     return seconds
 
 
-def bare_step(
+def time_bare_step(
     recipe: Recipe, steps: int, compute: Compute, pixels: int = SHAPE[0]
 ) -> Callable[[], float]:
-    """Images/s of forward, backward and update on one fixed batch, in the recipe's pieces."""
+    """Return a function that gives images/s of forward, backward and update on a fixed batch."""
     body = build_body(recipe.model, SHAPE, CLASSES)
     classifier = Classifier(body, MEAN, STD).to(compute.device)
     roles = parameter_roles(classifier)
     optimizer = build_optimizer(recipe.optimizer, roles, compute.precision)
     for bias in roles["whitening"]:
         bias.requires_grad_(False)
-    network = compute.compiled(classifier.body)
+    network = compute.compile(classifier.body)
     batch = recipe.training.batch_size
     images = torch.randn(batch, 3, pixels, pixels, device=compute.device)
     images = images.to(memory_format=torch.channels_last)
     labels = torch.randint(0, CLASSES, (batch,), device=compute.device)
     sizes = batch_sizes(batch, recipe.training.micro_batch_size)
-    pieces = list(zip(images.split(sizes), labels.split(sizes), strict=True))
+    micro_batches = list(zip(images.split(sizes), labels.split(sizes), strict=True))
 
     def measure() -> float:
-        compute.synchronise()
+        compute.synchronize()
         start = time.perf_counter()
         for _ in range(steps):
             optimizer.zero_grad(set_to_none=True)
-            for some, wanted in pieces:
+            for inputs, targets in micro_batches:
                 with compute.autocast():
-                    loss = cross_entropy(network(some), wanted)
+                    loss = cross_entropy(network(inputs), targets)
                 loss.backward()
             optimizer.step()
-        compute.synchronise()
+        compute.synchronize()
         return steps * batch / (time.perf_counter() - start)
 
     return measure
@@ -185,37 +184,37 @@ def main() -> None:
     parser.add_argument("--recipe", default="resnet18")
     parser.add_argument("--batch", type=int, help="images per step; the recipe's by default")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    given = parser.parse_args()
-    os.environ["CIFARLAB_DEVICE"] = given.device
-    named = find(given.recipe)
+    options = parser.parse_args()
+    os.environ["CIFARLAB_DEVICE"] = options.device
+    shipped = find(options.recipe)
     settings = {
-        "data.source": "cifar10-jpeg.tar.xz",
+        "data.source": "cifar10",
         "data.val_fraction": 0.0,
         "augment.progressive_resize": [],
-        "training.batch_size": given.batch or named.training.batch_size,
+        "training.batch_size": options.batch or shipped.training.batch_size,
     }
-    if getattr(named.model, "whitening", WhiteningConfig()).kernel_size:
+    if getattr(shipped.model, "whitening", WhiteningConfig()).kernel_size:
         settings["optimizer.whitening.until"] = "1 steps"
-    recipe = change(named, settings)
+    recipe = change(shipped, settings)
     steps = max(4, -(-IMAGES // recipe.training.batch_size))
     with tempfile.TemporaryDirectory() as folder:
         target = RunFolder(Path(folder) / "run")
         run = prepare(recipe, target)
-        saving = save_seconds(run)
+        saving = time_checkpoints(run)
         sides = {
-            "cifarlab": cifarlab_loop(run, steps, saving),
-            "bare": bare_step(recipe, steps, run.compute),
+            "cifarlab": time_cifarlab_loop(run, steps, saving),
+            "bare": time_bare_step(recipe, steps, run.compute),
         }
-        if given.recipe == "resnet18":
-            sides = {"usual": usual_way(recipe, steps, run.compute), **sides}
+        if options.recipe == "resnet18":
+            sides = {"usual": time_common_script(recipe, steps, run.compute), **sides}
         speeds: dict[str, list[float]] = {name: [] for name in sides}
         for measure in sides.values():
             measure()  # warm-up: allocation, kernel choice, workers
         for repeat in range(REPEATS):
             for name, measure in sides.items():
                 speeds[name].append(measure())
-            told = {name: round(values[-1], 1) for name, values in speeds.items()}
-            print(repeat + 1, told, flush=True)
+            latest = {name: round(values[-1], 1) for name, values in speeds.items()}
+            print(repeat + 1, latest, flush=True)
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     ratios = {"b/c": paired_ratio(speeds["cifarlab"], speeds["bare"])}
     if "usual" in speeds:
@@ -225,17 +224,17 @@ def main() -> None:
     print(f"checkpoint: {statistics.median(saving):.2f} s, once an epoch")
     payload = {
         "n": REPEATS,
-        "recipe": given.recipe,
+        "recipe": options.recipe,
         "batch": recipe.training.batch_size,
         "steps": steps,
-        "precision": choose().precision,
+        "precision": choose_compute().precision,
         "images_per_second": speeds,
         "median": medians,
         "ratios": ratios,
         "checkpoint_seconds": saving,
     }
-    what = f"throughput-{given.recipe.replace('/', '-')}-{recipe.training.batch_size}"
-    print(write_result(what, given.device, payload))
+    what = f"throughput-{options.recipe.replace('/', '-')}-{recipe.training.batch_size}"
+    print(write_result(what, options.device, payload))
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def copied(finished: RunFolder, tmp_path: Path) -> RunFolder:
 
 @pytest.fixture(scope="session")
 def end_of() -> Callable[[RunFolder], dict[str, Any]]:
-    """A function: all that two runs of one recipe must share to the last bit."""
+    """A function: all that two runs of one recipe must have in common to the last bit."""
     return _end_of
 
 

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from cifarlab.config.family import knowing
+from cifarlab.config.family import allow_plugins
 from cifarlab.config.plugins import Plugin, restore_plugin
 
 _FILE = Path(__file__).parent / "training" / "made_parts.py"
@@ -14,5 +14,5 @@ NAMED = {"plugins": [MADE.model_dump()]}  # of a recipe that takes kinds of it
 
 def known(family):
     """All kinds of a family, made ones too, with their defaults."""
-    with knowing([MADE.sha256]):
+    with allow_plugins([MADE.sha256]):
         return [kind.model_validate({}) for kind in family.kinds().values()]

@@ -1,1 +1,1 @@
-"""What is wrong with the data: images that are there twice, and labels that are wrong."""
+"""Finds errors in the data: images that are in them twice, and labels that are wrong."""

@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from cifarlab.audit.duplicates import MOST_PAIRS, Twins, connected_groups
+from cifarlab.audit.duplicates import MAX_PAIRS, Twins, connected_groups
 from cifarlab.audit.labels import evaluate_ranking, rank_labels
 from cifarlab.data.dataset import Dataset, Subset
 from cifarlab.metrics.calibration import scaled_softmax
 
-SHOWN = 25  # pairs and suspects, kept as images
-_CUT = (
-    f"There are more than {MOST_PAIRS:,} near-equal pairs: beyond these only pairs that join "
+MAX_IMAGES = 25  # pairs and suspects that are stored as images
+_TRUNCATION_NOTE = (
+    f"There are more than {MAX_PAIRS:,} near-equal pairs: beyond these only pairs that join "
     "groups were taken. The groups are whole, the number of pairs is not."
 )
 
@@ -20,13 +20,16 @@ _CUT = (
 def duplicate_findings(
     twins: Twins, splits: Mapping[str, Subset]
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """Return the findings, and int64 (P, 2), the pairs to be kept as images.
+    """Return the findings, and the pairs int64 (P, 2) to be stored as images.
 
-    Pairs count positions in the concatenated splits. The findings are ``images`` by split;
-    ``groups``, ``equal`` and ``near`` pairs; ``twins``: how many images of ``split`` have a twin in
-    ``twin_split``; ``conflicts``: how many groups bear several labels; ``pairs``: all, those across
-    splits before others, per row ``a`` and ``b`` (``split``, ``index`` in its
-    source split, ``name``, class number ``given_label``) and ``similarity``; ``notes`` to be read.
+    Pairs are positions in the concatenated splits.
+
+    Returns:
+        ``images`` by split; numbers of ``groups``, ``n_equal`` and ``n_near`` pairs; ``twins``: how
+        many images of ``split`` have a twin in ``twin_split``; ``conflicts``: how many groups have
+        several labels; ``pairs``: all, those across splits first, per row ``a`` and ``b``
+        (``split``, ``index`` in its source split, ``name``, class number ``given_label``) and
+        ``similarity``; ``notes`` for the user.
     """
     names, sizes = list(splits), {name: len(split) for name, split in splits.items()}
     split_of_image = np.repeat(np.arange(len(splits)), list(sizes.values()))
@@ -47,9 +50,9 @@ def duplicate_findings(
     findings = {
         "images": sizes,
         "groups": int((members.sum(1) > 1).sum()),
-        "equal": int((twins.similarity == 1).sum()),
-        "near": int((twins.similarity < 1).sum()),
-        "twins": [  # of an image's own split it takes two of a group
+        "n_equal": int((twins.similarity == 1).sum()),
+        "n_near": int((twins.similarity < 1).sum()),
+        "twins": [  # within a split an image has a twin where the group has two of that split
             {"split": a, "twin_split": b, "images": int(members[members[:, n] > (k == n), k].sum())}
             for k, a in enumerate(names)
             for n, b in enumerate(names)
@@ -59,22 +62,31 @@ def duplicate_findings(
             {"a": describe(a), "b": describe(b), "similarity": float(value)}
             for (a, b), value in zip(pairs, twins.similarity[order], strict=True)
         ],
-        "notes": [_CUT] * twins.cut,
+        "notes": [_TRUNCATION_NOTE] * twins.is_truncated,
     }
-    return findings, pairs[:SHOWN]
+    return findings, pairs[:MAX_IMAGES]
 
 
 def label_findings(
     logits: np.ndarray, training: Subset, dataset: Dataset, folds: int, n_scattered: int
 ) -> dict[str, Any]:
-    """``n``, ``folds``, ``agreement``, ``commonest``, ``estimated``, ``noise``, ``suspects``.
+    """Return what networks say of the labels of images that they were not trained on.
 
-    ``agreement`` is the fraction of the labels that the network says too, ``commonest`` that of the
-    largest class, ``noise`` that of ``evaluate_ranking`` where the recipe has injected wrong
-    labels. ``suspects`` are all images, the most suspicious first: ``index`` (in the source's
-    training split), ``name``, ``given_label``, ``predicted_label`` and ``true_label`` (class
-    numbers; the last as the source has it), ``label_quality`` and ``probability`` of the predicted
-    label. ``notes`` are to be read; ``n_scattered`` is that of ``fold_groups``.
+    Args:
+        logits: Out-of-fold logits float32 (N, K) of the source's training split.
+        training: The training images, with the labels that they were trained on.
+        dataset: The source, with its labels.
+        folds: How many networks there are.
+        n_scattered: As ``fold_groups`` returns it.
+
+    Returns:
+        ``n``, ``folds``, ``agreement`` (the fraction of labels that are predicted too),
+        ``majority_fraction`` (that of the largest class), ``n_label_issues`` (how many labels are
+        estimated to be wrong), ``noise`` (see ``evaluate_ranking``; None without label noise in the
+        recipe), ``suspects`` and ``notes`` for the user. ``suspects`` are all images, the most
+        suspicious first: ``index`` in the source's training split, ``name``, ``given_label``,
+        ``predicted_label`` and ``true_label`` (class numbers; the last is the source's),
+        ``label_quality``, and ``probability`` of the predicted label.
     """
     given_labels = training.labels[training.indices]
     probs = scaled_softmax(logits[training.indices])
@@ -93,30 +105,30 @@ def label_findings(
         for row in ranking.order
     ]
     agreement = float((probs.argmax(1) == given_labels).mean())
-    commonest = float(np.bincount(given_labels).max() / len(given_labels))
+    majority_fraction = float(np.bincount(given_labels).max() / len(given_labels))
     return {
         "n": len(given_labels),
         "folds": folds,
         "agreement": agreement,
-        "commonest": commonest,
-        "estimated": ranking.estimated,
+        "majority_fraction": majority_fraction,
+        "n_label_issues": ranking.n_label_issues,
         "noise": evaluate_ranking(ranking.order, given_labels != true_labels),
         "suspects": suspects,
-        "notes": _label_notes(agreement, commonest, n_scattered),
+        "notes": _label_notes(agreement, majority_fraction, n_scattered),
     }
 
 
-def _label_notes(agreement: float, commonest: float, n_scattered: int) -> list[str]:
-    """Return what a reader of the suspects must know.
+def _label_notes(agreement: float, majority: float, n_scattered: int) -> list[str]:
+    """Return warnings about the suspects.
 
-    Networks are too weak to judge where they disagree with the labels more than half as often as
-    somebody who always names the commonest class.
+    Networks are too weak to judge where they disagree with the labels more than half as often as a
+    constant prediction of the largest class does.
     """
     notes = []
-    if 1 - agreement > (1 - commonest) / 2:
+    if 1 - agreement > (1 - majority) / 2:
         notes.append(
             f"The networks agree with {100 * agreement:.1f} % of the labels, the name of the "
-            f"commonest class alone with {100 * commonest:.1f} %: they are too weak to judge, and "
+            f"commonest class alone with {100 * majority:.1f} %: they are too weak to judge, and "
             "most suspects are their own mistakes. Train longer, or take a stronger recipe."
         )
     if n_scattered:

@@ -1,4 +1,4 @@
-"""Probabilities of each training image by a network that was trained without it."""
+"""Logits of each training image by a network that was trained without it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,31 +18,45 @@ from cifarlab.training.train import train
 
 
 def fold_groups(pairs: np.ndarray, training: Subset, folds: int) -> tuple[list[list[int]], int]:
-    """Return the groups of images that one fold must hold, and how many near-duplicates it can't.
+    """Return which images must be in one fold, and how many near-duplicates can't be.
 
-    ``pairs`` (P, 2) count positions in ``training``; the groups are of indices in its source split.
-    A network that trained on an image vouches for the label of its near-duplicate, so both belong
-    into one fold. Not so where a group has more images of some class than a fold gets: the network
-    that judges it would hardly have seen that class.
+    A network that was trained on an image predicts its label for the near-duplicate, so both belong
+    in one fold. A group with more images of a class than a fold gets is scattered: the network that
+    judges it would hardly have seen that class.
+
+    Args:
+        pairs: Near-duplicates (P, 2), as positions in ``training``.
+        training: The training images.
+        folds: How many folds there are.
+
+    Returns:
+        Groups of indices in the source's training split, and how many images are scattered.
     """
     labels = training.labels[training.indices]
     max_per_fold = np.ceil(np.bincount(labels) / folds)
     group_of_image = connected_groups(pairs, len(labels))
     order = np.argsort(group_of_image, kind="stable")
-    whole_groups, n_scattered = [], 0
+    groups, n_scattered = [], 0
     for members in np.split(order, np.flatnonzero(np.diff(group_of_image[order])) + 1):
         sizes = np.bincount(labels[members], minlength=len(max_per_fold))
         if (sizes > max_per_fold).any():
             n_scattered += len(members)
         elif len(members) > 1:
-            whole_groups.append(training.indices[members].tolist())
-    return whole_groups, n_scattered
+            groups.append(training.indices[members].tolist())
+    return groups, n_scattered
 
 
 def fold_recipe(
     recipe: Recipe, folds: int, number: int, groups: Sequence[Sequence[int]] = ()
 ) -> Recipe:
-    """Return the recipe of one fold's run: it leaves that fold out, and the test split closed."""
+    """Return the recipe of a run that leaves one fold out, and the test split closed.
+
+    Args:
+        recipe: The audit's.
+        folds: How many folds there are.
+        number: Of the fold.
+        groups: As ``fold_groups`` returns them.
+    """
     fold = {"n_splits": folds, "index": number, "groups": groups}
     return change(recipe, {"data.fold": fold, "evaluation.test": False})
 
@@ -56,11 +70,23 @@ def out_of_fold_logits(
     command: str,
     **options: Any,
 ) -> np.ndarray:
-    """Return logits float32 (N, K) of the training split, NaN where the recipe trains on none.
+    """Return logits float32 (N, K) of the source's training split; NaN where not trained on.
 
-    One run per fold, in ``path``/0, 1, ...; runs that ended are taken as they are, others go on.
-    The images of each group of ``groups`` are judged by one network, which saw none of them.
-    ``options`` are of ``train``; raises what that raises.
+    There is one run per fold, in ``path``/0, 1, ...; finished runs are taken, others go on.
+
+    Args:
+        recipe: The audit's.
+        dataset: Its data.
+        folds: How many folds there are.
+        groups: As ``fold_groups`` returns them; all images of a group are judged by one network.
+        path: The folder of the runs.
+        command: Goes on with the audit; recorded in the runs.
+        **options: As ``train`` takes them.
+
+    Raises:
+        Interrupted: A signal came; the command goes on.
+        RunFolderError: A run in ``path`` is of other images or another recipe.
+        CifarlabError: As ``train`` does.
     """
     count = len(dataset.read("train"))
     logits = np.full((count, len(dataset.classes)), np.nan, dtype=np.float32)
@@ -68,7 +94,7 @@ def out_of_fold_logits(
         recipe_of_fold = fold_recipe(recipe, folds, number, groups)
         folder = RunFolder(path / str(number))
         _require_same(recipe_of_fold, dataset, folder)
-        if not folder.finished:
+        if not folder.is_finished:
             try:
                 train(recipe_of_fold, folder, resume=folder.exists, command=command, **options)
             except Interrupted as error:
@@ -82,7 +108,7 @@ def out_of_fold_logits(
 
 
 def _require_same(recipe: Recipe, dataset: Dataset, folder: RunFolder) -> None:
-    """Raise RunFolderError where a fold's run was of other images or another recipe."""
+    """Raise RunFolderError where a fold's run is of other images or another recipe."""
     path = folder.path.parent
     if not folder.has_same_data(dataset.fingerprint):
         raise RunFolderError(

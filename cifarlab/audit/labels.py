@@ -1,4 +1,4 @@
-"""Labels that are probably wrong, by what networks say that never saw them.
+"""Labels that are probably wrong, judged by networks that were not trained on these images.
 
 Confident learning (Northcutt, Jiang & Chuang 2021, arXiv:1911.00068), as cleanlab computes it.
 """
@@ -15,12 +15,12 @@ METHOD = "normalized_margin"
 class Ranking(NamedTuple):
     """``order`` int64 (N,), most suspicious first; ``quality`` (N,), 0..1, low where suspicious.
 
-    ``estimated`` is how many labels are wrong by confident learning.
+    ``n_label_issues`` is how many labels are wrong, as confident learning estimates it.
     """
 
     order: np.ndarray
     quality: np.ndarray
-    estimated: int
+    n_label_issues: int
 
 
 def require_cleanlab() -> None:
@@ -31,7 +31,7 @@ def require_cleanlab() -> None:
 def rank_labels(labels: np.ndarray, probs: np.ndarray) -> Ranking:
     """Rank labels (N,) by out-of-fold probabilities (N, K). Raises MissingExtraError.
 
-    The quality is the margin of the given class over the likeliest other one.
+    The quality is by how much the label's class is likelier than the likeliest other one.
     """
     require_cleanlab()
     from cleanlab.filter import find_label_issues
@@ -42,22 +42,23 @@ def rank_labels(labels: np.ndarray, probs: np.ndarray) -> Ranking:
     return Ranking(np.argsort(quality, kind="stable"), quality, int(issues.sum()))
 
 
-def evaluate_ranking(order: np.ndarray, wrong: np.ndarray) -> dict[str, Any] | None:
-    """Measure how well a ranking finds labels known to be wrong, bool (N,); None without any.
+def evaluate_ranking(order: np.ndarray, is_wrong: np.ndarray) -> dict[str, Any] | None:
+    """Measure how well a ranking finds the wrong labels, bool (N,); None where there are none.
 
-    ``wrong`` (their number), at that many suspects ``true_positives`` and ``precision`` (which
-    is the recall then too), ``chance`` (the precision of any order), and by the ranking's depth
-    ``curve``: at 1/4, 1/2, 1, 2 and 4 times that number ``suspects``, ``precision``, ``recall``.
+    Returns:
+        ``n_wrong``; at that many suspects ``true_positives``, ``precision`` and ``recall``, which
+        are equal there; ``chance``, the precision of a random order; and ``curve``: ``suspects``,
+        ``precision`` and ``recall`` at 1/4, 1/2, 1, 2 and 4 times as many suspects.
     """
-    known = int(wrong.sum())
-    if not known:
+    n_wrong = int(is_wrong.sum())
+    if not n_wrong:
         return None
-    n_wrong = np.cumsum(wrong[order])
-    depths = [min(len(order), max(1, round(known * fraction))) for fraction in (0.25, 0.5, 1, 2, 4)]
+    n_detected = np.cumsum(is_wrong[order])
+    depths = [min(len(order), max(1, round(n_wrong * k))) for k in (0.25, 0.5, 1, 2, 4)]
     curve = [
-        {"suspects": depth, "precision": float(n / depth), "recall": float(n / known)}
-        for depth, n in zip(depths, n_wrong[np.array(depths) - 1], strict=True)
+        {"suspects": depth, "precision": float(n / depth), "recall": float(n / n_wrong)}
+        for depth, n in zip(depths, n_detected[np.array(depths) - 1], strict=True)
     ]
-    at_known = {"wrong": known, "true_positives": int(n_wrong[known - 1])}
-    fractions = dict.fromkeys(("precision", "recall"), at_known["true_positives"] / known)
-    return {**at_known, **fractions, "chance": known / len(order), "curve": curve}
+    counts = {"n_wrong": n_wrong, "true_positives": int(n_detected[n_wrong - 1])}
+    fractions = dict.fromkeys(("precision", "recall"), counts["true_positives"] / n_wrong)
+    return {**counts, **fractions, "chance": n_wrong / len(order), "curve": curve}

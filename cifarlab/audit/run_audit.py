@@ -1,4 +1,4 @@
-"""An audit of the data: images that are there twice, and labels that are probably wrong."""
+"""Audits data: finds images that are in them twice, and labels that are probably wrong."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from cifarlab.audit.duplicates import find_near_duplicates
-from cifarlab.audit.findings import SHOWN, duplicate_findings, label_findings
+from cifarlab.audit.findings import MAX_IMAGES, duplicate_findings, label_findings
 from cifarlab.audit.folds import fold_groups, out_of_fold_logits
 from cifarlab.audit.labels import require_cleanlab
 from cifarlab.audit.tables import write_tables
 from cifarlab.config.plugins import Plugin
 from cifarlab.data.dataset import Dataset, Log, Progress, Subset
-from cifarlab.data.opening import open_data
+from cifarlab.data.opening import OpenData, open_data
 from cifarlab.evaluation.run_evaluation import open_split
 from cifarlab.evaluation.test_split import open_test_split
 from cifarlab.recipes.catalog import find
@@ -22,13 +22,13 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import apply_overrides, fingerprint
 from cifarlab.run_folder.audit_findings import Audit
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.device import choose
+from cifarlab.system.device import choose_compute
 from cifarlab.system.errors import DataError, RunFolderError
 from cifarlab.system.files import lock_folder
 from cifarlab.training.callback import Callback
 
 AUDITS = Path("audits")
-KEPT = 1000  # pairs and suspects that findings.json has; all are in the tables of --csv
+MAX_ROWS = 1000  # pairs and suspects in findings.json; all are in the tables of --csv
 
 
 def audit(
@@ -45,78 +45,91 @@ def audit(
     progress: Progress | None = None,
     log: Log | None = None,
 ) -> Audit:
-    """Audit the training data of a run's folder or of a recipe; return where the findings lie.
+    """Audit the training data of a run or of a recipe; return the folder of the findings.
 
-    Of a run in its ``audit`` folder, of a recipe in ``audits/<name>-<fingerprint>``, else in
-    ``out``. Near-duplicates are looked for within and across training, validation and, with
-    ``test``, the test split of a finished run or of the recipe's data; the opening is recorded in
-    the run, else in the audit. Labels are judged by ``folds`` networks, each trained on the other
-    folds; 0: not at all. ``csv`` adds the tables of ``write_tables``; a recipe may use ``plugins``.
-    Raises every error of cifarlab.system.errors.
+    Args:
+        name: A run's folder, or a recipe.
+        settings: Changes of the recipe, ``key=value``.
+        folds: How many networks judge labels, each trained on the other folds; 0: none.
+        test: Whether to search the test split too; its opening is recorded in run or audit.
+        csv: Whether to write the tables of ``write_tables``.
+        out: The audit's folder; None: ``audit`` in the run's, or ``audits/<name>-<fingerprint>``.
+        plugins: What the recipe may use.
+        callbacks: Of the training of the folds.
+        command: Stored in the findings, and recorded where the test split is opened.
+        progress: Called while data are read, images compared and networks trained.
+        log: Called with a line that describes the data.
+
+    Raises:
+        CifarlabError: Any error of cifarlab.system.errors.
     """
     run = RunFolder(name) if RunFolder(name).exists else None
     recipe = _recipe(name, run, settings, plugins)
-    if folds == 1 or folds < 0:
-        raise DataError(f"labels can't be judged by {folds} folds", "take 0, or 2 and more")
-    if folds:
-        require_cleanlab()
+    _require_folds(folds)
     label = f"{recipe.name.replace('/', '-')}-{fingerprint(recipe)[:8]}"
     folder = Audit(out or (run.audit if run else AUDITS / label))
-    opened = open_data(recipe.data, progress, log)
-    dataset, training = opened.dataset, opened.training
+    data = open_data(recipe.data, progress, log)
+    dataset, training = data.dataset, data.training
     if run:
         run.require_same_data(dataset.fingerprint)
     test_split = _open_test(dataset, recipe, run or folder, command) if test else None
-    parts = {"train": training, "val": opened.validation, "test": test_split}
-    pairs, duplicates, images = _find_duplicates(parts, progress)
+    subsets = {"train": training, "val": data.validation, "test": test_split}
+    pairs, duplicates, images = _find_duplicates(subsets, progress)
     labels = None
     if folds:
-        groups, n_scattered = fold_groups(pairs[(pairs < len(training)).all(1)], training, folds)
-        logits = out_of_fold_logits(
-            recipe,
-            dataset,
-            folds,
-            groups,
-            folder.path / "folds",
-            callbacks=callbacks,
-            command=command,
-            progress=progress,
-        )
-        labels = label_findings(logits, training, dataset, folds, n_scattered)
-        images["suspects"] = training.images[[s["index"] for s in labels["suspects"][:SHOWN]]]
+        options = {"callbacks": callbacks, "command": command, "progress": progress}
+        labels = _judge_labels(recipe, data, pairs, folds, folder.path / "folds", **options)
+        images["suspects"] = training.images[[s["index"] for s in labels["suspects"][:MAX_IMAGES]]]
     findings = _metadata(dataset, recipe, command) | {"duplicates": duplicates, "labels": labels}
     if csv:
         write_tables(folder.path, findings)
     for rows in (duplicates["pairs"], labels["suspects"] if labels else []):
-        del rows[KEPT:]
+        del rows[MAX_ROWS:]
     folder.write(findings, images)
     return folder
 
 
+def _require_folds(folds: int) -> None:
+    if folds == 1 or folds < 0:
+        raise DataError(f"labels can't be judged by {folds} folds", "take 0, or 2 and more")
+    if folds:
+        require_cleanlab()
+
+
+def _judge_labels(
+    recipe: Recipe, data: OpenData, pairs: np.ndarray, folds: int, path: Path, **options: Any
+) -> dict[str, Any]:
+    """Return ``label_findings``, by networks that are trained in ``path`` with these options."""
+    training = data.training
+    groups, n_scattered = fold_groups(pairs[(pairs < len(training)).all(1)], training, folds)
+    logits = out_of_fold_logits(recipe, data.dataset, folds, groups, path, **options)
+    return label_findings(logits, training, data.dataset, folds, n_scattered)
+
+
 def _open_test(dataset: Dataset, recipe: Recipe, folder: RunFolder | Audit, command: str) -> Subset:
-    """Return the test images; the opening is recorded in the folder of the run or of the audit.
+    """Return the test images; record the opening in the folder of the run or of the audit.
 
     Raises RunFolderError for a run that has not finished.
     """
     if isinstance(folder, RunFolder):
         return open_split(folder, "test", "audit", command, None, views=1).subset
-    busy = RunFolderError(
+    lock_error = RunFolderError(
         f"{folder.path} is in use by another process",
         "wait for it or end it, or give another folder with --out",
     )
-    with lock_folder(folder.path, busy):  # two at once would lose one of the records
+    with lock_folder(folder.path, lock_error):  # two at once would lose one of the records
         return open_test_split(dataset, recipe.data, folder, "audit", command)
 
 
 def _find_duplicates(
-    parts: Mapping[str, Subset | None], progress: Progress | None
+    subsets: Mapping[str, Subset | None], progress: Progress | None
 ) -> tuple[np.ndarray, dict[str, Any], dict[str, np.ndarray]]:
-    """Return pairs of positions in all splits, what was found, and images, of suspects none."""
-    splits = {name: part for name, part in parts.items() if part is not None}
+    """Return pairs of positions in all splits, the findings, and images of pairs."""
+    splits = {name: subset for name, subset in subsets.items() if subset is not None}
     pixels = np.concatenate([split.images[split.indices] for split in splits.values()])
-    twins = find_near_duplicates(pixels, choose().device, progress)
-    findings, shown = duplicate_findings(twins, splits)
-    return twins.pairs, findings, {"pairs": pixels[shown], "suspects": pixels[:0]}
+    twins = find_near_duplicates(pixels, choose_compute().device, progress)
+    findings, image_pairs = duplicate_findings(twins, splits)
+    return twins.pairs, findings, {"pairs": pixels[image_pairs], "suspects": pixels[:0]}
 
 
 def _metadata(dataset: Dataset, recipe: Recipe, command: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ _IMAGE = {"split": "split", "index": "index", "name": "image", "given_label": "l
 def write_tables(folder: Path, findings: dict[str, Any]) -> None:
     """Write ``pairs.csv`` and, where labels were judged, ``labels.csv``. Raises StorageError.
 
-    The labels with the most suspicious first, the pairs in the order of ``duplicate_findings``.
+    Labels are in the order of suspicion, pairs in that of ``duplicate_findings``.
     """
 
     def cell(key: str, value: Any) -> Any:
@@ -28,6 +28,6 @@ def write_tables(folder: Path, findings: dict[str, Any]) -> None:
     write_text(folder / "pairs.csv", rows_to_csv(pairs))
     if labels := findings["labels"]:
         suspects = labels["suspects"]
-        rows = [[cell(key, value) for key, value in suspect.items()] for suspect in suspects]
+        rows = [[cell(key, value) for key, value in row.items()] for row in suspects]
         names = ["image" if key == "name" else key for key in suspects[0]]
         write_text(folder / "labels.csv", rows_to_csv([names, *rows]))

@@ -1,1 +1,1 @@
-"""What happens to training images, by the batch, on the device: crop to mix to resize."""
+"""Augmentation of training images, by the batch, on the device: crop to mix to resize."""

@@ -1,7 +1,8 @@
-"""What can be done to the colours of a batch of images (N, H, W, C) on its device.
+"""Change the colours of a batch of images (N, H, W, C) on its device.
 
-Pure functions of the images and of draws made beforehand, as in ``augment/transforms.py``. Nothing
-is clipped: what leaves 0..255 stays outside. A grey image (C = 1) has no saturation and no hue.
+Pure functions of the images and of random draws that the caller made, as in
+``augment/transforms.py``. Values outside of 0..255 are not clipped. A grey image (C = 1) has no
+saturation and no hue.
 """
 
 import torch
@@ -11,11 +12,15 @@ LUMA = (0.299, 0.587, 0.114)  # a colour's grey: ITU-R BT.601, as in Pillow
 
 
 def adjust_brightness_contrast(images: Tensor, shifts: Tensor, factors: Tensor) -> Tensor:
-    """Change brightness and contrast of each image: float32, of uint8 or float in 0..255.
+    """Change brightness and contrast of each image: float32 (N, H, W, C).
 
     m + (x - m) * factor + 255 * shift, where m is the image's own mean over all pixels and
-    channels; ``shifts`` and ``factors`` are float (N,). The idea is from
-    hiverge/cifar10-speedrun, the formula is ours.
+    channels. The idea is from hiverge/cifar10-speedrun, the formula is ours.
+
+    Args:
+        images: (N, H, W, C), uint8 or float in 0..255.
+        shifts: Of the brightness, as fractions of 255: float (N,).
+        factors: Of the contrast: float (N,).
     """
     pixels = images.to(torch.float32)
     shift = pixels.mean((1, 2, 3)) * (1 - factors) + 255 * shifts
@@ -23,9 +28,9 @@ def adjust_brightness_contrast(images: Tensor, shifts: Tensor, factors: Tensor) 
 
 
 def adjust_saturation(images: Tensor, factors: Tensor) -> Tensor:
-    """Change each image's saturation: float32, of uint8 or float.
+    """Change each image's saturation by ``factors``, float (N,): float32 (N, H, W, C).
 
-    g + (x - g) * factor, where g is each pixel's own grey; ``factors`` is float (N,).
+    g + (x - g) * factor, where g is each pixel's own grey.
     """
     pixels = images.to(torch.float32)
     if images.shape[3] == 1:
@@ -35,10 +40,10 @@ def adjust_saturation(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def adjust_hue(images: Tensor, turns: Tensor) -> Tensor:
-    """Turn each image's hues by a fraction of the colour circle: float32, of uint8 or float.
+    """Turn each image's hues by ``turns``, float (N,): float32 (N, H, W, C).
 
-    ``turns`` is float (N,); 1/3 makes red green. Hue, saturation and value are those of Smith 1978
-    (HSV); value and chroma stay as they are.
+    A turn is a fraction of the colour circle: 1/3 makes red green. Hue, chroma and value are those
+    of Smith 1978 (HSV); chroma and value stay as they are.
     """
     pixels = images.to(torch.float32)
     if images.shape[3] == 1:
@@ -46,11 +51,11 @@ def adjust_hue(images: Tensor, turns: Tensor) -> Tensor:
     high, low = pixels.amax(3), pixels.amin(3)
     chroma = high - low
     red, green, blue = pixels.unbind(3)
-    over = chroma.masked_fill(chroma == 0, 1)
+    divisor = chroma.masked_fill(chroma == 0, 1)
     sixths = torch.where(
         high == red,
-        (green - blue) / over,
-        torch.where(high == green, 2 + (blue - red) / over, 4 + (red - green) / over),
+        (green - blue) / divisor,
+        torch.where(high == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
     )
     sixths = sixths + 6 * turns[:, None, None]
     channels = []

@@ -1,4 +1,4 @@
-"""The recipe's augmentation: what happens to training images before they are trained on."""
+"""The settings of the recipe's augmentation."""
 
 from typing import Literal
 
@@ -13,7 +13,7 @@ from cifarlab.config.duration import Duration
 
 
 class ResizeStage(Config):
-    """A training size that holds from ``start`` until the next one starts."""
+    """A size of the training images, from ``start`` until the next stage starts."""
 
     start: Duration = Field(description="when, counted from the run's start")
     pixels: int = Field(ge=4, le=96, description="side of the training images")
@@ -68,9 +68,9 @@ class Augment(Config):
         return bool(self.degrees or self.scale or self.translate)
 
     def pipeline(self) -> dict[str, AugmentationConfig]:
-        """Return what is done to images, in order, each by its key in the recipe.
+        """Return the augmentations in the order of their use, each by its key in the recipe.
 
-        All but ``mix``, which needs labels, and ``progressive_resize``.
+        ``mix``, which needs labels, and ``progressive_resize`` are not among them.
         """
         affine = {n: getattr(self, n) for n in ("degrees", "scale", "translate", "fill_mode")}
         policy = kinds.PolicyOperations(policy=self.policy, fill_mode=self.fill_mode)

@@ -1,6 +1,6 @@
-"""What can be done to a batch of training images: each kind draws and applies.
+"""The kinds of augmentation: each makes its random draws and applies them to a batch.
 
-Where pixels go is in ``augment/transforms.py``, what becomes of colours in ``augment/colors.py``.
+``augment/transforms.py`` moves pixels, ``augment/colors.py`` changes colours.
 """
 
 from abc import abstractmethod
@@ -46,14 +46,17 @@ CUTOUT_INSIDE: Any = Field(
 
 
 class AugmentationConfig(Family):
-    """One change of a batch of training images, on their device."""
+    """An augmentation: a change of a batch of training images, on their device."""
 
     @abstractmethod
     def apply(self, images: "Tensor", draws: "BatchDraws") -> "Tensor":
-        """Return images (n, H, W, C), of uint8 or float32 ones in 0..255; change none in place."""
+        """Return changed images (n, H, W, C), uint8 or float32; the given ones stay as they are.
+
+        ``images`` are this process's, uint8 or float32 in 0..255.
+        """
 
     def check(self, image_shape: tuple[int, int, int]) -> None:
-        """Raise RecipeError where images (H, W, C) can't be changed so."""
+        """Raise RecipeError where images of the shape (H, W, C) can't be changed so."""
 
 
 class CropSettings(Config):
@@ -77,17 +80,21 @@ class Crop(CropSettings, AugmentationConfig):
     kind: Literal["crop"] = "crop"
 
     def check(self, image_shape: tuple[int, int, int]) -> None:
-        """Raise RecipeError where so wide a padding can't be reflected."""
+        """Check that the padding can be reflected.
+
+        Raises:
+            RecipeError: It is as wide as the image.
+        """
         smallest = min(image_shape[:2])
         if self.padding_mode == "reflect" and self.padding >= smallest:
             what = f"padding={self.padding} can't be reflected in images of {smallest} pixels"
             raise RecipeError(what, f"take at most {smallest - 1}, or padding_mode=constant")
 
     def apply(self, images: "Tensor", draws: "BatchDraws") -> "Tensor":
-        """Crop each image at a place of its own."""
+        """Crop each image at its own random position."""
         from cifarlab.augment.transforms import crop
 
-        offsets = draws.local(draws.integers("crop", 2 * self.padding + 1, 2))
+        offsets = draws.take(draws.integers("crop", 2 * self.padding + 1, 2))
         return crop(images, offsets, self.padding, self.padding_mode)
 
 
@@ -101,28 +108,28 @@ class Affine(AugmentationConfig):
     fill_mode: FillMode = FILL_MODE
 
     def apply(self, images: "Tensor", draws: "BatchDraws") -> "Tensor":
-        """Move each image; by whole pixels where none is turned or scaled."""
+        """Transform each image; shift it by whole pixels where none is turned or scaled."""
         from cifarlab.augment.transforms import affine_matrices, translate, warp_affine
 
         angles, scales, offsets = self.sample(images.shape[1:3], draws)
         if self.degrees or self.scale:
-            matrices = draws.local(affine_matrices(angles, scales, offsets))
+            matrices = draws.take(affine_matrices(angles, scales, offsets))
             return warp_affine(images, matrices, self.fill_mode)
-        return translate(images, draws.local(offsets), self.fill_mode) if self.translate else images
+        return translate(images, draws.take(offsets), self.fill_mode) if self.translate else images
 
     def sample(
         self, sides: tuple[int, ...], draws: "BatchDraws"
     ) -> tuple["Tensor", "Tensor", "Tensor"]:
         """Sample angles in degrees (N,), scales (N,), offsets int64 (N, 2), down and right.
 
-        ``sides`` is (H, W). Uniform, the offset before it is rounded to whole pixels: Keras'
-        ``height_shift_range`` and ``width_shift_range``, which it resembles, blur by parts of one.
+        ``sides`` is (H, W). All are uniform, offsets before they are rounded to whole pixels;
+        Keras' ``height_shift_range`` and ``width_shift_range`` don't round, and so blur.
         """
         import torch
 
-        angles = draws.symmetric("rotation") * self.degrees
-        scales = 1 + draws.symmetric("zoom") * self.scale
-        shifts = [draws.symmetric("shift") * self.translate * n for n in sides]
+        angles = draws.rand_symmetric("rotation") * self.degrees
+        scales = 1 + draws.rand_symmetric("zoom") * self.scale
+        shifts = [draws.rand_symmetric("shift") * self.translate * n for n in sides]
         return angles, scales, torch.stack(shifts, 1).round().to(torch.int64)
 
 
@@ -135,16 +142,16 @@ class HFlip(AugmentationConfig):
     )
 
     def apply(self, images: "Tensor", draws: "BatchDraws") -> "Tensor":
-        """Mirror those images that were drawn."""
+        """Mirror the images that ``sample`` picks."""
         from cifarlab.augment.transforms import flip
 
-        return flip(images, draws.local(self.sample(draws)))
+        return flip(images, draws.take(self.sample(draws)))
 
     def sample(self, draws: "BatchDraws") -> "Tensor":
         """Sample which images of a batch are mirrored, bool (N,).
 
-        Alternating: each image's side in epoch 0 follows from the seed and its index in the split;
-        it changes with every epoch.
+        Alternating: in epoch 0 the seed and the image's index in the split decide; then it changes
+        every epoch.
         """
         if self.mode == "random":
             return draws.rand("flip") < 0.5
@@ -158,27 +165,27 @@ class VFlip(AugmentationConfig):
     kind: Literal["vflip"] = "vflip"
 
     def apply(self, images: "Tensor", draws: "BatchDraws") -> "Tensor":
-        """Mirror those images that were drawn."""
+        """Mirror half of the images, drawn at random."""
         from cifarlab.augment.transforms import flip
 
-        return flip(images, draws.local(draws.rand("flip vertical") < 0.5), axis=1)
+        return flip(images, draws.take(draws.rand("flip vertical") < 0.5), axis=1)
 
 
 class PolicyOperations(AugmentationConfig):
-    """Operations that a policy draws anew for each image."""
+    """A policy's operations, drawn for each image."""
 
     kind: Literal["policy"] = "policy"
     policy: Policy = NoPolicy()
     fill_mode: FillMode = FILL_MODE
 
     def apply(self, images: "Tensor", draws: "BatchDraws") -> "Tensor":
-        """Change each image by its own operations: uint8, of uint8 or rounded float."""
+        """Change each image by its own operations: uint8; float images are rounded before."""
         from cifarlab.augment.draws import select_shard
         from cifarlab.augment.operations import apply_operations, to_uint8
 
         operations = self.policy.operations()
-        for drawn in self.policy.sample(draws.size, draws.generator("policy")):
-            ops, strengths = (select_shard(rows, draws.shard_indices) for rows in drawn)
+        for round_draws in self.policy.sample(draws.size, draws.generator("policy")):
+            ops, strengths = (select_shard(rows, draws.shard_indices) for rows in round_draws)
             images = apply_operations(to_uint8(images), ops, strengths, self.fill_mode, operations)
         return images
 
@@ -206,7 +213,11 @@ class ColorJitter(ColorSettings, AugmentationConfig):
     kind: Literal["color_jitter"] = "color_jitter"
 
     def check(self, image_shape: tuple[int, int, int]) -> None:
-        """Raise RecipeError for changed colours of grey images."""
+        """Check that the images have the colours that are changed.
+
+        Raises:
+            RecipeError: They are grey, and saturation or hue is set.
+        """
         if image_shape[2] == 1 and (self.saturation or self.hue):
             raise RecipeError("saturation and hue change nothing in grey images", "leave them at 0")
 
@@ -215,21 +226,21 @@ class ColorJitter(ColorSettings, AugmentationConfig):
         from cifarlab.augment import colors
 
         if self.brightness_shift or self.contrast:
-            shifts, factors = map(draws.local, self.sample_brightness_contrast(draws))
+            shifts, factors = map(draws.take, self.sample_brightness_contrast(draws))
             images = colors.adjust_brightness_contrast(images, shifts, factors)
         if self.saturation or self.hue:
-            factors, turns = map(draws.local, self.sample_saturation_hue(draws))
+            factors, turns = map(draws.take, self.sample_saturation_hue(draws))
             images = colors.adjust_hue(colors.adjust_saturation(images, factors), turns)
         return images
 
     def sample_brightness_contrast(self, draws: "BatchDraws") -> tuple["Tensor", "Tensor"]:
-        """Sample shifts, uniform in 0 ± brightness, and factors, in 1 ± contrast: (N,) both."""
-        shift, factor = (draws.symmetric("jitter") for _ in range(2))
+        """Sample shifts, in 0 ± brightness_shift, and factors, in 1 ± contrast: (N,) both."""
+        shift, factor = (draws.rand_symmetric("jitter") for _ in range(2))
         return shift * self.brightness_shift, 1 + factor * self.contrast
 
     def sample_saturation_hue(self, draws: "BatchDraws") -> tuple["Tensor", "Tensor"]:
         """Sample factors, uniform in 1 ± saturation, and turns, in 0 ± hue: (N,) both."""
-        factors, turns = (draws.symmetric("colour") for _ in range(2))
+        factors, turns = (draws.rand_symmetric("colour") for _ in range(2))
         return 1 + factors * self.saturation, turns * self.hue
 
 
@@ -249,7 +260,7 @@ class GaussianNoise(NoiseSettings, AugmentationConfig):
         import torch
 
         shape, generator = (draws.size, *images.shape[1:]), draws.generator("noise")
-        return images + draws.local(torch.randn(shape, generator=generator) * (255 * self.sigma))
+        return images + draws.take(torch.randn(shape, generator=generator) * (255 * self.sigma))
 
 
 class Cutout(AugmentationConfig):
@@ -260,7 +271,11 @@ class Cutout(AugmentationConfig):
     stay_inside: bool = CUTOUT_INSIDE
 
     def check(self, image_shape: tuple[int, int, int]) -> None:
-        """Raise RecipeError where the square is as large as the image."""
+        """Check that the square is smaller than the image.
+
+        Raises:
+            RecipeError: It is as large.
+        """
         smallest = min(image_shape[:2])
         if self.size >= smallest:
             what = f"a square of {self.size} pixels leaves nothing of images of {smallest} pixels"
@@ -270,12 +285,12 @@ class Cutout(AugmentationConfig):
         """Grey out a square of each image."""
         from cifarlab.augment.transforms import cutout
 
-        return cutout(images, draws.local(self.sample(images.shape[1:3], draws)), self.size)
+        return cutout(images, draws.take(self.sample(images.shape[1:3], draws)), self.size)
 
     def sample(self, sides: tuple[int, ...], draws: "BatchDraws") -> "Tensor":
         """Sample top and left of each image's square, int64 (N, 2); ``sides`` is (H, W).
 
-        Every position inside the image is as likely; without ``stay_inside``, every centre.
+        All positions inside the image are equally likely; without ``stay_inside``, all centres.
         """
         import torch
 

@@ -1,7 +1,8 @@
-"""Mixing the images of a batch: mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019).
+"""Mix the images of a batch: mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019).
 
 As in the code of both papers a batch has one lambda, and its images' partners are a permutation of
-the batch, so that an image may meet itself. Lambda is known on the CPU: nothing waits for it.
+the batch, so that an image may be its own partner. Lambda is drawn on the CPU, so that nothing
+waits for the device.
 """
 
 import math
@@ -16,23 +17,30 @@ from cifarlab.system.randomness import generator
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-Mixed: TypeAlias = "tuple[Tensor, Tensor | None, float]"  # images, partners, lam
-Joined: TypeAlias = "tuple[Tensor, float]"  # images, lam
+MixedBatch: TypeAlias = "tuple[Tensor, Tensor | None, float]"  # images, partners, lam
+Blend: TypeAlias = "tuple[Tensor, float]"  # images, lam
 Box = tuple[int, int, int, int]  # top, bottom, left, right: rows top..bottom - 1
 
 
 class MixConfig(Family):
-    """How images of a batch are mixed with each other."""
+    """A way to mix the images of a batch with each other."""
 
     mixes: ClassVar[bool] = True  # so that each process needs all images of a batch
 
     @abstractmethod
-    def mix(self, images: "Tensor", seed: int, epoch: int, step: int) -> Mixed:
-        """Mix the images of a batch (N, H, W, C), in place of none of them.
+    def mix(self, images: "Tensor", seed: int, epoch: int, step: int) -> MixedBatch:
+        """Mix the images of a batch; the given ones stay as they are.
 
-        Return the images, the indices of their partners in the batch, int64 (N,) on the images'
-        device, and lam, the fraction of each image's own label in its loss, 0..1. Without partners,
-        where the batch was not drawn to be mixed, lam is 1.
+        Args:
+            images: The whole batch's (N, H, W, C), uint8 or float32.
+            seed: The run's seed.
+            epoch: The epoch, from 0.
+            step: The step in the epoch, from 0.
+
+        Returns:
+            The images, their partners' indices in the batch, int64 (N,) on the images' device, and
+            lam, the weight of each image's own label in its loss, 0..1. Where the batch is not
+            mixed, partners are None and lam is 1.
         """
 
 
@@ -42,13 +50,20 @@ class NoMix(MixConfig):
     kind: Literal["none"] = "none"
     mixes: ClassVar[bool] = False
 
-    def mix(self, images: "Tensor", seed: int, epoch: int, step: int) -> Mixed:
-        """Return the images as they are."""
+    def mix(self, images: "Tensor", seed: int, epoch: int, step: int) -> MixedBatch:
+        """Return the images as they are.
+
+        Args:
+            images: The whole batch's (N, H, W, C), uint8 or float32.
+            seed: The run's seed.
+            epoch: The epoch, from 0.
+            step: The step in the epoch, from 0.
+        """
         return images, None, 1.0
 
 
 class BetaMix(MixConfig):
-    """What mixup and CutMix have in common: lambda, drawn for a batch, and a permutation of it."""
+    """A mix by a lambda that is drawn for each batch, with partners by a permutation."""
 
     kind: str
     alpha: float = Field(
@@ -59,31 +74,52 @@ class BetaMix(MixConfig):
     )
     prob: float = Field(1.0, gt=0, le=1, description="of a batch to be mixed at all")
 
-    def mix(self, images: "Tensor", seed: int, epoch: int, step: int) -> Mixed:
-        """Mix each image with its partner."""
+    def mix(self, images: "Tensor", seed: int, epoch: int, step: int) -> MixedBatch:
+        """Mix each image with its partner.
+
+        Args:
+            images: The whole batch's (N, H, W, C), uint8 or float32.
+            seed: The run's seed.
+            epoch: The epoch, from 0.
+            step: The step in the epoch, from 0.
+        """
         import torch
 
-        from cifarlab.system.transfer import sent
+        from cifarlab.system.transfer import to_device
 
         draws = generator(seed, "mix", epoch, step)
         draw, quantile = torch.rand(2, generator=draws, dtype=torch.float64).tolist()
         lam = beta_quantile(self.alpha, quantile) if draw < self.prob else 1.0
-        partners = sent(torch.randperm(len(images), generator=draws), images.device)
+        partners = to_device(torch.randperm(len(images), generator=draws), images.device)
         images, lam = self.join(images, partners, lam, draws)
         return images, partners if lam < 1 else None, lam
 
     @abstractmethod
-    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Joined:
-        """Return the images mixed with their partners, and the lambda that they really have."""
+    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Blend:
+        """Return the images mixed with their partners, and the lambda that was reached.
+
+        Args:
+            images: (N, H, W, C).
+            partners: The partners' indices in the batch, int64 (N,).
+            lam: The lambda that was drawn, 0..1; 1: the batch is not mixed.
+            draws: The batch's generator, on the CPU.
+        """
 
 
 class Mixup(BetaMix):
-    """Sums of two images and of their losses (Zhang et al. 2018)."""
+    """Weighted sums of two images and of their losses (Zhang et al. 2018)."""
 
     kind: Literal["mixup"] = "mixup"
 
-    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Joined:
-        """Return the sums: float32, whether or not the batch is mixed."""
+    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Blend:
+        """Return the weighted sums: float32, whether or not the batch is mixed.
+
+        Args:
+            images: (N, H, W, C).
+            partners: The partners' indices in the batch, int64 (N,).
+            lam: The lambda that was drawn, 0..1; 1: the batch is not mixed.
+            draws: The batch's generator, on the CPU.
+        """
         return mixup(images, partners, lam), lam
 
 
@@ -92,8 +128,15 @@ class CutMix(BetaMix):
 
     kind: Literal["cutmix"] = "cutmix"
 
-    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Joined:
-        """Put a box of each partner into the image."""
+    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Blend:
+        """Put a box of each partner into the image.
+
+        Args:
+            images: (N, H, W, C).
+            partners: The partners' indices in the batch, int64 (N,).
+            lam: The lambda that was drawn, 0..1; 1: the batch is not mixed.
+            draws: The batch's generator, on the CPU.
+        """
         import torch
 
         if lam == 1:
@@ -106,14 +149,20 @@ Mix = SerializeAsAny[MixConfig]
 
 
 def beta_quantile(alpha: float, quantile: float) -> float:
-    """Return the Beta(alpha, alpha) variate of a uniform one: both in 0..1."""
+    """Return the ``quantile`` of Beta(alpha, alpha): both in 0..1."""
     from scipy.special import betaincinv
 
     return float(betaincinv(alpha, alpha, quantile))
 
 
 def mixup(images: "Tensor", partners: "Tensor", lam: float) -> "Tensor":
-    """Return lam * image + (1 - lam) * partner, float32, of uint8 or float (section 2)."""
+    """Return lam * image + (1 - lam) * partner: float32 (N, H, W, C) (section 2).
+
+    Args:
+        images: (N, H, W, C), uint8 or float.
+        partners: The partners' indices in the batch, int64 (N,).
+        lam: The weight of the image itself, 0..1.
+    """
     pixels = images.float()
     return pixels * lam + pixels[partners] * (1 - lam)
 
@@ -121,8 +170,14 @@ def mixup(images: "Tensor", partners: "Tensor", lam: float) -> "Tensor":
 def cutmix(images: "Tensor", partners: "Tensor", box: Box) -> "tuple[Tensor, float]":
     """Put each partner's box into the image; the type stays.
 
-    Return also the fraction of the pixels that are still the image's own (equation 1, with the
-    paper's code: of the box as it is, cut by the border).
+    Args:
+        images: (N, H, W, C).
+        partners: The partners' indices in the batch, int64 (N,).
+        box: Top, bottom, left and right in pixels.
+
+    Returns:
+        The images, and the fraction of the pixels that are still the image's own (equation 1, for
+        the box that was cut by the border, as in the paper's code).
     """
     top, bottom, left, right = box
     out = images.clone()
@@ -132,9 +187,12 @@ def cutmix(images: "Tensor", partners: "Tensor", box: Box) -> "tuple[Tensor, flo
 
 
 def cutmix_box(sides: tuple[int, ...], lam: float, center: list[float]) -> Box:
-    """Return a box of sqrt(1 - lam) of both sides (H, W), cut by the border.
+    """Return a box of sqrt(1 - lam) of both sides, cut by the border (equation 2).
 
-    ``center`` is the position of its center's pixel, row and column, each in 0..1 (equation 2).
+    Args:
+        sides: (H, W).
+        lam: The fraction of the image that is not covered, 0..1.
+        center: Row and column of the box's centre, each as a fraction of the side.
     """
     edges = []
     for side, position in zip(sides, center, strict=True):

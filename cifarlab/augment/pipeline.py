@@ -1,6 +1,6 @@
-"""The recipe's augmentation of whole batches of images (N, H, W, C), on their device.
+"""Apply the recipe's augmentation to batches of images (N, H, W, C), on their device.
 
-Here too the recipe's image sizes are resolved to steps.
+The recipe's progressive image sizes are resolved to steps here, too.
 """
 
 import bisect
@@ -22,8 +22,13 @@ Sizes = tuple[tuple[int, int], ...]  # (first step, pixels), by step
 def sizes_by_step(sizes: Sequence[ResizeStage], steps_per_epoch: int, total_steps: int) -> Sizes:
     """Return the recipe's ``augment.progressive_resize`` as (first step, pixels), ascending.
 
-    ``total_steps`` is the length that fractions of the run are of. Raises RecipeError where one
-    does not start later than the one before it.
+    Args:
+        sizes: The recipe's stages.
+        steps_per_epoch: The length of an epoch.
+        total_steps: The length of the run, for starts that are a fraction of it.
+
+    Raises:
+        RecipeError: A stage does not start after the one before it.
     """
     stages = [(size.start.in_steps(steps_per_epoch, total_steps), size.pixels) for size in sizes]
     for index, ((before, _), (first, _)) in enumerate(pairwise(stages)):
@@ -43,11 +48,16 @@ def pixels_at(stages: Sizes, step: int) -> int | None:
 
 
 class Augmentation:
-    """The recipe's ``augment`` part, ready to be applied to any batch of any epoch.
+    """The recipe's ``augment`` part, to be applied to any batch of any epoch.
 
-    ``image_shape`` is (H, W, C). Raises RecipeError for what such images are too small for: a
-    reflection, a cutout, or one of ``augment.progressive_resize`` (which are applied elsewhere, by
-    step); and for changed colours where they are grey.
+    Args:
+        config: The recipe's part.
+        image_shape: (H, W, C).
+        seed: The run's seed.
+
+    Raises:
+        RecipeError: Such images can't be changed so: they are too small for a reflection, a cutout
+            or a size of ``augment.progressive_resize``, or are grey and have no saturation or hue.
     """
 
     def __init__(self, config: Augment, image_shape: tuple[int, int, int], seed: int) -> None:
@@ -75,24 +85,33 @@ class Augmentation:
         step: int,
         shard_indices: Tensor | None = None,
     ) -> Tensor:
-        """Augment one batch: ``indices`` (N,), on the CPU, are its images' indices in the split.
+        """Augment one batch by all of the recipe's ``augment`` but mix and progressive_resize.
 
-        uint8 (N, H, W, C) in 0..255 -> the same, or float32 where the recipe turns or scales
-        without a policy, jitters or adds noise; the last two may leave that range. All of the
-        recipe's but ``mix`` and ``progressive_resize``. Where ``images`` are a part of the batch,
-        ``shard_indices`` (n,) says which. A kind's own draws are named by it.
+        Args:
+            images: This process's images, uint8 (n, H, W, C).
+            indices: Indices in the split of all images of the batch, int64 (N,), on the CPU.
+            epoch: The epoch, from 0.
+            step: The step in the epoch, from 0.
+            shard_indices: This process's images in the batch, int64 (n,) on the CPU; None: all.
+
+        Returns:
+            Images (n, H, W, C), uint8, or float32 where the recipe turns or scales without a
+            policy, jitters colours or adds noise; the last two may leave 0..255.
+
+        Raises:
+            RecipeError: A kind returns another shape or type.
         """
         draws = BatchDraws(self.seed, epoch, step, indices, shard_indices, images.device)
         for augmentation in self.pipeline.values():
             purpose = f"augmentation {augmentation.kind}"
             with plugin_errors(augmentation):
-                changed = augmentation.apply(images, replace(draws, purpose=purpose))
-                kept = changed.shape == images.shape
-            if not kept or changed.dtype not in (torch.uint8, torch.float32):
+                outputs = augmentation.apply(images, replace(draws, purpose=purpose))
+                same_shape = outputs.shape == images.shape
+            if not same_shape or outputs.dtype not in (torch.uint8, torch.float32):
                 raise RecipeError(
-                    f"augmentation {augmentation.kind} makes {changed.dtype} {[*changed.shape]} of "
+                    f"augmentation {augmentation.kind} makes {outputs.dtype} {[*outputs.shape]} of "
                     f"images {[*images.shape]}",
                     "apply must keep their shape and return uint8 or float32",
                 )
-            images = changed
+            images = outputs
         return images

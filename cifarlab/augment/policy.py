@@ -1,6 +1,6 @@
 """RandAugment (Cubuk et al. 2020) and TrivialAugment, wide (Müller & Hutter 2021).
 
-Which operation an image gets is drawn on the CPU, so the groups of images that share one are known
+Operations are drawn on the CPU, so that the groups of images with the same operation are known
 there: each operation runs once on its group, and nothing waits for the device.
 """
 
@@ -22,19 +22,19 @@ LEVELS = 30  # magnitudes of the policies go from 0 to this
 
 
 class PolicyConfig(Family):
-    """What all policies share: operations are drawn anew for each image.
+    """A policy: operations that are drawn for each image.
 
-    A kind says which; unless it says more, each image gets one, of a random strength.
+    A kind lists them; by default each image gets one, of a random strength.
     """
 
     @property
     def rounds(self) -> int:
-        """Return how many operations each image gets, one after another."""
+        """Return the number of operations that each image gets, one after another."""
         return 1
 
     @property
     def level(self) -> int | None:
-        """Return the strength of all operations, 0..LEVELS; None: it is drawn for each image."""
+        """Return the strength of all operations, 0..LEVELS; None: drawn for each image."""
         return None
 
     @abstractmethod
@@ -46,16 +46,16 @@ class PolicyConfig(Family):
         return operation.max_strength
 
     def sample(self, count: int, generator: "torch.Generator") -> "list[tuple[Tensor, Tensor]]":
-        """Sample for each round operations, int64 (N,), and strengths, float32 (N,), on the CPU.
+        """Sample operations, int64 (N,), and strengths, float32 (N,), on the CPU, for each round.
 
-        All operations are as likely, also one that the image had before. A strength is a fraction
-        of the operation's largest, in ``LEVELS`` levels.
+        All operations are equally likely, also one that the image had in an earlier round. A
+        strength is a fraction of the operation's largest, in ``LEVELS`` levels.
         """
         import torch
 
         operations = self.operations()
         max_strengths = torch.tensor([float(self.max_strength(op)) for op in operations])
-        signed = torch.tensor([op.signed for op in operations])
+        is_signed = torch.tensor([op.is_signed for op in operations])
         rounds = []
         for _ in range(self.rounds):
             op_indices = torch.randint(0, len(operations), (count,), generator=generator)
@@ -63,18 +63,18 @@ class PolicyConfig(Family):
             if self.level is not None:
                 levels = torch.full((count,), self.level)
             signs = torch.randint(0, 2, (count,), generator=generator) * 2 - 1
-            signs = torch.where(signed[op_indices], signs, 1)
+            signs = torch.where(is_signed[op_indices], signs, 1)
             rounds.append((op_indices, signs * max_strengths[op_indices] * levels / LEVELS))
         return rounds
 
 
 class PaperPolicy(PolicyConfig):
-    """What the shipped policies share: the operations of both papers."""
+    """A policy with the operations of both papers."""
 
     kind: str
 
     def operations(self) -> "Sequence[Operation]":
-        """Return their fourteen."""
+        """Return the papers' fourteen operations."""
         from cifarlab.augment.operations import OPERATIONS
 
         return OPERATIONS
@@ -92,7 +92,7 @@ class NoPolicy(PaperPolicy):
 
 
 class RandAugment(PaperPolicy):
-    """Operations drawn anew for each image, all of one magnitude (Cubuk et al. 2020)."""
+    """Operations drawn for each image, all of one magnitude (Cubuk et al. 2020)."""
 
     kind: Literal["randaugment"] = "randaugment"
     num_ops: int = Field(2, ge=1, le=14, description="operations per image, one after another")
@@ -115,7 +115,7 @@ class TrivialAugment(PaperPolicy):
     kind: Literal["trivialaugment"] = "trivialaugment"
 
     def max_strength(self, operation: "Operation") -> float:
-        """Return the wider of an operation's two largest strengths."""
+        """Return an operation's largest strength in the wide range."""
         return operation.wide_max_strength
 
 

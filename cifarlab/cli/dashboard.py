@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from cifarlab.cli.app import app, say, takes_plugins
+from cifarlab.cli.app import app, echo, takes_plugins
 
 
 @app.command()
@@ -17,12 +17,12 @@ def dashboard(
     password: Annotated[
         str | None, Option(envvar="CIFARLAB_DASHBOARD_PASSWORD", help="what a visitor must give")
     ] = None,
-    show: Annotated[bool, Option("--open/--no-open", help="open a browser")] = True,
+    open_browser: Annotated[bool, Option("--open/--no-open", help="open a browser")] = True,
 ) -> None:
     """Show runs, studies and searches in a browser, and try images; Ctrl-C ends it."""
     from cifarlab.dashboard.serve import serve
 
-    serve(runs, host=host, port=port, password=password, show=show, log=say)
+    serve(runs, host=host, port=port, password=password, open_browser=open_browser, log=echo)
 
 
 @app.command()

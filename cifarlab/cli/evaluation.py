@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from cifarlab.cli.app import SettingsCommand, app, command_line, formats, say, takes_plugins
-from cifarlab.cli.following import after_audit, after_predict, say_next
-from cifarlab.cli.options import Figures, Plugins, Resize, Run, Settings
+from cifarlab.cli.app import SettingsCommand, app, command_line, echo, parse_formats, takes_plugins
+from cifarlab.cli.next_command import after_audit, after_predict, print_next
+from cifarlab.cli.options import Figures, Resize, Run, Settings
 from cifarlab.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from cifarlab.training.display import Display
 
 
-def _open(run: Path) -> "RunFolder":
-    """Return a run's folder, to be computed with on as many threads as cores are free."""
+def _open_run(run: Path) -> "RunFolder":
+    """Return a run's folder; on a CPU, use as many threads as cores are free."""
     from cifarlab.run_folder.folder import RunFolder
     from cifarlab.system.device import fastest_device
     from cifarlab.system.threads import use_threads
@@ -32,12 +32,12 @@ def _open(run: Path) -> "RunFolder":
 
 
 @contextmanager
-def _shown() -> Iterator[tuple["Display", dict[str, Any]]]:
-    """Show how far a computation is; yield what shows it, and what the computation takes."""
+def _progress_display() -> Iterator[tuple["Display", dict[str, Any]]]:
+    """Show a computation's progress; yield the display, and the arguments that report to it."""
     from cifarlab.training.display import Display
 
     with Display() as display:
-        yield display, {"progress": display.prepare, "log": say}
+        yield display, {"progress": display.prepare, "log": echo}
 
 
 @app.command()
@@ -59,19 +59,19 @@ def evaluate(
         raise UserError("--full compares all views", "leave out --tta-views")
     if not full and (ood is not None or images is not None):
         raise UserError("--ood and --images belong to --full", "add it")
-    folder, command = _open(run), command_line()
-    with _shown() as (_, shown):
+    folder, command = _open_run(run), command_line()
+    with _progress_display() as (_, display_options):
         if full:
             evaluation = evaluate_fully(
-                folder, split, groups, ood, images, command=command, **shown
+                folder, split, groups, ood, images, command=command, **display_options
             )
         else:
-            measured, data = evaluate_run(
-                folder, split, tta_views, groups, command=command, **shown
+            result, data = evaluate_run(
+                folder, split, tta_views, groups, command=command, **display_options
             )
-            evaluation = {"measured": measured, "data": data}
+            evaluation = {"measured": result, "data": data}
     print_evaluation(split, evaluation)
-    say_next("report" if full else "explain", run)
+    print_next("report" if full else "explain", run)
 
 
 @app.command(cls=SettingsCommand)
@@ -83,33 +83,32 @@ def audit(
     test: Annotated[bool, Option("--test", help="look at the test split, too")] = False,
     csv: Annotated[bool, Option("--csv", help="also all judged labels and pairs as CSV")] = False,
     out: Annotated[Path | None, Option(help="a folder; default: the run's, or audits/")] = None,
-    plugin: Plugins = None,
+    plugins: tuple[Any, ...] = (),
 ) -> None:
     """Look for images that are there twice and labels that are wrong in the training data."""
     from cifarlab.audit.run_audit import audit as run_audit
     from cifarlab.cli.printing import print_audit
-    from cifarlab.config.plugins import approve_plugins
     from cifarlab.run_folder.folder import RunFolder
 
-    with _shown() as (display, shown):
-        audited = run_audit(
+    with _progress_display() as (display, display_options):
+        result = run_audit(
             name,
             settings or [],
             folds=folds,
             test=test,
             csv=csv,
             out=out,
-            plugins=approve_plugins(plugin or []),
+            plugins=plugins,
             callbacks=[display],
             command=command_line(),
-            **shown,
+            **display_options,
         )
-    print_audit(audited.findings() or {})
-    say(f"audit: {audited.path}")
+    print_audit(result.findings() or {})
+    echo(f"audit: {result.path}")
     if csv:
         tables = ("pairs.csv", "labels.csv") if folds else ("pairs.csv",)
-        say(f"tables: {', '.join(str(audited.path / table) for table in tables)}")
-    say_next(*after_audit(name, settings or [], RunFolder(name).exists, out))
+        echo(f"tables: {', '.join(str(result.path / table) for table in tables)}")
+    print_next(*after_audit(name, settings or [], RunFolder(name).exists, out))
 
 
 @app.command()
@@ -128,13 +127,13 @@ def predict(
     from cifarlab.system.files import write_text
 
     require_format(output_format, sample_submission)
-    predictions = predict_paths(_open(run), paths, resize_mode)
+    predictions = predict_paths(_open_run(run), paths, resize_mode)
     text = format_predictions(predictions, output_format, sample_submission)
     if out:
         write_text(out, text)
     else:
         typer.echo(text, nl=False)
-    say_next(*after_predict(run, paths, resize_mode), err=True)
+    print_next(*after_predict(run, paths, resize_mode), err=True)
 
 
 @app.command()
@@ -155,9 +154,9 @@ def explain(
     from cifarlab.explain.explain_run import explain_run
     from cifarlab.system.terminal import print_table
 
-    folder = _open(run)
-    with _shown() as (_, shown):
-        explained = explain_run(
+    folder = _open_run(run)
+    with _progress_display() as (_, display_options):
+        explanation = explain_run(
             folder,
             images or [],
             layers=layers,
@@ -165,11 +164,11 @@ def explain(
             resize_mode=resize_mode,
             sanity_check=sanity_check,
             out=out,
-            formats=formats(figures),
-            **shown,
+            formats=parse_formats(figures),
+            **display_options,
         )
-    print_table(("image", "true", "predicted", "probability", "map for"), explained.rows)
-    for note in explained.notes:
-        say(note)
-    say(f"figures: {explained.folder} ({', '.join(explained.slugs)})")
-    say_next(*(("dashboard", run.parent) if images or out else ("report", run)))
+    print_table(("image", "true", "predicted", "probability", "map for"), explanation.rows)
+    for note in explanation.notes:
+        echo(note)
+    echo(f"figures: {explanation.folder} ({', '.join(explanation.slugs)})")
+    print_next(*(("dashboard", run.parent) if images or out else ("report", run)))

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from cifarlab.cli.app import app, command_line, formats, say, takes_plugins
-from cifarlab.cli.following import after_compare, after_study, say_next
-from cifarlab.cli.options import Data, Figures, Plugins, Resume, Scale
+from cifarlab.cli.app import app, command_line, echo, parse_formats, takes_plugins
+from cifarlab.cli.next_command import after_compare, after_study, print_next
+from cifarlab.cli.options import Data, Figures, Resume, Scale
 from cifarlab.system.errors import FailedRunsError
 
 
@@ -35,32 +35,31 @@ def study(
     resume: Resume = False,
     data: Data = None,
     figures: Figures = "svg",
-    plugin: Plugins = None,
+    plugins: tuple[Any, ...] = (),
 ) -> None:
     """Train recipes over seeds and say which is better, by how much, and whether that is real.
 
     Exits with 5 where it came to its end but runs failed.
     """
     from cifarlab.cli.printing import print_comparison
-    from cifarlab.config.plugins import approve_plugins
     from cifarlab.experiments.study.definition import find_study
     from cifarlab.experiments.study.engine import run_study
 
-    finished = run_study(
-        find_study(name, approve_plugins(plugin or [])),
+    result = run_study(
+        find_study(name, plugins),
         n_seeds=n_seeds,
         scale=scale,
         only=only,
         jobs=jobs,
         resume=resume,
         data=data,
-        **_options(figures),
+        **_engine_options(figures),
     )
-    print_comparison(finished.comparison)
-    for line in (*finished.problems, f"study: {finished.folder.path}"):
-        say(line)
-    say_next(*after_study(name, n_seeds, scale, data))
-    _require_no_failed(finished.n_failed, "its note under the table")
+    print_comparison(result.comparison)
+    for line in (*result.problems, f"study: {result.folder.path}"):
+        echo(line)
+    print_next(*after_study(name, n_seeds, scale, data))
+    _require_no_failures(result.n_failed, "its note under the table")
 
 
 @app.command()
@@ -84,9 +83,10 @@ def compare(
     comparison = compare_runs(names, against, metric=parse_metric(metric))
     print_comparison(comparison)
     if out:
-        for line in (*write_comparison(comparison, out, formats(figures)), f"comparison: {out}"):
-            say(line)
-    say_next(*after_compare(names, against, metric, out))
+        lines = write_comparison(comparison, out, parse_formats(figures))
+        for line in (*lines, f"comparison: {out}"):
+            echo(line)
+    print_next(*after_compare(names, against, metric, out))
 
 
 @app.command()
@@ -118,42 +118,40 @@ def search(
     sampler: Annotated[str | None, Option(help="a kind: random, tpe")] = None,
     scheduler: Annotated[str | None, Option(help="a kind: asha, none")] = None,
     figures: Figures = "svg",
-    plugin: Plugins = None,
+    plugins: tuple[Any, ...] = (),
 ) -> None:
     """Search a recipe's settings, stop hopeless trials early, and explain what was found.
 
     Exits with 5 where it came to its end but trials failed.
     """
     from cifarlab.cli.printing import print_search
-    from cifarlab.config.plugins import approve_plugins
-    from cifarlab.experiments.search.definition import find_search, parse_wall_time, with_options
+    from cifarlab.experiments.search.definition import apply_options, find_search
     from cifarlab.experiments.search.engine import run_search
 
-    definition = find_search(name, approve_plugins(plugin or []))
-    finished = run_search(
-        with_options(definition, trials, max_epochs, sampler, scheduler),
+    result = run_search(
+        apply_options(find_search(name, plugins), trials, max_epochs, sampler, scheduler),
         jobs=jobs,
         cluster=cluster,
-        max_time=parse_wall_time(max_time),
+        max_time=max_time,
         resume=resume,
         n_seeds=n_seeds,
         scale=scale,
         data=data,
-        **_options(figures),
+        **_engine_options(figures),
     )
-    print_search(finished)
-    best = finished.folder.best_recipe
-    say_next(*(("train", best) if best.exists() else ("dashboard",)))
-    _require_no_failed(finished.n_failed, "its line of the table")
+    print_search(result)
+    best = result.folder.best_recipe
+    print_next(*(("train", best) if best.exists() else ("dashboard",)))
+    _require_no_failures(result.n_failed, "its line of the table")
 
 
-def _options(figures: str) -> dict[str, Any]:
-    """Return what each engine takes of a command line."""
-    return {"formats": formats(figures), "command": command_line(), "log": say}
+def _engine_options(figures: str) -> dict[str, Any]:
+    """Return the arguments that the engines of studies and searches have in common."""
+    return {"formats": parse_formats(figures), "command": command_line(), "log": echo}
 
 
-def _require_no_failed(n_failed: int, location: str) -> None:
+def _require_no_failures(n_failed: int, location: str) -> None:
     """Raise FailedRunsError where runs failed; ``location`` says where the reasons stand."""
     if n_failed:
-        failed = f"{n_failed} run{' has' if n_failed == 1 else 's have'} failed"
-        raise FailedRunsError(f"{failed}; the others are compared", f"{location} says why")
+        what = f"{n_failed} run{' has' if n_failed == 1 else 's have'} failed"
+        raise FailedRunsError(f"{what}; the others are compared", f"{location} says why")

@@ -10,7 +10,7 @@ import torch
 
 from cifarlab.data.cache import cache_root
 from cifarlab.data.paths import data_folder, list_sources
-from cifarlab.system.device import choose, has_bfloat16, library_versions
+from cifarlab.system.device import choose_compute, has_bfloat16, library_versions
 
 _EXTRAS = {
     "report": ("matplotlib", "jinja2"),
@@ -22,49 +22,49 @@ _EXTRAS = {
 
 
 def findings() -> list[tuple[str, str]]:
-    """Return rows of (what, found), in the order in which a user asks."""
-    compute = choose()
-    described = compute.describe()
+    """Return rows of (what, finding): the machine first, the folders last."""
+    compute = choose_compute()
+    facts = compute.describe()
     native = "native" if has_bfloat16(compute.device) else "not native"
     return [
         ("system", f"{platform()}, Python {python_version()}"),
-        ("device", f"{described['type']}: {described['name']}, {described['threads']} threads"),
+        ("device", f"{facts['type']}: {facts['name']}, {facts['threads']} threads"),
         ("precision", f"{compute.precision} (bfloat16 is {native} here); training.precision=..."),
         ("memory", _memory(compute.device)),
         *library_versions().items(),
-        *((f"extra {name}", _extra(name, needs)) for name, needs in _EXTRAS.items()),
-        ("CIFARLAB_DATA", _offered()),
-        ("cache", _space(cache_root())),
-        ("runs", _space(Path("runs").resolve())),
+        *((f"extra {name}", _extra_state(name, modules)) for name, modules in _EXTRAS.items()),
+        ("CIFARLAB_DATA", _data_folder()),
+        ("cache", _disk_space(cache_root())),
+        ("runs", _disk_space(Path("runs").resolve())),
     ]
 
 
 def _memory(device: torch.device) -> str:
     if device.type != "cpu":
-        free, total = torch.get_device_module(device).mem_get_info(device)
-        return f"{free / 2**30:.1f} GiB free of {total / 2**30:.1f} GiB on the GPU"
+        free_bytes, total = torch.get_device_module(device).mem_get_info(device)
+        return f"{free_bytes / 2**30:.1f} GiB free of {total / 2**30:.1f} GiB on the GPU"
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return f"{total / 2**30:.1f} GiB"
 
 
-def _extra(name: str, needs: tuple[str, ...]) -> str:
-    if all(importlib.util.find_spec(module) for module in needs):
+def _extra_state(name: str, modules: tuple[str, ...]) -> str:
+    if all(importlib.util.find_spec(module) for module in modules):
         return "installed"
     return f"missing: pip install 'cifarlab[{name}]'"
 
 
-def _offered() -> str:
-    named = os.environ.get("CIFARLAB_DATA")
-    if not named:
+def _data_folder() -> str:
+    setting = os.environ.get("CIFARLAB_DATA")
+    if not setting:
         return "not set: archives are looked up where you say, then downloaded"
     folder = data_folder()
     if folder is None:
-        return f"{named} is no folder"
+        return f"{setting} is no folder"
     return f"{folder}: {', '.join(sorted(list_sources(folder))) or 'nothing to train on'}"
 
 
-def _space(folder: Path) -> str:
-    existing = next(p for p in (folder, *folder.parents) if p.exists())
-    free = shutil.disk_usage(existing).free / 2**30
-    writable = "" if os.access(existing, os.W_OK) else ", not writable"
-    return f"{folder} ({free:.0f} GiB free{writable})"
+def _disk_space(folder: Path) -> str:
+    parent = next(p for p in (folder, *folder.parents) if p.exists())
+    gibibytes = shutil.disk_usage(parent).free / 2**30
+    note = "" if os.access(parent, os.W_OK) else ", not writable"
+    return f"{folder} ({gibibytes:.0f} GiB free{note})"

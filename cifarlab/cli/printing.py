@@ -18,45 +18,45 @@ def print_comparison(comparison: Comparison) -> None:
     console.print("\n".join(study_table.footing(comparison)))
 
 
-def print_search(finished: "FinishedSearch") -> None:
+def print_search(search: "FinishedSearch") -> None:
     """Print the trials, rungs and keys of a search, and its finalists."""
-    results = finished.results
+    results = search.results
     console.print("\n".join(search_table.heading(results)))
     for headers, cells in (
-        search_table.rows(results),
-        search_table.rung_rows(results.rungs, results.metric),
-        search_table.importance_rows(results.importance),
+        search_table.format_rows(results),
+        search_table.format_rungs(results.rungs, results.metric),
+        search_table.format_importance(results.importance),
     ):
         if cells:
             print_table(headers, cells)
-    if finished.finalists:
-        print_comparison(finished.finalists.comparison)
-        for bias in finished.finalists.selection_bias:
+    if search.finalists:
+        print_comparison(search.finalists.comparison)
+        for bias in search.finalists.selection_bias:
             console.print(search_table.describe_selection_bias(bias, results.metric))
-    for line in (*finished.problems, f"search: {finished.folder.path}"):
+    for line in (*search.problems, f"search: {search.folder.path}"):
         console.print(line)
 
 
 def print_evaluation(split: str, evaluation: dict[str, Any]) -> None:
     """Print a split's accuracy, by class and group, its calibration, and all that was measured."""
-    from cifarlab.training.display import score_line  # it imports torch
+    from cifarlab.training.display import format_score  # it imports torch
 
-    measured = evaluation["measured"]
-    console.print(score_line(split, measured, evaluation["data"]))
+    result = evaluation["measured"]
+    console.print(format_score(split, result, evaluation["data"]))
     rows = [
         (row["class"], str(row["n"]), percent(row["accuracy"]), _interval(row["interval"], ".1f"))
-        for row in measured["per_class"]
+        for row in result["per_class"]
         if row["n"]
     ]
     print_table(("class", "n", "accuracy", "95 % interval"), rows)
-    for row in measured["groups"] or []:
+    for row in result["groups"] or []:
         if row["n"]:
             console.print(f"{row['group']}: {percent(row['accuracy'])} of {row['n']:,}")
-    top = ", ".join(f"{k}: {percent(v)}" for k, v in enumerate(measured["top_k"], 1))
-    std = f"{100 * measured['std']:.1f} points"
+    top = ", ".join(f"{k}: {percent(v)}" for k, v in enumerate(result["top_k"], 1))
+    std = f"{100 * result['std']:.1f} points"
     console.print(f"top {top}; standard deviation between classes {std}")
     for name in ("calibration", "calibrated"):
-        if row := measured[name]:
+        if row := result[name]:
             fitted = ", fitted on these images" if (split, name) == ("val", "calibrated") else ""
             console.print(
                 f"calibration error {percent(row['ece'])}, Brier score {row['brier']:.4f} "
@@ -72,9 +72,9 @@ def _print_full_evaluation(evaluation: dict[str, Any]) -> None:
     for row in evaluation["tta"]:
         against = row["against_single_view"]
         gain = f"{100 * against['gain']:+.2f}" if against else ""
-        between = _interval(against["interval"], "+.2f") if against else ""
+        interval = _interval(against["interval"], "+.2f") if against else ""
         seconds = f"{row['cost']['seconds']:.1f} s"
-        rows.append((row["name"], percent(row["accuracy"]), gain, between, seconds))
+        rows.append((row["name"], percent(row["accuracy"]), gain, interval, seconds))
     print_table(("views", "accuracy", "gain", "its 95 % interval", "time"), rows)
     shift = evaluation["shift"]
     print_table(
@@ -94,8 +94,8 @@ def print_audit(findings: dict[str, Any]) -> None:
     """Print near-duplicates between splits, and the labels that are most suspicious."""
     copies = findings["duplicates"]
     console.print(
-        f"{findings['data']}: {copies['equal']:,} equal and {copies['near']:,} near-equal pairs in "
-        f"{copies['groups']:,} groups, {copies['conflicts']:,} of them with several labels"
+        f"{findings['data']}: {copies['n_equal']:,} equal and {copies['n_near']:,} near-equal "
+        f"pairs in {copies['groups']:,} groups, {copies['conflicts']:,} of them with several labels"
     )
     rows = [(row["split"], row["twin_split"], f"{row['images']:,}") for row in copies["twins"]]
     print_table(("images of", "with a twin in", "images"), rows)
@@ -108,12 +108,12 @@ def print_audit(findings: dict[str, Any]) -> None:
         return
     console.print(
         f"{labels['n']:,} labels judged by {labels['folds']} folds: {percent(labels['agreement'])} "
-        f"agree, {labels['estimated']:,} estimated to be wrong"
+        f"agree, {labels['n_label_issues']:,} estimated to be wrong"
     )
     if noise := labels["noise"]:
         console.print(
-            f"{noise['true_positives']:,} of {noise['wrong']:,} labels known to be wrong lead the "
-            f"list: precision {percent(noise['precision'])}, chance {percent(noise['chance'])}"
+            f"{noise['true_positives']:,} of {noise['n_wrong']:,} labels known to be wrong lead "
+            f"the list: precision {percent(noise['precision'])}, chance {percent(noise['chance'])}"
         )
     names = findings["classes"]
     suspects = [

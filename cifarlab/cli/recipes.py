@@ -1,12 +1,12 @@
 """Commands about recipes: list, show, keys, lint, draw."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cifarlab.cli.app import SettingsCommand, app, formats, takes_plugins
-from cifarlab.cli.options import Figures, Plugins
+from cifarlab.cli.app import SettingsCommand, app, parse_formats, takes_plugins
+from cifarlab.cli.options import Figures
 
 if TYPE_CHECKING:
     from cifarlab.recipes.schema import Recipe
@@ -38,13 +38,13 @@ def recipes_list() -> None:
 
 @recipes_app.command("show")
 @takes_plugins
-def recipes_show(name: NameArgument, plugin: Plugins = None) -> None:
+def recipes_show(name: NameArgument, plugins: tuple[Any, ...] = ()) -> None:
     """A recipe's source, its parameter count and its complete YAML."""
     from cifarlab.models.build import count_parameters
     from cifarlab.recipes.catalog import describe, usual_shape
     from cifarlab.recipes.text import to_yaml
 
-    recipe = _find(name, None, plugin)
+    recipe = _find(name, None, plugins)
     (height, width, channels), classes = usual_shape(recipe)
     count = count_parameters(recipe.model, (height, width, channels), classes)
     typer.echo(describe(name), nl=False)
@@ -57,17 +57,16 @@ def recipes_show(name: NameArgument, plugin: Plugins = None) -> None:
 
 @recipes_app.command("keys")
 @takes_plugins
-def recipes_keys(plugin: Plugins = None) -> None:
+def recipes_keys(plugins: tuple[Any, ...] = ()) -> None:
     """Every setting with its meaning, default and allowed values."""
-    from cifarlab.config.family import knowing
-    from cifarlab.config.plugins import approve_plugins
+    from cifarlab.config.family import allow_plugins
     from cifarlab.recipes.keys import keys
     from cifarlab.system.terminal import print_table
 
-    with knowing(approved.sha256 for approved in approve_plugins(plugin or [])):
+    with allow_plugins(plugin.sha256 for plugin in plugins):
         rows = [
-            (f"{path} ({kind})" if kind else path, default, allowed, meaning)
-            for path, kind, meaning, default, allowed in keys()
+            (f"{path} ({kind})" if kind else path, default, choices, meaning)
+            for path, kind, meaning, default, choices in keys()
         ]
     print_table(("key", "default", "allowed", "meaning"), rows)
 
@@ -75,13 +74,13 @@ def recipes_keys(plugin: Plugins = None) -> None:
 @recipes_app.command("lint", cls=SettingsCommand)
 @takes_plugins
 def recipes_lint(
-    name: NameArgument, settings: SettingsArgument = None, plugin: Plugins = None
+    name: NameArgument, settings: SettingsArgument = None, plugins: tuple[Any, ...] = ()
 ) -> None:
     """What in a recipe is allowed but seldom meant: what, why it matters, what to do."""
     from cifarlab.recipes.catalog import usual_images, usual_splits
     from cifarlab.recipes.lint import lint
 
-    recipe = _find(name, settings, plugin)
+    recipe = _find(name, settings, plugins)
     findings = lint(recipe, usual_images(recipe), usual_splits(recipe))
     for finding in findings:
         typer.echo(str(finding))
@@ -103,23 +102,20 @@ def recipes_draw(
         bool, typer.Option(help="also the activation functions with their slopes")
     ] = False,
     figures: Figures = "svg",
-    plugin: Plugins = None,
+    plugins: tuple[Any, ...] = (),
 ) -> None:
     """Draw a recipe's network: blocks, shapes, parameters, multiply-adds."""
     from cifarlab.explain.explain_run import draw_recipe
     from cifarlab.system.terminal import console
 
-    recipe, also = (
-        _find(name, settings, plugin),
-        {"image": augmentation, "activations": activations},
-    )
-    for path in draw_recipe(recipe, out, **also, formats=formats(figures)):
+    recipe = _find(name, settings, plugins)
+    also = {"image": augmentation, "activations": activations}
+    for path in draw_recipe(recipe, out, **also, formats=parse_formats(figures)):
         console.print(f"drawn: {path}", soft_wrap=True)
 
 
-def _find(name: str, settings: list[str] | None, plugin: list[str] | None) -> "Recipe":
-    from cifarlab.config.plugins import approve_plugins
+def _find(name: str, settings: list[str] | None, plugins: tuple[Any, ...]) -> "Recipe":
     from cifarlab.recipes.catalog import find
     from cifarlab.recipes.text import apply_overrides
 
-    return apply_overrides(find(name, approve_plugins(plugin or [])), settings or [])
+    return apply_overrides(find(name, plugins), settings or [])

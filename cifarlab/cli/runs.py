@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from cifarlab.cli.app import SettingsCommand, app, command_line, formats, say, takes_plugins
-from cifarlab.cli.following import after_report, say_next
+from cifarlab.cli.app import SettingsCommand, app, command_line, echo, parse_formats, takes_plugins
+from cifarlab.cli.next_command import after_report, print_next
 from cifarlab.cli.options import Data, Figures, Plugins, Resume, Settings
 from cifarlab.system.errors import Interrupted, MissingExtraError, StorageError
 
 if TYPE_CHECKING:
     from cifarlab.system.processes import Processes
-    from cifarlab.training.launch import Launch
+    from cifarlab.training.request import TrainRequest
 
 
 @app.command(cls=SettingsCommand)
@@ -35,11 +35,11 @@ def train(
 ) -> None:
     """Train a recipe, evaluate it and write its report."""
     from cifarlab.system.processes import init_distributed
-    from cifarlab.training.launch import launch
+    from cifarlab.training.request import resolve_request
 
     with init_distributed() as processes:
         job = processes.broadcast_from_rank0(
-            lambda: launch(
+            lambda: resolve_request(
                 recipe,
                 settings or [],
                 data=data,
@@ -51,17 +51,17 @@ def train(
                 callbacks=[*(["tensor-stats"] if tensor_stats else []), *(callback or [])],
             )
         )
-        if not job.trained:
+        if not job.report_only:
             _train(job, processes, threads)
     if processes.is_main_process:
-        say(f"run: {job.folder.path}")
-        _report_trained(job.folder.path)
+        echo(f"run: {job.folder.path}")
+        _report_new_run(job.folder.path)
         held_out = "val" in (job.folder.result() or {})
-        say_next("evaluate" if held_out else "explain", job.folder.path)
+        print_next("evaluate" if held_out else "explain", job.folder.path)
 
 
-def _train(job: "Launch", processes: "Processes", threads: int | None) -> None:
-    """Train what was asked for; the first process shows how far it is."""
+def _train(job: "TrainRequest", processes: "Processes", threads: int | None) -> None:
+    """Train the run that the command line names; the main process shows the progress."""
     from cifarlab.training.display import Display
     from cifarlab.training.train import train as run_training
 
@@ -78,17 +78,17 @@ def _train(job: "Launch", processes: "Processes", threads: int | None) -> None:
         )
 
 
-def _report_trained(run: Path) -> None:
-    """Write the report of a run that has just been trained; whatever comes, the run is complete."""
-    again = f"the run is complete; its report: {shlex.join(['cifarlab', 'report', str(run)])}"
+def _report_new_run(run: Path) -> None:
+    """Write the report of a run that has just been trained; an error here leaves the run whole."""
+    hint = f"the run is complete; its report: {shlex.join(['cifarlab', 'report', str(run)])}"
     try:
         _report([run])
     except MissingExtraError as error:
-        say(f"no report: {error.hint}")
+        echo(f"no report: {error.hint}")
     except StorageError as error:
-        raise StorageError(error.what, again) from error
+        raise StorageError(error.what, hint) from error
     except KeyboardInterrupt as error:
-        raise Interrupted("interrupted while the report was drawn", again, signal.SIGINT) from error
+        raise Interrupted("interrupted while the report was drawn", hint, signal.SIGINT) from error
 
 
 @app.command()
@@ -100,11 +100,11 @@ def report(
 ) -> None:
     """One HTML file with everything about one or several runs."""
     _report(runs, out, figures)
-    say_next(*after_report(runs))
+    print_next(*after_report(runs))
 
 
 def _report(runs: list[Path], out: Path | None = None, figures: str = "svg") -> None:
     from cifarlab.report.write import write_report
 
-    path = write_report(runs, out, formats(figures), lambda: say("drawing the report ..."))
-    say(f"report: {path}")
+    path = write_report(runs, out, parse_formats(figures), lambda: echo("drawing the report ..."))
+    echo(f"report: {path}")

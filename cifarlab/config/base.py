@@ -39,9 +39,9 @@ class Config(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _start_from_the_defaults(cls, tree: Any) -> Any:
-        """A part that is given in part starts from the default that its parent has for it.
+        """Complete a part of which some keys are set by the default that its parent has for it.
 
-        That is not always its class's: the airbench network's normalisation has no scale.
+        That default may differ from the class's: the airbench network's normalisation has no scale.
         """
         fields = cls.model_fields
         if isinstance(tree, BaseModel):
@@ -62,16 +62,22 @@ class Config(BaseModel):
         return {}
 
 
-def refuse_idle(config: Config, names: Iterable[str], without: str) -> None:
-    """Refuse settings other than the default that do nothing ``without`` something else.
+def refuse_idle(config: Config, names: Iterable[str], requirement: str) -> None:
+    """Refuse settings that differ from their default where these do nothing.
 
-    Raises ValueError.
+    Args:
+        config: the part of a recipe that has the settings
+        names: the settings that need the requirement
+        requirement: what is missing for them to do something, in words
+
+    Raises:
+        ValueError: a setting of that name is not its default
     """
     fields = type(config).model_fields
     idle = [name for name in names if getattr(config, name) != fields[name].default]
     if idle:
         raise ValueError(
-            f"{' and '.join(idle)} would do nothing without {without}: set that too, or leave "
+            f"{' and '.join(idle)} would do nothing without {requirement}: set that too, or leave "
             f"{' and '.join(idle)} out"
         )
 

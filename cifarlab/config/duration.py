@@ -32,7 +32,11 @@ class _Amount:
 
     @classmethod
     def parse(cls, text: Any) -> Self:
-        """Read a text such as the examples. Raises ValueError without a unit or out of range."""
+        """Read a text such as the examples.
+
+        Raises:
+            ValueError: no number with a unit, or one out of range
+        """
         if isinstance(text, cls):
             return text
         words = {word: unit for unit, singular in cls.units.items() for word in (unit, singular)}
@@ -47,7 +51,7 @@ class _Amount:
         return amount
 
     def find_fault(self) -> str:
-        """Return what it is that it may not be; "" where it is all right."""
+        """Return why this amount is refused; "" where it is accepted."""
         return "longer than any run" if self.value > _LONGEST else ""
 
     def __str__(self) -> str:
@@ -74,7 +78,7 @@ class Duration(_Amount):
     examples = "'30 epochs', '1400 steps' or '0.5 of the run'"
 
     def find_fault(self) -> str:
-        """Return as ``_Amount`` says."""
+        """Return what ``_Amount.find_fault`` says."""
         if self.unit == "of the run" and self.value > 1:
             return "more than the whole run: write a fraction from 0 to 1"
         if self.unit == "steps" and self.value != int(self.value):
@@ -82,10 +86,14 @@ class Duration(_Amount):
         return super().find_fault()
 
     def in_steps(self, steps_per_epoch: int, total_steps: int | None = None) -> int:
-        """Number of optimizer steps, rounded half up, exactly.
+        """Return the number of optimizer steps, rounded half up, exactly.
 
-        ``total_steps`` is the length of the run (S); only fractions of the run need it. Raises
-        ValueError for a fraction where the length itself is being resolved.
+        Args:
+            steps_per_epoch: optimizer steps of one epoch
+            total_steps: length of the run (S), which only fractions of the run need
+
+        Raises:
+            ValueError: a fraction of the run, without ``total_steps``
         """
         if self.unit == "steps":
             return int(self.value)
@@ -103,12 +111,12 @@ class WallTime(_Amount):
     examples = "'90 s', '10 min' or '2 h'"
 
     def find_fault(self) -> str:
-        """Return as ``_Amount`` says."""
+        """Return what ``_Amount.find_fault`` says."""
         return super().find_fault() if self.value else "no time: write '90 s', '10 min' or '2 h'"
 
     @property
     def seconds(self) -> float:
-        """The same in seconds."""
+        """Return the same in seconds."""
         return float(self.value * {"s": 1, "min": 60, "h": 3600}[self.unit])
 
 

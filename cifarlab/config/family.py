@@ -1,4 +1,4 @@
-"""Families of parts: a place in the recipe that several kinds can fill, shipped or a user's own.
+"""Families of parts: a part of the recipe that exists in several kinds, shipped or a user's own.
 
 A **family** is a subclass of ``Family``; a **kind** is a subclass of that whose ``kind`` has a
 default. Defining a kind registers it; there is no other list of kinds. A kind that was defined
@@ -22,12 +22,12 @@ from cifarlab.system.errors import PluginError
 _Value = TypeVar("_Value")
 IMPORTED = ""  # what owns the kinds that came with an import: ours, a notebook's, a package's
 _owner: ContextVar[str] = ContextVar("_owner", default=IMPORTED)
-_known: ContextVar[frozenset[str]] = ContextVar("_known", default=frozenset())
+_plugins: ContextVar[frozenset[str]] = ContextVar("_plugins", default=frozenset())
 
 
 @contextmanager
-def setting(variable: ContextVar[_Value], value: _Value) -> Iterator[None]:
-    """Let the variable have that value meanwhile."""
+def set_variable(variable: ContextVar[_Value], value: _Value) -> Iterator[None]:
+    """Give a variable that value inside the block."""
     token = variable.set(value)
     try:
         yield
@@ -35,14 +35,14 @@ def setting(variable: ContextVar[_Value], value: _Value) -> Iterator[None]:
         variable.reset(token)
 
 
-def owned_by(plugin: str) -> AbstractContextManager[None]:
-    """Let the plug-in of that SHA-256 own the kinds that are defined meanwhile."""
-    return setting(_owner, plugin)
+def set_kind_owner(plugin: str) -> AbstractContextManager[None]:
+    """Make the plug-in of that SHA-256 the owner of the kinds that the block defines."""
+    return set_variable(_owner, plugin)
 
 
-def knowing(plugins: Iterable[str]) -> AbstractContextManager[None]:
-    """Let recipes name the kinds of these plug-ins meanwhile, by SHA-256, and of no others."""
-    return setting(_known, frozenset(plugins))
+def allow_plugins(plugins: Iterable[str]) -> AbstractContextManager[None]:
+    """Let recipes name the kinds of these plug-ins (SHA-256), and no others, in the block."""
+    return set_variable(_plugins, frozenset(plugins))
 
 
 class Family(Config):
@@ -69,8 +69,8 @@ class Family(Config):
         what, kind = f"{cls.__name__} of {file}", cls.model_fields["kind"].default
         shipped = _registry.get((cls.family(), kind, IMPORTED))
         if shipped and shipped.is_shipped():
-            taken = f"{what} can't be kind {kind!r}: cifarlab has {shipped.__name__} by that name"
-            raise PluginError(taken, "take another")
+            fault = f"{what} can't be kind {kind!r}: cifarlab has {shipped.__name__} by that name"
+            raise PluginError(fault, "take another")
         for name in sorted(cls.__abstractmethods__):
             signature = ", ".join(inspect.signature(getattr(cls, name)).parameters)
             missing = f"{what} has no {name}({signature})"
@@ -98,24 +98,24 @@ class Family(Config):
     @classmethod
     def kinds(cls) -> dict[str, type[Self]]:
         """Return the kinds that a recipe can name now, in the order of their definition."""
-        known = {IMPORTED, *_known.get()}
+        owners = {IMPORTED, *_plugins.get()}
         return {
-            kind: made
-            for (_, kind, owner), made in _registry.items()
-            if owner in known and issubclass(made, cls)
+            kind: config
+            for (_, kind, owner), config in _registry.items()
+            if owner in owners and issubclass(config, cls)
         }
 
     def lint(self, length: RunLength) -> Iterator[Finding]:
-        """Yield what in these settings trains badly in a run of that length."""
+        """Yield a finding for each of these settings that trains badly in a run of that length."""
         yield from ()
 
     def first_acts(self, length: RunLength) -> dict[str, int]:
-        """Return the first step, counted from 0, that each setting changes which waits for it."""
+        """Return, by setting, the first step (from 0) that it changes, if it has a start."""
         return {}
 
     @classmethod
     def from_text(cls, text: str) -> Any:
-        """Return what a text stands for that is in a part's place; here it stands for nothing."""
+        """Return the tree of the part for which a text stands; here the text itself: for none."""
         return text
 
     @model_validator(mode="wrap")
@@ -138,7 +138,12 @@ class Family(Config):
 
 def kinds_of(owner: str) -> list[type[Family]]:
     """Return the kinds, of all families, that a plug-in has defined."""
-    return [made for made in _registry.values() if made.owner == owner]
+    return [config for config in _registry.values() if config.owner == owner]
+
+
+def own_modules() -> set[str]:
+    """Return the names of the modules, ours excepted, that define kinds of any family."""
+    return {kind.__module__ for kind in _registry.values() if not kind.is_shipped()}
 
 
 # by family, kind and owner

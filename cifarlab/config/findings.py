@@ -4,19 +4,19 @@ from typing import NamedTuple
 
 
 class Finding(NamedTuple):
-    """``what`` the recipe says, ``why`` that matters, with its source, and what to ``do``."""
+    """``what`` the recipe says, the ``reason`` why it matters, with its source, and a ``hint``."""
 
     what: str
-    why: str
-    do: str
+    reason: str
+    hint: str
 
     def __str__(self) -> str:
-        return f"{self.what}\n  why: {self.why}\n  do: {self.do}"
+        return f"{self.what}\n  why: {self.reason}\n  do: {self.hint}"
 
 
 class RunLength(NamedTuple):
-    """Optimizer steps of an epoch, of the planned run, and of it with its extensions."""
+    """Optimizer steps of an epoch, of the planned run, and of that with its extensions."""
 
     steps_per_epoch: int
-    planned: int
-    end: int
+    planned_steps: int
+    total_steps: int

@@ -2,8 +2,8 @@
 
 A file is known by the SHA-256 of its bytes. It is run only where this user approved that hash once
 (``--plugin FILE`` or ``--trust-plugins``). The approvals lie in the user's configuration folder,
-never in a run folder: what came with somebody else's run is not run unasked. An installed package
-names its file by an entry point of the group ``cifarlab.plugins``, which is run no more unasked.
+never in a run folder: what came with somebody else's run is not run before that. An installed
+package names its file by an entry point of the group ``cifarlab.plugins``; the same holds for it.
 """
 
 import hashlib
@@ -23,18 +23,18 @@ from typing import Any, Self
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from cifarlab.config.base import Config
-from cifarlab.config.family import Family, kinds_of, knowing, owned_by, setting
-from cifarlab.system.errors import CifarlabError, PluginError
-from cifarlab.system.files import (
-    append_line,
-    damage_errors,
-    read_bytes,
-    reason,
-    storable,
-    write_bytes,
+from cifarlab.config.family import (
+    Family,
+    allow_plugins,
+    kinds_of,
+    own_modules,
+    set_kind_owner,
+    set_variable,
 )
+from cifarlab.system import files
+from cifarlab.system.errors import CifarlabError, PluginError
 
-MOST_BYTES = 2**20  # of one file
+MAX_BYTES = 2**20  # of one file
 GROUP = "cifarlab.plugins"
 
 
@@ -66,7 +66,7 @@ class ExtensibleConfig(Config):
     @model_validator(mode="wrap")
     @classmethod
     def _know_the_plugins(cls, tree: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        with knowing(plugin_hashes(tree)):
+        with allow_plugins(plugin_hashes(tree)):
             return handler(tree)
 
     def add_plugins(self, plugins: Iterable[Plugin]) -> Self:
@@ -75,24 +75,24 @@ class ExtensibleConfig(Config):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle with the plug-ins' sources, so that other processes know their kinds."""
-        sources = [(plugin, _loaded[plugin.sha256]) for plugin in self.plugins]
+        sources = [(plugin, _sources[plugin.sha256]) for plugin in self.plugins]
         return _unpickled, (type(self), self.model_dump(mode="json"), sources)
 
 
-_loaded: dict[str, bytes] = {}  # sources by SHA-256
-_loading = threading.RLock()
-_trusted: ContextVar[bool] = ContextVar("_trusted", default=False)
+_sources: dict[str, bytes] = {}  # of the plug-ins that were run, by SHA-256
+_lock = threading.RLock()
+_approves_all: ContextVar[bool] = ContextVar("_approves_all", default=False)
 
 
-def trusting(trusted: bool) -> AbstractContextManager[None]:
-    """Approve, meanwhile, whatever recipes and run folders bring, if ``trusted``."""
-    return setting(_trusted, trusted)
+def approve_all_plugins(enabled: bool) -> AbstractContextManager[None]:
+    """Approve all plug-ins that recipes and run folders bring in the block, if ``enabled``."""
+    return set_variable(_approves_all, enabled)
 
 
 def approvals_file() -> Path:
     """Return the file with the hashes that this user approved, one a line, with a name."""
-    usual = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return usual / "cifarlab" / "approved_plugins"
+    config_home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return config_home / "cifarlab" / "approved_plugins"
 
 
 def is_approved(sha256: str) -> bool:
@@ -103,46 +103,64 @@ def is_approved(sha256: str) -> bool:
 
 
 def approve(plugin: Plugin) -> None:
-    """Note that this user wants that file run from now on. Raises StorageError."""
+    """Note that this user lets that file be run from now on.
+
+    Raises:
+        StorageError: the file of approvals can't be written
+    """
     if is_approved(plugin.sha256):
         return
     approvals_file().parent.mkdir(parents=True, exist_ok=True)
-    name = " ".join(storable(Path(plugin.file).name).split())
-    append_line(approvals_file(), f"{plugin.sha256} {name}")
+    name = " ".join(files.to_utf8(Path(plugin.file).name).split())
+    files.append_line(approvals_file(), f"{plugin.sha256} {name}")
 
 
 def approve_plugins(names: Iterable[str]) -> tuple[Plugin, ...]:
-    """Load files or entry points that the user named outside of any file: that approves them.
+    """Load files or entry points that the user names on the command line: that approves them.
 
-    Raises PluginError and StorageError.
+    Raises:
+        PluginError: a file that is missing or fails
+        StorageError: the file of approvals can't be written
     """
-    return tuple(add_plugin(name, approved=True) for name in names)
+    return tuple(add_plugin(name, named_by_user=True) for name in names)
 
 
-def add_plugin(name: str, folder: Path = Path(), approved: bool = False) -> Plugin:
-    """Load the file of that path, relative to ``folder``, or the entry point of that name.
+def add_plugin(name: str, folder: Path = Path(), named_by_user: bool = False) -> Plugin:
+    """Load a plug-in by its file or its entry point.
 
-    ``approved``: the user named it on the command line. Raises PluginError and StorageError.
+    Args:
+        name: path of the file, or name of the entry point
+        folder: where a relative path starts
+        named_by_user: whether the user gave the name on the command line, which approves it
+
+    Raises:
+        PluginError: a file that is missing, not approved, or that fails
+        StorageError: the file of approvals can't be written
     """
     path = _entry_point_file(name) or folder / name
     source = _read(path)
     plugin = Plugin(file=str(path), sha256=hashlib.sha256(source).hexdigest())
-    if approved:
+    if named_by_user:
         approve(plugin)
     _run(plugin, path, source)
     return plugin
 
 
 def load_plugins(
-    plugins: Iterable[Plugin], folder: Path, approved: Container[str] = frozenset()
+    plugins: Iterable[Plugin], folder: Path, allowlist: Container[str] = frozenset()
 ) -> None:
-    """Load the plug-ins of a recipe that lies in ``folder``: its copy there, or the file itself.
+    """Load the plug-ins of a recipe: of each the copy beside the recipe, or else the file itself.
 
-    ``approved`` are hashes that this user approved elsewhere. Raises PluginError for a file that
-    is not there, was changed or was not approved.
+    Args:
+        plugins: what the recipe names
+        folder: where the recipe lies
+        allowlist: SHA-256 that count as approved, besides those of the user's own list
+
+    Raises:
+        PluginError: a file that is missing, was changed, was not approved or fails
     """
     for plugin in plugins:
-        if plugin.sha256 in _loaded:
+        if plugin.sha256 in _sources:
             continue
         copy = folder / "plugins" / plugin.copy_name
         path = copy if copy.is_file() else folder / plugin.file
@@ -153,31 +171,40 @@ def load_plugins(
                 f"{plugin.sha256[:12]}...",
                 "bring back the file as it was, or start a new run with --plugin",
             )
-        _run(plugin, path, source, approved)
+        _run(plugin, path, source, allowlist)
 
 
 def load_named_plugins(
-    tree: Any, folder: Path, more: Sequence[Plugin] = (), approved: Container[str] = frozenset()
+    tree: Any, folder: Path, more: Sequence[Plugin] = (), allowlist: Container[str] = frozenset()
 ) -> Any:
-    """Return the tree of a recipe, study or search with its ``plugins`` loaded, and ``more``.
+    """Load the plug-ins that a recipe, study or search names, and return its tree with them.
 
-    Each is a path relative to ``folder``, an entry point, or what a recipe in a run folder has.
-    Raises PluginError; what is no list of these stays, for validation to refuse.
+    A ``plugins`` key that is no list of plug-ins stays as it is: validation refuses it.
+
+    Args:
+        tree: plain values; an entry of ``plugins`` is a path relative to ``folder``, an entry
+            point, or what a recipe in a run folder has
+        folder: where the file lies
+        more: loaded plug-ins that are added
+        allowlist: SHA-256 that count as approved, besides those of the user's own list
+
+    Raises:
+        PluginError: a file that is missing, was changed, was not approved or fails
     """
     entries = tree.get("plugins", []) if isinstance(tree, Mapping) else None
     if not isinstance(entries, list) or not (entries or more):
         return tree
-    named = [add_plugin(entry, folder) if isinstance(entry, str) else entry for entry in entries]
+    entries = [add_plugin(entry, folder) if isinstance(entry, str) else entry for entry in entries]
     try:
-        plugins = [Plugin.model_validate(entry) for entry in named]
+        plugins = [Plugin.model_validate(entry) for entry in entries]
     except ValidationError:
         return tree
-    load_plugins(plugins, folder, approved)
+    load_plugins(plugins, folder, allowlist)
     return {**tree, "plugins": list(dict.fromkeys([*plugins, *more]))}
 
 
 def plugin_hashes(tree: Any) -> list[str]:
-    """Return the hashes of the plug-ins that a tree of plain values names, where it is one."""
+    """Return the SHA-256 of all plug-ins that a tree of plain values names."""
     entries = tree.get("plugins", ()) if isinstance(tree, Mapping) else ()
     plugins = entries if isinstance(entries, list | tuple) else ()
     hashes = [dict(p).get("sha256") for p in plugins if isinstance(p, Mapping | Plugin)]
@@ -185,41 +212,52 @@ def plugin_hashes(tree: Any) -> list[str]:
 
 
 def copy_plugins(plugins: Iterable[Plugin], folder: Path) -> None:
-    """Copy the sources of loaded plug-ins to where ``load_plugins`` looks. Raises StorageError."""
+    """Copy the sources of loaded plug-ins to where ``load_plugins`` looks.
+
+    Raises:
+        StorageError: they can't be written
+    """
     for plugin in plugins:
         (folder / "plugins").mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / "plugins" / plugin.copy_name, _loaded[plugin.sha256])
+        files.write_bytes(folder / "plugins" / plugin.copy_name, _sources[plugin.sha256])
 
 
 def decisive_plugins(plugins: Iterable[Plugin]) -> tuple[Plugin, ...]:
-    """Return those that belong in a recipe: not those that bring, say, nothing but callbacks."""
+    """Return those that belong in a recipe: not those that bring nothing but, say, callbacks."""
     kinds = {plugin: kinds_of(plugin.sha256) for plugin in plugins}
-    return tuple(p for p, made in kinds.items() if not made or any(k.in_recipe for k in made))
+    return tuple(p for p, types in kinds.items() if not types or any(t.in_recipe for t in types))
 
 
 @contextmanager
-def plugin_errors(part: Family) -> Iterator[None]:
+def plugin_errors(part: Family | None = None) -> Iterator[None]:
     """Turn what a user's own code raises in the block into a PluginError that says where.
 
-    ``part`` is what is called there; what cifarlab's code or the disk alone raises stays as it is.
+    What cifarlab's code or the disk alone raises stays as it is.
+
+    Args:
+        part: the part of a recipe whose methods the block calls; None: it may be any of the user's
+
+    Raises:
+        PluginError: the part's code raised something
     """
     try:
         yield
     except (CifarlabError, MemoryError):
         raise
     except Exception as error:
-        module = "cifarlab_plugin_" if part.is_shipped() else type(part).__module__
+        modules, is_shipped = own_modules(), part is None or part.is_shipped()
         frames = [
             (frame.f_code.co_filename, line)
             for frame, line in walk_tb(error.__traceback__)
-            if frame.f_globals.get("__name__", "").startswith(module)
+            if frame.f_globals.get("__name__") in modules
         ]
         # torch's own OutOfMemoryError is no fault of the code
-        is_ours = not frames and (part.is_shipped() or isinstance(error, OSError))
+        is_ours = not frames and (is_shipped or isinstance(error, OSError))
         if type(error).__name__ == "OutOfMemoryError" or is_ours:
             raise
         where = "".join(f" in {file}, line {line}" for file, line in frames[-1:])
-        what = f"kind {part.kind!r} fails{where}: {type(error).__name__}: {reason(error)}"
+        name = f"kind {part.kind!r}" if part else "a part of your own"
+        what = f"{name} fails{where}: {type(error).__name__}: {files.reason(error)}"
         raise PluginError(what, "mend it there") from error
 
 
@@ -231,25 +269,34 @@ def _unpickled(
     return schema.model_validate(tree)
 
 
-def _run(plugin: Plugin, path: Path, source: bytes, approved: Container[str] = frozenset()) -> None:
-    if _trusted.get():
+def _run(plugin: Plugin, path: Path, code: bytes, allowlist: Container[str] = frozenset()) -> None:
+    if _approves_all.get():
         approve(plugin)
-    if not (plugin.sha256 in approved or is_approved(plugin.sha256)):
+    if not (plugin.sha256 in allowlist or is_approved(plugin.sha256)):
         raise PluginError(
             f"{path} (SHA-256 {plugin.sha256[:12]}...) is code that you have not approved",
             "read it; then --trust-plugins (in Python trust_plugins=True) approves it and goes on",
         )
-    restore_plugin(plugin, source, path)
+    restore_plugin(plugin, code, path)
 
 
 def restore_plugin(plugin: Plugin, source: bytes, path: Path | None = None) -> None:
-    """Run the file's code once, as a module of its own; its kinds belong to its hash.
+    """Run a file's code, once in a process, as a module of its own; its kinds belong to its hash.
 
-    It is approved, or another process of this user sent it. Raises PluginError.
+    It is not asked here whether the user approved it: the caller has, or another process of this
+    user has sent it.
+
+    Args:
+        plugin: the plug-in
+        source: the file's bytes
+        path: the name of the file in tracebacks; the plug-in's own where it is left out
+
+    Raises:
+        PluginError: the code fails
     """
     path = path or Path(plugin.file)
-    with _loading:
-        if plugin.sha256 in _loaded:
+    with _lock:
+        if plugin.sha256 in _sources:
             return
         name = f"cifarlab_plugin_{plugin.sha256}"
         spec = importlib.util.spec_from_loader(name, loader=None, origin=str(path))
@@ -257,7 +304,7 @@ def restore_plugin(plugin: Plugin, source: bytes, path: Path | None = None) -> N
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
         module.__file__ = str(path)
         try:
-            with owned_by(plugin.sha256):
+            with set_kind_owner(plugin.sha256):
                 exec(compile(source, str(path), "exec"), module.__dict__)
         except Exception as error:
             del sys.modules[name]
@@ -267,13 +314,13 @@ def restore_plugin(plugin: Plugin, source: bytes, path: Path | None = None) -> N
                 f"the plug-in {path} fails: {type(error).__name__}: {error!s:.200}",
                 f"mend it; 'python {path}' shows where",
             ) from error
-        _loaded[plugin.sha256] = source
+        _sources[plugin.sha256] = source
 
 
 def _entry_point_file(name: str) -> Path | None:
     """Return the file of an installed package's entry point, None for any other name.
 
-    Nothing of the package is run: a dotted name is searched for in its packages' folders.
+    Nothing of the package is run: a dotted module is looked up in its packages' folders.
     """
     if "/" in name or name.endswith(".py"):
         return None
@@ -289,5 +336,5 @@ def _entry_point_file(name: str) -> Path | None:
 
 
 def _read(path: Path) -> bytes:
-    with damage_errors(f"can't read the plug-in {path}", "check its name", PluginError):
-        return read_bytes(path, MOST_BYTES)
+    with files.damage_errors(f"can't read the plug-in {path}", "check its name", PluginError):
+        return files.read_bytes(path, MAX_BYTES)

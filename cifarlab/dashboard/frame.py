@@ -1,4 +1,4 @@
-"""What all views share: the frame around them, sections that fail alone, and watching files."""
+"""What all views share: the page's frame, sections that show their own errors, watched files."""
 
 import asyncio
 import traceback
@@ -16,37 +16,49 @@ from cifarlab.plots.spec import BLUE, Plot
 from cifarlab.report.html import parts
 from cifarlab.report.tables import Table
 from cifarlab.system.errors import CifarlabError
-from cifarlab.system.files import storable
+from cifarlab.system.files import to_utf8
 
-_PACE = 2.0  # seconds between two looks at the files behind what is shown
+_POLL_SECONDS = 2.0  # between two looks at the files of a view
 _LINKS = {"Runs": "/", "Try an image": "/try"}
 
 T = TypeVar("T")
 
 
-def put(content: str, *values: Any, kind: str = "") -> ui.html:
-    """Put HTML into the page; values, which come from files, are escaped unless they are Markup."""
-    filled = Markup(content).format(*values) if values else content
-    return ui.html(storable(filled), sanitize=False).classes(kind)
+def put(content: str, *values: Any, classes: str = "") -> ui.html:
+    """Add HTML to the page; return its element.
+
+    Args:
+        content: HTML of ours, with a ``{}`` for each value.
+        *values: come from files, so they are escaped unless they are Markup.
+        classes: CSS classes of the element.
+    """
+    text = Markup(content).format(*values) if values else content
+    return ui.html(to_utf8(text), sanitize=False).classes(classes)
 
 
 def put_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Put a table into the page."""
+    """Add a table to the page."""
     put(parts().table(Table(columns, rows)))
 
 
 @contextmanager
-def framed(index: Index, title: str, here: str = "") -> Iterator[None]:
-    """Show the top of the page, and the main part to be filled; ``here`` is the part's word."""
+def page_frame(index: Index, title: str, current: str = "") -> Iterator[None]:
+    """Add the navigation bar, and the page's main part, which the caller fills meanwhile.
+
+    Args:
+        index: the folder of runs, whose path is shown.
+        title: the browser's title, empty for the list.
+        current: the link of ``_LINKS`` that leads to this page, if any.
+    """
     ui.page_title(f"{title} - cifarlab" if title else "cifarlab")
     ui.colors(primary=BLUE)
     links = "".join(
-        f'<a href="{address}"{" aria-current=page" if word == here else ""}>{word}</a>'
+        f'<a href="{address}"{" aria-current=page" if word == current else ""}>{word}</a>'
         for word, address in _LINKS.items()
     )
     put(
-        f'<header class="top"><nav><a class="home" href="/">cifarlab</a>{links}'
-        '<span class="where" title="{0}"><bdi>{0}</bdi></span></nav></header>',
+        f'<header class="navbar"><nav><a class="brand" href="/">cifarlab</a>{links}'
+        '<span class="root-path" title="{0}"><bdi>{0}</bdi></span></nav></header>',
         index.root,
     )
     with ui.element("div").classes("page"), show_errors():
@@ -55,7 +67,7 @@ def framed(index: Index, title: str, here: str = "") -> Iterator[None]:
 
 @contextmanager
 def section(title: str = "") -> Iterator[None]:
-    """Show a part of a view; an error of its data is shown in its place."""
+    """Add a section, which the caller fills meanwhile; an error of its data is shown in it."""
     with ui.element("section"):
         if title:
             put("<h2>{}</h2>", title)
@@ -65,7 +77,7 @@ def section(title: str = "") -> Iterator[None]:
 
 @contextmanager
 def show_errors() -> Iterator[None]:
-    """Say an error where it happens; a folder from elsewhere may hold anything."""
+    """Show an error in the page where it happens: files of other people may hold anything."""
     try:
         yield
     except CifarlabError as error:
@@ -80,29 +92,38 @@ def show_errors() -> Iterator[None]:
 async def watch(
     files: Sequence[Path], read: Callable[[], T], fill: Callable[[T], Awaitable[None]]
 ) -> None:
-    """Fill a part of the page with what ``read`` returns, anew whenever a file changed.
+    """Fill a part of the page, and again whenever a file changes.
 
-    The files are looked at, and read, in a thread.
+    Args:
+        files: the files to watch.
+        read: returns what they hold; called in a thread.
+        fill: adds that to the page.
     """
     container = ui.element("div")
-    known: list[Any] = []
+    stamps: list[Any] = []
 
-    async def look() -> None:
-        nonlocal known
-        now = await asyncio.to_thread(lambda: [file_stamp(file) for file in files])
-        if now == known:
+    async def refresh() -> None:
+        nonlocal stamps
+        new_stamps = await asyncio.to_thread(lambda: [file_stamp(file) for file in files])
+        if new_stamps == stamps:
             return
-        known = now
+        stamps = new_stamps
         with container, show_errors():
             content = await asyncio.to_thread(read)
             container.clear()
             await fill(content)
 
-    await look()
-    ui.timer(_PACE, look, immediate=False)
+    await refresh()
+    ui.timer(_POLL_SECONDS, refresh, immediate=False)
 
 
-def chart(plot: Plot | None, height: int, alt: str) -> ui.echart:
-    """Return a chart as wide as the element around it."""
-    made = ui.echart(charts.options(plot, height)).classes("chart").style(f"height: {height}px")
-    return made.props(f'role=img aria-label="{escape(alt)}"')
+def add_chart(plot: Plot | None, height: int, alt: str) -> ui.echart:
+    """Add a chart as wide as the element around it; return it.
+
+    Args:
+        plot: what it shows, None for an empty chart.
+        height: in pixels.
+        alt: what it shows, in words.
+    """
+    element = ui.echart(charts.chart_options(plot, height)).style(f"height: {height}px")
+    return element.classes("chart").props(f'role=img aria-label="{escape(alt)}"')

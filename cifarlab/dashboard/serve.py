@@ -1,10 +1,10 @@
-"""The local dashboard: runs, studies and searches in a browser, and images tried on a network.
+"""The local dashboard: runs, studies and searches in a browser, and predictions of an image.
 
-It reads run folders and writes nothing, so it can neither lock nor crash a run; it loads nothing
-from elsewhere. Read in this order: ``index`` (what is there), ``tables`` and
-``charts`` (pure functions from what is there to what is shown), ``views`` (what each address
-shows), ``figures`` (figures that others drew), ``trial`` (an image on a network), ``guard`` (who
-may ask), ``site`` (all addresses).
+It reads run folders and writes nothing, so it can neither lock nor crash a run; its pages load
+nothing from other servers. Read in this order: ``index`` (lists the runs), ``tables`` and
+``charts`` (pure functions from runs to tables and charts), ``views`` (the page of each URL),
+``figures`` (figures that other commands drew), ``image_prediction`` (an image on a network),
+``guard`` (which requests are answered), ``site`` (all URLs).
 """
 
 import os
@@ -16,12 +16,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from cifarlab.config.plugins import trusting
+from cifarlab.config.plugins import approve_all_plugins
 from cifarlab.system.errors import RunFolderError, UserError
 from cifarlab.system.extras import require_packages
 from cifarlab.system.files import is_folder
 
-_PATIENCE = 2  # seconds for open requests at the end
+_SHUTDOWN_SECONDS = 2  # for open requests at the end
 
 
 def serve(
@@ -30,14 +30,23 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8642,
     password: str | None = None,
-    show: bool = True,
+    open_browser: bool = True,
     log: Callable[[str], None] = print,
 ) -> None:
-    """Serve the folder ``runs`` until Ctrl-C; ``show`` opens a browser where there is a screen.
+    """Serve a folder of runs until Ctrl-C.
 
-    ``log`` gets the address. Port 0 takes a free one. Raises UserError for a folder that is not
-    there, a port that is taken, and a ``host`` beyond this machine without a password, and
-    MissingExtraError.
+    Args:
+        runs: the folder.
+        host: the address to listen on.
+        port: 0 takes a free one.
+        password: what a visitor must give, None for no login.
+        open_browser: open a browser where there is a screen.
+        log: gets the URL.
+
+    Raises:
+        RunFolderError: There is no such folder.
+        UserError: The port is in use, or ``host`` is not this machine and has no password.
+        MissingExtraError: The extra ``dashboard`` is not installed.
     """
     require_packages("the dashboard", "dashboard", "nicegui", "matplotlib")
     import uvicorn
@@ -46,36 +55,36 @@ def serve(
 
     if not is_folder(runs):
         raise RunFolderError(f"there is no folder {runs}", "train something, or name another one")
-    anywhere = not is_loopback(host)
-    if anywhere and not password:
+    any_host = not is_loopback(host)
+    if any_host and not password:
         raise UserError(
             f"on {host} others can reach the dashboard, so it needs a password",
             "set CIFARLAB_DASHBOARD_PASSWORD or give --password; or leave --host as it is",
         )
-    with _listen(host, port) as listening:
-        from cifarlab.dashboard.site import application  # it takes a second
+    with _bind(host, port) as server_socket:
+        from cifarlab.dashboard.site import build_application  # it takes a second to import
 
-        app = application(runs, password=password, anywhere=anywhere)
+        app = build_application(runs, password=password, any_host=any_host)
         config = uvicorn.Config(
             app,
             log_level="warning",
             server_header=False,
             ws="wsproto",
-            timeout_graceful_shutdown=_PATIENCE,
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         )
         name = f"[{host.strip('[]')}]" if ":" in host else host
         name = socket.gethostname() if host in ("0.0.0.0", "::") else name
-        address = f"http://{name}:{listening.getsockname()[1]}/"
-        log(f"cifarlab dashboard: {address}  (Ctrl-C ends it)")
-        if show and _has_screen():
-            threading.Timer(0.5, webbrowser.open, [address]).start()
-        # what comes later is not trusted; uvicorn raises KeyboardInterrupt again once it has ended
-        with trusting(False), suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listening])
+        url = f"http://{name}:{server_socket.getsockname()[1]}/"
+        log(f"cifarlab dashboard: {url}  (Ctrl-C ends it)")
+        if open_browser and _has_screen():
+            threading.Timer(0.5, webbrowser.open, [url]).start()
+        # plug-ins of later runs are not trusted; uvicorn raises KeyboardInterrupt after its end
+        with approve_all_plugins(False), suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[server_socket])
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Bind before anything slow, so that a taken port is said at once."""
+def _bind(host: str, port: int) -> socket.socket:
+    """Return a listening socket; called before anything slow, so that a used port shows at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host.strip("[]"), port), family=family)
@@ -89,6 +98,6 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _has_screen() -> bool:
-    """Whether a browser can open; elsewhere a text browser would take the terminal."""
+    """Return whether a browser can open; without a screen, a text browser would."""
     screens = ("DISPLAY", "WAYLAND_DISPLAY")
     return not sys.platform.startswith("linux") or any(os.environ.get(name) for name in screens)

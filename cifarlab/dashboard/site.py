@@ -1,4 +1,4 @@
-"""The addresses of the page, and the application that serves them."""
+"""The URLs of the dashboard, and the application that serves them."""
 
 import threading
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ from starlette.responses import Response
 from cifarlab.dashboard import charts, figures
 from cifarlab.dashboard.guard import Guard
 from cifarlab.dashboard.index import Index
-from cifarlab.dashboard.views import compare, experiments, listing, run, trial
+from cifarlab.dashboard.views import compare, experiments, listing, run, try_image
 
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" '
@@ -26,30 +26,35 @@ _PAGES: dict[str, Callable[..., Awaitable[None]]] = {
     "/compare": compare.show,
     "/study/{url_path:path}": experiments.show_study,
     "/search/{url_path:path}": experiments.show_search,
-    "/try": trial.show,
+    "/try": try_image.show,
 }
 
 
-def application(root: Path, *, password: str | None = None, anywhere: bool = False) -> Guard:
-    """Return the ASGI application of the folder ``root``; NiceGUI allows one per process.
+def build_application(root: Path, *, password: str | None = None, any_host: bool = False) -> Guard:
+    """Return the ASGI application of a folder of runs; NiceGUI allows one per process.
 
     Plug-ins of the runs that are there now are approved where the caller trusts them.
+
+    Args:
+        root: the folder.
+        password: what a visitor must give, None for no login.
+        any_host: answer under any host name, for a server that other machines can reach.
     """
     index = Index(root)
-    # before anybody asks; in this context, which knows whether plug-ins are trusted
+    # fill the index before the first request; in this context, which may trust plug-ins
     threading.Thread(target=copy_context().run, args=[index.listing], daemon=True).start()
     for path, show in _PAGES.items():
         ui.page(path, response_timeout=30)(partial(show, index))
     style = (Path(__file__).parent / "style.css").read_text("utf-8")
     ui.add_head_html(f"<style>{style}</style><script>{charts.SCRIPT}</script>", shared=True)
-    outer = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
-    @outer.get("/figure/{url_path:path}")
-    def _figure(url_path: str) -> Response:
+    @app.get("/figure/{url_path:path}")
+    def _serve_figure(url_path: str) -> Response:
         return figures.serve_figure(index, url_path)
 
     ui.run_with(
-        outer,
+        app,
         title="cifarlab",
         favicon=ICON,
         dark=None,  # as the visitor's system has it
@@ -58,4 +63,4 @@ def application(root: Path, *, password: str | None = None, anywhere: bool = Fal
         show_welcome_message=False,
         binding_refresh_interval=0.5,
     )
-    return Guard(outer, password=password, anywhere=anywhere)
+    return Guard(app, password=password, any_host=any_host)

@@ -2,22 +2,25 @@
 function acceptFiles(uploaderId, zoneId) {
   const uploader = () => getElement(uploaderId).$refs.qRef;
   const zone = getHtmlElement(zoneId);
-  const take = files => {
+  const uploadFirst = files => {
     if (!files.length) return;
     uploader().reset();
     uploader().addFiles([files[0]]);
   };
-  const over = on => event => { event.preventDefault(); zone.classList.toggle("over", on); };
-  document.addEventListener("dragover", over(true));
-  document.addEventListener("dragleave", over(false));
+  const highlightZone = isOver => event => {
+    event.preventDefault();
+    zone.classList.toggle("dragover", isOver);
+  };
+  document.addEventListener("dragover", highlightZone(true));
+  document.addEventListener("dragleave", highlightZone(false));
   document.addEventListener("drop", event => {
-    over(false)(event);
-    take(event.dataTransfer.files);
+    highlightZone(false)(event);
+    uploadFirst(event.dataTransfer.files);
   });
-  document.addEventListener("paste", event => take(event.clipboardData.files));
+  document.addEventListener("paste", event => uploadFirst(event.clipboardData.files));
   zone.addEventListener("click", () => { uploader().reset(); uploader().pickFiles(); });
   zone.addEventListener("keydown", event => {
     if (event.key === "Enter" || event.key === " ") { event.preventDefault(); zone.click(); }
   });
-  zone.dataset.ready = "yes";
+  zone.dataset.ready = "true";
 }

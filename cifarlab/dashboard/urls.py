@@ -1,4 +1,4 @@
-"""Addresses: one for each run, study and search, stable as long as its folder is."""
+"""URLs: one for each run, study and search, which lasts as long as its folder's path."""
 
 from collections.abc import Iterable
 from urllib.parse import quote, urlencode
@@ -11,15 +11,15 @@ def folder_url(kind: str, url_path: str) -> str:
     return f"/{kind}/{quote(url_path)}"
 
 
-def page_url(path: str, **chosen: str | Iterable[str] | None) -> str:
-    """Return the URL of another page of ours, with what is searched or chosen in it."""
-    query = urlencode({key: value for key, value in chosen.items() if value}, doseq=True)
-    return f"{path}?{query}" if query else path
+def page_url(path: str, **query: str | Iterable[str] | None) -> str:
+    """Return the URL of another page of ours; empty values of the query are left out."""
+    text = urlencode({key: value for key, value in query.items() if value}, doseq=True)
+    return f"{path}?{text}" if text else path
 
 
-def link(address: str, name: str) -> Markup:
+def link(url: str, name: str) -> Markup:
     """Return a link to a page of ours."""
-    return Markup('<a href="{}">{}</a>').format(address, name)
+    return Markup('<a href="{}">{}</a>').format(url, name)
 
 
 def run_link(url_path: str, name: str) -> Markup:

@@ -1,7 +1,7 @@
 """Folders, tar and zip archives as one stream of members; nothing is ever extracted to disk.
 
-An archive is read once, front to back (seeking in an xz file means decompressing it again), and
-is taken for hostile: whatever is no plain file or folder inside the archive is refused by name.
+An archive is read once, front to back, since seeking in an xz file means decompressing it again.
+It is taken for hostile: what is neither a plain file nor a folder inside of it is refused by name.
 """
 
 import bz2
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cifarlab.system.errors import CifarlabError, DataError
-from cifarlab.system.files import exists, hint_to_read, reason, require_plain, storable
+from cifarlab.system.files import exists, hint_to_read, reason, refuse_special_file, to_utf8
 
 MAX_MEMBER_BYTES = 2**28  # CIFAR-100's training pickle, the largest honest one, has 155 MB
 MAX_MEMBERS = 10_000_000
@@ -32,16 +32,16 @@ _PACKED: dict[bytes, Callable[[Path], Any]] = {
     b"\xfd7zXZ\0": lzma.open,
     b"BZh": bz2.open,
 }
-_KNOWN_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _UNPACK = "unpack it with another program, and give the folder"
 _EXTENSIONS = (b"L", b"K", b"x", b"g", b"X")  # types of long names, long links and pax headers
 
 
 class Member(NamedTuple):
-    """A file or folder: ``path`` is relative, with slashes, without ``.`` and ``..``.
+    """A file or folder of an archive.
 
-    ``read`` gives a file's content and must be called before the next member is asked for.
-    ``fault`` says why it can't be taken, and what to do.
+    ``path`` is relative, with slashes, without ``.`` and ``..``. ``read`` returns a file's content;
+    it works until the next member is taken. ``fault`` is why the member is refused, and what to do.
     """
 
     path: str
@@ -53,24 +53,29 @@ class Member(NamedTuple):
 
 @contextmanager
 def damage_errors(source: Path) -> Iterator[None]:
-    """Turn what damaged data raises in the block into a DataError that names ``source``."""
+    """Turn what damaged data raises in the block into an error that names ``source``.
+
+    Raises:
+        DataError: The block failed, for whatever reason but a lack of memory.
+    """
     try:
         yield
     except (CifarlabError, MemoryError):
         raise
     # Readers of hostile bytes fail with whatever they meet: LookupError, struct.error, ...
     except Exception as error:
-        usual = "it may be cut short or damaged: get it again and compare its checksum"
+        default_hint = "it may be cut short or damaged: get it again and compare its checksum"
         if isinstance(error, OSError) and error.errno:  # the disk's word, not a reader's
-            usual = "check its name, its permissions and its disk"
+            default_hint = "check its name, its permissions and its disk"
         what = f"{source} can't be read: {reason(error)}"
-        raise DataError(what, hint_to_read(error, usual)) from error
+        raise DataError(what, hint_to_read(error, default_hint)) from error
 
 
 def iter_members(source: Path) -> Iterator[Member]:
-    """Go through a folder or archive once: a folder in sorted order, an archive in its own.
+    """Yield the members of a folder, sorted, or of an archive, in its own order.
 
-    Raises DataError for what is damaged, unsafe or no archive, naming the member.
+    Raises:
+        DataError: The source is no archive, or a member, which is named, is damaged or unsafe.
     """
     with damage_errors(source):
         for count, member in enumerate(_members(source)):
@@ -79,19 +84,23 @@ def iter_members(source: Path) -> Iterator[Member]:
             fault = member.fault
             if member.path.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:/", member.path):
                 path, fault = member.path, ("leads out of the archive", "take another, sound one")
-            elif storable(path) != path:
+            elif to_utf8(path) != path:
                 fault = "is not UTF-8", "rename that file or folder"
             elif not 0 <= member.size <= MAX_MEMBER_BYTES:
                 fault = f"has {member.size:,} bytes, over {MAX_MEMBER_BYTES:,}", "remove it"
             elif count >= MAX_MEMBERS:
                 fault = f"comes after more than {MAX_MEMBERS:,} members", "take a part of them"
             if fault:
-                raise DataError(f"{source}: {storable(path)!r} {fault[0]}", fault[1])
+                raise DataError(f"{source}: {to_utf8(path)!r} {fault[0]}", fault[1])
             yield member._replace(path=path, read=partial(_read, source, member))
 
 
 def require_distinct(source: Path, names: Iterable[str]) -> None:
-    """Raise DataError where an archive holds a file twice."""
+    """Refuse an archive, ``source``, that holds two files of one name.
+
+    Raises:
+        DataError: One of ``names`` is there twice.
+    """
     for name, count in Counter(names).most_common(1):
         if count > 1:
             raise DataError(f"{source}: {name!r} is there twice", "pack it again, with one of them")
@@ -103,7 +112,7 @@ def _read(source: Path, member: Member) -> bytes:
 
 
 def _members(source: Path) -> Iterator[Member]:
-    if require_plain(source).is_dir():
+    if refuse_special_file(source).is_dir():
         return _folder_members(source.resolve())
     with source.open("rb") as file:
         start = file.read(6)
@@ -116,8 +125,8 @@ def _members(source: Path) -> Iterator[Member]:
 def _folder_members(root: Path) -> Iterator[Member]:
     for folder, folders, files in os.walk(root, onerror=_raise):
         folders.sort()
-        here = Path(folder)
-        for path in [here / name for name in folders + sorted(files)]:
+        parent = Path(folder)
+        for path in [parent / name for name in folders + sorted(files)]:
             status, fault = path.lstat(), None
             if is_link := stat.S_ISLNK(status.st_mode):
                 status = path.stat() if exists(path) else status
@@ -145,7 +154,7 @@ def _zip_members(source: Path) -> Iterator[Member]:
             faults = {
                 "is a link or a device": mode not in (0, stat.S_IFREG, stat.S_IFDIR),
                 "is encrypted": info.flag_bits & 0x1,
-                "is compressed, but not by deflate": info.compress_type not in _KNOWN_METHODS,
+                "is compressed, but not by deflate": info.compress_type not in _ZIP_METHODS,
             }
             yield Member(
                 info.filename.replace("\\", "/"),
@@ -191,9 +200,9 @@ class _Header(tarfile.TarInfo):
 
 
 def _tar_members(unpacked: Any) -> Iterator[Member]:
-    """Go through a tar in one pass.
+    """Yield the members of a tar in one pass.
 
-    ``unpacked`` is a decompressor of ours: tarfile's inflates a whole block, however large it gets.
+    ``unpacked`` is a decompressor of ours: tarfile's own inflates a whole block, however large.
     """
     with (
         io.BufferedReader(unpacked, _BUFFER) as buffered,
@@ -201,8 +210,8 @@ def _tar_members(unpacked: Any) -> Iterator[Member]:
     ):
         while (info := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # it would keep millions
-            plain = not info.issparse() and (info.isreg() or info.isdir())
-            fault = None if plain else ("is a link, sparse or a device", _UNPACK)
+            is_plain = not info.issparse() and (info.isreg() or info.isdir())
+            fault = None if is_plain else ("is a link, sparse or a device", _UNPACK)
             read = partial(_read_tar, archive, info)
             yield Member(info.name, info.isdir(), info.size, read, fault)
 

@@ -1,4 +1,4 @@
-"""Images and labels that are arrays already: checked, and written as splits."""
+"""Check images and labels that are arrays already, and write them as splits."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarlab.data.dataset import SPLITS, Decoded, Decoding, write_split
+from cifarlab.data.dataset import SPLITS, DecodeRequest, DecodeResult, write_split
 from cifarlab.system.errors import DataError
 
 
 class Arrays(NamedTuple):
-    """Pairs of images uint8 (N, H, W, C), C 1 or 3, and labels int (N,), 0..K - 1, by split.
+    """Images and labels of each split, and the names of the K classes.
 
-    ``classes`` are the K classes' names.
+    A split is a pair: images uint8 (N, H, W, C), C 1 or 3, and labels int (N,), 0..K-1.
     """
 
     classes: Sequence[str]
@@ -22,7 +22,7 @@ class Arrays(NamedTuple):
     test: tuple[np.ndarray, np.ndarray] | None = None
 
     def splits(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        """Yield name, images and labels of each split that is there."""
+        """Yield name, images and labels of each split that is not None."""
         for split in SPLITS:
             if (pair := getattr(self, split)) is not None:
                 yield split, *pair
@@ -31,15 +31,22 @@ class Arrays(NamedTuple):
 def write_arrays(
     name: str,
     arrays: Arrays,
-    decoding: Decoding,
+    request: DecodeRequest,
     image_names: Mapping[str, Sequence[str]] = MappingProxyType({}),
-) -> Decoded:
-    """Write the splits of ``arrays``, as the policy wants them.
+) -> DecodeResult:
+    """Write the splits of ``arrays``, resized by the request's image policy.
 
-    ``image_names`` are each split's, where there are any. Raises DataError where they are not as
-    ``Arrays`` says, or the policy refuses them, OSError if the folder can't be written.
+    Args:
+        name: What the source is called in messages and reports.
+        arrays: The splits.
+        request: The image policy, and the folder that is written to.
+        image_names: The names of a split's images, by split; without them they have an index.
+
+    Raises:
+        DataError: The arrays are not as ``Arrays`` says, or the policy refuses them.
+        OSError: The folder can't be written.
     """
-    from cifarlab.data.images import RefusedError, conform
+    from cifarlab.data.images import RefusedError, conform_images
 
     if not isinstance(arrays, Arrays):
         raise DataError(f"{name}: read() gives a {type(arrays).__name__}", "return Arrays(...)")
@@ -55,22 +62,29 @@ def write_arrays(
                 "number the classes from 0 on, and name them all",
             )
         try:
-            images = conform(images, decoding.policy)
-            write_split(decoding.out, split, images, labels, image_names.get(split, ()))
+            images = conform_images(images, request.policy)
+            write_split(request.out, split, images, labels, image_names.get(split, ()))
         except RefusedError as refused:
             raise DataError(f"{name}: each image {refused.what}", refused.hint) from refused
     if missing := {*range(len(classes))} - set(np.unique(arrays.train[1]).tolist()):
         what = f"{name}: class {classes[min(missing)]!r} has no training image"
         raise DataError(what, "a class needs training images, or leave it out of the classes")
-    return Decoded(name, classes, tuple(split for split, _, _ in arrays.splits()))
+    return DecodeResult(name, classes, tuple(split for split, _, _ in arrays.splits()))
 
 
 def check_pair(
     what: str, images: Any, labels: Any, label_types: str = "iu"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return both as arrays: images uint8 (N, H, W, C), C 1 or 3, N above 0, and labels (N,).
+    """Return images and labels as arrays.
 
-    ``label_types`` are NumPy's letters for integers or texts. Raises DataError for others.
+    Args:
+        what: What they are called in messages, such as "the training".
+        images: Convertible to uint8 (N, H, W, C), C 1 or 3, N above 0.
+        labels: Convertible to an array (N,).
+        label_types: The kinds of labels that are taken, as NumPy's letters: i, u, U.
+
+    Raises:
+        DataError: They have another type or shape.
     """
     images, labels = np.asarray(images), np.asarray(labels)
     if images.dtype != np.uint8:

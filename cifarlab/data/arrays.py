@@ -1,4 +1,4 @@
-"""Arrays as a source: stored in a folder, known by the hash of their content."""
+"""The source of stored arrays: a folder of them, identified by the hash of their content."""
 
 import hashlib
 import json
@@ -10,14 +10,14 @@ from pydantic import Field
 
 from cifarlab.data.array_splits import Arrays, check_pair
 from cifarlab.data.dataset import SPLITS, Progress
-from cifarlab.data.sources import SourceConfig, Usual
+from cifarlab.data.sources import ArraySourceConfig, SourceConfig, SourceInfo
 from cifarlab.system.errors import DataError
 from cifarlab.system.files import disk_errors, hint_to_read, is_folder, write_text
 
 _FILES = ("images.npy", "labels.npy")
 
 
-class StoredArrays(SourceConfig):
+class StoredArrays(ArraySourceConfig):
     """A folder with train/, val/ and test/, each with images.npy and labels.npy; classes.json."""
 
     kind: Literal["arrays"] = "arrays"
@@ -26,26 +26,35 @@ class StoredArrays(SourceConfig):
     sha256: str | None = Field(None, description="of their content; null: not compared")
 
     def find(self, progress: Progress | None = None) -> Path:
-        """Return the folder as given or under $CIFARLAB_DATA. Raises DataError."""
+        """Return the folder, which a relative path names here or under $CIFARLAB_DATA.
+
+        Raises:
+            DataError: There is no such folder.
+        """
         from cifarlab.data.paths import find_path
 
         return find_path(self.folder, SourceConfig.kinds())
 
-    def look_beside(self, folder: Path) -> Self:
-        """Return itself or, where it is not found, what lies by its hash beside that folder.
+    def relocate(self, folder: Path) -> Self:
+        """Return this source, or one in ``arrays/`` of a parent of ``folder`` where it has gone.
 
-        So runs find their arrays, which were stored beside them, wherever all have been moved.
+        The hash identifies it: so runs find the arrays that were stored beside them after both
+        were moved.
         """
         try:
             self.find()
         except DataError:
             for parent in folder.absolute().parents:
-                if self.sha256 and is_folder(stored := _stored_folder(parent, self.sha256)):
-                    return self.model_copy(update={"folder": str(stored)})
+                if self.sha256 and is_folder(candidate := _stored_folder(parent, self.sha256)):
+                    return self.model_copy(update={"folder": str(candidate)})
         return self
 
     def read(self) -> Arrays:
-        """Map the arrays. Raises DataError where they are not there or were changed."""
+        """Map the arrays.
+
+        Raises:
+            DataError: They can't be read, or have another hash than ``sha256``.
+        """
         arrays = _read(self.find())
         if self.sha256 and (actual := content_hash(arrays)) != self.sha256:
             raise DataError(
@@ -55,15 +64,15 @@ class StoredArrays(SourceConfig):
             )
         return arrays
 
-    def usual(self, label_mode: str) -> Usual:
-        """Return what the files say, where they are there."""
+    def describe(self, label_mode: str) -> SourceInfo:
+        """Return what the files say; of missing ones: as of any source."""
         try:
             arrays = _read(self.find())
         except DataError:
-            return Usual()
+            return SourceInfo()
         splits = tuple(split for split, _, _ in arrays.splits())
         images, _ = arrays.train
-        return Usual(tuple(images.shape[1:]), len(arrays.classes), len(images), splits)
+        return SourceInfo(tuple(images.shape[1:]), len(arrays.classes), len(images), splits)
 
     def __str__(self) -> str:
         """Return the kind and the start of the hash."""
@@ -73,9 +82,15 @@ class StoredArrays(SourceConfig):
 def store_arrays(folder: Path, data: Any) -> StoredArrays:
     """Store ``data`` in ``folder``/arrays, under its hash, and return the source that reads it.
 
-    ``data`` is (images, labels), or two such pairs: of training and test. Images are uint8 (N, H,
-    W, C), C 1 or 3, or (N, H, W); labels (N,) integers or strings, which then name the classes.
-    Raises DataError where they are not so, StorageError.
+    Args:
+        folder: Where ``arrays/`` is made.
+        data: (images, labels), or two such pairs: of training and test. Images are uint8
+            (N, H, W, C), C 1 or 3, or (N, H, W); labels are (N,), integers or strings, which then
+            name the classes.
+
+    Raises:
+        DataError: The data are not so.
+        StorageError: The folder can't be written.
     """
     arrays = _as_arrays(data)
     sha256 = content_hash(arrays)
@@ -133,18 +148,18 @@ def _as_arrays(data: Any) -> Arrays:
     if not pairs:
         what = f"data of type {type(data).__name__} is no pair"
         raise DataError(what, "give (images, labels), or two such pairs: of training and test")
-    checked = []
+    splits = []
     for name, (images, labels) in zip(("training", "test"), pairs, strict=False):
         images, labels = np.asarray(images), np.asarray(labels)
         images = images[..., None] if images.ndim == 3 else images
         if labels.dtype == object and all(isinstance(label, str) for label in labels.flat):
             labels = labels.astype(str)  # as a pandas column has them
-        checked.append(check_pair(f"the {name}", images, labels, "iuU"))
-    classes = np.unique(checked[0][1])
+        splits.append(check_pair(f"the {name}", images, labels, "iuU"))
+    classes = np.unique(splits[0][1])
     if len(classes) < 2:
         raise DataError(f"there is just one class, {classes[0]!s:.60}", "give images of two")
-    if len(unknown := np.setdiff1d(checked[-1][1], classes)):
-        what = f"class {unknown[0]!s:.60} is in test but not in training"
+    if len(unknown_labels := np.setdiff1d(splits[-1][1], classes)):
+        what = f"class {unknown_labels[0]!s:.60} is in test but not in training"
         raise DataError(what, "a class needs training images")
-    train, *test = ((images, np.searchsorted(classes, labels)) for images, labels in checked)
+    train, *test = ((images, np.searchsorted(classes, labels)) for images, labels in splits)
     return Arrays(tuple(map(str, classes.tolist())), train, test=test[0] if test else None)

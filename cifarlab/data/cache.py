@@ -1,7 +1,7 @@
-"""Decoded once, mapped ever after: one folder per source, labels and image policy.
+"""The cache of decoded sources: one folder for each source, label mode and image policy.
 
 An entry holds ``<split>.images.npy``, ``<split>.labels.npy``, ``<split>.names.json`` and, written
-last, ``meta.json``. It is built beside its place and renamed, so it is there whole or not at all.
+last, ``meta.json``. It is built under another name and renamed, so that it is never there in part.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import numpy as np
 from filelock import FileLock
 from pydantic import TypeAdapter
 
-from cifarlab.data.dataset import Dataset, Decoded, images_file, labels_file, names_file
+from cifarlab.data.dataset import Dataset, DecodeResult, images_file, labels_file, names_file
 from cifarlab.system.errors import CifarlabError, StorageError
 from cifarlab.system.files import disk_errors, read_json, write_text
 
@@ -26,18 +26,23 @@ HINT = "set CIFARLAB_CACHE to a folder on a disk with space that you may write t
 
 
 def cache_root() -> Path:
-    """Give $CIFARLAB_CACHE, or $XDG_CACHE_HOME/cifarlab, or ~/.cache/cifarlab."""
+    """Return $CIFARLAB_CACHE, or $XDG_CACHE_HOME/cifarlab, or ~/.cache/cifarlab."""
     if root := os.environ.get("CIFARLAB_CACHE"):
         return Path(root).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "cifarlab"
 
 
-def open_cached(entry: Path, source: str, decode: Callable[[Path], Decoded]) -> Dataset:
-    """Give the decoded source, from the cache if it is there and whole.
+def open_cached(entry: Path, source: str, decode: Callable[[Path], DecodeResult]) -> Dataset:
+    """Return a decoded source, from the cache where it has a complete entry.
 
-    ``decode`` writes the splits into the folder it gets. Raises what ``decode`` raises, and
-    StorageError where the cache can't be written.
+    Args:
+        entry: The entry's folder, from ``cache_entry``.
+        source: What the user called the source.
+        decode: Writes the splits into the folder that it is given; its errors pass through.
+
+    Raises:
+        StorageError: The cache can't be written, or read back.
     """
     # Without the lock, so that a cache on a read-only disk serves too.
     if dataset := load_cached(entry, source):
@@ -60,7 +65,7 @@ def cache_entry(stem: str, identity: object) -> Path:
     return cache_root() / f"{re.sub(r'[^A-Za-z0-9.]+', '-', stem)[:64]}-{key}"
 
 
-def _build(entry: Path, source: str, decode: Callable[[Path], Decoded]) -> None:
+def _build(entry: Path, source: str, decode: Callable[[Path], DecodeResult]) -> None:
     """Decode beside the entry and rename; the caller holds the lock."""
     building = entry.with_name(f".{entry.name}.building")
     shutil.rmtree(building, ignore_errors=True)  # of a process that was killed
@@ -78,14 +83,14 @@ def _build(entry: Path, source: str, decode: Callable[[Path], Decoded]) -> None:
 
 
 def _flushed_size(file: Path) -> int:
-    """Size of a file that a power cut can no longer take back."""
+    """Return the size of a file, after it was flushed to the disk."""
     with file.open("rb") as opened_file:
         os.fsync(opened_file.fileno())
     return file.stat().st_size
 
 
-def _describe(folder: Path, source: str, decoded: Decoded) -> Dataset:
-    """Look at what was decoded: hash what training may see, so a run can't depend on test."""
+def _describe(folder: Path, source: str, decoded: DecodeResult) -> Dataset:
+    """Return what was decoded, with a hash of what training may see, which excludes test."""
     sizes = {s: len(np.load(labels_file(folder, s))) for s in decoded.split_names}
     shape = np.load(images_file(folder, "train"), mmap_mode="r").shape[1:]
     dataset = Dataset(
@@ -110,7 +115,7 @@ def _describe(folder: Path, source: str, decoded: Decoded) -> Dataset:
 
 
 def load_cached(entry: Path, source: str) -> Dataset | None:
-    """Give the entry, or None where it is missing or damaged."""
+    """Return the entry's data set, None where it is missing or damaged."""
     try:
         meta = read_json(entry / "meta.json", "") or {}
         sizes = meta.pop("bytes")

@@ -1,8 +1,7 @@
 """The official CIFAR-10 and CIFAR-100 archives (Krizhevsky 2009), "python version".
 
-Images are checked and turned from vectors, channel by channel, into (N, 32, 32, 3). Files in that
-layout whose images, labels or class names are not the published ones are read too, but do not carry
-the published name.
+Images are checked and turned from vectors, channel by channel, into (N, 32, 32, 3). Files of that
+layout with other images, labels or class names are read too, but are called by their path.
 """
 
 import hashlib
@@ -18,14 +17,14 @@ from pydantic import TypeAdapter
 
 from cifarlab.data.archives import Member
 from cifarlab.data.array_splits import Arrays, write_arrays
-from cifarlab.data.cifar_pickles import REPACKED_HINT, load, text
-from cifarlab.data.dataset import Decoded, Decoding
+from cifarlab.data.cifar_pickles import REPACKED_HINT, decode_text, load_pickle
+from cifarlab.data.dataset import DecodeRequest, DecodeResult
 from cifarlab.system.errors import DataError
 
 
 @dataclass(frozen=True)
-class Labels:
-    """One kind of labels: where batches and the meta file keep them and their classes' names."""
+class LabelSpec:
+    """Which keys of batches and of the meta file hold labels of one mode and their classes."""
 
     key: str
     class_key: str
@@ -34,8 +33,8 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One of the two data sets: which files it has and what they hold."""
+class OfficialDataset:
+    """Which files CIFAR-10 or CIFAR-100 has, and what they hold."""
 
     name: str
     archive: str
@@ -44,81 +43,99 @@ class Kind:
     folder: str
     meta: str
     files: dict[str, str]  # file name -> split, in the order of the images
-    labels: dict[str, Labels]  # by label mode
+    labels: dict[str, LabelSpec]  # by label mode
 
 
-KINDS = TypeAdapter(dict[str, Kind]).validate_json(
+DATASETS = TypeAdapter(dict[str, OfficialDataset]).validate_json(
     Path(__file__).with_name("cifar.json").read_bytes()
 )
 
 
-def recognize(path: str) -> Kind | None:
-    """Recognize from one member's path whether it belongs to an official archive."""
+def recognize_path(path: str) -> OfficialDataset | None:
+    """Return the official data set that a member of this path belongs to, if any."""
     parent = PurePosixPath(path).parent.name
-    return next((kind for kind in KINDS.values() if kind.folder == parent), None)
+    return next((dataset for dataset in DATASETS.values() if dataset.folder == parent), None)
 
 
-def recognize_folder(folder: Path) -> Kind | None:
-    """Recognize whether a folder is an extracted official archive, whatever its name."""
-    for kind in KINDS.values():
-        if all((folder / name).is_file() for name in (kind.meta, next(iter(kind.files)))):
-            return kind
+def recognize_folder(folder: Path) -> OfficialDataset | None:
+    """Return the official data set whose files a folder holds, whatever its name, if any."""
+    for dataset in DATASETS.values():
+        if all((folder / name).is_file() for name in (dataset.meta, next(iter(dataset.files)))):
+            return dataset
     return None
 
 
 def refuse_label_mode(label_mode: str, source: str) -> None:
-    """Raise DataError where labels other than the plain ones are asked of a source without."""
+    """Refuse any label mode but ``fine``, for a source that has one kind of labels.
+
+    Raises:
+        DataError: ``label_mode`` is another one.
+    """
     if label_mode != "fine":
         what = f"{source} has one kind of labels, so data.label_mode={label_mode} can't be had"
         raise DataError(what, "leave out data.label_mode; only cifar100 has coarse labels")
 
 
 def decode_cifar(
-    kind: Kind, source: Path, members: Iterable[Member], decoding: Decoding
-) -> Decoded:
+    dataset: OfficialDataset, source: Path, members: Iterable[Member], request: DecodeRequest
+) -> DecodeResult:
     """Write the splits of an official archive or its extracted folder.
 
-    It is called CIFAR-10 or CIFAR-100 where all that is there was published so, else by its path.
-    A missing test file is no fault. Raises DataError for anything else that is missing or not as
-    published, OSError if the folder can't be written.
+    The result is called CIFAR-10 or CIFAR-100 where the content has the published hashes, else by
+    its path. The test file may be missing.
+
+    Args:
+        dataset: Which of the two it is.
+        source: The archive's or folder's path.
+        members: Its files.
+        request: The label mode, the image policy, and the folder that is written to.
+
+    Raises:
+        DataError: Another file is missing or holds something else than the published one.
+        OSError: The folder can't be written.
     """
-    if decoding.label_mode not in kind.labels:
-        refuse_label_mode(decoding.label_mode, str(source))
-    expected = kind.labels[decoding.label_mode]
+    if request.label_mode not in dataset.labels:
+        refuse_label_mode(request.label_mode, str(source))
+    spec = dataset.labels[request.label_mode]
     batches: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     classes: tuple[str, ...] = ()
     for member in members:
         path, where = PurePosixPath(member.path), f"{source}: {member.path}"
-        if member.is_folder or path.parent.name not in ("", kind.folder):
+        if member.is_folder or path.parent.name not in ("", dataset.folder):
             continue
-        if path.name == kind.meta:
-            classes = _class_names(load(member.read(), where), expected, where)
-        elif path.name in kind.files:
-            batches[path.name] = _parse_batch(load(member.read(), where), expected, where)
-    missing = [] if classes else [kind.meta]
-    missing += [n for n, split in kind.files.items() if split == "train" and n not in batches]
-    if missing:
-        raise DataError(f"{source} lacks {', '.join(missing)}", REPACKED_HINT)
+        if path.name == dataset.meta:
+            classes = _class_names(load_pickle(member.read(), where), spec, where)
+        elif path.name in dataset.files:
+            batches[path.name] = _parse_batch(load_pickle(member.read(), where), spec, where)
+    missing_files = [] if classes else [dataset.meta]
+    missing_files += [n for n, s in dataset.files.items() if s == "train" and n not in batches]
+    if missing_files:
+        raise DataError(f"{source} lacks {', '.join(missing_files)}", REPACKED_HINT)
     splits, image_names = {}, {}
-    for split in sorted({kind.files[name] for name in batches}):
-        files = [name for name, its_split in kind.files.items() if its_split == split]
+    for split in sorted({dataset.files[name] for name in batches}):
+        files = [name for name, its_split in dataset.files.items() if its_split == split]
         images, labels = zip(*(batches[name] for name in files), strict=True)
         splits[split] = np.concatenate(images), np.concatenate(labels)
         image_names[split] = [
             f"{name}[{k}]" for name in files for k in range(len(batches[name][1]))
         ]
-    published = all(
-        content_hash(*pair, classes) == expected.published[split] for split, pair in splits.items()
+    is_published = all(
+        content_hash(*pair, classes) == spec.published[split] for split, pair in splits.items()
     )
-    name = kind.name if published else str(source.resolve())
-    suffix = f" ({decoding.label_mode})" if len(kind.labels) > 1 else ""
-    return write_arrays(name + suffix, Arrays(classes, **splits), decoding, image_names)
+    name = dataset.name if is_published else str(source.resolve())
+    suffix = f" ({request.label_mode})" if len(dataset.labels) > 1 else ""
+    return write_arrays(name + suffix, Arrays(classes, **splits), request, image_names)
 
 
 def content_hash(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> str:
-    """Return a sha256 (hex) over images uint8 (N, H, W, C), labels (N,) and class names.
+    """Return a SHA-256 (hex) of a split, the same for any order of its images.
 
-    The images' order does not matter: copies of CIFAR-100 sorted by class are in use.
+    Copies of CIFAR-100 that are sorted by class are in use.
+
+    Args:
+        images: uint8 (N, H, W, C).
+        labels: Integers (N,), 0..255.
+        classes: The class names.
     """
     rows = zip(images, labels, strict=True)
     digests = sorted(hashlib.sha256(i.tobytes() + bytes([label])).digest() for i, label in rows)
@@ -126,10 +143,10 @@ def content_hash(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...
 
 
 def _parse_batch(
-    content: dict[str, Any], expected: Labels, where: str
+    content: dict[str, Any], spec: LabelSpec, where: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give images uint8 (N, 32, 32, 3) and labels int64 (N,). Raises DataError."""
-    data, numbers = content.get("data"), content.get(expected.key)
+    """Return images uint8 (N, 32, 32, 3) and labels int64 (N,). Raises DataError."""
+    data, numbers = content.get("data"), content.get(spec.key)
     if not (isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.ndim == 2):
         raise DataError(f"{where} holds no uint8 matrix under 'data'", REPACKED_HINT)
     if data.shape[1] != 3 * 32 * 32 or not len(data):
@@ -137,19 +154,19 @@ def _parse_batch(
     if not (
         isinstance(numbers, list)
         and len(numbers) == len(data)
-        and all(type(number) is int and 0 <= number < expected.classes for number in numbers)
+        and all(type(number) is int and 0 <= number < spec.classes for number in numbers)
     ):
-        what = f"{where} holds no list of {len(data)} labels from 0 to {expected.classes - 1}"
+        what = f"{where} holds no list of {len(data)} labels from 0 to {spec.classes - 1}"
         raise DataError(what, REPACKED_HINT)
     return data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), np.array(numbers)
 
 
-def _class_names(content: dict[str, Any], expected: Labels, where: str) -> tuple[str, ...]:
-    names = content.get(expected.class_key)
+def _class_names(content: dict[str, Any], spec: LabelSpec, where: str) -> tuple[str, ...]:
+    names = content.get(spec.class_key)
     if not (
         isinstance(names, list)
         and all(isinstance(name, bytes | str) for name in names)
-        and len(set(names)) == len(names) == expected.classes
+        and len(set(names)) == len(names) == spec.classes
     ):
-        raise DataError(f"{where} holds no list of {expected.classes} class names", REPACKED_HINT)
-    return tuple(re.sub(r"\s+", " ", text(name)) for name in names)
+        raise DataError(f"{where} holds no list of {spec.classes} class names", REPACKED_HINT)
+    return tuple(re.sub(r"\s+", " ", decode_text(name)) for name in names)

@@ -1,8 +1,8 @@
-"""The pickles in the official archives and of competitions, read without running what they ask for.
+"""A safe reader of the pickles in the official archives and of competitions.
 
-A pickle is a program for a stack machine. Of the standard library's machine this one keeps the
-instructions that such files need; what they name are functions of ours, which make nothing larger
-than the file: texts and numbers in lists, under texts as keys, beside arrays.
+A pickle is a program for a stack machine. This one is the standard library's, with just the
+instructions that such files need. The functions that a file calls are replaced by ours, which make
+nothing larger than the file: a dictionary of texts to lists of texts and numbers, or to arrays.
 """
 
 import io
@@ -21,7 +21,7 @@ _MOST_STEPS = 5_000_000  # CIFAR-100's training pickle has 500,000
 _MOST_NUMBER = 2**63
 _MOST_IN_TUPLE = 32  # values of a tuple: NumPy's states have 8, its shapes at most 64 sizes
 _DTYPE = re.compile(r"[<>=|]?(?:b1|[iuf][1248]|[SU]\d{1,5})")
-_PLAIN = (str, bytes, int, float, bool, type(None))
+_SCALAR_TYPES = (str, bytes, int, float, bool, type(None))
 _INSTRUCTIONS = (
     "PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 FLOAT "
     "BINFLOAT UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 "
@@ -31,33 +31,44 @@ _INSTRUCTIONS = (
 )
 
 
-def load(blob: bytes, where: str, hint: str = REPACKED_HINT) -> dict[str, Any]:
-    """Read a pickled dictionary. Raises DataError naming ``where``, with the hint."""
+def load_pickle(blob: bytes, where: str, hint: str = REPACKED_HINT) -> dict[str, Any]:
+    """Return a pickled dictionary.
+
+    Args:
+        blob: The pickle.
+        where: What the file is called in messages.
+        hint: What to do about a file that holds something else.
+
+    Raises:
+        DataError: The file holds something else, or an instruction that such files don't need.
+    """
     try:
-        loaded = _Unpickler(io.BytesIO(blob)).load()
-        arrays = [value for value in loaded.values() if isinstance(value, _Array)]
-        # a file may name one large text again and again
-        if sum(len(array.state[-1]) for array in arrays) > len(blob):
-            raise ValueError("it copies more than it holds")
-        return {
-            text(key): value.build() if isinstance(value, _Array) else value
-            for key, value in loaded.items()
-        }
-    # A forged pickle can make the reading of its instructions fail in any way.
+        return _unpickle(blob)
+    # The instructions of a forged pickle can fail in any way.
     except Exception as error:
         what = "the official archive has there" if hint == REPACKED_HINT else "is expected there"
         raise DataError(f"{where} is not what {what}: {error!s:.120}", hint) from error
 
 
-def text(value: bytes | str) -> str:
-    """Decode what Python 2 wrote as a byte string. Raises ValueError for what is no UTF-8."""
+def _unpickle(blob: bytes) -> dict[str, Any]:
+    content = _Unpickler(io.BytesIO(blob)).load()
+    arrays = [value for value in content.values() if isinstance(value, _Array)]
+    # a file may name one large text again and again
+    if sum(len(array.state[-1]) for array in arrays) > len(blob):
+        raise ValueError("it copies more than it holds")
+    built = {key: array.build() for key, array in content.items() if isinstance(array, _Array)}
+    return {decode_text(key): value for key, value in (content | built).items()}
+
+
+def decode_text(value: bytes | str) -> str:
+    """Return as text what Python 2 may have written as a byte string. Raises ValueError."""
     return value.decode("utf-8") if isinstance(value, bytes) else value
 
 
 def _short_text(value: object) -> str:
     if not isinstance(value, bytes | str) or len(value) > 16:
         raise ValueError("a dtype's name is none")
-    return text(value)
+    return decode_text(value)
 
 
 class _DType:
@@ -70,7 +81,7 @@ class _DType:
         self.order = _short_text(state[1])
 
     def build(self) -> np.dtype[Any]:
-        """Return it where it is of numbers or texts, never of objects. Raises ValueError."""
+        """Return the NumPy dtype, of numbers or texts. Raises ValueError for others."""
         name = self.order + self.name.lstrip("<>=|") if self.order else self.name
         if not _DTYPE.fullmatch(name):
             raise ValueError("it has an array of neither numbers nor texts")
@@ -78,7 +89,7 @@ class _DType:
 
 
 class _Array:
-    """An array as the file describes it, which may be after it is named."""
+    """An array as the file describes it; its state comes after its name."""
 
     state: tuple[Any, ...] = ()  # NumPy's: version, shape, dtype, whether by columns, bytes
 
@@ -89,15 +100,15 @@ class _Array:
         self.state = state
 
     def build(self) -> np.ndarray:
-        """Return a copy of its bytes as an array, which they must fill. Raises ValueError."""
+        """Return a copy of the bytes as an array. Raises ValueError where they don't fill it."""
         _, shape, dtype, by_columns, raw = self.state
         if any(type(size) is not int or size < 0 for size in shape):
             raise ValueError("an array's shape is no shape")
         dtype = dtype.build()
-        built = np.frombuffer(raw, dtype).reshape(shape, order="F" if by_columns else "C")
+        array = np.frombuffer(raw, dtype).reshape(shape, order="F" if by_columns else "C")
         if dtype.kind == "U" and (np.frombuffer(raw, f"{dtype.byteorder}u4") > 0x10FFFF).any():
             raise ValueError("an array of texts holds numbers that are no characters")
-        return np.array(built, dtype.str[1:], order="C")  # Pillow knows no "<u1"
+        return np.array(array, dtype.str[1:], order="C")  # Pillow knows no "<u1"
 
 
 def _from_buffer(raw: bytes, dtype: _DType, shape: tuple[int, ...], order: str) -> _Array:
@@ -107,13 +118,13 @@ def _from_buffer(raw: bytes, dtype: _DType, shape: tuple[int, ...], order: str) 
 
 
 def _is_argument(value: object) -> bool:
-    """Whether it is plain, a dtype, or a flat tuple such as a shape: hashing others may not end."""
-    flat = isinstance(value, tuple) and all(isinstance(item, _PLAIN) for item in value)
-    return flat or isinstance(value, (*_PLAIN, _DType))
+    """Return whether a value is a scalar, a dtype, or a flat tuple: hashing others may not end."""
+    is_flat = isinstance(value, tuple) and all(isinstance(item, _SCALAR_TYPES) for item in value)
+    return is_flat or isinstance(value, (*_SCALAR_TYPES, _DType))
 
 
 def _is_list(values: list[Any]) -> bool:
-    return all(isinstance(value, _PLAIN) for value in values)
+    return all(isinstance(value, _SCALAR_TYPES) for value in values)
 
 
 def _is_dict(pairs: list[Any]) -> bool:
@@ -136,7 +147,7 @@ def _refuse(_: Any) -> None:
 
 
 def _checked(name: str) -> Callable[[Any], None]:
-    """Return an instruction that is counted, and whose arguments and outcome are bounded."""
+    """Return the instruction of that name, with checks: a count, its arguments, its outcome."""
     act, takes = _ACTS[getattr(pickle, name)[0]], _TAKES.get(name)
 
     def step(machine: "_Unpickler") -> None:
@@ -172,20 +183,20 @@ class _Unpickler(pickle._Unpickler):
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, encoding="bytes")
         # a file may encode one text again and again
-        encoded = cache(lambda letters: letters.encode("latin-1"))
-        self.known = {
+        encode = cache(lambda letters: letters.encode("latin-1"))
+        self.stand_ins = {
             "multiarray._reconstruct": _Array,
             "numeric._frombuffer": _from_buffer,
             "numpy.ndarray": "ndarray",
             "numpy.dtype": _DType,
-            "_codecs.encode": lambda letters, *_: encoded(letters),
+            "_codecs.encode": lambda letters, *_: encode(letters),
             "__builtin__.bytes": lambda: b"",
         }
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for what the file names. Raises ValueError for all but arrays."""
+        """Return our function in place of the one that the file names. Raises ValueError."""
         dotted = f"{module}.{name}"
-        known = re.sub(r"^numpy\._?core\.", "", dotted)
-        if known not in self.known:
+        short_name = re.sub(r"^numpy\._?core\.", "", dotted)
+        if short_name not in self.stand_ins:
             raise ValueError(f"it asks for {dotted}")
-        return self.known[known]
+        return self.stand_ins[short_name]

@@ -1,4 +1,4 @@
-"""What a source has become once it is decoded: splits of uint8 images, mapped from the cache.
+"""Decoded sources: splits of uint8 images, mapped from the cache.
 
 One legend: N images, H height, W width, C channels, K classes. Nothing here imports torch.
 """
@@ -25,10 +25,10 @@ Log = Callable[[str], None]
 
 
 class ImageNames:
-    """What the images of one split are called, by index; read when the first is asked for.
+    """The names of a split's images, by index; the file is read when the first name is needed.
 
-    Their paths inside the folder or archive, of CIFAR the published file and the index in it. An
-    image of no known name is called by its index in the split.
+    A name is the path inside the folder or archive, of CIFAR the published file and the index in
+    it. An image without a name is called by its index in the split.
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -47,11 +47,11 @@ class ImageNames:
 
 @dataclass(frozen=True)
 class Subset:
-    """A split, or a part of it that copies no image.
+    """A split or a part of it, which shares the split's arrays and copies no image.
 
-    ``images`` uint8 (N, H, W, C), a read-only memory map, ``labels`` int64 (N,), 0 to K-1, and
-    ``names`` are the whole split's, shared; ``indices`` is int64 (n,), ascending, and says which of
-    the N belong to the part. The length is n.
+    ``images`` uint8 (N, H, W, C), a read-only memory map, ``labels`` int64 (N,), 0..K-1, and
+    ``names`` are of the whole split; ``indices`` int64 (n,), ascending, are of the images that
+    belong to the part. Its length is n.
     """
 
     images: np.ndarray
@@ -63,11 +63,11 @@ class Subset:
         return len(self.indices)
 
     def counts(self, classes: int) -> list[int]:
-        """Return the part's number of images of each of so many classes."""
+        """Return the number of the part's images of each class, 0 to ``classes`` - 1."""
         return np.bincount(self.labels[self.indices], minlength=classes).tolist()
 
     def fingerprint(self) -> str:
-        """A sha256 (hex) over the part's images and labels, in their order."""
+        """Return a SHA-256 (hex) over the part's images and labels, in their order."""
         digest = hashlib.sha256(self.labels[self.indices].astype("<i8").tobytes())
         for chunk in self.chunks():
             digest.update(chunk.data)
@@ -83,12 +83,18 @@ class Subset:
 class Dataset:
     """A decoded source.
 
-    ``name`` is for people and reports, ``source`` is what was asked for, ``classes`` the K class
-    names, ``image_shape`` (H, W, C). ``fingerprint`` is a sha256 over the images, labels and
-    classes of training and validation, not of a test split that the source brings. ``skipped``
-    names the broken files that ``images.on_bad_images: skip`` left out. ``split_names`` says which
-    splits the source brings, ``split_sizes`` how many images each has; ``channels_equal`` whether
-    its images are grey, stored in colour (looked for in training and validation).
+    Attributes:
+        name: What reports call it.
+        source: What the user called it.
+        classes: The K class names.
+        image_shape: (H, W, C).
+        fingerprint: SHA-256 of images, labels and classes of training and validation; the source's
+            own test split is not in it.
+        skipped: Names of the broken files that ``images.on_bad_images: skip`` left out.
+        split_names: The splits that the source brings.
+        split_sizes: The number of images of each.
+        channels_equal: Whether training and validation images are grey, stored in colour.
+        folder: Its entry in the cache.
     """
 
     name: str
@@ -103,7 +109,11 @@ class Dataset:
     folder: Path = field(compare=False)
 
     def read(self, split: str) -> Subset:
-        """Map one split, all of it. Raises DataError if there is none or its file has gone."""
+        """Map a whole split.
+
+        Raises:
+            DataError: The source has no such split, or its file is missing or damaged.
+        """
         if split not in self.split_names:
             what = f"{self.name} ({self.source}) has no {split} split"
             raise DataError(what, f"it brings {' and '.join(self.split_names)}")
@@ -119,8 +129,8 @@ class Dataset:
         return Subset(images, labels, np.arange(len(labels)), names)
 
 
-class Decoding(NamedTuple):
-    """How a source is decoded, into which folder of the cache, and where progress is shown."""
+class DecodeRequest(NamedTuple):
+    """How a source is to be decoded: labels, images, cache folder, and what gets the progress."""
 
     label_mode: str
     policy: ImagePolicy
@@ -128,8 +138,8 @@ class Decoding(NamedTuple):
     progress: Progress
 
 
-class Decoded(NamedTuple):
-    """What a decoder reports after it wrote the splits into a folder of the cache."""
+class DecodeResult(NamedTuple):
+    """What a decoder has written into the folder of the cache."""
 
     name: str
     classes: tuple[str, ...]
@@ -138,38 +148,55 @@ class Decoded(NamedTuple):
 
 
 def images_file(folder: Path, split: str) -> Path:
-    """Where a split's images lie in a cache folder."""
+    """Return the path of a split's images in a cache folder."""
     return folder / f"{split}.images.npy"
 
 
 def labels_file(folder: Path, split: str) -> Path:
-    """Where a split's labels lie in a cache folder."""
+    """Return the path of a split's labels in a cache folder."""
     return folder / f"{split}.labels.npy"
 
 
 def names_file(folder: Path, split: str) -> Path:
-    """Where the names of a split's images lie in a cache folder."""
+    """Return the path of the names of a split's images in a cache folder."""
     return folder / f"{split}.names.json"
 
 
 def write_split(
     folder: Path, split: str, images: np.ndarray, labels: np.ndarray, names: Sequence[str] = ()
 ) -> None:
-    """Write uint8 images (N, H, W, C), int64 labels (N,) and names as ``write_names``.
+    """Write one split into a cache folder.
 
-    Raises OSError.
+    Args:
+        folder: The cache folder.
+        split: One of ``SPLITS``.
+        images: uint8 (N, H, W, C).
+        labels: Integers (N,).
+        names: The images' names; empty where they have only an index.
+
+    Raises:
+        OSError: The folder can't be written.
     """
     np.save(images_file(folder, split), np.ascontiguousarray(images, dtype=np.uint8))
-    np.save(labels_file(folder, split), labels.astype(np.int64))
-    write_names(folder, split, names)
+    write_labels(folder, split, labels, names)
 
 
-def write_names(folder: Path, split: str, names: Sequence[str]) -> None:
-    """Write the names of a split's images, none where they have only an index. Raises OSError.
+def write_labels(folder: Path, split: str, labels: np.ndarray, names: Sequence[str]) -> None:
+    """Write the labels and names of a split's images.
 
-    They come from elsewhere and go to terminals, pages and files: what can't be printed in them (a
-    control character, a byte that is no UTF-8) is written as an escape, such as \\x1b.
+    The names come from elsewhere and go to terminals, pages and files: what can't be printed in
+    them (a control character, a byte that is no UTF-8) is written as an escape, such as \\x1b.
+
+    Args:
+        folder: The cache folder.
+        split: One of ``SPLITS``.
+        labels: Integers (N,).
+        names: The images' names; empty where they have only an index.
+
+    Raises:
+        OSError: The folder can't be written.
     """
+    np.save(labels_file(folder, split), labels.astype(np.int64))
     printable = [
         name
         if name.isprintable()

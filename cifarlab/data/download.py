@@ -6,11 +6,12 @@ import os
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import FileLock
 
 from cifarlab import __version__
-from cifarlab.data.cifar import Kind
+from cifarlab.data.cifar import OfficialDataset
 from cifarlab.data.dataset import Progress
 from cifarlab.system.errors import DownloadError
 from cifarlab.system.files import disk_errors
@@ -28,69 +29,80 @@ _CHUNK = 2**18
 
 
 class _MirrorError(Exception):
-    """Why a mirror was given up."""
+    """A mirror can't be used, for the reason in the message."""
 
 
-def fetch(kind: Kind, folder: Path, progress: Progress) -> Path:
-    """Give the official archive's path in ``folder``, downloading it if it isn't there.
+def download_archive(dataset: OfficialDataset, folder: Path, progress: Progress) -> Path:
+    """Return the path of an official archive in ``folder``, after a download where it is missing.
 
-    Mirrors of $CIFARLAB_MIRRORS (base addresses, separated by spaces) are tried first. What an
-    earlier attempt left is continued. Raises DownloadError with each mirror's reason,
-    StorageError if ``folder`` can't be written.
+    Mirrors of $CIFARLAB_MIRRORS (base addresses, separated by spaces) are tried first. A download
+    that broke off is continued.
+
+    Args:
+        dataset: Whose archive it is.
+        folder: Where it lies, or is downloaded to.
+        progress: Is called with each chunk.
+
+    Raises:
+        DownloadError: No mirror works; the message has each one's reason.
+        StorageError: ``folder`` can't be written.
     """
-    target = folder / kind.archive
+    target = folder / dataset.archive
     if target.is_file():
         return target
     with disk_errors(target):
         folder.mkdir(parents=True, exist_ok=True)
         # One process downloads; the others wait and find the file.
-        with FileLock(folder / f".{kind.archive}.lock"):
+        with FileLock(folder / f".{dataset.archive}.lock"):
             if not target.is_file():
-                _from_any_mirror(kind, target, progress)
+                _from_any_mirror(dataset, target, progress)
     return target
 
 
-def mirrors() -> tuple[str, ...]:
-    """Give the base addresses in the order in which they are tried."""
+def mirror_urls() -> tuple[str, ...]:
+    """Return the base addresses in the order in which they are tried."""
     custom_mirrors = os.environ.get("CIFARLAB_MIRRORS", "").split()
     return tuple(base if base.endswith("/") else base + "/" for base in (*custom_mirrors, *MIRRORS))
 
 
-def _from_any_mirror(kind: Kind, target: Path, progress: Progress) -> None:
+def _from_any_mirror(dataset: OfficialDataset, target: Path, progress: Progress) -> None:
     partial = target.with_name(target.name + ".part")
     reasons = []
-    for base in mirrors():
+    for base in mirror_urls():
         try:
-            _from_mirror(base + kind.archive, kind, partial, progress)
+            _from_mirror(base + dataset.archive, dataset, partial, progress)
             partial.replace(target)
             return
         except _MirrorError as error:
             reasons.append(f"{base}: {error}")
     raise DownloadError(
-        f"{kind.archive} could not be downloaded ({'; '.join(reasons)})",
+        f"{dataset.archive} could not be downloaded ({'; '.join(reasons)})",
         f"start again to continue, or get it yourself from {OFFICIAL} and put it into the folder "
         f"that CIFARLAB_DATA names; CIFARLAB_MIRRORS may name other mirrors",
     )
 
 
-def _from_mirror(url: str, kind: Kind, partial: Path, progress: Progress) -> None:
-    """Complete ``partial`` from one mirror and verify it. Raises _MirrorError."""
-    resumed = _append(url, kind, partial, progress)
+def _from_mirror(url: str, dataset: OfficialDataset, partial: Path, progress: Progress) -> None:
+    """Complete the file ``partial`` from one mirror and verify it. Raises _MirrorError."""
+    resumed = _append(url, dataset, partial, progress)
     with partial.open("rb") as file:
-        is_complete = hashlib.file_digest(file, "md5").hexdigest() == kind.md5
+        is_complete = hashlib.file_digest(file, "md5").hexdigest() == dataset.md5
     if is_complete:
         return
-    partial.unlink()  # no resuming can mend it
+    partial.unlink()  # it can't be completed any more
     if not resumed:
         raise _MirrorError("what it sent has another checksum")
-    # The fault may lie in what another mirror had sent, so this one gets a fresh start.
-    _from_mirror(url, kind, partial, progress)
+    # What another mirror sent before may be wrong, so this one is tried from the start.
+    _from_mirror(url, dataset, partial, progress)
 
 
-def _append(url: str, kind: Kind, partial: Path, progress: Progress) -> bool:
-    """Fetch what ``partial`` lacks; True if it had a beginning already. Raises _MirrorError."""
+def _append(url: str, dataset: OfficialDataset, partial: Path, progress: Progress) -> bool:
+    """Download what the file ``partial`` lacks; return whether it was resumed.
+
+    Raises _MirrorError.
+    """
     n_present = partial.stat().st_size if partial.exists() else 0
-    if n_present >= kind.size:
+    if n_present >= dataset.size:
         return True
     headers = {"User-Agent": f"cifarlab/{__version__}"}
     headers |= {"Range": f"bytes={n_present}-"} if n_present else {}
@@ -102,7 +114,7 @@ def _append(url: str, kind: Kind, partial: Path, progress: Progress) -> bool:
             content_range = response.headers.get("Content-Range", "")
             if is_part and not content_range.startswith(f"bytes {n_present}-"):
                 raise _MirrorError("it answered with another range than the one asked for")
-            _save(response, kind, partial, n_present if is_part else 0, progress)
+            _save(response, dataset, partial, n_present if is_part else 0, progress)
     except urllib.error.HTTPError as error:
         raise _MirrorError(f"it answered {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -112,14 +124,14 @@ def _append(url: str, kind: Kind, partial: Path, progress: Progress) -> bool:
 
 
 def _save(
-    response: http.client.HTTPResponse, kind: Kind, partial: Path, done: int, progress: Progress
+    response: BinaryIO, dataset: OfficialDataset, partial: Path, n_bytes: int, progress: Progress
 ) -> None:
     while chunk := response.read(_CHUNK):
-        with disk_errors(partial), partial.open("ab" if done else "wb") as file:
+        with disk_errors(partial), partial.open("ab" if n_bytes else "wb") as file:
             file.write(chunk)
-        done += len(chunk)
-        if done > kind.size:
-            return  # not our file; the checksum will say so
-        progress(f"downloading {kind.archive}", done, kind.size)
-    if done < kind.size:
-        raise _MirrorError(f"the connection broke at {done:,} of {kind.size:,} bytes")
+        n_bytes += len(chunk)
+        if n_bytes > dataset.size:
+            return  # another file: the checksum will differ
+        progress(f"downloading {dataset.archive}", n_bytes, dataset.size)
+    if n_bytes < dataset.size:
+        raise _MirrorError(f"the connection broke at {n_bytes:,} of {dataset.size:,} bytes")

@@ -13,9 +13,9 @@ from typing import IO
 import numpy as np
 
 from cifarlab.data.archives import Member, require_distinct
-from cifarlab.data.dataset import SPLITS, Decoded, Decoding, images_file, labels_file, write_names
+from cifarlab.data.dataset import SPLITS, DecodeRequest, DecodeResult, images_file, write_labels
 from cifarlab.data.image_policy import MAX_BYTES, SUFFIX, ImagePolicy
-from cifarlab.data.images import BrokenError, RefusedError, SizeError, decode
+from cifarlab.data.images import BrokenError, RefusedError, SizeError, decode_bytes
 from cifarlab.data.layout import infer_layout
 from cifarlab.data.problems import describe_problems
 from cifarlab.system.errors import DataError
@@ -26,7 +26,7 @@ _METADATA = re.compile(
     re.IGNORECASE,
 )
 _CLUTTER = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
-_MORE = 5000  # images looked at after the first problem, so that it is reported soon
+_MORE = 5000  # images that are checked after the first problem, so that it is reported soon
 _BATCH_IMAGES, _BATCH_BYTES = 256, 2**23  # large enough to make a thread's hand-over cheap
 # Pillow holds the interpreter's lock half of the time: more threads than this gain nothing.
 _WORKERS = max(1, min(4, (os.cpu_count() or 1) - 1))
@@ -35,19 +35,26 @@ _Result = tuple[str, np.ndarray | RefusedError]
 
 
 def decode_folder(
-    name: str, source: Path, members: Iterable[Member], decoding: Decoding
-) -> Decoded:
-    """Decode all images of ``members`` and write the splits.
+    name: str, source: Path, members: Iterable[Member], request: DecodeRequest
+) -> DecodeResult:
+    """Decode all images of ``members`` and write the splits, the same for any order of members.
 
-    The order of the members changes nothing in the result. Raises DataError naming the file that
-    the policy or the layout refuses, OSError if the folder can't be written.
+    Args:
+        name: What reports call the source.
+        source: The folder's or archive's path.
+        members: Its files and folders.
+        request: The image policy, and the folder that is written to.
+
+    Raises:
+        DataError: The policy refuses an image, which is named, or the folders are no layout.
+        OSError: The folder can't be written.
     """
     folders: set[str] = set()
-    out = decoding.out
+    out = request.out
     files = _image_files(source, members, folders)
     with (out / "spool.bin").open("wb", buffering=2**20) as file:
         spool = Spool(file)
-        skipped = _fill_spool(spool, files, source, decoding)
+        skipped = _fill_spool(spool, files, source, request)
     require_distinct(source, [*spool.names, *skipped])
     folders.update(PurePosixPath(path).parent.as_posix() for path in skipped)
     try:
@@ -56,16 +63,15 @@ def decode_folder(
         raise DataError(f"{source}: {error.what}", error.hint) from error
     for split, (order, labels) in splits.items():
         spool.write(order, images_file(out, split))
-        np.save(labels_file(out, split), labels)
-        write_names(out, split, [spool.names[index] for index in order])
+        write_labels(out, split, labels, [spool.names[index] for index in order])
     Path(file.name).unlink()
-    return Decoded(name, classes, tuple(filter(splits.get, SPLITS)), tuple(sorted(skipped)))
+    return DecodeResult(name, classes, tuple(filter(splits.get, SPLITS)), tuple(sorted(skipped)))
 
 
 class Spool:
-    """A file of decoded images (H, W, C), C 1 or 3, of one height and width, as they come.
+    """A temporary file of decoded images (H, W, C), C 1 or 3, all of one height and width.
 
-    Which of them belong together, and whether all are grey, is known only after the last one.
+    Their splits, and whether all are grey, are known only after the last one.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -75,16 +81,17 @@ class Spool:
         self._channels = array("q")
 
     def add(self, name: str, image: np.ndarray) -> None:
-        """Append one image, of the same size as all others."""
+        """Append an image, of the same size as all others."""
         self._size = (image.shape[0], image.shape[1])
         self._file.write(image.data)
         self._channels.append(image.shape[2])
         self.names.append(name)
 
     def write(self, order: np.ndarray, target: Path) -> None:
-        """Write the images at ``order`` (n,), once all are in, to a .npy file, uint8 (n, H, W, C).
+        """Write the images at the indices ``order`` (n,) to a .npy file: uint8 (n, H, W, C).
 
-        C is 1 if all images of the spool are grey, else 3: a grey one gets its channel three times.
+        Called after the last ``add``. C is 1 if all images of the spool are grey, else 3: of a grey
+        one the channel is repeated.
         """
         channels, pixels = np.array(self._channels), math.prod(self._size)
         ends, most = np.cumsum(channels) * pixels, int(channels.max())
@@ -102,7 +109,7 @@ class Spool:
 def _image_files(
     source: Path, members: Iterable[Member], folders: set[str]
 ) -> Iterator[tuple[str, bytes]]:
-    """Give path and content of each image file; collect folders. Raises DataError."""
+    """Yield path and content of each image file; add folders to ``folders``. Raises DataError."""
     for member in members:
         path = PurePosixPath(member.path)
         if any(part.startswith(".") or part.lower() in _CLUTTER for part in path.parts):
@@ -122,40 +129,40 @@ def _image_files(
 
 
 def _fill_spool(
-    spool: Spool, files: Iterator[tuple[str, bytes]], source: Path, decoding: Decoding
+    spool: Spool, files: Iterator[tuple[str, bytes]], source: Path, request: DecodeRequest
 ) -> list[str]:
-    """Decode all into the spool and give the broken files' paths. Raises DataError."""
-    policy = decoding.policy
+    """Decode all files into the spool; return the broken ones' paths. Raises DataError."""
+    policy = request.policy
     skips, is_wrong, n_more = policy.on_bad_images == "skip", False, 0
     sizes: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
-    broken: dict[str, str] = {}
-    for done, (name, result) in enumerate(_decode_parallel(files, policy), 1):
+    faults: dict[str, str] = {}
+    for count, (name, result) in enumerate(_decode_parallel(files, policy), 1):
         if isinstance(result, np.ndarray):
             sizes[result.shape[1::-1]].append(name)
         elif isinstance(result, SizeError):
             sizes[result.size].append(name)
         elif isinstance(result, BrokenError):
-            broken[name] = result.what
+            faults[name] = result.what
         else:
             raise DataError(f"{source}: {name} {result.what}", result.hint) from result
         is_wrong = is_wrong or len(sizes) > 1 or isinstance(result, SizeError)
-        if is_wrong or (broken and not skips):
+        if is_wrong or (faults and not skips):
             n_more += 1
             if n_more > _MORE:
                 break
         elif isinstance(result, np.ndarray):
             spool.add(name, result)
-        if done % _BATCH_IMAGES == 0:
-            decoding.progress("decoding images", done, None)
+        if count % _BATCH_IMAGES == 0:
+            request.progress("decoding images", count, None)
     if n_more:
         named_sizes = sizes if is_wrong else {}
-        raise describe_problems(str(source), policy, named_sizes, {} if skips else broken)
-    decoding.progress("decoding images", len(spool.names), len(spool.names))
-    return list(broken)
+        raise describe_problems(str(source), policy, named_sizes, {} if skips else faults)
+    request.progress("decoding images", len(spool.names), len(spool.names))
+    return list(faults)
 
 
 def _decode_parallel(files: Iterator[tuple[str, bytes]], policy: ImagePolicy) -> Iterator[_Result]:
-    """Decode in threads, in order, while the next files are read; memory stays bounded."""
+    """Yield decoded files in order: threads decode a bounded number while the next are read."""
     with ThreadPoolExecutor(_WORKERS) as pool:
         pending: deque[Future[list[_Result]]] = deque()
         for batch in _batches(files):
@@ -182,7 +189,7 @@ def _decode_batch(batch: list[tuple[str, bytes]], policy: ImagePolicy) -> list[_
     results: list[_Result] = []
     for name, blob in batch:
         try:
-            results.append((name, decode(blob, policy)))
+            results.append((name, decode_bytes(blob, policy)))
         except RefusedError as refused:
             results.append((name, refused))
     return results

@@ -1,4 +1,4 @@
-"""How images of any source become a network's input."""
+"""The settings by which images of any source become a network's input."""
 
 import re
 from typing import Literal

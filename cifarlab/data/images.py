@@ -1,4 +1,4 @@
-"""One image file to uint8 pixels under an ``ImagePolicy``: a pure function of bytes and policy."""
+"""Decode an image file to uint8 pixels, a pure function of its bytes and an ``ImagePolicy``."""
 
 import io
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _SET_SIZE = (
 
 
 class RefusedError(Exception):
-    """Why an image can't be taken; whoever knows the file's name makes it a DataError."""
+    """An image is refused; a caller that knows the file's name makes a DataError of it."""
 
     def __init__(self, what: str, hint: str, size: tuple[int, int] = (0, 0)) -> None:
         super().__init__(what, hint)
@@ -30,19 +30,26 @@ class RefusedError(Exception):
 
 
 class SizeError(RefusedError):
-    """The image has a width and height, ``size``, that the policy does not take."""
+    """An image has a width and height, ``size``, that the policy refuses."""
 
 
 class BrokenError(RefusedError):
-    """The file can't be decoded: ``images.on_bad_images`` says whether that stops everything."""
+    """A file can't be decoded; ``images.on_bad_images`` decides whether that stops everything."""
 
 
-def decode(blob: bytes, policy: ImagePolicy, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decode one file: uint8 (H, W, C). Under ``channels: auto`` C of a grey one is 1, else 3.
+def decode_bytes(blob: bytes, policy: ImagePolicy, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decode an image file to uint8 (H, W, C); under ``channels: auto`` C is 1 if it is grey.
 
-    Raises BrokenError for what Pillow can't decode, SizeError for a wrong size, RefusedError for
-    one that declares more than ``max_pixels`` pixels, of itself or of a tile, and for a JPEG that
-    draws more than ``MAX_SCANS`` times as many, again and again: none of them is decoded.
+    Args:
+        blob: The file's content.
+        policy: The size and channels of the result.
+        max_pixels: The largest number of pixels of an image, or of a tile of it, that is decoded.
+
+    Raises:
+        BrokenError: Pillow can't decode it.
+        SizeError: Its size is not the policy's.
+        RefusedError: It declares more than ``max_pixels`` pixels, or is a JPEG whose scans draw
+            more than ``MAX_SCANS`` times as many; it is not decoded.
     """
     try:
         file = Image.open(io.BytesIO(blob), formats=FORMATS)
@@ -65,10 +72,13 @@ def decode(blob: bytes, policy: ImagePolicy, max_pixels: int = MAX_PIXELS) -> np
         ) from error
 
 
-def conform(images: np.ndarray, policy: ImagePolicy) -> np.ndarray:
+def conform_images(images: np.ndarray, policy: ImagePolicy) -> np.ndarray:
     """Bring decoded images, uint8 (N, H, W, C), to the policy's size and channels.
 
-    For sources without image files. Raises RefusedError where their size can't be used as it is.
+    For sources without image files.
+
+    Raises:
+        RefusedError: The policy refuses their size.
     """
     n, height, width, channels = images.shape
     if policy.size is None:
@@ -102,14 +112,14 @@ def _refuse_bomb(image: Image.Image, blob: bytes, max_pixels: int) -> None:
 
 
 def _apply_orientation(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation; looking for one costs more than decoding, so look rarely."""
+    """Apply the EXIF orientation, if there may be one: to look for it costs more than to decode."""
     if image.format == "TIFF" or not _ORIENTATION_KEYS.isdisjoint(image.info):
         return ImageOps.exif_transpose(image)
     return image
 
 
 def _to_plain_mode(image: Image.Image) -> Image.Image:
-    """Give the first frame in mode L or RGB, with transparency blended over white."""
+    """Return the first frame in mode L or RGB, with transparency blended over white."""
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
         return image
     if image.mode == "F":
@@ -125,13 +135,13 @@ def _to_plain_mode(image: Image.Image) -> Image.Image:
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Scale 0..65535 to 0..255, rounded; Pillow itself would clip at 255."""
-    deep = np.asarray(image).astype(np.int64).clip(0, 65535)
-    shallow = ((deep * 255 + 32767) // 65535).astype(np.uint8)
-    clear = image.info.get("transparency")
-    if isinstance(clear, int):
-        shallow[deep == clear] = 255
-    return Image.fromarray(shallow)
+    """Scale 0..65535 to 0..255, rounded: Pillow itself clips at 255."""
+    values = np.asarray(image).astype(np.int64).clip(0, 65535)
+    scaled = ((values * 255 + 32767) // 65535).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        scaled[values == transparent] = 255
+    return Image.fromarray(scaled)
 
 
 def _apply_policy(image: Image.Image, policy: ImagePolicy) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Wrong training labels, on purpose: how much of a gain is memory, and who survives them."""
+"""Label noise: training labels that are wrong on purpose."""
 
 from abc import abstractmethod
 from typing import Literal
@@ -12,13 +12,16 @@ from cifarlab.system.errors import RecipeError
 
 
 class LabelNoiseConfig(Family):
-    """What all label noise shares: only labels that are trained on are changed."""
+    """Label noise; only the labels of training images are changed."""
 
     @abstractmethod
     def flip(self, labels: np.ndarray, classes: int, indices: np.ndarray) -> np.ndarray:
-        """Return new labels int64 (N,), 0..classes - 1, of a whole split's; change none in place.
+        """Return a split's labels with noise, int64 (N,); ``labels`` itself stays as it is.
 
-        ``indices``, int64 (n,), are of the images in the split that are trained on.
+        Args:
+            labels: The whole split's, int64 (N,), 0..classes - 1.
+            classes: The number of classes.
+            indices: The images of the split that are trained on, int64 (n,).
         """
 
 
@@ -28,15 +31,21 @@ class CleanLabels(LabelNoiseConfig):
     kind: Literal["none"] = "none"
 
     def flip(self, labels: np.ndarray, classes: int, indices: np.ndarray) -> np.ndarray:
-        """Return the labels as they are."""
+        """Return the labels as they are.
+
+        Args:
+            labels: The whole split's, int64 (N,), 0..classes - 1.
+            classes: The number of classes.
+            indices: The images of the split that are trained on, int64 (n,).
+        """
         return labels
 
 
 class TransitionNoise(LabelNoiseConfig):
-    """What noise shares that draws each label from probabilities that its class has.
+    """Label noise that draws each label from the probabilities of its true class.
 
-    Which labels change follows from ``seed`` and an image's index in its source alone: neither the
-    run's seed nor the size of the training part decides it.
+    Which labels change follows from ``seed`` and an image's index in its source; neither the run's
+    seed nor the size of the training part changes it.
     """
 
     kind: str
@@ -44,13 +53,20 @@ class TransitionNoise(LabelNoiseConfig):
 
     @abstractmethod
     def probabilities(self, classes: int) -> np.ndarray:
-        """Return float64 (K, K): row, the true class; column, what its label becomes.
+        """Return float64 (K, K): the row is the true class, the column what its label becomes.
 
-        Raises RecipeError where there can be none for so many classes.
+        Raises:
+            RecipeError: The settings don't fit the number of classes.
         """
 
     def flip(self, labels: np.ndarray, classes: int, indices: np.ndarray) -> np.ndarray:
-        """Draw each label of the split anew from its class's row, by a uniform draw of its own."""
+        """Draw each label of the split from its class's row, by one uniform draw for each.
+
+        Args:
+            labels: The whole split's, int64 (N,), 0..classes - 1.
+            classes: The number of classes.
+            indices: The images of the split that are trained on, int64 (n,).
+        """
         edges = self.probabilities(classes).cumsum(1)
         # the raw stream of a bit generator never changes between numpy versions
         draws = (np.random.PCG64(self.seed).random_raw(len(labels)) >> 11) * 2.0**-53
@@ -58,35 +74,35 @@ class TransitionNoise(LabelNoiseConfig):
 
 
 class FlipNoise(TransitionNoise):
-    """What noise shares that has one rate for all classes."""
+    """Label noise of one rate for all classes."""
 
     kind: str
     noise_rate: Fraction = Field(0.2, description="probability that a training label is wrong")
 
 
-class Symmetric(FlipNoise):
-    """A label becomes any other class, all alike (van Rooyen et al. 2015)."""
+class SymmetricNoise(FlipNoise):
+    """A label becomes any other class, each as likely (van Rooyen et al. 2015)."""
 
     kind: Literal["symmetric"] = "symmetric"
 
     def probabilities(self, classes: int) -> np.ndarray:
-        """Return the rate, divided among the other classes."""
-        others = np.full((classes, classes), self.noise_rate / (classes - 1))
-        return others + np.eye(classes) * (1 - self.noise_rate - others[0, 0])
+        """Return the noise rate, divided equally among the other classes."""
+        off_diagonal = np.full((classes, classes), self.noise_rate / (classes - 1))
+        return off_diagonal + np.eye(classes) * (1 - self.noise_rate - off_diagonal[0, 0])
 
 
-class PairFlip(FlipNoise):
+class PairNoise(FlipNoise):
     """A label becomes the next class, the last one's the first (Han et al. 2018, figure 2)."""
 
     kind: Literal["pair"] = "pair"
 
     def probabilities(self, classes: int) -> np.ndarray:
-        """Return the rate for the next class."""
-        following = np.roll(np.eye(classes), 1, axis=1)
-        return (1 - self.noise_rate) * np.eye(classes) + self.noise_rate * following
+        """Return the noise rate for the next class, else 0."""
+        next_class = np.roll(np.eye(classes), 1, axis=1)
+        return (1 - self.noise_rate) * np.eye(classes) + self.noise_rate * next_class
 
 
-class Transition(TransitionNoise):
+class MatrixNoise(TransitionNoise):
     """A label of class i becomes class j with a given probability."""
 
     kind: Literal["matrix"] = "matrix"
@@ -97,7 +113,7 @@ class Transition(TransitionNoise):
     )
 
     @model_validator(mode="after")
-    def _rows_are_distributions(self) -> "Transition":
+    def _rows_are_distributions(self) -> "MatrixNoise":
         for number, row in enumerate(self.transition_matrix):
             if len(row) != len(self.transition_matrix):
                 raise ValueError(
@@ -108,7 +124,11 @@ class Transition(TransitionNoise):
         return self
 
     def probabilities(self, classes: int) -> np.ndarray:
-        """Return the recipe's ``transition_matrix``."""
+        """Return the recipe's ``transition_matrix``.
+
+        Raises:
+            RecipeError: It has another number of rows than there are classes.
+        """
         if len(self.transition_matrix) != classes:
             raise RecipeError(
                 f"data.label_noise.transition_matrix has {len(self.transition_matrix)} rows, "

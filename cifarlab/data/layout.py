@@ -1,4 +1,4 @@
-"""From paths to splits, classes and labels: a pure function, the same for any order of paths."""
+"""Infer splits, classes and labels from paths: a pure function, the same for any order of paths."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from cifarlab.system.errors import DataError
 
 _SPLITS = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
-# Words in other spellings of them, such as Train_png, testing or seg_test.
+# Words of other names of splits, such as Train_png, testing or seg_test.
 _WORDS = {
     **_SPLITS,
     **dict.fromkeys(("training", "trainset"), "train"),
@@ -22,46 +22,51 @@ _LAYOUTS = "lay the images out as train/<class>/ and test/<class>/, or just as <
 def infer_layout(
     files: Sequence[str], folders: Iterable[str]
 ) -> tuple[tuple[str, ...], dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """Return the classes, and for each split which of the image files are in it, and their labels.
+    """Return the K classes, and each split's images and labels.
 
-    Those are positions in ``files``, int64 (n,), so that their paths ascend, and labels int64 (n,),
-    0..K-1. ``folders`` names all folders, also those without a usable image, so that an empty class
-    is noticed. Folders that wrap everything are stripped. Raises DataError naming what is
-    misplaced.
+    Images are indices of ``files``, int64 (n,), sorted by path; labels are int64 (n,), 0..K-1.
+    Outer folders that hold all others are ignored.
+
+    Args:
+        files: The image files' paths.
+        folders: All folders' paths, so that a class without an image is noticed.
+
+    Raises:
+        DataError: A file or folder, which is named, fits no layout.
     """
     if not files:
         raise DataError("there is no image in it", _LAYOUTS)
     wrapping = _wrapping_folders(files)
-    below = [path.split("/")[len(wrapping) :] for path in files]
-    prefix = [] if _has_splits(below) else ["train"]
+    paths = [path.split("/")[len(wrapping) :] for path in files]
+    prefix = [] if _has_splits(paths) else ["train"]
     locations = [
-        _split_and_class(path, prefix + parts) for path, parts in zip(files, below, strict=True)
+        _split_and_class(path, prefix + parts) for path, parts in zip(files, paths, strict=True)
     ]
-    empty = set()
+    empty_classes = set()
     for folder in folders:
         parts = folder.split("/")
-        inside = prefix + parts[len(wrapping) :] if parts[: len(wrapping)] == wrapping else []
-        if len(inside) > 1 and (split := _split(inside[0])):
-            empty.add((split, inside[1]))
-    classes = _classes({*locations}, empty)
-    number = {name: index for index, name in enumerate(classes)}
+        split_parts = prefix + parts[len(wrapping) :] if parts[: len(wrapping)] == wrapping else []
+        if len(split_parts) > 1 and (split := _split(split_parts[0])):
+            empty_classes.add((split, split_parts[1]))
+    classes = _classes({*locations}, empty_classes)
+    class_number = {name: index for index, name in enumerate(classes)}
     splits: dict[str, list[int]] = {}
     for index in sorted(range(len(files)), key=files.__getitem__):
         splits.setdefault(locations[index][0], []).append(index)
     return classes, {
-        split: (np.array(order), np.array([number[locations[index][1]] for index in order]))
+        split: (np.array(order), np.array([class_number[locations[index][1]] for index in order]))
         for split, order in splits.items()
     }
 
 
 def _wrapping_folders(files: Sequence[str]) -> list[str]:
-    """Give the folders that all files share, down to the split or class folders."""
-    # The smallest and the largest path share what all paths share.
+    """Return the outer folders that all files are in, above the split or class folders."""
+    # What the smallest and the largest path have in common, all paths have.
     first, last = min(files).split("/"), max(files).split("/")
     levels = min(path.count("/") for path in files)
     shared: list[str] = []
     for a, b in zip(first, last, strict=False):
-        # A file needs a class folder above it, so at most all but two of its parts can wrap it.
+        # A file needs a class folder, so at most all but the last two parts of its path are outer.
         if a != b or a.lower() in _SPLITS or len(shared) >= levels - 1:
             break
         shared.append(a)
@@ -70,28 +75,28 @@ def _wrapping_folders(files: Sequence[str]) -> list[str]:
 
 @cache
 def _split(folder: str) -> str | None:
-    """Return the split that a folder's name speaks of, None for none or several."""
+    """Return the split that a folder's name has a word of, None for none or several."""
     spelled = (word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", folder))
     named_splits = {_WORDS[word] for word in spelled if word in _WORDS}
     return named_splits.pop() if len(named_splits) == 1 else None
 
 
 def _all_are_splits(names: set[str]) -> bool:
-    """Return whether all these folders of one level are splits, several of them."""
+    """Return whether these folders of one level are all splits, and at least two."""
     splits = {_split(name) for name in names}
     return None not in splits and len(splits) > 1
 
 
-def _has_splits(below: list[list[str]]) -> bool:
-    """Return whether the first of each path's parts is a split. Raises DataError where unclear."""
-    names = {parts[0] for parts in below}
-    plain = {name for name in names if name.lower() in _SPLITS}
+def _has_splits(paths: list[list[str]]) -> bool:
+    """Return whether each path begins with a split. Raises DataError where that is unclear."""
+    names = {parts[0] for parts in paths}
+    split_names = {name for name in names if name.lower() in _SPLITS}
     # a class may be called train, but then its images lie in it, not in folders below
-    is_class = len(plain) == 1 < len(names) and all(
-        len(parts) == 2 for parts in below if parts[0] in plain
+    is_class = len(split_names) == 1 < len(names) and all(
+        len(parts) == 2 for parts in paths if parts[0] in split_names
     )
-    if not _all_are_splits(names) and (not plain or is_class):
-        _refuse_strays(below, names if not plain else set())
+    if not _all_are_splits(names) and (not split_names or is_class):
+        _refuse_strays(paths, names if not split_names else set())
         return False
     folder_of_split: dict[str, str] = {}
     for name in sorted(names):
@@ -107,21 +112,21 @@ def _has_splits(below: list[list[str]]) -> bool:
     return True
 
 
-def _refuse_strays(below: list[list[str]], names: set[str]) -> None:
-    """Raise DataError where test images would be trained on.
+def _refuse_strays(paths: list[list[str]], names: set[str]) -> None:
+    """Raise DataError for layouts in which test images would be taken for training images.
 
-    That is for Train_png/A/, testpng/A/ and extra/, and for <class>/train/ and <class>/test/.
+    Such as Train_png/A/, testpng/A/ and extra/, or <class>/train/ and <class>/test/.
     """
-    if not all(len(parts) > 2 for parts in below):
+    if not all(len(parts) > 2 for parts in paths):
         return
     starts = {name: re.match("train|test|val", name.lower()) for name in sorted(names)}
     splits = {name: _split(name) or start[0] for name, start in starts.items() if start}
     if len(set(splits.values())) > 1:
         raise DataError(f"{', '.join(splits)} look like splits, but are not named so", _LAYOUTS)
-    inner = {parts[1] for parts in below}
+    inner = {parts[1] for parts in paths}
     if _all_are_splits(inner):
-        named = ", ".join(f"{name}/" for name in sorted(inner))
-        raise DataError(f"the splits {named} lie within the class folders", _LAYOUTS)
+        listing = ", ".join(f"{name}/" for name in sorted(inner))
+        raise DataError(f"the splits {listing} lie within the class folders", _LAYOUTS)
 
 
 def _split_and_class(path: str, parts: list[str]) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The loader: one uint8 tensor, shuffled, gathered and augmented by the batch on the device."""
+"""The loader: images are one uint8 tensor; batches are gathered and augmented on the device."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -16,15 +16,15 @@ from cifarlab.data.dataset import Subset
 from cifarlab.data.samplers import SamplerConfig, UniformSampler
 from cifarlab.system.errors import DataError
 from cifarlab.system.randomness import generator
-from cifarlab.system.transfer import resident, sent
+from cifarlab.system.transfer import cache_on_gpu, to_device
 
 
 class Batch(NamedTuple):
     """Images (N, H, W, C), uint8 or float32, and labels int64 (N,), both on the training device.
 
     Of mixed images ``labels`` count for ``lam`` of the loss, 0..1, and ``partner_labels``, those of
-    their partners, for the rest. ``n_examples`` is set where these are a part of a batch of so
-    many.
+    their partners, for the rest. Where these images are one process's part of a batch,
+    ``n_examples`` is the size of the batch.
     """
 
     images: Tensor
@@ -35,28 +35,39 @@ class Batch(NamedTuple):
 
     @property
     def global_size(self) -> int:
-        """Return how many images the whole batch has, those of other processes too."""
+        """Return the number of images of the batch in all processes."""
         return len(self.labels) if self.n_examples is None else self.n_examples
 
     @property
     def main_labels(self) -> Tensor:
-        """Return the labels, of mixed images those that count for more."""
+        """Return the labels; of mixed images those with the larger weight."""
         partner_labels = self.partner_labels
         return self.labels if partner_labels is None or self.lam >= 0.5 else partner_labels
 
     def select(self, indices: Tensor | slice) -> "Batch":
-        """Return the images at these indices (n,), in their order, as a batch."""
+        """Return the images at ``indices`` (n,), in that order, as a batch."""
         partner_labels = None if self.partner_labels is None else self.partner_labels[indices]
         return Batch(self.images[indices], self.labels[indices], partner_labels, self.lam)
 
 
 class Loader:
-    """Training batches: each epoch shows the images that the sampler gives it, in its order.
+    """Training batches: each epoch shows the images that the sampler draws, in its order.
 
-    The order comes from (seed, epoch) and the augmentation from (seed, epoch, step): nothing else
-    decides them. ``batch_sizes`` cut it (training/plan.py).
+    The order follows from (seed, epoch), the augmentation from (seed, epoch, step), and neither
+    from anything else.
 
-    ``local_indices`` gives this process's images of a batch of so many, ascending; None: all.
+    Args:
+        subset: The training images.
+        augmentation: What each batch goes through.
+        batch_sizes: The sizes of an epoch's batches (training/plan.py).
+        seed: The run's seed.
+        device: Where batches are needed.
+        local_indices: Returns this process's indices, ascending, of a batch of that size; None:
+            all.
+        sampler: Which images an epoch shows.
+
+    Raises:
+        DataError: There are fewer than two images.
     """
 
     def __init__(
@@ -75,7 +86,7 @@ class Loader:
         self.augmentation = augmentation
         self.device = device
         self.local_indices = local_indices
-        self.images = resident(as_tensor(subset.images), device)
+        self.images = cache_on_gpu(as_tensor(subset.images), device)
         self.labels = torch.from_numpy(subset.labels)
         self.indices = torch.from_numpy(subset.indices)
         self.batch_sizes = batch_sizes
@@ -87,25 +98,36 @@ class Loader:
         return self.indices[self._sample(generator(self.seed, "order", epoch))]
 
     def epoch(self, epoch: int, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
-        """Yield batches ``start`` to ``stop`` (default: all) of an epoch; both count from 0."""
+        """Yield an epoch's batches.
+
+        Args:
+            epoch: The epoch, from 0.
+            start: The first batch, from 0.
+            stop: The batch after the last one; None: to the epoch's end.
+        """
         order = self.order(epoch)
         # a whole epoch at once, so that no step waits for a copy
-        indices = sent(order, self.images.device)
-        labels = sent(self.labels[order], self.device)
+        indices = to_device(order, self.images.device)
+        labels = to_device(self.labels[order], self.device)
         bounds = list(pairwise(accumulate(self.batch_sizes, initial=0)))
         for step in range(start, len(bounds) if stop is None else stop):
             batch = slice(*bounds[step])
             shard = self.local_indices(self.batch_sizes[step])
-            images = sent(self.images[select_shard(indices[batch], shard)], self.device)
+            images = to_device(self.images[select_shard(indices[batch], shard)], self.device)
             local_labels = select_shard(labels[batch], shard)
             yield self.augment(images, local_labels, order[batch], epoch, step)
 
     def augment(
         self, images: Tensor, labels: Tensor, indices: Tensor, epoch: int, step: int
     ) -> Batch:
-        """Return a batch as it is trained on; ``indices`` (N,), on the CPU, are of the split.
+        """Return a batch as it is trained on.
 
-        Images and labels are those that are read of it; to be mixed, all must be.
+        Args:
+            images: This process's images (n, H, W, C), uint8; all of the batch where it is mixed.
+            labels: Their labels int64 (n,).
+            indices: Indices in the split of all images of the batch, int64 (N,), on the CPU.
+            epoch: The epoch, from 0.
+            step: The step in the epoch, from 0.
         """
         shard_indices = self.local_indices(len(indices))
         images = self.augmentation(images, indices, epoch, step, shard_indices)

@@ -1,4 +1,4 @@
-"""Open the images that a recipe names, and say in a line what was found."""
+"""Open the images that a recipe names, and sum up what they are in a line."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +9,7 @@ from cifarlab.config.plugins import plugin_errors
 from cifarlab.data.cache import HINT, cache_entry, load_cached, open_cached
 from cifarlab.data.cifar import refuse_label_mode
 from cifarlab.data.config import Data
-from cifarlab.data.dataset import Dataset, Decoding, Log, Progress, Subset
+from cifarlab.data.dataset import Dataset, DecodeRequest, DecodeResult, Log, Progress, Subset
 from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.sources import SourceConfig
 from cifarlab.data.splits import count_test_images, training_subsets
@@ -21,7 +21,7 @@ _DEFAULT_POLICY = ImagePolicy()
 
 @dataclass(frozen=True)
 class OpenData:
-    """The images of a recipe: the whole source, and what is trained and validated on."""
+    """The images of a recipe: the decoded source, and its training and validation parts."""
 
     dataset: Dataset
     data: Data
@@ -32,7 +32,7 @@ class OpenData:
 
     @property
     def training(self) -> Subset:
-        """Return the training images. Raises DataError and RecipeError: ``training_subsets``."""
+        """Return the training images; the errors are those of ``training_subsets``."""
         return self._subsets[0]
 
     @property
@@ -40,23 +40,51 @@ class OpenData:
         """Return the images held out, None where none are."""
         return self._subsets[1]
 
+    def summary(self) -> list[str]:
+        """Return classes, images by part, their size and what was skipped, in a line; then notes.
+
+        The test split is not opened; the errors are those of ``training_subsets``.
+        """
+        dataset, policy = self.dataset, self.data.images
+        n_test = count_test_images(dataset, self.data)
+        sizes = {"train": len(self.training), "val": len(self.validation or ()), "test": n_test}
+        parts = [f"{n:,} {part}" for part, n in sizes.items() if n]
+        height, width, channels = dataset.image_shape
+        color = "grey" if channels == 1 else "colour"
+        skipped = f"; {len(dataset.skipped):,} skipped" if dataset.skipped else ""
+        line = (
+            f"{len(dataset.classes)} classes: {_truncate_names(dataset.classes)}; "
+            f"{' + '.join(parts)} images of {height} x {width}, {color}{skipped}"
+        )
+        note = (
+            "note: all images are grey, stored in colour: data.images.channels=grey makes them a "
+        )
+        is_noted = dataset.channels_equal and policy.channels != "rgb"
+        return [line, f"{note}third as large"] if is_noted else [line]
+
 
 def open_data(data: Data, progress: Progress | None = None, log: Log | None = None) -> OpenData:
-    """Open the images of a recipe and log what they are. Raises as ``open_dataset``."""
+    """Open the images of a recipe; the errors are those of ``open_dataset``.
+
+    Args:
+        data: The recipe's data.
+        progress: Is called while images are downloaded or decoded.
+        log: Is called with each line of the summary.
+    """
     dataset = open_dataset(
         data.source, label_mode=data.label_mode, images=data.images, progress=progress
     )
-    opened = OpenData(dataset, data)
+    result = OpenData(dataset, data)
     if log:
-        for line in summary(opened):
+        for line in result.summary():
             log(line)
-    return opened
+    return result
 
 
 def open_cached_data(data: Data) -> OpenData | None:
     """Open the images of a recipe from the cache alone, None where they are not in it.
 
-    Nothing is downloaded, decoded, written or locked. Raises DataError for an unknown source.
+    Nothing is downloaded, decoded, written or locked. An unknown source is a DataError.
     """
     _, entry = _entry(data.source, data.label_mode, data.images)
     dataset = load_cached(entry, str(data.source))
@@ -70,14 +98,21 @@ def open_dataset(
     images: ImagePolicy = _DEFAULT_POLICY,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Open a source, or what a text stands for: a kind's name, or the path to images.
+    """Open a source: the first time it is decoded into the cache, later it is mapped.
 
-    ``label_mode`` (``fine``, ``coarse``) matters to CIFAR-100 only; ``progress`` gets what is being
-    done, how much of it is done and, where known, how much there is. The first opening decodes
-    into the cache, the later ones map it. The test split may be missing. Raises DataError for
-    a source that is unknown, broken or unsafe, DownloadError, StorageError.
+    Args:
+        source: A source, or a text that stands for one: a kind's name, or the path to images.
+        label_mode: ``fine`` or ``coarse``, which only CIFAR-100 has.
+        images: The size and channels of the images.
+        progress: Is called with what is being done, how much of it is done and, where known, how
+            much there is.
+
+    Raises:
+        DataError: The source is unknown, broken or unsafe.
+        DownloadError: It can't be downloaded.
+        StorageError: The cache can't be written.
     """
-    report = progress or (lambda _what, _done, _total: None)
+    report = progress or (lambda _what, _n, _total: None)
     if isinstance(source, SourceConfig):
         config = source
     else:  # not validated, since a path need not be UTF-8
@@ -88,9 +123,11 @@ def open_dataset(
     try:
         path, entry = _entry(config, label_mode, images, report)
         decode = plugin_errors(config)(config.decode)
-        return open_cached(
-            entry, str(config), lambda out: decode(path, Decoding(label_mode, images, out, report))
-        )
+
+        def build(out: Path) -> DecodeResult:
+            return decode(path, DecodeRequest(label_mode, images, out, report))
+
+        return open_cached(entry, str(config), build)
     except StorageError as error:
         raise StorageError(error.what, HINT) from error
 
@@ -98,36 +135,16 @@ def open_dataset(
 def _entry(
     source: SourceConfig, label_mode: str, images: ImagePolicy, progress: Progress | None = None
 ) -> tuple[Path | None, Path]:
-    """Return what is read, and its entry in the cache."""
+    """Return the path that is read, if any, and the source's entry in the cache."""
     with plugin_errors(source):
         path = source.find(progress)
         stem = (path.name or "root") if path else source.kind
-        return path, cache_entry(stem, [source.identity(path), label_mode, images.model_dump()])
-
-
-def summary(opened: OpenData) -> list[str]:
-    """Return classes, images by part, their size and what was skipped, in a line; then notes.
-
-    The test split is not opened. Raises DataError as ``training_subsets`` does.
-    """
-    dataset, data = opened.dataset, opened.data
-    sizes = len(opened.training), len(opened.validation or ()), count_test_images(dataset, data)
-    parts = [f"{n:,} {part}" for n, part in zip(sizes, ("train", "val", "test"), strict=True) if n]
-    height, width, channels = dataset.image_shape
-    color = "grey" if channels == 1 else "colour"
-    skipped = f"; {len(dataset.skipped):,} skipped" if dataset.skipped else ""
-    line = (
-        f"{len(dataset.classes)} classes: {_truncate_names(dataset.classes)}; {' + '.join(parts)} "
-        f"images of {height} x {width}, {color}{skipped}"
-    )
-    note = "note: all images are grey, stored in colour: data.images.channels=grey makes them a "
-    is_noted = dataset.channels_equal and data.images.channels != "rgb"
-    return [line, f"{note}third as large"] if is_noted else [line]
+        return path, cache_entry(stem, [source.cache_key(path), label_mode, images.model_dump()])
 
 
 def _truncate_names(names: tuple[str, ...]) -> str:
-    """Return the first names, one at least, as many as a line has room for."""
+    """Return the first names, as many as a line has room for, at least one."""
     lengths = accumulate(len(name) + 2 for name in names)
-    shown = names[: max(1, sum(length <= _MAX_LETTERS for length in lengths))]
-    dots = ["..."] if len(shown) < len(names) else []
-    return ", ".join([*(name[:_MAX_LETTERS] for name in shown), *dots])
+    visible_names = names[: max(1, sum(length <= _MAX_LETTERS for length in lengths))]
+    dots = ["..."] if len(visible_names) < len(names) else []
+    return ", ".join([*(name[:_MAX_LETTERS] for name in visible_names), *dots])

@@ -1,4 +1,4 @@
-"""Folders and archives: where they lie, and what they hold."""
+"""Find folders and archives, and decode them by what they hold."""
 
 import difflib
 import os
@@ -10,51 +10,56 @@ from pathlib import Path
 from cifarlab.data.archives import Member, damage_errors, iter_members
 from cifarlab.data.cache import cache_root
 from cifarlab.data.cifar import (
-    KINDS,
-    Kind,
+    DATASETS,
+    OfficialDataset,
     decode_cifar,
-    recognize,
     recognize_folder,
+    recognize_path,
     refuse_label_mode,
 )
-from cifarlab.data.dataset import Decoded, Decoding, Progress
-from cifarlab.data.download import fetch
+from cifarlab.data.dataset import DecodeRequest, DecodeResult, Progress
+from cifarlab.data.download import download_archive
 from cifarlab.data.folders import decode_folder
 from cifarlab.system.errors import DataError
-from cifarlab.system.files import exists, is_folder, sha256, storable
+from cifarlab.system.files import exists, is_folder, sha256, to_utf8
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
-# CIFAR-10 as JPEG files, an archive that deserves a name of its own
+# CIFAR-10 as JPEG files: reports must not mistake it for the original
 _JPEGS_SIZE = 18_577_208
 _JPEGS_SHA256 = "5a5a73846cf9e82ea12dee7f05c7eb6da31d381054d4870a91a23801bc0e1ad1"
-# Names of known data sets: a folder or archive of such a name goes by its path instead.
-_TAKEN = re.compile(r"cifar-?10|digits$", re.IGNORECASE)
+# Names of known data sets: a user's folder or archive of such a name is called by its path.
+_RESERVED_NAMES = re.compile(r"cifar-?10|digits$", re.IGNORECASE)
 
 
 def data_folder() -> Path | None:
-    """Give the folder that $CIFARLAB_DATA names, if it is set and there."""
-    named = os.environ.get("CIFARLAB_DATA")
-    folder = Path(named).expanduser() if named else None
+    """Return the folder that $CIFARLAB_DATA names, None where it is not set or there."""
+    value = os.environ.get("CIFARLAB_DATA")
+    folder = Path(value).expanduser() if value else None
     return folder if folder and is_folder(folder) else None
 
 
 def find_official_archive(name: str, progress: Progress | None) -> Path | None:
-    """Find an official archive: the user's own file or folder, else the downloaded one.
+    """Return the path of an official archive: the user's file or folder, or the downloaded one.
 
-    Without ``progress`` nothing is downloaded: None where it is not there.
+    Without ``progress`` nothing is downloaded, and None is returned where it is missing.
     """
-    kind, folder, downloads = KINDS[name], data_folder(), cache_root() / "downloads"
-    user_paths = [folder / kind.archive, folder / kind.folder] if folder else []
-    for path in [*user_paths, downloads / kind.archive]:
+    dataset, folder, downloads = DATASETS[name], data_folder(), cache_root() / "downloads"
+    user_paths = [folder / dataset.archive, folder / dataset.folder] if folder else []
+    for path in [*user_paths, downloads / dataset.archive]:
         if path.exists():
             return path
-    return fetch(kind, downloads, progress) if progress else None
+    return download_archive(dataset, downloads, progress) if progress else None
 
 
 def find_path(source: str, names: Collection[str]) -> Path:
-    """Find a folder or archive as given or under $CIFARLAB_DATA.
+    """Return the path of a folder or archive, which is looked up here, then in $CIFARLAB_DATA.
 
-    ``names`` are of sources that are no paths. Raises DataError with the nearest of all.
+    Args:
+        source: The path.
+        names: The names of the other sources, for the hint.
+
+    Raises:
+        DataError: There is no such file; the hint has the nearest name.
     """
     path, folder = Path(source).expanduser(), data_folder()
     for candidate in (path, folder / path if folder else path):
@@ -62,8 +67,8 @@ def find_path(source: str, names: Collection[str]) -> Path:
             return candidate
     parent = path.parent if path.parent != Path() else None
     candidates = {*names, *list_sources(folder), *list_sources(parent, str(path.parent))}
-    near = difflib.get_close_matches(source, sorted(candidates), n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}? " if near else ""
+    matches = difflib.get_close_matches(source, sorted(candidates), n=1, cutoff=0.5)
+    hint = f"did you mean {matches[0]}? " if matches else ""
     raise DataError(
         f"there is no data source {source!r}",
         f"{hint}known are {', '.join(names)}, folders and archives; relative paths are looked up "
@@ -72,7 +77,7 @@ def find_path(source: str, names: Collection[str]) -> Path:
 
 
 def list_sources(folder: Path | None, prefix: str = "") -> Iterator[str]:
-    """Yield a folder's sources: its archives and folders, by name after ``prefix``."""
+    """Yield the names of a folder's archives and folders, each after ``prefix``."""
     if folder and is_folder(folder):
         for entry in folder.iterdir():
             if entry.is_dir() or entry.name.endswith(ARCHIVE_SUFFIXES):
@@ -80,7 +85,7 @@ def list_sources(folder: Path | None, prefix: str = "") -> Iterator[str]:
 
 
 def stamps(path: Path) -> list[tuple[str, int, int]]:
-    """Return relative path, size and time of change of each file, for the cache's key."""
+    """Return relative path, size and time of change of each file, for the key of the cache."""
     with damage_errors(path):
         if path.is_dir():
             return sorted(_stamps_below(path, ""))
@@ -97,37 +102,37 @@ def _stamps_below(folder: Path, prefix: str) -> Iterator[tuple[str, int, int]]:
                 yield from _stamps_below(Path(entry.path), f"{prefix}{entry.name}/")
 
 
-def decode_path(path: Path, decoding: Decoding) -> Decoded:
-    """Decode by content: an official archive, or else class folders."""
-    kind, members = _recognize(path)
-    if kind:
-        return decode_cifar(kind, path, members, decoding)
-    refuse_label_mode(decoding.label_mode, str(path))
-    return decode_folder(_display_name(path), path, members, decoding)
+def decode_path(path: Path, request: DecodeRequest) -> DecodeResult:
+    """Decode a folder or archive: an official one by its files' names, others as class folders."""
+    dataset, members = _recognize(path)
+    if dataset:
+        return decode_cifar(dataset, path, members, request)
+    refuse_label_mode(request.label_mode, str(path))
+    return decode_folder(_display_name(path), path, members, request)
 
 
-def _recognize(path: Path) -> tuple[Kind | None, Iterable[Member]]:
-    """Look at the first file, without losing it: an archive is read only once."""
+def _recognize(path: Path) -> tuple[OfficialDataset | None, Iterable[Member]]:
+    """Return the official data set of the first file, if any, and all members.
+
+    An archive is read only once, so those that were read to find out are put in front again.
+    """
     members = iter_members(path)
-    if path.is_dir() and (kind := recognize_folder(path)):
-        return kind, members
-    passed: list[Member] = []
+    if path.is_dir() and (dataset := recognize_folder(path)):
+        return dataset, members
+    skipped: list[Member] = []
     for member in members:
         if not (member.is_folder or Path(member.path).name.startswith(".")):
-            return recognize(member.path), chain(passed, [member], members)
-        passed.append(member)
-    return None, passed
+            return recognize_path(member.path), chain(skipped, [member], members)
+        skipped.append(member)
+    return None, skipped
 
 
 def _display_name(path: Path) -> str:
-    """Give the known name of a known archive, else the file's or folder's own.
-
-    The whole path where its own is that of a known data set.
-    """
+    """Return the file's or folder's name; its path where that is the name of a known data set."""
     name = path.resolve().name
     if not path.is_dir():
         if path.stat().st_size == _JPEGS_SIZE and sha256(path) == _JPEGS_SHA256:
             return "CIFAR-10 (JPEG)"
         suffix = max((s for s in ARCHIVE_SUFFIXES if path.name.endswith(s)), key=len, default="")
         name = path.name.removesuffix(suffix) or path.name
-    return storable(str(path.resolve()) if not name or _TAKEN.match(name) else name)
+    return to_utf8(str(path.resolve()) if not name or _RESERVED_NAMES.match(name) else name)

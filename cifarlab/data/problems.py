@@ -1,4 +1,4 @@
-"""What is wrong with the files of a folder or archive, with the settings to paste."""
+"""Sum up what is wrong with the images of a folder or archive, with the settings to paste."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,10 +16,13 @@ def describe_problems(
     sizes: Mapping[tuple[int, ...], Sequence[str]],
     broken: Mapping[str, str],
 ) -> DataError:
-    """Return one error for all images that can't be taken.
+    """Return one error for all images that are refused.
 
-    ``sizes`` are names of images by width and height, where these differ or can't be used;
-    ``broken`` says by name why a file can't be decoded.
+    Args:
+        source: What the source is called.
+        policy: The recipe's image policy.
+        sizes: Names of images by (width, height), where these differ or can't be used.
+        broken: The reason why a file can't be decoded, by its name.
     """
     messages, settings, hints = [], [], []
     if sizes:
@@ -27,13 +30,13 @@ def describe_problems(
         messages.append(_describe_sizes(policy.size, {size: sizes[size] for size in by_count}))
         if policy.size is None:
             # a side for all: the short one of the most frequent size, where it may be
-            short = max(MIN_SIDE, min(by_count[0]))
-            settings.append(f"data.images.size={_SIDE_OF_PHOTOS if short > MAX_SIDE else short}")
+            side = max(MIN_SIDE, min(by_count[0]))
+            settings.append(f"data.images.size={_SIDE_OF_PHOTOS if side > MAX_SIDE else side}")
         settings.append("data.images.resize_mode=crop")
         hints.append("resize_mode may also be pad or stretch")
     if broken:
-        name, why = next(iter(broken.items()))
-        messages.append(f"{name} {why}{_and_others(len(broken))}")
+        name, reason = next(iter(broken.items()))
+        messages.append(f"{name} {reason}{_and_others(len(broken))}")
         settings.append("data.images.on_bad_images=skip")
         hints.append("or mend or remove what is broken")
     hint = f"add {' '.join(settings)} ({', '.join(hints)})"
@@ -42,16 +45,16 @@ def describe_problems(
 
 def _describe_sizes(side: int | None, sizes: Mapping[tuple[int, ...], Sequence[str]]) -> str:
     any_side = f"one square size, sides from {MIN_SIDE} to {MAX_SIDE}"
-    needed = f"{side}x{side}" if side else any_side
-    shown = [
+    requirement = f"{side}x{side}" if side else any_side
+    size_lines = [
         f"{names[0]} is {size[0]}x{size[1]}{_and_others(len(names))}"
         for size, names in sizes.items()
         if size != (side, side)
     ]
-    more = [f"{len(shown) - _SIZES:,} more sizes"] if len(shown) > _SIZES else []
-    return f"all images must have {needed}, but {', '.join(shown[:_SIZES] + more)}"
+    more = [f"{len(size_lines) - _SIZES:,} more sizes"] if len(size_lines) > _SIZES else []
+    return f"all images must have {requirement}, but {', '.join(size_lines[:_SIZES] + more)}"
 
 
 def _and_others(count: int) -> str:
-    """How many more there are like the one that was named."""
+    """Return the words for the others that are like the one that is named."""
     return f" (and {count - 1:,} like it)" if count > 1 else ""

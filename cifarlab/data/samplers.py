@@ -1,6 +1,6 @@
-"""Samplers of training images: which ones an epoch shows, and in what order.
+"""Samplers choose the training images of an epoch, and their order, from (seed, epoch) alone.
 
-An epoch has as many images as the training part. What it shows follows from (seed, epoch) alone.
+An epoch has as many images as the training part.
 """
 
 import csv
@@ -33,12 +33,13 @@ class SamplerConfig(Family):
     def build(self, training: Subset) -> EpochOrder:
         """Return a function from an epoch's generator to positions in ``training``, int64 (n,).
 
-        Raises RecipeError for settings that don't fit these images.
+        Raises:
+            RecipeError: The settings don't fit these images.
         """
 
 
 class UniformSampler(SamplerConfig):
-    """Every image once, in an order of its own."""
+    """Every image once, in a new order each epoch."""
 
     kind: Literal["uniform"] = "uniform"
 
@@ -50,29 +51,29 @@ class UniformSampler(SamplerConfig):
 
 
 class BalancedSampler(SamplerConfig):
-    """Every class equally often; an image again only once all of its class were shown."""
+    """Every class equally often; no image twice before all others of its class."""
 
     kind: Literal["balanced"] = "balanced"
 
     def build(self, training: Subset) -> EpochOrder:
-        """Return an order that shows no class twice more than another."""
+        """Return an order in which the numbers of two classes differ by one at most."""
         import torch
 
         n, labels = len(training), torch.from_numpy(training.labels[training.indices])
         classes = [(labels == label).nonzero().flatten() for label in labels.unique()]
 
         def order(generator: "Generator") -> "Tensor":
-            # what a division leaves over goes to classes drawn anew
+            # which classes get one of the images that the division leaves over
             ranks = torch.randperm(len(classes), generator=generator).tolist()
-            shown = []
+            positions = []
             for members, rank in zip(classes, ranks, strict=True):
                 count = n // len(classes) + (rank < n % len(classes))
                 rounds = [
                     members[torch.randperm(len(members), generator=generator)]
                     for _ in range(math.ceil(count / len(members)))
                 ]
-                shown.append(torch.cat([*rounds, members[:0]])[:count])
-            return torch.cat(shown)[torch.randperm(n, generator=generator)]
+                positions.append(torch.cat([*rounds, members[:0]])[:count])
+            return torch.cat(positions)[torch.randperm(n, generator=generator)]
 
         return order
 
@@ -110,7 +111,7 @@ class WeightsSampler(SamplerConfig):
             raise ValueError(f"can't read {file}: {error.strerror or error}") from error
 
     def build(self, training: Subset) -> EpochOrder:
-        """Return draws by the file's weights."""
+        """Return draws, with replacement, by the file's weights."""
         import torch
 
         weights = torch.tensor(self._weights(training), dtype=torch.float64)
@@ -124,13 +125,13 @@ class WeightsSampler(SamplerConfig):
         return order
 
     def _weights(self, training: Subset) -> list[float]:
-        """The weight of each image of the training part. Raises RecipeError."""
+        """Return the weight of each image of the training part. Raises RecipeError."""
         weight_of = self._read()
         names = [training.names[index] for index in range(len(training.labels))]
-        if absent := weight_of.keys() - set(names):
+        if unknown_names := weight_of.keys() - set(names):
             raise RecipeError(
-                f"{self.file}: no training image is called {min(absent)!r} ({len(absent)} of its "
-                f"{len(weight_of)} names are unknown)",
+                f"{self.file}: no training image is called {min(unknown_names)!r} "
+                f"({len(unknown_names)} of its {len(weight_of)} names are unknown)",
                 f"names are as reports have them, e.g. {names[0]!r}",
             )
         weights = [weight_of.get(names[index], 1.0) for index in training.indices]
@@ -140,7 +141,7 @@ class WeightsSampler(SamplerConfig):
         return weights
 
     def _read(self) -> dict[str, float]:
-        """The file's weights by name. Raises RecipeError."""
+        """Return the file's weights by image name. Raises RecipeError."""
         if self.file is None:
             raise RecipeError("data.sampler.file is null", "name a CSV file of path,weight")
         with damage_errors(f"data.sampler: can't read {self.file}", "bring it back", RecipeError):

@@ -1,4 +1,4 @@
-"""Where images come from: a source says what it is, and reads it."""
+"""Sources of images: the family, and the shipped kinds."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from cifarlab.config.family import Family
 from cifarlab.config.plugins import plugin_errors
 from cifarlab.data.array_splits import Arrays as Arrays
 from cifarlab.data.array_splits import write_arrays
-from cifarlab.data.dataset import Decoded, Decoding, Progress
+from cifarlab.data.dataset import DecodeRequest, DecodeResult, Progress
 
 
-class Usual(NamedTuple):
-    """What a source holds, as far as that is known before it is opened."""
+class SourceInfo(NamedTuple):
+    """What is known of a source before it is opened; the defaults are those of CIFAR-10."""
 
     image_shape: tuple[int, int, int] = (32, 32, 3)
     classes: int = 10
@@ -26,48 +26,49 @@ class Usual(NamedTuple):
 
 
 class SourceConfig(Family):
-    """Where images and labels come from; a source of your own has a method ``read``.
+    """Where images and labels come from.
 
-    What it reads is kept in the cache, by its settings and its code. Where the images follow from a
-    file too, ``find`` gives its path. In a recipe, a kind may stand by its name alone.
+    What is decoded is kept in the cache. In a recipe, a kind may stand by its name alone.
     """
 
     short_form: ClassVar[str] = "a path"
     label_modes: ClassVar[tuple[str, ...]] = ("fine",)
 
     @abstractmethod
-    def read(self) -> Arrays:
-        """Return the images and labels. Raises DataError."""
+    def decode(self, path: Path | None, request: DecodeRequest) -> DecodeResult:
+        """Write the splits into ``request.out``; ``path`` is that of ``find``.
+
+        Raises:
+            DataError: The images or labels can't be used.
+        """
 
     def find(self, progress: Progress | None = None) -> Path | None:
         """Return the file or folder that is read, None where there is none.
 
-        With ``progress`` it may be downloaded. Raises DataError where it must be there and is not.
+        Args:
+            progress: With it, the file may be downloaded.
+
+        Raises:
+            DataError: The file must be there and is not.
         """
         return None
 
-    def look_beside(self, folder: Path) -> Self:
-        """Return what a recipe in that folder means by this source; here itself."""
+    def relocate(self, folder: Path) -> Self:
+        """Return the source that a recipe in ``folder`` means by this one; here itself."""
         return self
 
-    def identity(self, path: Path | None) -> object:
+    def cache_key(self, path: Path | None) -> object:
         """Return JSON-able values that change with what is read; ``path`` is that of ``find``."""
         settings = {name: value for name, value in dict(self).items() if name != "kind"}
         code = self.owner or ("" if self.is_shipped() else _code(type(self)))
-        return [self.kind, repr(settings), code, _file_identity(path)]
+        return [self.kind, repr(settings), code, _file_stamps(path)]
 
-    def decode(self, path: Path | None, decoding: Decoding) -> Decoded:
-        """Write the splits; ``path`` is that of ``find``. Raises DataError."""
-        with plugin_errors(self):
-            arrays = self.read()
-        return write_arrays(str(self), arrays, decoding)
-
-    def usual(self, label_mode: str) -> Usual:
-        """Return what is known before it is opened; here that it is one like CIFAR-10."""
-        return Usual()
+    def describe(self, label_mode: str) -> SourceInfo:
+        """Return what is known before the source is opened; here: one like CIFAR-10."""
+        return SourceInfo()
 
     def __str__(self) -> str:
-        """Return what people call it."""
+        """Return the name that people call it by."""
         return self.kind
 
     @classmethod
@@ -84,6 +85,27 @@ class SourceConfig(Family):
         return self.as_text() or handler(self)
 
 
+class ArraySourceConfig(SourceConfig):
+    """A source that reads all images at once: a source of your own has a method ``read``.
+
+    Where the images follow from a file, ``find`` gives its path.
+    """
+
+    @abstractmethod
+    def read(self) -> Arrays:
+        """Return the images and labels.
+
+        Raises:
+            DataError: They can't be read.
+        """
+
+    def decode(self, path: Path | None, request: DecodeRequest) -> DecodeResult:
+        """Write the splits that ``read`` returns."""
+        with plugin_errors(self):
+            arrays = self.read()
+        return write_arrays(str(self), arrays, request)
+
+
 def _code(kind: type[SourceConfig]) -> str:
     """Return the code of a class that is in no plug-in file, such as a notebook's."""
     try:
@@ -92,13 +114,13 @@ def _code(kind: type[SourceConfig]) -> str:
         return ""
 
 
-def _file_identity(path: Path | None) -> object:
+def _file_stamps(path: Path | None) -> object:
     from cifarlab.data.paths import stamps
 
     return path and [str(path.resolve()), stamps(path)]
 
 
-class Digits(SourceConfig):
+class Digits(ArraySourceConfig):
     """The 1,797 handwritten digits that scikit-learn carries: real data without any network."""
 
     kind: Literal["digits"] = "digits"
@@ -111,48 +133,42 @@ class Digits(SourceConfig):
         grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
         return Arrays(tuple(map(str, digits.target_names)), (grey, digits.target))
 
-    def usual(self, label_mode: str) -> Usual:
-        """Return the digits' own figures."""
-        return Usual((8, 8, 1), 10, 1797, ("train",))
+    def describe(self, label_mode: str) -> SourceInfo:
+        """Return the shape and numbers of the digits."""
+        return SourceInfo((8, 8, 1), 10, 1797, ("train",))
 
 
-class FileSource(SourceConfig):
-    """What sources share that are decoded from a file or folder, by its content."""
+class FileSourceConfig(SourceConfig):
+    """A source whose file or folder is decoded image by image, by its content."""
 
-    kind: str
-
-    def read(self) -> Arrays:
-        """Refuse: ``decode`` writes image by image and never holds all."""
-        raise NotImplementedError
-
-    def identity(self, path: Path | None) -> object:
+    def cache_key(self, path: Path | None) -> object:
         """Return the file's path and state, whatever it is called in the recipe."""
-        return _file_identity(path)
+        return _file_stamps(path)
 
-    def decode(self, path: Path | None, decoding: Decoding) -> Decoded:
+    def decode(self, path: Path | None, request: DecodeRequest) -> DecodeResult:
         """Write an official archive's splits, or those of class folders."""
         from cifarlab.data.paths import decode_path
 
-        assert path is not None, "find gave it"
-        return decode_path(path, decoding)
+        assert path is not None, "find returned it"
+        return decode_path(path, request)
 
 
-class OfficialArchive(FileSource):
-    """What both CIFAR sources share: the user's own archive or folder, else a downloaded one."""
+class OfficialArchive(FileSourceConfig):
+    """A CIFAR source: the user's archive or folder, or the downloaded archive."""
 
     kind: str
     classes: ClassVar[int] = 10
 
     def find(self, progress: Progress | None = None) -> Path | None:
-        """Return where the user's own lies, or with ``progress`` where it was downloaded to."""
+        """Return the path of the user's archive or folder, or of the downloaded archive."""
         from cifarlab.data.paths import find_official_archive
 
         return find_official_archive(self.kind, progress)
 
-    def usual(self, label_mode: str) -> Usual:
-        """Return the published figures."""
+    def describe(self, label_mode: str) -> SourceInfo:
+        """Return the published shape and numbers."""
         classes = 20 if label_mode == "coarse" else self.classes
-        return Usual(classes=classes, splits=("train", "test"))
+        return SourceInfo(classes=classes, splits=("train", "test"))
 
 
 class Cifar10(OfficialArchive):
@@ -169,7 +185,7 @@ class Cifar100(OfficialArchive):
     label_modes: ClassVar[tuple[str, ...]] = ("fine", "coarse")
 
 
-class Files(FileSource):
+class Files(FileSourceConfig):
     """A folder or archive of class folders with image files, or an official archive."""
 
     kind: Literal["files"] = "files"
@@ -177,7 +193,7 @@ class Files(FileSource):
     label_modes: ClassVar[tuple[str, ...]] = ("fine", "coarse")  # it may hold CIFAR-100
 
     def find(self, progress: Progress | None = None) -> Path | None:
-        """Return it as given or under $CIFARLAB_DATA. Raises DataError."""
+        """Return the path, which is looked up here, then in $CIFARLAB_DATA."""
         from cifarlab.data.paths import find_path
 
         return find_path(self.path, SourceConfig.kinds())

@@ -1,7 +1,7 @@
-"""Training, validation and test parts, cut by class and seed; statistics of a part.
+"""Split images into training, validation and test parts by class and seed; statistics of a part.
 
-Everything here is a pure function of labels, fractions and seed. Only ``test_subset`` opens a
-source's test split.
+All of it is a pure function of labels, fractions and seed. Only ``test_subset`` opens a source's
+test split.
 """
 
 import math
@@ -14,7 +14,7 @@ from cifarlab.data.config import Data, Fold
 from cifarlab.data.dataset import Dataset, Subset
 from cifarlab.system.errors import DataError, RecipeError
 
-_TEST, _VAL, _TRAIN_SUBSET, _FOLD = 1, 2, 3, 4  # each cut draws from a stream of its own
+_TEST, _VAL, _TRAIN_SUBSET, _FOLD = 1, 2, 3, 4  # each cut has its own random stream
 
 
 def stratified_split(
@@ -22,50 +22,58 @@ def stratified_split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cut a fraction off each class at random: (kept, cut), ascending int64 indices of ``labels``.
 
-    ``labels`` is (N,); floor(fraction * N + 1/2) are cut, divided among the classes in proportion
-    to their sizes by largest remainder. Raises DataError if a class would keep no image, or if a
-    fraction above 0 cuts none.
+    floor(fraction * N + 1/2) images are cut, divided among the classes in proportion to their
+    sizes, by largest remainder.
+
+    Args:
+        labels: Integers (N,).
+        fraction: What is cut, 0..1.
+        seed: Decides which images are cut.
+
+    Raises:
+        DataError: A class would keep no image, or a fraction above 0 would cut none.
     """
     classes, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     total = math.floor(fraction * len(labels) + 0.5)
     if fraction > 0 and total == 0:
         what = f"a fraction of {fraction:g} of {len(labels)} images cuts none"
         raise DataError(what, "raise the fraction, or set 0")
-    # what the division leaves over goes to the largest remainders, of equals to the first
-    exact, n = sizes * total, max(len(labels), 1)
-    counts = exact // n
-    counts[np.argsort(-(exact % n), kind="stable")[: total - counts.sum()]] += 1
+    # images that the division leaves over go to the largest remainders, of equals to the first
+    quotas, n = sizes * total, max(len(labels), 1)
+    counts = quotas // n
+    counts[np.argsort(-(quotas % n), kind="stable")[: total - counts.sum()]] += 1
     if (counts >= sizes).any():
-        worst = classes[int(np.argmax(counts >= sizes))]
+        name = classes[int(np.argmax(counts >= sizes))]
         raise DataError(
-            f"cutting a fraction of {fraction:g} leaves class {worst} without a training image",
+            f"cutting a fraction of {fraction:g} leaves class {name} without a training image",
             "lower data.val_fraction or data.test_fraction, raise data.train_subset_fraction, or "
             "add images to that class",
         )
     # The raw stream of a bit generator never changes between numpy versions; permutation may.
     keys = np.random.PCG64(seed).random_raw(len(labels))
     ranks = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # in their class
-    cut = np.zeros(len(labels), dtype=bool)
-    cut[np.lexsort((keys, inverse))] = ranks < np.repeat(counts, sizes)
-    return np.flatnonzero(~cut), np.flatnonzero(cut)
+    is_cut = np.zeros(len(labels), dtype=bool)
+    is_cut[np.lexsort((keys, inverse))] = ranks < np.repeat(counts, sizes)
+    return np.flatnonzero(~is_cut), np.flatnonzero(is_cut)
 
 
-def _cut(subset: Subset, fraction: float, seed: tuple[int, ...]) -> tuple[Subset, Subset]:
-    """Return what ``stratified_split`` keeps of a part, and what it cuts off."""
-    kept, cut = stratified_split(subset.labels[subset.indices], fraction, seed)
+def _split_subset(subset: Subset, fraction: float, seed: tuple[int, ...]) -> tuple[Subset, Subset]:
+    """Return the images of a part that ``stratified_split`` keeps, and those it cuts off."""
+    kept_rows, cut_rows = stratified_split(subset.labels[subset.indices], fraction, seed)
     indices = subset.indices
-    return replace(subset, indices=indices[kept]), replace(subset, indices=indices[cut])
+    return replace(subset, indices=indices[kept_rows]), replace(subset, indices=indices[cut_rows])
 
 
 def training_subsets(dataset: Dataset, data: Data) -> tuple[Subset, Subset | None]:
-    """Give the training part and the validation part; the latter is None at ``val_fraction: 0``.
+    """Return the training part and the validation part, which is None at ``val_fraction: 0``.
 
-    A source without a test split first loses ``data.test_fraction`` of its images, exactly those
-    that ``test_subset`` gives. A source with its own validation split keeps it. Of what is left for
-    training, ``data.train_subset_fraction`` is kept, with the labels that ``data.label_noise``
-    gives them, and ``data.fold`` of that left out. Never reads a source's test split. Raises
-    DataError as ``stratified_split`` does, RecipeError where the label noise
-    does not fit the classes.
+    A source's own test split is never read; from one without, the images of ``test_subset`` are cut
+    off first. A source's own validation split is used as it is, else ``data.val_fraction`` is cut
+    off. Of the rest ``data.train_subset_fraction`` is kept, with labels changed by
+    ``data.label_noise``, and ``data.fold`` is left out of it.
+
+    Cuts raise DataError as ``stratified_split`` does; label noise that does not fit the classes is
+    a RecipeError.
     """
     training, validation = _training_subset(dataset, data)
     if data.fold is None:
@@ -76,7 +84,8 @@ def training_subsets(dataset: Dataset, data: Data) -> tuple[Subset, Subset | Non
 def held_out_fold(dataset: Dataset, data: Data) -> Subset:
     """Return the training images that ``data.fold`` leaves out, with the labels of training.
 
-    Raises DataError where ``data.fold`` leaves out none, else as ``training_subsets``.
+    Raises:
+        DataError: ``data.fold`` is null; other errors are those of ``training_subsets``.
     """
     if data.fold is None:
         raise DataError("data.fold is null: nothing is left out", "set data.fold")
@@ -84,16 +93,17 @@ def held_out_fold(dataset: Dataset, data: Data) -> Subset:
 
 
 def _select_fold(training: Subset, data: Data, fold: Fold, left_out: bool) -> Subset:
-    """Return the images that are in a fold, or those that are not."""
+    """Return the images of a fold if ``left_out``, else all others."""
     in_fold = _assign_folds(training, data.split_seed, fold) == fold.index
     return replace(training, indices=training.indices[in_fold == left_out])
 
 
 def _assign_folds(training: Subset, seed: int, fold: Fold) -> np.ndarray:
-    """Deal the training images (n,) out to folds, shuffled: groups whole, and classes evenly.
+    """Return the fold of each training image, int64 (n,): groups stay whole, classes are even.
 
-    The groups first, the largest first, then the other images class by class. Each goes to the
-    fold that has fewest images of its classes, of several such folds to that with fewest in all.
+    Groups come first, the largest first, then the other images class by class, shuffled. Each goes
+    to the fold that has fewest images of its classes; of several such folds, to that with fewest in
+    all.
     """
     labels = training.labels[training.indices]
     keys = np.random.PCG64((seed, _FOLD)).random_raw(len(labels))
@@ -112,21 +122,21 @@ def _assign_folds(training: Subset, seed: int, fold: Fold) -> np.ndarray:
 
 
 def _training_subset(dataset: Dataset, data: Data) -> tuple[Subset, Subset | None]:
-    """``training_subsets`` before a fold is left out."""
+    """Return ``training_subsets`` before a fold is left out."""
     training, _ = _split_off_test(dataset, data)
     validation = None
     if data.val_fraction and "val" in dataset.split_names:
         validation = dataset.read("val")
     elif data.val_fraction:
-        training, validation = _cut(training, data.val_fraction, (data.split_seed, _VAL))
-    if (kept := data.train_subset_fraction) < 1:
-        training, _ = _cut(training, 1 - kept, (data.split_seed, _TRAIN_SUBSET))
+        training, validation = _split_subset(training, data.val_fraction, (data.split_seed, _VAL))
+    if (subset_fraction := data.train_subset_fraction) < 1:
+        training, _ = _split_subset(training, 1 - subset_fraction, (data.split_seed, _TRAIN_SUBSET))
     labels = _add_noise(training, data, len(dataset.classes))
     return replace(training, labels=labels), validation
 
 
 def _add_noise(training: Subset, data: Data, classes: int) -> np.ndarray:
-    """Return the split's labels as ``data.label_noise`` has them."""
+    """Return the split's labels as ``data.label_noise`` changes them. Raises RecipeError."""
     with plugin_errors(data.label_noise):
         labels = data.label_noise.flip(training.labels, classes, training.indices)
     kept_type = labels.shape == training.labels.shape and labels.dtype == np.int64
@@ -140,7 +150,7 @@ def _add_noise(training: Subset, data: Data, classes: int) -> np.ndarray:
 
 
 def test_subset(dataset: Dataset, data: Data) -> Subset:
-    """Give the source's test split, or the part cut off where it has none. Raises DataError."""
+    """Return the source's test split, or the part cut off where it has none."""
     has_test = "test" in dataset.split_names
     return dataset.read("test") if has_test else _split_off_test(dataset, data)[1]
 
@@ -149,23 +159,25 @@ test_subset.__test__ = False  # type: ignore[attr-defined]  # pytest would colle
 
 
 def count_test_images(dataset: Dataset, data: Data) -> int:
-    """Return how many images ``test_subset`` gives, without opening a test split."""
+    """Return the number of images of ``test_subset``, without opening a test split."""
     return dataset.split_sizes.get("test") or len(_split_off_test(dataset, data)[1])
 
 
 def _split_off_test(dataset: Dataset, data: Data) -> tuple[Subset, Subset]:
-    """Return the training images, and those cut off for test: none where the source has a split."""
+    """Return the training images, and those cut off for test: none of a source that has a split."""
     train = dataset.read("train")
     if "test" in dataset.split_names:
         return train, replace(train, indices=train.indices[:0])
-    return _cut(train, data.test_fraction, (data.split_seed, _TEST))
+    return _split_subset(train, data.test_fraction, (data.split_seed, _TEST))
 
 
 def channel_statistics(subset: Subset) -> tuple[np.ndarray, np.ndarray]:
     """Return channel means and population standard deviations in units of 0..1: float64 (C,).
 
-    Summed in exact integers, so the result depends on no order; memory stays bounded. Raises
-    DataError for an empty part.
+    Sums are exact integers, so that the order of the images changes nothing; memory is bounded.
+
+    Raises:
+        DataError: The part has no image.
     """
     if not len(subset):
         raise DataError("a part without images has no statistics", "give it at least one image")

@@ -1,4 +1,4 @@
-"""What a network's units do on some images: which are dead, how their outputs are spread."""
+"""Watches a network's units on some images: which are dead, how their outputs are distributed."""
 
 import math
 from collections import Counter
@@ -21,8 +21,15 @@ _VALUES = 2**20  # of a tensor that are counted, evenly spread: float32 counts u
 def dead_units(predictor: Predictor, images: np.ndarray, indices: np.ndarray) -> dict[str, Any]:
     """Count units whose activation is never above 0, on at most 250 images.
 
-    A unit is a channel or an entry of a linear layer. Images are uint8 (N, H, W, C), evenly spread
-    over ``indices``. Returns ``images`` and, by ``layers``, ``[dead, units]``.
+    A unit is a channel, or an entry of a linear layer's output.
+
+    Args:
+        predictor: The network.
+        images: uint8 (N, H, W, C).
+        indices: (n,), of the images to take; of more than 250 evenly spread ones are taken.
+
+    Returns:
+        ``images`` (their number) and, by the names of ``layers``, ``[dead, units]``.
     """
     indices = subsample(indices, _IMAGES)
     peaks: dict[str, Tensor] = {}
@@ -42,10 +49,14 @@ def watch_activations(
     indices: np.ndarray,
     callback: Callable[[str, Tensor], None],
 ) -> None:
-    """Predict the images at ``indices``; ``callback`` gets each activation layer's name and output.
+    """Predict images, and hand the outputs of all activation layers to a callback.
 
-    Once per batch, in the order of the data; an output is (n, units) or (n, units, H, W). Later
-    uses of one layer in a pass are numbered.
+    Args:
+        predictor: The network.
+        images: uint8 (N, H, W, C).
+        indices: (n,), of the images to predict.
+        callback: Called for each batch and layer with the layer's name and its output, (n, units)
+            or (n, units, H, W). Where a layer is used again in a pass, its name has a number.
     """
     body, uses = predictor.classifier.body, Counter[str]()
     activations = ((name, m) for name, m in body.named_modules() if isinstance(m, ACTIVATIONS))
@@ -63,9 +74,9 @@ def watch_activations(
         predictor.logits(images, 1, indices)
 
 
-def subsample(indices: np.ndarray, most: int) -> np.ndarray:
-    """Return at most ``most`` of ``indices`` (n,), evenly spread, the first among them."""
-    return indices[:: -(-len(indices) // most)]
+def subsample(indices: np.ndarray, max_count: int) -> np.ndarray:
+    """Return at most ``max_count`` of ``indices`` (n,), evenly spread, the first among them."""
+    return indices[:: -(-len(indices) // max_count)]
 
 
 def unit_maxima(out: Tensor) -> Tensor:
@@ -74,11 +85,11 @@ def unit_maxima(out: Tensor) -> Tensor:
 
 
 def histogram(values: Tensor) -> dict[str, Any]:
-    """``low`` and ``high``, between which lie ``counts`` of equal width, of a tensor's values.
+    """Return ``low``, ``high`` and ``counts``: how many values lie in each bin between the two.
 
-    As many as twice the third root of the number of values (Rice's rule), 8 to 64. Of more than
-    2**20 values evenly spread ones are counted. Bounds and counts are None where a value is not
-    finite.
+    The bins have equal width; there are twice the third root of the number of values (Rice's rule),
+    8 to 64. Of more than 2**20 values evenly spread ones are counted. Bounds and counts are None
+    where a value is not finite.
     """
     flat = values.detach().float().flatten()
     # an odd stride meets every row and column of a map whose sides are even

@@ -1,4 +1,4 @@
-"""What a network makes of images before its last layer, and which images it finds alike."""
+"""The features that a network computes before its last layer, and the nearest images by these."""
 
 from typing import Any
 
@@ -13,9 +13,15 @@ from cifarlab.models.network import last_linear
 def features(
     predictor: Predictor, images: np.ndarray | Tensor, indices: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return what enters the last linear layer, float32 (N, F), of uint8 images (N, H, W, C).
+    """Return what enters the last linear layer, float32 (N, F).
 
-    ``indices`` picks images without copying the rest. Raises DataError for images of another kind.
+    Args:
+        predictor: The network.
+        images: uint8 (N, H, W, C).
+        indices: (n,), of the images to take, so that the rest is not copied; None: all.
+
+    Raises:
+        DataError: The images have another type, size or number of channels than the network's.
     """
     batches: list[Tensor] = []
     body = predictor.classifier.body
@@ -32,9 +38,14 @@ def features(
 def nearest_neighbors(
     query: np.ndarray, database: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices in ``database`` (N, F) and cosine distances, 0..2, of the nearest.
+    """Return the indices (k,) and cosine distances (k,), 0..2, of the nearest rows.
 
-    ``query`` is (F,). Nearest first, ties by index; a row of zeros is at distance 1 from any.
+    Nearest first, of equally near ones the lower index first; a row of zeros is at distance 1.
+
+    Args:
+        query: Features (F,).
+        database: Features (N, F).
+        k: How many rows are returned, where there are as many.
     """
     lengths = np.linalg.norm(database, axis=1) * np.linalg.norm(query)
     distances = 1 - (database @ query) / np.where(lengths > 0, lengths, np.inf)

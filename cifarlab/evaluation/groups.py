@@ -16,16 +16,17 @@ Groups = Mapping[str, Sequence[str]]
 
 
 def known_groups(classes: Sequence[str]) -> Groups | None:
-    """Return the known groups of just these classes, None where there are none."""
-    known: list[Groups] = read_yaml(Path(__file__).with_name("class_groups.yaml"), "groups")
-    same = (groups for groups in known if set(chain(*groups.values())) == set(classes))
-    return next(same, None)
+    """Return the groups that cifarlab knows for exactly these classes, or None."""
+    groupings: list[Groups] = read_yaml(Path(__file__).with_name("class_groups.yaml"), "groups")
+    matches = (groups for groups in groupings if set(chain(*groups.values())) == set(classes))
+    return next(matches, None)
 
 
 def read_groups(path: Path, classes: Sequence[str]) -> Groups:
     """Read groups from a YAML file: ``group: [class, ...]``; a class may be in none.
 
-    Raises RecipeError for a file that is not so, an unknown class or one in two groups.
+    Raises:
+        RecipeError: The file is written otherwise, or has an unknown class or one in two groups.
     """
     tree = read_yaml(path, "groups")
     lists = tree.values() if isinstance(tree, dict) else [None]
@@ -42,7 +43,7 @@ def read_groups(path: Path, classes: Sequence[str]) -> Groups:
 
 
 def proportion(correct: int, n: int) -> dict[str, Any]:
-    """``n``, ``correct``, ``accuracy`` and its ``interval``; without images these are null."""
+    """Return ``n``, ``correct``, ``accuracy``, ``interval``; the last two are None where n is 0."""
     return {
         "n": n,
         "correct": correct,
@@ -54,22 +55,29 @@ def proportion(correct: int, n: int) -> dict[str, Any]:
 def accuracy_by_group(
     confusion_matrix: np.ndarray, classes: Sequence[str], groups: Groups
 ) -> list[dict[str, Any]]:
-    """Per group ``group``, ``classes``, ``n``, ``correct``, ``accuracy``, ``interval``, ``inside``.
+    """Return a row for each group.
 
-    ``confusion_matrix`` is int (K, K), rows true. ``inside`` is the fraction of its images that
-    were taken for any class of the group; fractions of a group without images are null.
+    Args:
+        confusion_matrix: int (K, K), rows true, columns predicted.
+        classes: The K class names.
+        groups: Class names by group.
+
+    Returns:
+        Rows of ``group``, ``classes``, ``n``, ``correct``, ``accuracy``, ``interval``, and
+        ``coarse_accuracy``, the fraction of the group's images that were taken for any class of
+        the group. The last three are None for a group without images.
     """
     rows = []
     for name, members in groups.items():
         indices = [list(classes).index(member) for member in members]
-        of_group = confusion_matrix[indices]
-        n, inside = int(of_group.sum()), int(of_group[:, indices].sum())
+        group_rows = confusion_matrix[indices]
+        n, n_in_group = int(group_rows.sum()), int(group_rows[:, indices].sum())
         rows.append(
             {
                 "group": name,
                 "classes": list(members),
                 **proportion(int(confusion_matrix[indices, indices].sum()), n),
-                "inside": inside / n if n else None,
+                "coarse_accuracy": n_in_group / n if n else None,
             }
         )
     return rows

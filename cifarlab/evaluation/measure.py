@@ -26,7 +26,10 @@ VIEW_NAMES = {1: "none", 2: "flip", 6: "flip and shifts", 10: "ten-crop"}
 def predict(predictor: Predictor, subset: Subset, views: int = 1) -> Predictions:
     """Return the logits of a whole subset, and its worst and most confident mistakes as images.
 
-    ``views`` as in ``Predictor.logits``.
+    Args:
+        predictor: The network.
+        subset: The images of one split.
+        views: As in ``Predictor.logits``.
     """
     logits = predictor.logits(subset.images, views, subset.indices)
     labels = subset.labels[subset.indices]
@@ -36,16 +39,16 @@ def predict(predictor: Predictor, subset: Subset, views: int = 1) -> Predictions
     confidence = logits[mistakes_by_loss].double().softmax(1).amax(1).numpy()
     most_confident = np.argsort(-confidence, kind="stable")[:CONFIDENT_MISTAKES]
     worst = np.arange(min(MISTAKES, len(mistakes)))
-    kept = mistakes_by_loss[np.union1d(worst, most_confident)]
+    mistakes = mistakes_by_loss[np.union1d(worst, most_confident)]
     return Predictions(
         classes=predictor.classes,
         fingerprint=subset.fingerprint(),
         logits=logits.numpy(),
         labels=labels,
         indices=subset.indices,
-        mistakes=kept,
-        mistake_images=np.array(subset.images[subset.indices[kept]]),
-        mistake_names=tuple(subset.names[index] for index in subset.indices[kept]),
+        mistakes=mistakes,
+        mistake_images=np.array(subset.images[subset.indices[mistakes]]),
+        mistake_names=tuple(subset.names[index] for index in subset.indices[mistakes]),
     )
 
 
@@ -57,14 +60,19 @@ def measure(
 ) -> dict[str, Any]:
     """Return one split's object in result.json; intervals are 95 % Wilson score intervals.
 
-    ``n``, ``fingerprint`` (of the images and labels), ``accuracy``, ``interval``, ``loss``,
-    ``metrics`` (those that cifarlab brings, and these, by name), ``top_k`` (fractions whose true
-    class is among the 1, 2, ... likeliest), ``per_class`` (class, n, correct, accuracy, interval;
-    null for a class without images), ``std`` between the
-    classes' accuracies (of the population), ``groups`` (see ``accuracy_by_group``; null where
-    ``groups`` are neither given nor known by the classes), ``confusion_matrix`` (rows true, columns
-    predicted), ``calibration`` and, at the ``temperature`` of the validation images,
-    ``calibrated``.
+    Args:
+        predictions: Logits and labels of the split.
+        temperature: Fitted on the validation images; None: it is not measured at one.
+        groups: Class names by group; None: those that cifarlab knows for the classes, if any.
+        metrics: Further metrics, of the recipe.
+
+    Returns:
+        ``n``, ``fingerprint`` (of the images and labels), ``accuracy``, ``interval``, ``loss``,
+        ``metrics`` (cifarlab's and the further ones, by name), ``top_k`` (see ``top_k``),
+        ``per_class`` (class, n, correct, accuracy, interval; the last two None for a class without
+        images), ``std`` (the population's, of the classes' accuracies), ``groups`` (see
+        ``accuracy_by_group``; None without groups), ``confusion_matrix`` (rows true, columns
+        predicted), ``calibration`` and, at the temperature, ``calibrated``.
     """
     logits_and_labels = logits, labels = predictions.logits, predictions.labels
     classes, k = predictions.classes, len(predictions.classes)
@@ -94,34 +102,39 @@ def measure(
 
 
 def top_k(logits: np.ndarray, labels: np.ndarray) -> list[float]:
-    """For k = 1, 2, ... up to 5 and K - 1: the fraction whose true class is among the k likeliest.
+    """Return the fractions of images whose true class is among the k likeliest: k = 1, 2, ...
 
-    Of classes with equal logits, the first counts as likelier.
+    The largest k is 5 or, with fewer classes, K - 1. Of classes with equal logits, the first counts
+    as likelier.
     """
     ranking = np.argsort(-logits, axis=1, kind="stable")
     rank = (ranking == labels[:, None]).argmax(1)
-    most = max(1, min(TOP, logits.shape[1] - 1))
-    return [float((rank < k).mean()) for k in range(1, most + 1)]
+    max_k = max(1, min(TOP, logits.shape[1] - 1))
+    return [float((rank < k).mean()) for k in range(1, max_k + 1)]
 
 
 def measure_temperature(validation: Predictions) -> dict[str, Any]:
-    """result.json's ``temperature``: ``value``, and on these images ``n``, ``nll``, ``before``."""
+    """Return result.json's ``temperature``: ``value``, and on these images ``n`` and losses.
+
+    ``nll`` is the negative log-likelihood at that temperature, ``nll_before`` at 1.
+    """
     logits_and_labels = validation.logits, validation.labels
     value = find_temperature(*logits_and_labels)
     return {
         "value": value,
         "n": len(validation.labels),
         "nll": log_loss(*logits_and_labels, value),
-        "before": log_loss(*logits_and_labels),
+        "nll_before": log_loss(*logits_and_labels),
     }
 
 
 def compare_tta(predictor: Predictor, subset: Subset) -> list[dict[str, Any]]:
     """Measure each number of views on all of these images, against a single one (kth2022).
 
-    Per row ``views``, ``name``, ``accuracy`` with ``interval``, ``loss``, ``against_single_view``
-    (see ``paired_gain``; null for the first) and, under ``cost``, ``seconds`` and
-    ``images_per_second``.
+    Returns:
+        Rows of ``views``, ``name``, ``accuracy`` with ``interval``, ``loss``,
+        ``against_single_view`` (see ``paired_gain``; None for the first) and, under ``cost``,
+        ``seconds`` and ``images_per_second``.
     """
     labels = subset.labels[subset.indices]
     predictor = replace(predictor, tta_threshold=None)

@@ -1,4 +1,4 @@
-"""Measure a run anew: the same weights, data, splits and preprocessing as when it was measured."""
+"""Measures a run again: the same weights, data, splits and preprocessing as at its end."""
 
 import time
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ OOD_SOURCE = "digits"  # there without a download, and like no photograph
 
 
 class OpenSplit(NamedTuple):
-    """A run with its network, the images of one split, and groups of its classes if given."""
+    """A run with its network, the images of one split, and groups of its classes, if any."""
 
     folder: RunFolder
     recipe: Recipe
@@ -31,7 +31,7 @@ class OpenSplit(NamedTuple):
     groups: Groups | None
 
     def measure(self, views: int | None = None) -> dict[str, Any]:
-        """Measure it (see ``measure``) in so many views, None: the recipe's.
+        """Measure the split (see ``measure``) in so many views, None: the recipe's.
 
         Also at the temperature of the result, which holds for the recipe's views alone.
         """
@@ -51,11 +51,20 @@ def evaluate_run(
     progress: Progress | None = None,
     log: Log | None = None,
 ) -> tuple[dict[str, Any], str]:
-    """Return the measurement of one split (see ``measure``) and the data's name; changes no result.
+    """Return the measurement of one split (see ``measure``) and the data's name; change no result.
 
-    ``views`` defaults to the recipe's; which images get them is always as the run has it.
-    ``groups`` is a YAML file (see ``read_groups``); ``log`` gets what the data are. Raises as
-    ``open_split`` does.
+    Args:
+        folder: Of the run.
+        split: val or test.
+        views: Test-time views, 1, 2, 6 or 10; None: the recipe's. The run's threshold decides in
+            any case which images get them.
+        groups: A YAML file (see ``read_groups``).
+        command: Recorded where the test split is opened.
+        progress: Called while data are downloaded and read.
+        log: Called with a line that describes the data.
+
+    Raises:
+        CifarlabError: As ``open_split`` does.
     """
     run = open_split(folder, split, "evaluate", command, progress, groups, log, views)
     return run.measure(views), run.dataset.name
@@ -66,21 +75,35 @@ def evaluate_fully(
     split: str = "val",
     groups: Path | None = None,
     ood: str | None = None,
-    images: int | None = None,
+    n_images: int | None = None,
     *,
     command: str = "cifarlab.evaluation.run_evaluation.evaluate_fully",
     progress: Progress | None = None,
     log: Log | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a run in every way, keep it in ``evaluation/<split>.json`` and return it.
+    """Evaluate a run in every way, store the result in ``evaluation/<split>.json`` and return it.
 
-    ``data``, ``split``, ``command``, ``time``; ``measured`` (see ``measure``), ``tta`` (see
-    ``compare_tta``), ``shift`` (see ``measure_shift``; on ``images`` of them), ``ood`` (see
-    ``measure_ood``; null for a run on the digits where no source is named) and ``cost``.
-    The test split is opened once for all of it, and the opening recorded; what is to be chosen
-    is chosen on validation. Raises as ``evaluate_run`` does.
+    The test split is opened once for all of it, and the opening is recorded.
+
+    Args:
+        folder: Of the run.
+        split: val or test.
+        groups: A YAML file (see ``read_groups``).
+        ood: Source of out-of-distribution images; None: the digits, if the run is on other data.
+        n_images: How many images are corrupted; None: all.
+        command: Stored in the result, and recorded where the test split is opened.
+        progress: Called while data are read and images are corrupted.
+        log: Called with a line that describes the data.
+
+    Returns:
+        ``data``, ``split``, ``command``, ``time``, ``measured`` (see ``measure``), ``tta`` (see
+        ``compare_tta``), ``shift`` (see ``measure_shift``), ``ood`` (see ``measure_ood``, or None)
+        and ``cost``.
+
+    Raises:
+        CifarlabError: As ``open_split`` and ``measure_ood`` do.
     """
-    begun = time.perf_counter()
+    start = time.perf_counter()
     run = open_split(folder, split, "evaluate", command, progress, groups, log)
     if ood is None and str(run.recipe.data.source) != OOD_SOURCE:
         ood = OOD_SOURCE
@@ -93,9 +116,9 @@ def evaluate_fully(
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "measured": run.measure(),
         "tta": compare_tta(run.predictor, run.subset),
-        "shift": measure_shift(run.predictor, run.subset, images, progress),
+        "shift": measure_shift(run.predictor, run.subset, n_images, progress),
         "ood": ood_result,
-        "cost": {"seconds": time.perf_counter() - begun},
+        "cost": {"seconds": time.perf_counter() - start},
     }
     folder.write_evaluation(split, evaluation)
     return evaluation
@@ -104,36 +127,51 @@ def evaluate_fully(
 def open_split(
     folder: RunFolder,
     split: str,
-    by: str,
+    opener: str,
     command: str,
     progress: Progress | None,
     groups: Path | None = None,
     log: Log | None = None,
     views: int | None = None,
 ) -> OpenSplit:
-    """The run's network and the images of ``val`` or ``test``, as training cut them.
+    """Open a run's network and the images of one split, as training split them.
 
-    ``views`` as in ``load_run_predictor``. The test split is opened for finished runs only, after
-    ``groups`` was read, and the opening is recorded. Raises RunFolderError, DataError,
-    CheckpointError or RecipeError.
+    The test split is opened for finished runs only, after ``groups`` was read, and the opening is
+    recorded.
+
+    Args:
+        folder: Of the run.
+        split: val or test.
+        opener: As in ``open_test_split``.
+        command: As in ``open_test_split``.
+        progress: Called while data are downloaded and read.
+        groups: A YAML file (see ``read_groups``).
+        log: Called with a line that describes the data.
+        views: As in ``load_run_predictor``.
+
+    Raises:
+        RunFolderError: There is no run, it has not finished (test), or its data are others.
+        DataError: The data can't be opened, or the run held nothing out (val).
+        CheckpointError: The weights can't be read, or views need a threshold that is not known yet.
+        RecipeError: There is no such split or number of views, or ``groups`` is wrong.
     """
     folder.require()
     if split not in ("val", "test") or views not in (None, *VIEW_NAMES):
         hint = f"--split is val or test, --tta-views one of {', '.join(map(str, VIEW_NAMES))}"
         raise RecipeError(f"can't evaluate split {split!r} with {views} views", hint)
     recipe = folder.recipe()
-    if split == "test" and not folder.finished:
+    if split == "test" and not folder.is_finished:
         what = f"the run in {folder.path} has not finished; its test split stays closed until then"
         hint = "finish it with 'cifarlab train ... --resume', or evaluate --split val"
         raise RunFolderError(what, hint)
     predictor = load_run_predictor(folder, views, "; evaluate --tta-views 1 works without")
     class_groups = read_groups(groups, predictor.classes) if groups else None
-    opened = open_data(recipe.data, progress, log)
-    dataset, subset = opened.dataset, opened.validation
+    data = open_data(recipe.data, progress, log)
+    dataset, subset = data.dataset, data.validation
     folder.require_same_data(dataset.fingerprint)
     if split == "test":
-        with folder.in_use():  # two at once would lose one of the records
-            subset = open_test_split(dataset, recipe.data, folder, by, command)
+        with folder.lock():  # two at once would lose one of the records
+            subset = open_test_split(dataset, recipe.data, folder, opener, command)
     if subset is None:
         what = f"the run in {folder.path} held nothing out: data.val_fraction is 0"
         raise DataError(what, "evaluate --split test, or train with data.val_fraction")

@@ -1,4 +1,4 @@
-"""How a network takes other images: the fifteen corruptions, and images of none of its classes."""
+"""Measures a network on other images: fifteen corruptions, and images of none of its classes."""
 
 import statistics
 from itertools import chain, product
@@ -22,16 +22,21 @@ SEED = 0  # one for all runs: every network sees the same corrupted images
 
 
 def measure_shift(
-    predictor: Predictor, subset: Subset, images: int | None, progress: Progress | None = None
+    predictor: Predictor, subset: Subset, n_images: int | None, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Measure accuracy on ``images`` of the subset, evenly spread (null: all), in a single view.
+    """Measure accuracy in a single view, on clean and on corrupted images.
 
-    Clean and corrupted.
+    Args:
+        predictor: The network.
+        subset: The images of one split.
+        n_images: How many of them are taken, evenly spread; None: all.
+        progress: Called after each corruption and severity.
 
-    ``n``, ``clean``, ``mean`` over all corruptions and severities, ``families`` (the mean of each)
-    and ``corruptions``: per row ``name``, ``family`` and ``accuracy`` by severity, 1 to 5.
+    Returns:
+        ``n``, ``clean``, ``mean`` over all corruptions and severities, ``families`` (the mean of
+        each) and ``corruptions``: per row ``name``, ``family`` and ``accuracy`` by severity.
     """
-    indices = space_evenly(subset.indices, images)
+    indices = space_evenly(subset.indices, n_images)
     pixels = torch.from_numpy(subset.images[indices]).to(predictor.compute.device)
     labels = torch.from_numpy(subset.labels[indices])
     rows: dict[str, dict[str, Any]] = {}
@@ -55,14 +60,20 @@ def measure_shift(
 
 
 def space_evenly(indices: np.ndarray, count: int | None) -> np.ndarray:
-    """Return ``count`` of the indices (n,), evenly spread, in their order; all where it is None."""
+    """Return ``count`` of the indices (n,), evenly spread, in their order; None: all."""
     if count is None or count >= len(indices):
         return indices
     return indices[np.arange(count) * len(indices) // count]
 
 
 def corrupt_all(images: Tensor, name: str, severity: int) -> Tensor:
-    """Images uint8 (N, H, W, C), by batches whose draws depend on their index alone."""
+    """Corrupt images by batches whose draws depend on the batch's index alone.
+
+    Args:
+        images: uint8 (N, H, W, C).
+        name: A key of ``CORRUPTIONS``.
+        severity: 1 to 5.
+    """
     purpose = f"corruption/{name}"
     batches = [
         corrupt(batch, name, severity, generator(SEED, purpose, severity, n * BATCH))
@@ -76,7 +87,7 @@ def _accuracy(predictor: Predictor, images: Tensor, labels: Tensor) -> float:
 
 
 def ood_scores(logits: np.ndarray) -> dict[str, np.ndarray]:
-    """Return by name the scores (N,) of logits (N, K); high: an image of a known class.
+    """Return scores (N,) by name, of logits (N, K); high for an image of a known class.
 
     Hendrycks & Gimpel 2017; Hendrycks et al. 2022 (arXiv:1911.11132); Liu et al. 2020
     (arXiv:2010.03759), temperature 1: the logarithm of the sum of exp.
@@ -93,12 +104,24 @@ def ood_scores(logits: np.ndarray) -> dict[str, np.ndarray]:
 def measure_ood(
     predictor: Predictor, subset: Subset, source: str, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Score known images against as many of another source, of their size and channels; 1 view.
+    """Score images of the run's classes against as many of another source, in a single view.
 
-    ``source``, ``data`` (its name), ``known``, ``unknown`` (their numbers), and ``scores``: per
-    row ``name`` and ``auroc``, the chance that a known image scores above an unknown one. Takes
-    the source's training images; that it shares no class with the run is the caller's to know.
-    Raises DataError.
+    The latter are training images, brought to the run's size and channels. The caller has to know
+    that the source has no class of the run.
+
+    Args:
+        predictor: The network.
+        subset: Images of the run's classes.
+        source: As the recipe's ``data.source``.
+        progress: Called while the source is downloaded and read.
+
+    Returns:
+        ``source``, ``data`` (its name), ``n_known`` and ``n_unknown``, the numbers of images of
+        the run's classes and of the source, and ``scores``: per row ``name`` and ``auroc``, the
+        chance that an image of a known class scores above one of the source.
+
+    Raises:
+        DataError: The source can't be opened.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -106,15 +129,15 @@ def measure_ood(
     ood_dataset = open_dataset(source, images=policy, progress=progress)
     ood_images = ood_dataset.read("train")
     indices = space_evenly(np.arange(len(ood_images)), len(subset))
-    known = predictor.logits(subset.images, 1, subset.indices).numpy()
-    unknown = predictor.logits(ood_images.images, 1, indices).numpy()
-    is_known = np.repeat([1, 0], [len(known), len(unknown)])
-    scores = ood_scores(np.concatenate([known, unknown]))
+    logits = predictor.logits(subset.images, 1, subset.indices).numpy()
+    ood_logits = predictor.logits(ood_images.images, 1, indices).numpy()
+    is_known = np.repeat([1, 0], [len(logits), len(ood_logits)])
+    scores = ood_scores(np.concatenate([logits, ood_logits]))
     return {
         "source": source,
         "data": ood_dataset.name,
-        "known": len(known),
-        "unknown": len(unknown),
+        "n_known": len(logits),
+        "n_unknown": len(ood_logits),
         "scores": [
             {"name": name, "auroc": float(roc_auc_score(is_known, values))}
             for name, values in scores.items()

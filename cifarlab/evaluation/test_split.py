@@ -10,15 +10,24 @@ from cifarlab.run_folder.folder import RunFolder
 
 
 def open_test_split(
-    dataset: Dataset, data: Data, folder: RunFolder | Audit, by: str, command: str
+    dataset: Dataset, data: Data, folder: RunFolder | Audit, opener: str, command: str
 ) -> Subset:
-    """The test images, of a run after its training; each opening is recorded in the provenance.
+    """Return the test images, and record in the provenance that they were opened.
 
-    The record is written first: an opening that fails or is killed still counts. Raises DataError
-    where the split is not there.
+    The record is written first: an opening that fails or is killed still counts.
+
+    Args:
+        dataset: The data of the run or of the audit.
+        data: The recipe's part on data.
+        folder: Of a run after its training, or of an audit; it keeps the record.
+        opener: What opens the split: train, evaluate or audit.
+        command: The command or function that the user called.
+
+    Raises:
+        DataError: The data have no test split.
     """
     provenance = folder.provenance()
-    opening = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "by": by}
+    opening = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "opener": opener}
     openings = [*provenance.get("test_openings", []), {**opening, "command": command}]
     folder.write_provenance({**provenance, "test_openings": openings})
     return test_subset(dataset, data)

@@ -1,6 +1,6 @@
-"""Workers on a Ray cluster, and how its processors are shared out.
+"""Workers on a Ray cluster, and how its processors are divided among them.
 
-The only use of Ray: a search on this machine starts none. Nothing is reported to Ray's makers.
+Ray is used nowhere else: a search on this machine starts none. Ray's usage statistics are off.
 """
 
 import logging
@@ -19,8 +19,8 @@ from cifarlab.system.errors import UserError
 from cifarlab.system.extras import require_packages
 from cifarlab.system.threads import env_threads
 
-_PATHS = {"CIFARLAB_DATA", "CIFARLAB_CACHE"}
-_PASSED_ON = (*_PATHS, "CIFARLAB_DEVICE", "CIFARLAB_COMPILE", "CIFARLAB_PACK")
+_PATH_VARS = {"CIFARLAB_DATA", "CIFARLAB_CACHE"}
+_ENV_VARS = (*_PATH_VARS, "CIFARLAB_DEVICE", "CIFARLAB_COMPILE", "CIFARLAB_PACK")
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -29,7 +29,11 @@ _SETTINGS = {
 
 
 def require_ray() -> None:
-    """Import Ray with our settings. Raises MissingExtraError where it is missing."""
+    """Import Ray with this project's settings.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+    """
     os.environ.update({k: v for k, v in _SETTINGS.items() if k not in os.environ})
     require_packages("a search on a cluster", "search", "ray")
 
@@ -38,10 +42,17 @@ def require_ray() -> None:
 def cluster_workers(
     address: str, jobs: int | None, train: TrainJob = train_job
 ) -> Iterator[Workers]:
-    """Yield workers on the cluster.
+    """Yield workers on a Ray cluster.
 
-    ``jobs`` share its processors; by default one per machine. A cluster to which this process is
-    connected already is used and left as it is. Raises UserError where no cluster answers.
+    A cluster to which this process is connected already is used, and stays connected.
+
+    Args:
+        address: The cluster's address, or ``auto``.
+        jobs: Trials at a time, which divide the processors; None for one per machine.
+        train: Trains one job.
+
+    Raises:
+        UserError: No cluster answers at the address.
     """
     import ray
 
@@ -50,16 +61,16 @@ def cluster_workers(
     if not connected:
         _connect(address)
     try:
-        jobs, threads, gpus = cluster_resources(jobs)
-        remote: Any = ray.remote(_Remote).options(
+        jobs, threads, gpus = allocate_resources(jobs)
+        remote: Any = ray.remote(_RemoteWorker).options(
             num_cpus=threads, num_gpus=gpus, max_concurrency=4
         )
 
         def start(slot: int) -> Worker:
             actor: Any = remote.remote(str(Path.cwd()), threads, train)
-            messages, theirs = Pipe()
+            messages, child = Pipe()
             causes: list[str] = []  # of its death
-            Thread(target=_pass_on, args=(actor, theirs, causes), daemon=True).start()
+            Thread(target=_forward_messages, args=(actor, child, causes), daemon=True).start()
 
             def close() -> str:
                 messages.close()
@@ -74,15 +85,15 @@ def cluster_workers(
             ray.shutdown()
 
 
-class _Remote:
-    """The actor: ``work`` in a thread, which others reach through a pipe."""
+class _RemoteWorker:
+    """An actor that runs ``work`` in a thread and passes messages through a pipe."""
 
     def __init__(self, directory: str, threads: int, train: TrainJob) -> None:
         if Path(directory).is_dir():  # a machine may have no such folder
             os.chdir(directory)
-        self._driver, theirs = Pipe()
+        self._driver, child = Pipe()
         # the slot is 0: Ray shows the actor its own GPU alone
-        Thread(target=work, args=(theirs, 0, threads, train), daemon=True).start()
+        Thread(target=work, args=(child, 0, threads, train), daemon=True).start()
 
     def send(self, message: Any) -> None:
         self._driver.send(message)
@@ -91,8 +102,8 @@ class _Remote:
         return self._driver.recv()
 
 
-def _pass_on(actor: Any, messages: Connection, causes: list[str]) -> None:
-    """Pass on what an actor says until it dies or nobody listens any more."""
+def _forward_messages(actor: Any, messages: Connection, causes: list[str]) -> None:
+    """Forward an actor's messages until it dies or the driver closes the connection."""
     import ray
 
     with messages, suppress(OSError):
@@ -107,28 +118,28 @@ def _pass_on(actor: Any, messages: Connection, causes: list[str]) -> None:
 def _connect(address: str) -> None:
     import ray
 
-    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    for name in _PATHS & passed.keys():
-        passed[name] = str(Path(passed[name]).absolute())  # workers begin in another folder
+    env_vars = {name: os.environ[name] for name in _ENV_VARS if name in os.environ}
+    for name in _PATH_VARS & env_vars.keys():
+        env_vars[name] = str(Path(env_vars[name]).absolute())  # workers begin in another folder
     try:
         ray.init(
             address=address,
             log_to_driver=False,
             logging_level=logging.CRITICAL,
-            runtime_env={"env_vars": passed},
+            runtime_env={"env_vars": env_vars},
         )
     except (Exception, SystemExit) as error:  # Ray ends the process where nothing listens
-        why = "nothing listens" if isinstance(error, SystemExit) else str(error)[:120]
+        reason = "nothing listens" if isinstance(error, SystemExit) else str(error)[:120]
         raise UserError(
-            f"--cluster {address}: no Ray cluster answers there: {why}",
+            f"--cluster {address}: no Ray cluster answers there: {reason}",
             "give the address that 'ray start --head' printed, or auto on its machines",
         ) from error
 
 
-def cluster_resources(jobs: int | None) -> tuple[int, int, float]:
-    """Return how many trials at a time the cluster trains, and each one's threads and GPUs.
+def allocate_resources(jobs: int | None) -> tuple[int, int, float]:
+    """Return how many trials the cluster trains at a time, and each one's threads and GPUs.
 
-    A whole GPU for each trial, or a part where there are more trials than GPUs.
+    Each trial has a whole GPU, or a part of one where there are more trials than GPUs.
     """
     import ray
 
@@ -137,16 +148,12 @@ def cluster_resources(jobs: int | None) -> tuple[int, int, float]:
     jobs = jobs or max(1, len(processors))
     threads = _threads_per_trial(processors, jobs)
     n_gpus = int(sum(node.get("GPU", 0) for node in nodes))
-    if not n_gpus or os.environ.get("CIFARLAB_DEVICE") == "cpu":
-        gpus = 0.0
-    else:
-        gpus = 1 / -(-jobs // n_gpus)
+    uses_gpus = n_gpus and os.environ.get("CIFARLAB_DEVICE") != "cpu"
+    gpus = 1 / -(-jobs // n_gpus) if uses_gpus else 0.0
     return jobs, min(threads, env_threads() or threads), gpus
 
 
 def _threads_per_trial(processors: list[int], jobs: int) -> int:
-    """The most that each of ``jobs`` trials can have at once; none spreads over two machines."""
-    for threads in range(max(processors, default=1), 1, -1):
-        if sum(there // threads for there in processors) >= jobs:
-            return threads
-    return 1
+    """Return the most threads that each of ``jobs`` trials can have, each on one machine."""
+    numbers = range(1, max(processors, default=1) + 1)
+    return max((n for n in numbers if sum(cores // n for cores in processors) >= jobs), default=1)

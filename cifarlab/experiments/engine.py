@@ -1,9 +1,9 @@
-"""The engine of studies, searches and finalists: it hands runs to workers and hears of each epoch.
+"""The engine of studies, searches and finalists: it gives runs to workers and answers each epoch.
 
 A worker trains one run after another, in this process, in another process of this machine or on a
 Ray cluster (``cluster.py``), always by ``train_job``. After each epoch it sends the metrics line
-and waits for leave to go on. The driver alone decides, and writes down what it decides before it
-answers; so whoever is killed, the record and the run folders are enough to go on.
+and waits for the answer. Only the driver decides, and it writes each decision down before it
+answers; so whichever process is killed, the record and the run folders are enough to resume.
 """
 
 import signal
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol
 from cifarlab.config.duration import WallTime
 from cifarlab.experiments.worker import (
     LEAVE,
-    READY,
+    WORKER_READY,
     Failure,
     Job,
     JobResult,
@@ -34,31 +34,34 @@ from cifarlab.system.signals import StopRequest, stop_on_signal
 from cifarlab.system.threads import available_threads
 
 Log = Callable[[str], None]
-_POLL = 0.2  # seconds between two looks whether to end
-_DEATHS = 4  # of its worker, after which a run has failed
-# a terminal sends them to all its processes, of which only the driver is to hear
+_POLL = 0.2  # seconds between two checks whether to end
+_MAX_DEATHS = 4  # of workers that trained a run, after which it has failed
+# a terminal sends them to all processes; only the driver may handle them
 _TERMINAL_SIGNALS = {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}
 
 
 class Experiment(Protocol):
-    """What hands out runs and learns of them, in the driver."""
+    """A source of runs that learns of their epochs and ends, in the driver."""
 
     @property
     def progress(self) -> str:
-        """Return it, as in "3 of 9 trials"."""
+        """Return how much has been done, as in "3 of 9 trials"."""
 
     def next_job(self) -> Job | None:
-        """Return the next run to be trained; None where there is none."""
+        """Return the next run to train; None where there is none."""
 
     def on_epoch(self, job: Job, line: dict[str, Any]) -> bool:
-        """Learn of an epoch, perhaps again; return whether the run goes on."""
+        """Handle an epoch, which may arrive twice; return whether the run goes on."""
 
     def on_end(self, job: Job, result: JobResult) -> None:
-        """Learn of a run's end."""
+        """Handle the end of a run."""
 
 
 class Worker(NamedTuple):
-    """A worker as its driver sees it: ``messages`` end where it dies; ``close`` says how."""
+    """A worker as its driver sees it.
+
+    ``messages`` ends where the worker dies; ``close`` returns how it died.
+    """
 
     slot: int
     messages: Connection
@@ -67,14 +70,20 @@ class Worker(NamedTuple):
 
 
 class Workers(NamedTuple):
-    """How many workers there are at a time, and what starts one in a slot."""
+    """The number of workers at a time, and the function that starts one in a slot."""
 
     number: int
     start: Callable[[int], Worker]
 
 
 def local_workers(jobs: int, log: Log, train: TrainJob = train_job) -> Workers:
-    """Return processes of this machine, which share its free cores."""
+    """Return workers that are processes of this machine and divide its free cores.
+
+    Args:
+        jobs: Number of workers.
+        log: Receives a note where other processes use the machine.
+        train: Trains one job.
+    """
     available = available_threads()
     if available.note:
         log(available.note)
@@ -82,28 +91,28 @@ def local_workers(jobs: int, log: Log, train: TrainJob = train_job) -> Workers:
     context = get_context("spawn")  # a forked child can't use a GPU, and inherits locks
 
     def start(slot: int) -> Worker:
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_work_undisturbed, args=(theirs, slot, threads, train))
-        with _spawning():
+        connection, child = context.Pipe()
+        process = context.Process(target=_work_without_signals, args=(child, slot, threads, train))
+        with _shielded_spawn():
             process.start()
-        theirs.close()
+        child.close()
 
         def close() -> str:
-            ours.close()
+            connection.close()
             process.join()
             return f"exit code {process.exitcode}"
 
-        return Worker(slot, ours, ours.send, close)
+        return Worker(slot, connection, connection.send, close)
 
     return Workers(jobs, start)
 
 
 @contextmanager
-def _spawning() -> Iterator[None]:
-    """Start processes that no terminal's signal reaches, and that do not run the user's script."""
+def _shielded_spawn() -> Iterator[None]:
+    """Keep the terminal's signals and the user's script away from processes started meanwhile."""
     main = sys.modules["__main__"]
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS)
-    resource_tracker.ensure_running()  # it lets SIGINT through again when it starts
+    resource_tracker.ensure_running()  # its start unblocks SIGINT
     sys.modules["__main__"] = ModuleType("__main__")
     signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS)
     try:
@@ -113,8 +122,8 @@ def _spawning() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _work_undisturbed(*options: Any) -> None:
-    """Do ``work`` in a process that was started with the terminal's signals blocked."""
+def _work_without_signals(*options: Any) -> None:
+    """Call ``work`` in a process that was started with the terminal's signals blocked."""
     for signum in _TERMINAL_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _TERMINAL_SIGNALS)
@@ -127,15 +136,22 @@ def run_experiment(
     workers: Workers | None = None,
     max_time: WallTime | None = None,
 ) -> None:
-    """Train all runs of ``experiment``: in ``workers``, else one after another in this process.
+    """Train all runs of an experiment.
 
-    After ``max_time``, or a signal, the runs at hand are left at their last checkpoints. Raises
-    Interrupted with the command that goes on, StorageError.
+    Args:
+        experiment: Gives the runs and learns of their ends.
+        command: The command that the user typed; it goes on with ``--resume``.
+        workers: Train in these; None to train one run after another in this process.
+        max_time: Time after which the current runs are left at their last checkpoints.
+
+    Raises:
+        Interrupted: A signal arrived; the current runs are left at their last checkpoints.
+        StorageError: The disk can't be written to.
     """
     end = time.monotonic() + max_time.seconds if max_time else float("inf")
     with stop_on_signal() as stop:
         if workers is None:
-            signum = _run_here(experiment, stop, end)
+            signum = _run_in_process(experiment, stop, end)
         else:
             pool = _Pool(experiment, workers)
             pool.run(lambda: bool(stop.signum) or time.monotonic() >= end)
@@ -149,17 +165,17 @@ def run_experiment(
 
 
 def resume_command(command: str) -> str:
-    """Return what to type to go on with a study or search."""
+    """Return the command that resumes a study or search."""
     return command if "--resume" in command.split() else f"{command} --resume"
 
 
 def unfinished_error(path: Path, command: str) -> RunFolderError:
-    """Return the error of a run that was begun, where nobody said that it is to go on."""
+    """Return the error for an unfinished run where ``--resume`` was not given."""
     hint = f"go on with: {resume_command(command)}"
     return RunFolderError(f"{path} was begun and is not finished", hint)
 
 
-class _Here(NamedTuple):
+class _InProcessDriver(NamedTuple):
     """The driver as a run in its own process sees it."""
 
     experiment: Experiment
@@ -177,11 +193,11 @@ class _Here(NamedTuple):
         return bool(self.stop.signum)
 
 
-def _run_here(experiment: Experiment, stop: StopRequest, end: float) -> int:
+def _run_in_process(experiment: Experiment, stop: StopRequest, end: float) -> int:
     """Train the runs in this process; return the signal that ended them, or 0."""
     while not stop.signum and time.monotonic() < end and (job := experiment.next_job()):
         try:
-            result = train_job(job, _Here(experiment, job, stop, []))
+            result = train_job(job, _InProcessDriver(experiment, job, stop, []))
         except Interrupted as error:
             return stop.signum or error.signum
         experiment.on_end(job, result)
@@ -189,106 +205,110 @@ def _run_here(experiment: Experiment, stop: StopRequest, end: float) -> int:
 
 
 class _Pool:
-    """The workers: idle ones, and busy ones by their connections, each with its job."""
+    """The workers: the idle ones, and by connection those with a job."""
 
     def __init__(self, experiment: Experiment, workers: Workers) -> None:
         self._experiment, self._start = experiment, workers.start
         self._slots = list(range(workers.number))
-        self._idle: list[Worker] = []
-        self._busy: dict[Any, tuple[Worker, Job]] = {}
-        self._orphans: list[Job] = []  # their workers died
-        self._unready: set[Any] = set()  # those of workers that have not said a word yet
+        self._idle_workers: list[Worker] = []
+        self._assignments: dict[Any, tuple[Worker, Job]] = {}
+        self._orphaned_jobs: list[Job] = []  # their workers died
+        self._starting: set[Any] = set()  # connections of workers that have not sent WORKER_READY
         self._deaths: Counter[str] = Counter()
-        self._leaving = False
-        self._fatal: StorageError | None = None
+        self._is_leaving = False
+        self._fatal_error: StorageError | None = None
 
     def run(self, is_over: Callable[[], bool]) -> None:
-        """Train all that there is. Raises StorageError."""
+        """Train all runs.
+
+        Raises:
+            StorageError: A worker or the driver can't write to the disk.
+        """
         try:
             while True:
-                if not self._leaving and (self._fatal or is_over()):
+                if not self._is_leaving and (self._fatal_error or is_over()):
                     self._leave()
-                self._hand_out()
-                if not self._busy:
+                self._assign_jobs()
+                if not self._assignments:
                     break
-                for messages in wait(list(self._busy), _POLL):
-                    self._hear(messages)
+                for messages in wait(list(self._assignments), _POLL):
+                    self._receive(messages)
         finally:
-            workers = [*self._idle, *(worker for worker, _ in self._busy.values())]
-            for worker in workers:  # all hear of it before one is waited for
+            workers = [*self._idle_workers, *(worker for worker, _ in self._assignments.values())]
+            for worker in workers:  # close all connections before waiting for one worker
                 worker.messages.close()
             for worker in workers:
                 worker.close()
-        if self._fatal:
-            raise self._fatal
+        if self._fatal_error:
+            raise self._fatal_error
 
     def _leave(self) -> None:
-        """Ask for the runs at hand to be left; do not wait for workers that may never start."""
-        self._leaving = True
-        for messages in list(self._unready):
-            self._take_back(messages)
-        for worker, _ in self._busy.values():
+        """Ask the workers to leave their runs; don't wait for workers that may never start."""
+        self._is_leaving = True
+        for messages in list(self._starting):
+            self._reclaim_job(messages)
+        for worker, _ in self._assignments.values():
             self._send(worker, LEAVE)
 
-    def _take_back(self, messages: Any) -> Job:
-        """Return the job of a worker that is not ready, and end that."""
-        self._unready.discard(messages)
-        worker, job = self._busy.pop(messages)
+    def _reclaim_job(self, messages: Any) -> Job:
+        """Close a worker that has not started yet and return its job."""
+        self._starting.discard(messages)
+        worker, job = self._assignments.pop(messages)
         worker.close()
         self._slots.append(worker.slot)
         return job
 
-    def _hand_out(self) -> None:
-        """Give jobs to idle workers, and start workers as far as there are slots."""
-        while not self._leaving and (self._idle or self._slots):
-            job = self._orphans.pop(0) if self._orphans else self._experiment.next_job()
-            if job is None and self._idle and self._unready:
-                job = self._take_back(next(iter(self._unready)))  # a cluster may have no room
+    def _assign_jobs(self) -> None:
+        """Give jobs to idle workers, and start workers while there are free slots."""
+        while not self._is_leaving and (self._idle_workers or self._slots):
+            job = self._orphaned_jobs.pop(0) if self._orphaned_jobs else self._experiment.next_job()
+            if job is None and self._idle_workers and self._starting:
+                job = self._reclaim_job(next(iter(self._starting)))  # a cluster may have no room
             if job is None:
                 return
-            if not self._idle:
-                self._idle.append(self._start(self._slots.pop(0)))
-                self._unready.add(self._idle[-1].messages)
-            worker = self._idle.pop()
-            self._busy[worker.messages] = worker, job
+            if not self._idle_workers:
+                self._idle_workers.append(self._start(self._slots.pop(0)))
+                self._starting.add(self._idle_workers[-1].messages)
+            worker = self._idle_workers.pop()
+            self._assignments[worker.messages] = worker, job
             self._send(worker, job)
 
-    def _hear(self, messages: Any) -> None:
-        """Take what a worker says: an epoch, its run's end, an error; or nothing more."""
-        worker, job = self._busy[messages]
+    def _receive(self, messages: Any) -> None:
+        """Handle a worker's message: an epoch, its run's end, an error, or its death."""
+        worker, job = self._assignments[messages]
         try:
             message = messages.recv()
         except (EOFError, OSError):
             message = worker.close()
-        self._unready.discard(messages)
-        if message == READY:
+        self._starting.discard(messages)
+        if message == WORKER_READY:
             return
         if isinstance(message, dict):
-            if not self._leaving:
+            if not self._is_leaving:
                 self._send(worker, self._experiment.on_epoch(job, message))
             return
-        del self._busy[messages]
-        if isinstance(message, str):  # it has died, and how
+        del self._assignments[messages]
+        if isinstance(message, str):  # it has died: the cause
             self._slots.append(worker.slot)
         else:
-            self._idle.append(worker)
+            self._idle_workers.append(worker)
         if isinstance(message, JobResult):
             self._experiment.on_end(job, message)
         elif isinstance(message, StorageError):
-            self._fatal = message
-        elif not self._leaving:
-            self._bury(job, str(message))
+            self._fatal_error = message
+        elif not self._is_leaving:
+            self._handle_death(job, str(message))
 
     def _send(self, worker: Worker, message: Any) -> None:
-        with suppress(OSError):  # it has died: its connection will say so
+        with suppress(OSError):  # it has died: its connection ends
             worker.send(message)
 
-    def _bury(self, job: Job, how: str) -> None:
-        """Have another worker go on with a run whose own died, unless that is hopeless."""
+    def _handle_death(self, job: Job, cause: str) -> None:
+        """Queue the run of a dead worker again, or record it as failed after too many deaths."""
         self._deaths[job.path] += 1
-        if self._deaths[job.path] < _DEATHS:
-            self._orphans.append(job)
+        if self._deaths[job.path] < _MAX_DEATHS:
+            self._orphaned_jobs.append(job)
             return
-        what = f"the process that trained it died {_DEATHS} times: {how}"
+        what = f"the process that trained it died {_MAX_DEATHS} times: {cause}"
         hint = "if memory ran out: fewer --jobs, or a smaller batch or network"
         self._experiment.on_end(job, JobResult(failure=Failure("WorkerDied", what, hint)))

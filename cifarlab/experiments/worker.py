@@ -1,6 +1,6 @@
-"""What a worker of the engine does: it trains one run after another, and waits after each epoch.
+"""The worker's side of the engine: train one run after another, and wait after each epoch.
 
-The same in the driver's process, in another one of this machine and on a cluster.
+It is the same in the driver's process, in another process of this machine and on a cluster.
 """
 
 import os
@@ -17,23 +17,23 @@ from cifarlab.system.signals import AT_ONCE, StopRequest
 from cifarlab.training.callback import Callback
 from cifarlab.training.callbacks import WatchedConfig
 
-LEAVE = "leave"  # what a driver sends at any time: leave the run at its checkpoint
-READY = "ready"  # what a worker sends first
-_HANDOVER = 120.0  # seconds that a killed worker may take to let go of its run folder
+LEAVE = "leave"  # sent by a driver at any time: leave the run at its checkpoint
+WORKER_READY = "ready"  # the first message of a worker
+_HANDOVER = 120.0  # seconds that a killed worker may take to release its run folder
 
 
 class Job(NamedTuple):
-    """A run to be trained, or gone on with; ``name`` is the row's or the trial's."""
+    """A run to train or to resume; ``name`` is its row's or trial's."""
 
     name: str
     recipe: Recipe
     path: str
     command: str
-    watched: WatchedConfig = WatchedConfig()
+    callback_config: WatchedConfig = WatchedConfig()
 
 
 class Failure(NamedTuple):
-    """Why a run has no result: the error's class, what was wrong, what to do."""
+    """A reason why a run has no result: the error's class, what was wrong, what to do."""
 
     kind: str
     what: str
@@ -41,53 +41,61 @@ class Failure(NamedTuple):
 
 
 class JobResult(NamedTuple):
-    """How a run ended: why training stopped, or how it failed."""
+    """The end of a run: why training stopped, or how it failed."""
 
     stop_reason: str = "failed"
     failure: Failure | None = None
 
 
 class Driver(Protocol):
-    """The driver as a worker sees it: a connection, or what stands for one."""
+    """The driver as a worker sees it: a connection, or an object with the same methods."""
 
     def send(self, obj: Any) -> None:
         """Send a metrics line."""
 
     def recv(self) -> Any:
-        """Wait for whether the run goes on, or LEAVE."""
+        """Wait for the answer: whether the run goes on, or LEAVE."""
 
     def poll(self) -> bool:
-        """Return whether LEAVE has come unasked."""
+        """Return whether LEAVE has arrived without being waited for."""
 
 
 TrainJob = Callable[[Job, Driver], JobResult]
 
 
 class _Reporter(Callback):
-    """Sends each epoch to the driver and ends the run where that says so."""
+    """A callback that sends each epoch to the driver and ends the run where the driver says so."""
 
     def __init__(self, driver: Driver, stop: StopRequest) -> None:
         self._driver, self._stop = driver, stop
 
     def replay(self, folder: RunFolder) -> None:
-        """Send the epochs that the run has already. Raises Interrupted where it is to be left."""
+        """Send the epochs that the run has already.
+
+        Raises:
+            Interrupted: The driver asks to leave the run.
+        """
         for line in folder.metrics.read():
             self.on_epoch_end(None, line)
             self.leave_if_requested()
 
     def leave_if_requested(self) -> None:
-        """Raise Interrupted where the run is to be left: the driver answers nothing any more."""
+        """Leave the run where the driver asks for it; it sends no answers any more.
+
+        Raises:
+            Interrupted: The driver asks to leave the run.
+        """
         self.on_step_end(None, 0)
         if self._stop.reason in AT_ONCE:
             raise Interrupted("left before it went on", "go on with --resume", self._stop.signum)
 
     def on_train_start(self, run: Any) -> None:
-        """Each epoch so far may turn out to have been the last."""
+        """Replay the earlier epochs: the driver may end the run at one that it has not seen."""
         self.leave_if_requested()
         self.replay(run.folder)
 
     def on_step_end(self, run: Any, images: int) -> None:
-        """Pass the wish to leave on."""
+        """Ask the run to stop where the driver wants to leave it."""
         if self._driver.poll():
             self._stop.ask("abandoned")
 
@@ -102,16 +110,22 @@ class _Reporter(Callback):
 
 
 def train_job(job: Job, driver: Driver) -> JobResult:
-    """Train a run to its end; of one that has ended, tell that again.
+    """Train a run to its end; of a run that has ended, send the epochs and the result again.
 
-    Raises Interrupted, and StorageError, which other runs would meet as well.
+    Args:
+        job: The run.
+        driver: Receives each epoch and answers whether the run goes on.
+
+    Raises:
+        Interrupted: The driver asked to leave the run.
+        StorageError: The disk can't be written to, which other runs would meet as well.
     """
     folder, stop = RunFolder(job.path), StopRequest()
     reporter = _Reporter(driver, stop)
     try:
         _wait_for_folder(folder)
         reporter.leave_if_requested()
-        if folder.finished:  # its driver was killed before it heard of it
+        if folder.is_finished:  # the driver was killed before it received the result
             reporter.replay(folder)
             return JobResult(str((folder.result() or {}).get("stop_reason")))
         from cifarlab.training.train import train
@@ -120,7 +134,7 @@ def train_job(job: Job, driver: Driver) -> JobResult:
             job.recipe,
             folder,
             resume=folder.exists,
-            callbacks=[reporter, *job.watched.build_callbacks()],
+            callbacks=[reporter, *job.callback_config.build_callbacks()],
             command=job.command,
             stop=stop,
         )
@@ -129,11 +143,12 @@ def train_job(job: Job, driver: Driver) -> JobResult:
     except Exception as error:
         if stop.reason in AT_ONCE:  # resumed, it will fail again if it must
             raise Interrupted("left as it failed", "go on with --resume", stop.signum) from error
-        return _failed(error)
+        return _failed_result(error)
     return JobResult(result["stop_reason"])
 
 
-def _failed(error: Exception) -> JobResult:
+def _failed_result(error: Exception) -> JobResult:
+    """Return the result of a run that an error ended."""
     kind = type(error).__name__
     if isinstance(error, CifarlabError):
         return JobResult(failure=Failure(kind, error.what, error.hint))
@@ -141,19 +156,23 @@ def _failed(error: Exception) -> JobResult:
 
 
 def _wait_for_folder(folder: RunFolder) -> None:
-    """Wait until the worker that had the run before, and was killed, has let go of it."""
-    busy = RunFolderError(
+    """Wait until a killed worker that had the run before has released its folder."""
+    timeout_error = RunFolderError(
         f"{folder.path} was held by another process for {_HANDOVER:g} seconds",
         "end that process: it goes on with a run that was taken from it",
     )
-    with lock_folder(folder.path, busy, _HANDOVER):
+    with lock_folder(folder.path, timeout_error, _HANDOVER):
         pass
 
 
 def work(driver: Connection, slot: int, threads: int, train: TrainJob = train_job) -> None:
-    """Train one job after another with so many ``threads``, until the driver has none or is gone.
+    """Train one job after another, until the driver has none or its connection ends.
 
-    Workers with one ``slot`` after another share the GPUs of a machine out.
+    Args:
+        driver: Connection to the driver.
+        slot: Number of the worker on its machine; it decides which GPU the worker uses.
+        threads: CPU threads that training may use.
+        train: Trains one job.
     """
     import torch
 
@@ -163,7 +182,7 @@ def work(driver: Connection, slot: int, threads: int, train: TrainJob = train_jo
     if os.environ.get("CIFARLAB_DEVICE") != "cpu" and torch.cuda.is_available():
         torch.cuda.set_device(slot % torch.cuda.device_count())
     with driver, suppress(EOFError, OSError):
-        driver.send(READY)
+        driver.send(WORKER_READY)
         while (job := _receive(driver)) != LEAVE:
             try:
                 driver.send(train(job, driver) if isinstance(job, Job) else job)
@@ -178,4 +197,4 @@ def _receive(driver: Connection) -> Any:
     except (EOFError, OSError):
         raise
     except Exception as error:  # another version of ours, or of a plug-in
-        return _failed(error)
+        return _failed_result(error)

@@ -1,4 +1,4 @@
-"""What studies and searches check, and write, alike: options, tables, plain values, figures."""
+"""Options, tables, plain values and figures that studies and searches write in the same way."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +14,16 @@ from cifarlab.system.formatting import rows_to_csv
 NOTHING = "-"
 
 
-def require_sound(formats: Sequence[str], **counts: int | None) -> None:
-    """Raise UserError for a figure's format that is none, or a count below 1 of that option."""
+def require_valid_options(formats: Sequence[str], **counts: int | None) -> None:
+    """Refuse an unknown figure format and a count below 1.
+
+    Args:
+        formats: Figure formats, such as ``svg``.
+        **counts: Counts by the option that sets them; None where it was not given.
+
+    Raises:
+        UserError: A format is unknown or a count is below 1.
+    """
     require_formats(formats)
     for option, count in counts.items():
         if count is not None and count < 1:
@@ -23,8 +31,8 @@ def require_sound(formats: Sequence[str], **counts: int | None) -> None:
             raise UserError(f"--{name} {count}: that is no number of runs", "take 1 or more")
 
 
-def scale_words(scale: float) -> str:
-    """Return what a scale did to a study, for every table and figure."""
+def describe_scale(scale: float) -> str:
+    """Return a sentence that says what a scale did to a study or search."""
     return f"At scale {scale:g}: {scale:g} of the training images and {scale:g} of the epochs."
 
 
@@ -42,7 +50,7 @@ def csv_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def as_json(value: Any) -> Any:
-    """Return plain values, each under its name."""
+    """Return a value as JSON types, with named tuples and models as mappings."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if hasattr(value, "_asdict"):
@@ -55,9 +63,19 @@ def as_json(value: Any) -> Any:
 def write_figures(
     figures: Any, subject: Any, folder: Path, formats: Sequence[str]
 ) -> tuple[list[tuple[str, str]], list[str]]:
-    """Write figures as ``plots.draw.draw_all`` takes them; return (slug, words) of those there are.
+    """Write figures to a folder.
 
-    And, in words, why there are none. Raises StorageError.
+    Args:
+        figures: What ``plots.draw.draw_all`` takes: by name, the function and the alt text.
+        subject: What the functions draw.
+        folder: Folder to write to.
+        formats: File formats, such as ``svg``.
+
+    Returns:
+        (slug, alt text) of each figure written, and, in words, why there is none.
+
+    Raises:
+        StorageError: A file can't be written.
     """
     try:
         require_extra()

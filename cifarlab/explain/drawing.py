@@ -27,7 +27,7 @@ _TINT = ("#f6f7f8", "#ffffff")
 
 
 def draw_architecture(architecture: Architecture, title: str) -> Figure:
-    """Draw the whole network from top to bottom; its size follows from the number of stages."""
+    """Draw the whole network from top to bottom; more stages make the figure higher."""
     blocks = [block for stage in architecture.stages for block in stage.blocks]
     shapes = _NAMES + _SHAPE + max(map(_chips_width, blocks))
     columns = shapes, shapes + _NUMBER + 0.07, shapes + 2 * _NUMBER + 0.07  # their right edges
@@ -71,7 +71,7 @@ def _text(
 
 
 def _numbers(block: BlockSummary, architecture: Architecture) -> list[tuple[str, float]]:
-    """Shape and costs in words, and of each cost its fraction of the whole."""
+    """Return shape, parameters and multiply-adds as texts, each with its fraction of the total."""
     parameters = block.parameters / max(architecture.parameters, 1)
     multiply_adds = block.multiply_adds / max(architecture.multiply_adds, 1)
     return [
@@ -82,7 +82,7 @@ def _numbers(block: BlockSummary, architecture: Architecture) -> list[tuple[str,
 
 
 def _draw_block(axes: Axes, block: BlockSummary, middle: float) -> None:
-    """The layers in a line, which goes on behind them."""
+    """Draw the layers of a block from left to right, on a line."""
     lefts = list(accumulate((_width(step) + _GAP for step in block.steps), initial=_NAMES))
     for step, left in zip(block.steps, lefts, strict=False):
         _draw_chip(axes, step, left, middle)
@@ -102,7 +102,7 @@ def _draw_block(axes: Axes, block: BlockSummary, middle: float) -> None:
 
 
 def _draw_chip(axes: Axes, step: LayerStep, left: float, middle: float) -> None:
-    """A layer as a box with rounded corners, an addition as a circle."""
+    """Draw a layer as a box with rounded corners, an addition as a circle."""
     width, add = _width(step), step.kind == "add"
     height = width if add else _CHIP
     style = "circle,pad=0" if add else f"round,pad=0,rounding_size={_ROUND}"
@@ -129,18 +129,18 @@ def _height(block: BlockSummary) -> float:
 
 
 def _notes(blocks: list[BlockSummary], width: float) -> list[str]:
-    """What the letters stand for, in lines that fit."""
-    used = {step.text for block in blocks for step in block.steps}
-    used |= {step.text for block in blocks if block.shortcut for step in block.shortcut.steps}
+    """Return what the abbreviations stand for, in lines of that width."""
+    step_texts = {step.text for block in blocks for step in block.steps}
+    step_texts |= {step.text for block in blocks if block.shortcut for step in block.shortcut.steps}
     texts = ["n×n, C, /s: a convolution of n × n pixels to C channels, every s-th pixel"]
-    texts += [f"{letters}: {full}" for letters, full in ABBREVIATIONS.items() if letters in used]
+    texts += [f"{key}: {name}" for key, name in ABBREVIATIONS.items() if key in step_texts]
     if any(block.times > 1 for block in blocks):
         texts.append("× n: n such blocks, their numbers added up")
     return textwrap.wrap("; ".join(texts), int(width / (_LETTER * 0.95)))
 
 
 def format_count(count: int) -> str:
-    """253130752 as ``253 M``."""
+    """Write a count in three digits: 253130752 as ``253 M``."""
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if count >= size:
             return f"{float(f'{count / size:.3g}'):g}{unit}"

@@ -1,4 +1,4 @@
-"""Everything that is explained of one run: which figures, of which images, into which folder."""
+"""Explains a run: draws its figures, of which images, into which folder."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -28,7 +28,7 @@ class Explanation(NamedTuple):
     """Result of ``explain_run``.
 
     ``rows`` are (image, true class, predicted class, its probability, class that the map is for);
-    ``notes`` are to be read; ``folder`` and ``slugs`` say where the figures are.
+    ``notes`` are for the user; the figures are in ``folder``, each named by its slug.
     """
 
     rows: list[tuple[str, str, str, str, str]]
@@ -50,18 +50,28 @@ def explain_run(
     progress: Progress | None = None,
     log: Log | None = None,
 ) -> Explanation:
-    """Draw what a run's network looks at and what it is made of, into RUN/explained or ``out``.
+    """Draw what a run's network looks at and what it is made of.
 
-    Without ``images``: of held-out ones and of the worst mistakes; a report shows these. With
-    image files: of those alone. ``layers`` is ``all``, or names with commas between; None: the
-    last one with a map. ``target`` is ``predicted``, ``true`` or a class. ``sanity_check`` adds the
-    check of ``sanity.randomize_layers``; ``log`` gets what the data are. Raises UserError,
-    RunFolderError, CheckpointError, DataError, MissingExtraError, StorageError.
+    Args:
+        folder: Of the run.
+        images: Image files; without any, held-out images and the worst mistakes, for reports.
+        layers: ``all``, or names separated by commas; None: the last one with a map.
+        target: The class that maps are for: ``predicted``, ``true``, or a class name.
+        resize_mode: As in ``RunPredictor``.
+        sanity_check: Whether to add the check of ``sanity.randomize_layers``.
+        out: Where figures are written; None: RUN/explained.
+        formats: Of the figures: svg, png, pdf.
+        progress: Called while data are downloaded and read.
+        log: Called with a line that describes the data.
+
+    Raises:
+        UserError: An option is wrong, an extra is missing, or run, image or weights can't be read.
+        StorageError: A figure can't be written.
     """
     require_formats(formats)
     require_packages("explaining", "explain", "captum", "matplotlib")
     from cifarlab.explain.pictures import RunFigures
-    from cifarlab.plots.style import render, save, styled
+    from cifarlab.plots.style import figure_style, render, save
 
     recipe = folder.recipe()
     run_predictor = RunPredictor(folder, resize_mode)
@@ -77,16 +87,16 @@ def explain_run(
     targets = _target_classes(predictor, image_set.labels, probabilities.argmax(1), target)
     figures = RunFigures(folder, recipe, predictor, layer_names, image_set, probabilities, targets)
     check = randomize_layers(predictor, image_set.images) if sanity_check else None
-    directory, saved = out or folder.explained, {}
-    with styled():
+    directory, entries = out or folder.explained, {}
+    with figure_style():
         for slug, figure, caption in list(figures.draw("given-" if images else "", check)):
             picture = render(figure, slug, caption, formats)
             save(picture, directory)
-            saved[slug] = {"caption": caption, "wide": picture.wide}
+            entries[slug] = {"caption": caption, "wide": picture.wide}
     if not images:
-        _write_index(directory, predictor, saved)
+        _write_index(directory, predictor, entries)
     notes = [*figures.notes(), *([check.verdict] if check else [])]
-    return Explanation(figures.rows(), notes, directory, list(saved))
+    return Explanation(figures.rows(), notes, directory, list(entries))
 
 
 def draw_recipe(
@@ -118,7 +128,7 @@ def draw_recipe(
     from cifarlab.explain.drawing import draw_architecture
     from cifarlab.explain.previews import draw_activations, preview_augmentation
     from cifarlab.plots.draw import draw
-    from cifarlab.plots.style import render, save, styled
+    from cifarlab.plots.style import figure_style, render, save
     from cifarlab.recipes.catalog import usual_shape
 
     shape, classes = usual_shape(recipe)
@@ -132,7 +142,7 @@ def draw_recipe(
     if activations:
         made["activations"] = draw(draw_activations())
     written = []
-    with styled():
+    with figure_style():
         for what, figure in made.items():
             slug = f"{recipe.name.replace('/', '-')}-{what}"
             save(render(figure, slug, f"The {what} of {recipe.name}", formats), out)
@@ -151,7 +161,7 @@ def _parse_layers(option: str | None, shapes: dict[str, tuple[int, int, int]]) -
 def _target_classes(
     predictor: Predictor, labels: np.ndarray, predicted: np.ndarray, target: str
 ) -> np.ndarray:
-    """The class number that each image's map is for. Raises UserError."""
+    """Return the class numbers (N,) that the images' maps are for. Raises UserError."""
     if target == "predicted":
         return predicted
     if target == "true":
@@ -165,13 +175,13 @@ def _target_classes(
     return np.full(len(labels), predictor.classes.index(target))
 
 
-def _write_index(directory: Path, shown: Predictor, saved: dict[str, dict[str, Any]]) -> None:
-    """What the folder holds, for reports; figures of other weights that were there go."""
-    weights = {"epoch": shown.epoch, "step": shown.step}
-    there, figures = read_index(directory)
-    if there != weights:
-        # only what an index of ours names: the folder may be anybody's
-        for kind, suffix in product(figures.keys() & set(KINDS) - saved.keys(), FORMATS):
+def _write_index(directory: Path, predictor: Predictor, entries: dict[str, dict[str, Any]]) -> None:
+    """Write which figures the folder holds, for reports; delete figures of other weights."""
+    weights = {"epoch": predictor.epoch, "step": predictor.step}
+    old_weights, figures = read_index(directory)
+    if old_weights != weights:
+        # only what our index lists: the folder may have other files
+        for kind, suffix in product(figures.keys() & set(KINDS) - entries.keys(), FORMATS):
             (directory / f"{kind}.{suffix}").unlink(missing_ok=True)
         figures = {}
-    write_json(directory / INDEX, {**weights, "figures": figures | saved})
+    write_json(directory / INDEX, {**weights, "figures": figures | entries})

@@ -14,7 +14,7 @@ _CLASSES, _MISTAKES = 10, 9
 
 
 class ImageSet(NamedTuple):
-    """Images uint8 (N, H, W, C), what each is called, and its class number; -1: not known."""
+    """Images uint8 (N, H, W, C), their names, and their class numbers (N,), -1 where unknown."""
 
     images: np.ndarray
     names: list[str]
@@ -24,35 +24,46 @@ class ImageSet(NamedTuple):
 def select_held_out(
     folder: RunFolder, recipe: Recipe, progress: Progress | None = None, log: Log | None = None
 ) -> ImageSet:
-    """Select the first held-out image of each of ten classes, evenly spread; else training images.
+    """Select the first validation image of each of at most ten classes, evenly spread over these.
 
-    ``log`` gets what the data are. Raises DataError or RunFolderError where the images are not
-    those of the run.
+    Where the run held nothing out, training images are selected.
+
+    Args:
+        folder: Of the run.
+        recipe: The run's.
+        progress: Called while data are downloaded and read.
+        log: Called with a line that describes the data.
+
+    Raises:
+        DataError: The data can't be opened.
+        RunFolderError: They are not those of the run.
     """
-    opened = open_data(recipe.data, progress, log)
-    folder.require_same_data(opened.dataset.fingerprint)
-    split = "training" if opened.validation is None else "validation"
-    subset = opened.training if opened.validation is None else opened.validation
+    data = open_data(recipe.data, progress, log)
+    folder.require_same_data(data.dataset.fingerprint)
+    split = "training" if data.validation is None else "validation"
+    subset = data.training if data.validation is None else data.validation
     classes, first = np.unique(subset.labels[subset.indices], return_index=True)
-    chosen = np.linspace(0, len(classes) - 1, min(len(classes), _CLASSES)).astype(int)
-    indices = subset.indices[first[chosen]]
+    positions = np.linspace(0, len(classes) - 1, min(len(classes), _CLASSES)).astype(int)
+    indices = subset.indices[first[positions]]
     names = [f"{split} {subset.names[index]}" for index in indices]
-    return ImageSet(np.array(subset.images[indices]), names, classes[chosen])
+    return ImageSet(np.array(subset.images[indices]), names, classes[positions])
 
 
 def select_mistakes(folder: RunFolder) -> tuple[ImageSet, np.ndarray] | None:
-    """Select the worst mistakes that the run kept, of its test split or else of validation.
+    """Return the worst mistakes on the test split, or else on validation, as the run stored them.
 
-    With the class that was predicted for each, (N,). None before the run's end, and where it made
-    none. Raises RunFolderError.
+    With the predicted classes (N,). None before the run's end, and where it made no mistake.
+    Raises RunFolderError.
     """
     for split, split_name in (("test", "test"), ("val", "validation")):
         file = folder.predictions / f"{split}.safetensors"
         if not file.exists():
             continue
-        kept = Predictions.read(file)
-        rows = kept.mistakes[:_MISTAKES]
-        names = [f"{split_name} {kept.mistake_name(number)}" for number in range(len(rows))]
-        wrong = ImageSet(kept.mistake_images[:_MISTAKES], names, kept.labels[rows])
-        return (wrong, kept.logits[rows].argmax(1)) if len(rows) else None
+        predictions = Predictions.read(file)
+        rows = predictions.mistakes[:_MISTAKES]
+        names = [f"{split_name} {predictions.mistake_name(n)}" for n in range(len(rows))]
+        image_set = ImageSet(
+            predictions.mistake_images[:_MISTAKES], names, predictions.labels[rows]
+        )
+        return (image_set, predictions.logits[rows].argmax(1)) if len(rows) else None
     return None

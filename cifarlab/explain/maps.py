@@ -1,7 +1,7 @@
 """Class-activation maps (Grad-CAM: Selvaraju et al. 2017, arXiv:1610.02391) and feature maps.
 
-Section 3 there, by Captum, of the network that the predictor holds: its normalisation, its
-arithmetic. A map's size is its layer's; ``upsampled`` brings it to the image's.
+Section 3 there, computed by Captum on the predictor's network, with its normalisation and its
+arithmetic. A map has its layer's size; ``upsample`` brings it to the image's.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from cifarlab.inference.predictor import Predictor
 from cifarlab.models.network import map_layers
 from cifarlab.system.errors import UserError
 
-COARSE = 4  # a map of so many rows or columns, or fewer, says little of where
+COARSE = 4  # a map of at most so many rows or columns hardly shows where in the image
 _BATCH = 25  # images at a time: gradients need every activation of a pass
 Shape = tuple[int, int, int]
 
@@ -28,32 +28,39 @@ def class_activation_maps(
     layers: Sequence[str] | None = None,
     targets: np.ndarray | None = None,
     *,
-    signed: bool = False,
+    relu_attributions: bool = True,
 ) -> dict[str, np.ndarray]:
-    """Where each image has what speaks for a class: by layer, float32 (N, h, w), at least 0.
+    """Return by layer the maps float32 (N, h, w) of what speaks for a class, at least 0.
 
-    Images are uint8 (N, H, W, C). ``layers`` are names as in ``map_shapes``; None: the last one
-    with a map of more than one pixel. ``targets`` (N,) are class numbers; None: what is predicted.
-    ``signed`` keeps what speaks against the class too, where Grad-CAM has 0. Raises DataError for
-    images of another kind, UserError for an unknown layer.
+    Args:
+        predictor: The network.
+        images: uint8 (N, H, W, C).
+        layers: Names as in ``map_shapes``; None: the one of ``default_layer``.
+        targets: Class numbers (N,); None: the predicted classes.
+        relu_attributions: Set what speaks against the class to 0, as Grad-CAM does; False: negative
+            values stay.
+
+    Raises:
+        DataError: The images have another type, size or number of channels than the network's.
+        UserError: There is no such layer.
     """
     from captum.attr import LayerGradCam
 
     predicted = predictor.logits(images).argmax(1).numpy()
     targets = predicted if targets is None else np.asarray(targets)
     layers = [default_layer(map_shapes(predictor))] if layers is None else layers
-    chosen = _layers(predictor, layers)
+    nodes = _layers(predictor, layers)
     maps = {
-        name: np.zeros((len(images), *shape[1:]), np.float32) for name, (_, shape) in chosen.items()
+        name: np.zeros((len(images), *shape[1:]), np.float32) for name, (_, shape) in nodes.items()
     }
     with predictor.evaluating() as network:
         for start in range(0, len(images), _BATCH):
             batch = slice(start, start + _BATCH)
             pixels = _pixels(predictor, images[batch])
-            class_targets = torch.as_tensor(targets[batch]).to(pixels.device)
-            for name, (module, _) in chosen.items():
+            classes = torch.as_tensor(targets[batch]).to(pixels.device)
+            for name, (module, _) in nodes.items():
                 method = LayerGradCam(network, module)
-                attribution = method.attribute(pixels, class_targets, relu_attributions=not signed)
+                attribution = method.attribute(pixels, classes, relu_attributions=relu_attributions)
                 maps[name][batch] = attribution.detach()[:, 0].float().cpu().numpy()
     return maps
 
@@ -61,9 +68,15 @@ def class_activation_maps(
 def feature_maps(
     predictor: Predictor, images: np.ndarray | Tensor, layers: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """What the layers put out for few images, uint8 (N, H, W, C): by layer, float32 (N, C, h, w).
+    """Return by layer the outputs float32 (N, C, h, w), of all images in one batch.
 
-    Raises UserError for an unknown layer.
+    Args:
+        predictor: The network.
+        images: uint8 (N, H, W, C).
+        layers: Names as in ``map_shapes``.
+
+    Raises:
+        UserError: There is no such layer.
     """
     from captum.attr import LayerActivation
 
@@ -75,9 +88,9 @@ def feature_maps(
 
 
 def map_shapes(predictor: Predictor) -> dict[str, Shape]:
-    """(C, h, w) of each layer that puts out feature maps, in the order of the data.
+    """Return the shape (C, h, w) of each layer's feature maps, from the input on.
 
-    Raises UserError for a network without any.
+    Raises UserError for a network without feature maps.
     """
     return {name: shape for name, (_, shape) in _layers(predictor).items()}
 
@@ -85,7 +98,7 @@ def map_shapes(predictor: Predictor) -> dict[str, Shape]:
 def _layers(
     predictor: Predictor, names: Sequence[str] | None = None
 ) -> dict[str, tuple[nn.Module, Shape]]:
-    """The layers of these names, None: all, that put out feature maps, and the shape of these."""
+    """Return layers by name (None: all that put out feature maps), with the shape of their maps."""
     shapes: dict[nn.Module, Shape] = {}
 
     def record(module: nn.Module, _inputs: Any, out: Any) -> None:
@@ -111,36 +124,36 @@ def _layers(
 
 
 def spatial_layers(shapes: dict[str, Shape]) -> list[str]:
-    """The layers whose map has more than one pixel, so that it says where."""
+    """Return the layers whose map has more than one pixel, so that it shows where."""
     return [name for name, (_, height, width) in shapes.items() if height * width > 1]
 
 
 def fine_layers(shapes: dict[str, Shape]) -> list[str]:
-    """The layers whose map is larger than 4 x 4."""
+    """Return the layers whose map is larger than 4 x 4."""
     return [name for name, shape in shapes.items() if min(shape[1:]) > COARSE]
 
 
-def default_layer(shapes: dict[str, Shape], fine: bool = False) -> str:
-    """The last layer whose map has more than one pixel; the first where none has.
+def default_layer(shapes: dict[str, Shape], prefer_fine: bool = False) -> str:
+    """Return the last layer whose map has more than one pixel; the first layer where none has.
 
-    With ``fine`` the last whose map is larger than 4 x 4, where there is one.
+    With ``prefer_fine`` the last whose map is larger than 4 x 4, where there is one.
     """
-    layers = (fine_layers(shapes) if fine else []) or spatial_layers(shapes) or list(shapes)[:1]
-    return layers[-1]
+    layers = fine_layers(shapes) if prefer_fine else []
+    return (layers or spatial_layers(shapes) or list(shapes)[:1])[-1]
 
 
 def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Maps (N, h, w) at the size (H, W), bilinear, each divided by its largest value.
+    """Scale maps (N, h, w) to the size (H, W), bilinear, and divide each by its largest value.
 
-    A map that is 0 everywhere stays so.
+    A map that is 0 everywhere is not divided.
     """
     tensor = torch.from_numpy(np.ascontiguousarray(maps, dtype=np.float32))[:, None]
-    large = interpolate(tensor, size, mode="bilinear", align_corners=False)[:, 0].numpy()
-    peak = large.max((1, 2), keepdims=True, initial=0)
-    scaled: np.ndarray = large / np.where(peak > 0, peak, 1)
+    resized = interpolate(tensor, size, mode="bilinear", align_corners=False)[:, 0].numpy()
+    peak = resized.max((1, 2), keepdims=True, initial=0)
+    scaled: np.ndarray = resized / np.where(peak > 0, peak, 1)
     return scaled
 
 
 def _pixels(predictor: Predictor, images: np.ndarray | Tensor) -> Tensor:
-    """Images as the floats that a gradient needs; the network gives them the same logits."""
+    """Return images as floats, which gradients need; their logits are the same."""
     return torch.as_tensor(images).to(predictor.compute.device).float()

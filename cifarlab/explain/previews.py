@@ -7,9 +7,10 @@ import torch
 
 from cifarlab.augment.draws import BatchDraws
 from cifarlab.augment.kinds import AugmentationConfig
-from cifarlab.explain.figures import Cell, make_grid, make_tile
-from cifarlab.models.layers import ACTIVATIONS, activation
+from cifarlab.explain.tiles import make_tile
+from cifarlab.models.layers import ACTIVATIONS, build_activation
 from cifarlab.plots import spec
+from cifarlab.plots.grid import Cell, make_grid
 from cifarlab.plots.spec import Axis, Marks, Panel, Plot, Rule, label
 from cifarlab.recipes.schema import Recipe
 from cifarlab.system.errors import UserError
@@ -50,7 +51,7 @@ def preview_augmentation(recipe: Recipe, image: np.ndarray) -> Plot:
         for index, tile in enumerate([image, *images])
     ]
     title = f"{label(recipe.name)}: each augmentation alone, {_DRAWS} draws"
-    return make_grid(cells, _DRAWS + 1, title, names=list(rows), lines=1)
+    return make_grid(cells, _DRAWS + 1, title, row_names=list(rows))
 
 
 def _apply(pipeline: list[AugmentationConfig], seed: int, image: np.ndarray) -> np.ndarray:
@@ -68,7 +69,7 @@ def draw_activations() -> Plot:
     x = torch.linspace(-4, 8, 601).requires_grad_()
     functions, slopes = [], []
     for index, name in enumerate(ACTIVATIONS):
-        y = activation(name, inplace=False)(x)
+        y = build_activation(name, inplace=False)(x)
         (slope,) = torch.autograd.grad(y.sum(), x)
         look = (spec.CYCLE[index % len(spec.CYCLE)], 1.4, "-" if index < len(spec.CYCLE) else "--")
         points = x.detach().numpy()

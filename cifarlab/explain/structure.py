@@ -1,9 +1,8 @@
-"""What a network is made of, read off the network itself: stages, blocks, layers, their cost.
+"""What a network is made of: stages, blocks, layers and their cost, measured on the network itself.
 
-The network is built without values and given one image; PyTorch counts its operations. A
-multiply-add is one of the products of a convolution or a linear layer, with its addition: half of
-what torch.utils.flop_counter counts. Normalisation and activations are not counted, as in He et
-al. 2016a.
+The network is built, and PyTorch counts its operations for one image. A multiply-add is a product
+of a convolution or a linear layer with its addition: half of what torch.utils.flop_counter counts.
+Normalisation and activations are not counted, as in He et al. 2016a.
 """
 
 from collections import Counter
@@ -21,9 +20,10 @@ from cifarlab.models.outline import Block, LayerStep, Shortcut, network_outline
 
 
 class BlockSummary(NamedTuple):
-    """Layers one after the other, ``times`` times; the numbers are of all these times together.
+    """A sequence of layers that occurs ``times`` times in a row.
 
-    ``shape`` is what it puts out: (C, H, W), or (C,) behind a linear layer.
+    Parameters and multiply-adds are summed over these times. ``shape`` is the output's: (C, H, W),
+    or (C,) after a linear layer.
     """
 
     steps: tuple[LayerStep, ...]
@@ -54,7 +54,16 @@ class Architecture(NamedTuple):
 
 
 def architecture(model: Model, image_shape: tuple[int, int, int], classes: int) -> Architecture:
-    """Describe the recipe's network for images (H, W, C) of K classes. Raises RecipeError."""
+    """Describe a recipe's network.
+
+    Args:
+        model: The recipe's part on the model.
+        image_shape: (H, W, C).
+        classes: How many classes there are.
+
+    Raises:
+        RecipeError: Such a network can't be built for these images.
+    """
     body = build_for_weights(model, image_shape, classes).eval()
     shapes: dict[nn.Module, tuple[int, ...]] = {}
     uses = Counter[nn.Module]()
@@ -69,20 +78,20 @@ def architecture(model: Model, image_shape: tuple[int, int, int], classes: int) 
     operations = _count_operations(body, image_shape)
 
     def summarize(block: Block) -> Iterator[BlockSummary]:
-        """Yield the block where there is something to draw that one image passed, at one place."""
+        """Yield a block that has layers to draw and was used; not an activation used repeatedly."""
         parameters = _count_parameters(block.modules)
-        passed = [shapes[module] for module in block.modules if module in shapes]
-        shared = not parameters and uses[block.modules[-1]] > 1
-        if block.steps and passed and not shared:
+        outputs = [shapes[module] for module in block.modules if module in shapes]
+        is_shared = not parameters and uses[block.modules[-1]] > 1
+        if block.steps and outputs and not is_shared:
             multiply_adds = sum(operations[module] for module in block.modules) // 2
-            yield BlockSummary(block.steps, passed[-1], parameters, multiply_adds, block.shortcut)
+            yield BlockSummary(block.steps, outputs[-1], parameters, multiply_adds, block.shortcut)
 
     stages = [
         Stage(name, group_equal(summary for block in blocks for summary in summarize(block)))
         for name, blocks in network_outline(body).items()
     ]
-    drawn = tuple(stage for stage in stages if stage.blocks)
-    return Architecture(image_shape, drawn, _count_parameters([body]), operations[body] // 2)
+    full_stages = tuple(stage for stage in stages if stage.blocks)
+    return Architecture(image_shape, full_stages, _count_parameters([body]), operations[body] // 2)
 
 
 def _count_parameters(modules: Iterable[nn.Module]) -> int:
@@ -90,7 +99,7 @@ def _count_parameters(modules: Iterable[nn.Module]) -> int:
 
 
 def _count_operations(body: nn.Module, image_shape: tuple[int, int, int]) -> dict[nn.Module, int]:
-    """What each module took for one image, a multiply-add being two."""
+    """Return each module's operations for one image; a multiply-add counts as two."""
     height, width, channels = image_shape
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         body(torch.zeros(1, channels, height, width))
@@ -102,7 +111,7 @@ def _count_operations(body: nn.Module, image_shape: tuple[int, int, int]) -> dic
 
 
 def group_equal(blocks: Iterable[BlockSummary]) -> tuple[BlockSummary, ...]:
-    """Equal blocks that follow each other as one."""
+    """Return the blocks, equal ones that follow each other joined to one."""
     summaries = []
     for block, equal in groupby(blocks):
         times = len(list(equal))

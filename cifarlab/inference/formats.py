@@ -28,7 +28,11 @@ class SampleSubmission(NamedTuple):
 
 
 def require_format(output_format: str, sample_path: Path | None = None) -> SampleSubmission | None:
-    """Check the format and read the sample submission, before images are read. Raises DataError."""
+    """Check the format and read the sample submission, before images are read.
+
+    Raises:
+        DataError: There is no such format, the sample needs another one, or it can't be read.
+    """
     if output_format not in FORMATS:
         what = f"there is no format {output_format!r}"
         raise DataError(what, f"take one of {', '.join(FORMATS)}")
@@ -41,9 +45,15 @@ def require_format(output_format: str, sample_path: Path | None = None) -> Sampl
 def format_predictions(
     predictions: ClassProbabilities, output_format: str, sample_path: Path | None = None
 ) -> str:
-    """Write the predictions in one of ``FORMATS``; ``sample_path`` is kaggle's.
+    """Return the predictions as a text.
 
-    Raises DataError.
+    Args:
+        predictions: Probabilities and ids of the images.
+        output_format: One of ``FORMATS``.
+        sample_path: A competition's sample submission, for kaggle.
+
+    Raises:
+        DataError: As ``require_format`` and ``to_kaggle`` do.
     """
     sample = require_format(output_format, sample_path)
     if output_format == "kaggle":
@@ -52,7 +62,7 @@ def format_predictions(
 
 
 def to_table(predictions: ClassProbabilities) -> str:
-    """Per image the id and the three likeliest classes, in aligned columns."""
+    """Return per image the id and the three likeliest classes, in aligned columns."""
     rows = []
     for name, probabilities in zip(predictions.ids, predictions.probabilities, strict=True):
         best = (-probabilities).argsort(kind="stable")[:3]
@@ -64,7 +74,7 @@ def to_table(predictions: ClassProbabilities) -> str:
 
 
 def to_csv(predictions: ClassProbabilities) -> str:
-    """``id,class,confidence`` and a column of probabilities per class."""
+    """Return ``id,class,confidence`` and a column of probabilities per class."""
     rows = [("id", "class", "confidence", *predictions.classes)]
     for name, k, row in _with_best(predictions):
         numbers = [f"{probability:.6f}" for probability in row]
@@ -73,7 +83,7 @@ def to_csv(predictions: ClassProbabilities) -> str:
 
 
 def to_json(predictions: ClassProbabilities) -> str:
-    """The temperature, and per image ``id``, ``class``, ``confidence``, ``probabilities``."""
+    """Return temperature, and per image ``id``, ``class``, ``confidence``, ``probabilities``."""
     classes = predictions.classes
     images = [
         {
@@ -88,17 +98,19 @@ def to_json(predictions: ClassProbabilities) -> str:
 
 
 def _with_best(predictions: ClassProbabilities) -> Iterator[tuple[str, int, list[float]]]:
-    """Each image's id, likeliest class and probabilities."""
+    """Yield each image's id, likeliest class and probabilities."""
     best = predictions.probabilities.argmax(1).tolist()
     return zip(predictions.ids, best, predictions.probabilities.tolist(), strict=True)
 
 
 def to_kaggle(predictions: ClassProbabilities, sample: SampleSubmission | None) -> str:
-    """``ID,Labels`` in the order of the images; the labels are class numbers or names.
+    """Return ``ID,Labels`` in the order of the images; the labels are class numbers or names.
 
-    A sample decides the header, which of the two, and whether an image file's id keeps its folder
-    and suffix. Without one: class numbers, and bare names. Raises DataError where ids or labels
-    are not the sample's.
+    A sample decides the header, whether labels are numbers or names, and whether an image file's id
+    has its folder and suffix. Without one: class numbers, and names without folder and suffix.
+
+    Raises:
+        DataError: Two images have one id, or ids or labels are not the sample's.
     """
     numbers = list(map(str, range(len(predictions.classes))))
     ids = _image_ids(predictions.ids, set(sample.ids) if sample else set())
@@ -114,7 +126,11 @@ def to_kaggle(predictions: ClassProbabilities, sample: SampleSubmission | None) 
 
 
 def read_sample_submission(path: Path) -> SampleSubmission:
-    """A CSV file of two columns with a header. Raises DataError."""
+    """Read a CSV file of two columns with a header.
+
+    Raises:
+        DataError: The file can't be read, or has other columns.
+    """
     try:
         rows = list(csv.reader(io.StringIO(read_text(path).removeprefix("\ufeff"))))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -128,8 +144,8 @@ def read_sample_submission(path: Path) -> SampleSubmission:
     return SampleSubmission(rows[0], ids, labels)
 
 
-def _image_ids(names: list[str], known: set[str]) -> list[str]:
-    """Image files by bare name, name or path: the first form of which most are ``known``."""
+def _image_ids(names: list[str], sample_ids: set[str]) -> list[str]:
+    """Return image files as stem, name or path: the first form that most ids of the sample have."""
     paths = [PurePosixPath(name.replace("\\", "/")) for name in names]
     forms = [
         [
@@ -138,27 +154,27 @@ def _image_ids(names: list[str], known: set[str]) -> list[str]:
         ]
         for form in (attrgetter("stem"), attrgetter("name"), str)
     ]
-    return max(forms, key=lambda ids: len(known.intersection(ids)))
+    return max(forms, key=lambda ids: len(sample_ids.intersection(ids)))
 
 
 def _require_ids(ids: list[str], sample_ids: list[str]) -> None:
     """Raise DataError where the images are not the sample's."""
-    have, wanted = set(ids), set(sample_ids)
-    if unknown := [image_id for image_id in ids if image_id not in wanted]:
+    id_set, sample_set = set(ids), set(sample_ids)
+    if unknown := [image_id for image_id in ids if image_id not in sample_set]:
         what = f"{len(unknown)} of {len(ids)} images are not in the sample"
         raise DataError(f"{what}, first {unknown[0]}", f"its ids are like {sample_ids[0]}")
-    if missing := [image_id for image_id in sample_ids if image_id not in have]:
+    if missing := [image_id for image_id in sample_ids if image_id not in id_set]:
         what = f"{len(missing)} of the sample's {len(sample_ids)} ids have no image"
         raise DataError(f"{what}, first {missing[0]}", "name all images of the competition")
 
 
 def _sample_labels(classes: tuple[str, ...], numbers: list[str], labels: list[str]) -> list[str]:
-    """What stands for each class: its name where the sample has names, else its number."""
-    named = set(labels) <= set(classes) or not all(label.isdecimal() for label in labels)
-    known = list(classes) if named else numbers
-    if unknown := [label for label in labels if label not in known]:
-        near = difflib.get_close_matches(unknown[0], classes, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"its classes are {', '.join(classes)}"
+    """Return the label of each class: its name where the sample has names, else its number."""
+    has_names = set(labels) <= set(classes) or not all(label.isdecimal() for label in labels)
+    class_labels = list(classes) if has_names else numbers
+    if unknown := [label for label in labels if label not in class_labels]:
+        matches = difflib.get_close_matches(unknown[0], classes, n=1)
+        hint = f"did you mean {matches[0]}?" if matches else f"its classes are {', '.join(classes)}"
         what = f"the sample has the label {unknown[0]!r}, which is no class of this run"
         raise DataError(what, hint)
-    return known
+    return class_labels

@@ -1,7 +1,7 @@
 """From files, folders, archives and a competition's pickle to images of one size, with their ids.
 
-Everything is taken for hostile: bytes and pixels are bounded, pickles run nothing, and what can't
-be read is a DataError that names it.
+Nothing is trusted: bytes and pixels are bounded, pickles run nothing, and what can't be read is a
+DataError that names it.
 """
 
 import re
@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cifarlab.data.archives import iter_members, require_distinct
-from cifarlab.data.cifar_pickles import load
+from cifarlab.data.cifar_pickles import load_pickle
 from cifarlab.data.image_policy import MAX_BYTES, SUFFIX, ImagePolicy
-from cifarlab.data.images import MAX_PIXELS, BrokenError, RefusedError, conform, decode
+from cifarlab.data.images import MAX_PIXELS, BrokenError, RefusedError, conform_images, decode_bytes
 from cifarlab.data.paths import ARCHIVE_SUFFIXES
 from cifarlab.system.errors import DataError, UserError
 from cifarlab.system.files import damage_errors, is_folder, read_bytes
@@ -28,18 +28,20 @@ _PICKLE_HINT = "a pickled dictionary with 'data', uint8 (N, 3072) or (N, H, W, C
 
 
 class Inputs(NamedTuple):
-    """Images uint8 (N, H, W, C) in the order in which they were named, and their ids."""
+    """Images uint8 (N, H, W, C) in the order of the user's paths, and their ids."""
 
     ids: list[str]
     images: np.ndarray
 
 
 def read_inputs(paths: Sequence[Path | str], policy: ImagePolicy) -> Inputs:
-    """Read all images of files, folders, archives and pickles, brought to the policy's size.
+    """Read all images of files, folders, archives and pickles, at the policy's size and channels.
 
-    The policy says grey or rgb, too. An image's id is its path as given, or within its
-    folder; in a folder images stand in natural order (2 before 10) and other files are passed
-    over. A pickle's ids are its own. Raises DataError.
+    The id of an image is the path that the user wrote or, in a folder, its path in that folder; a
+    pickle has ids. Images of a folder are in natural order (2 before 10); other files are ignored.
+
+    Raises:
+        DataError: There is no image, or one can't be read or brought to that size.
     """
     inputs = [_read_path(path, policy) for path in map(Path, paths)]
     if not inputs:
@@ -49,7 +51,7 @@ def read_inputs(paths: Sequence[Path | str], policy: ImagePolicy) -> Inputs:
 
 
 def array_inputs(images: np.ndarray, policy: ImagePolicy) -> Inputs:
-    """Bring images uint8 (N, H, W, C) or (N, H, W) to the policy's; their ids are 0, 1, ...
+    """Bring images uint8 (N, H, W, C) or (N, H, W) to the policy's size; their ids are 0, 1, ...
 
     Raises DataError for another shape, type or size.
     """
@@ -58,35 +60,40 @@ def array_inputs(images: np.ndarray, policy: ImagePolicy) -> Inputs:
     return Inputs([str(n) for n in range(len(images))], conformed)
 
 
-def _conform(images: Any, policy: ImagePolicy, hint: str, where: str = "") -> np.ndarray:
+def _conform(images: Any, policy: ImagePolicy, hint: str, source: str = "") -> np.ndarray:
     """Bring images to the policy's size and channels. Raises DataError."""
     shape: tuple[int, ...] = getattr(images, "shape", ())
     kind = getattr(images, "dtype", type(images).__name__)
     if kind != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape:
-        raise DataError(f"{where}images are {kind} of shape {shape}", hint)
-    with _refusals(f"{where}each image", "--resize-mode" if where else "resize_mode"):
-        return conform(np.ascontiguousarray(images), policy)
+        raise DataError(f"{source}images are {kind} of shape {shape}", hint)
+    with _refusals(f"{source}each image", "--resize-mode" if source else "resize_mode"):
+        return conform_images(np.ascontiguousarray(images), policy)
 
 
 @contextmanager
-def _refusals(where: str, setting: str = "--resize-mode") -> Iterator[None]:
-    """Turn a refusal in the block into a DataError that says of what, and names the setting."""
+def _refusals(name: str, setting: str = "--resize-mode") -> Iterator[None]:
+    """Turn a refusal in the block into a DataError that names the image and the setting."""
     try:
         yield
     except BrokenError as broken:
-        raise DataError(f"{where} {broken.what}", "choose another file, or mend it") from broken
+        raise DataError(f"{name} {broken.what}", "choose another file, or mend it") from broken
     except RefusedError as refused:
         hint = refused.hint.replace("data.images.resize_mode", setting)
-        raise DataError(f"{where} {refused.what}", hint) from refused
+        raise DataError(f"{name} {refused.what}", hint) from refused
 
 
 def input_policy(
     images: ImagePolicy, image_shape: tuple[int, int, int], resize_mode: str | None = None
 ) -> ImagePolicy:
-    """Return the policy that makes any image a network's input (H, W, C), H = W.
+    """Return the policy that makes an input of the network of any image.
 
-    ``images`` is the recipe's; ``resize_mode`` (crop, pad, stretch) replaces its own. Raises
-    UserError.
+    Args:
+        images: The recipe's policy.
+        image_shape: The network's (H, W, C), H = W.
+        resize_mode: crop, pad or stretch; None: the recipe's.
+
+    Raises:
+        UserError: There is no such ``resize_mode``.
     """
     if resize_mode not in (None, *RESIZE_MODES):
         what = f"there is no resize mode {resize_mode!r}"
@@ -98,19 +105,26 @@ def input_policy(
 
 
 def decode_image(
-    blob: bytes, where: str, policy: ImagePolicy, limit: int = MAX_PIXELS
+    blob: bytes, name: str, policy: ImagePolicy, max_pixels: int = MAX_PIXELS
 ) -> np.ndarray:
     """Decode an image file to uint8 (H, W, C): upright, its first frame, transparency over white.
 
-    Raises DataError that names ``where``, also for one that declares more than ``limit`` pixels.
+    Args:
+        blob: The file's bytes.
+        name: What an error calls the image.
+        policy: Size and channels of the result.
+        max_pixels: An image that declares more is refused.
+
+    Raises:
+        DataError: The file is empty, too large, or can't be decoded or brought to that size.
     """
     if not blob:
-        raise DataError(f"{where} is empty", "choose a file with an image in it")
+        raise DataError(f"{name} is empty", "choose a file with an image in it")
     if len(blob) > MAX_BYTES:
-        what = f"{where} has {len(blob):,} bytes, more than {MAX_BYTES:,}"
+        what = f"{name} has {len(blob):,} bytes, more than {MAX_BYTES:,}"
         raise DataError(what, "it is no small image")
-    with _refusals(where):
-        return decode(blob, policy, limit).copy()  # torch wants to write
+    with _refusals(name):
+        return decode_bytes(blob, policy, max_pixels).copy()  # torch wants to write
 
 
 def _read_path(path: Path, policy: ImagePolicy) -> Inputs:
@@ -134,7 +148,7 @@ def _read_path(path: Path, policy: ImagePolicy) -> Inputs:
 
 
 def _length_first(digits: re.Match[str]) -> str:
-    """A number's digits behind how many they are: a text's order is the natural one then."""
+    """Return a number's digits after their count, so that texts sort as numbers do."""
     number = digits[0].lstrip("0")
     return f"{len(number):09}{number}"
 
@@ -146,7 +160,7 @@ def _read_bytes(path: Path, limit: int) -> bytes:
 
 def _read_pickle(path: Path, policy: ImagePolicy) -> Inputs:
     """Read the competition's file: nyu2024's images without labels. Raises DataError."""
-    content = load(_read_bytes(path, MAX_PICKLE_BYTES), str(path), _PICKLE_HINT)
+    content = load_pickle(_read_bytes(path, MAX_PICKLE_BYTES), str(path), _PICKLE_HINT)
     data, ids = content.get("data"), content.get("ids")
     if isinstance(data, np.ndarray) and data.shape[1:] == (3 * 32 * 32,):
         data = data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
@@ -164,5 +178,5 @@ def _read_pickle(path: Path, policy: ImagePolicy) -> Inputs:
 
 
 def _is_id(value: object) -> bool:
-    short = isinstance(value, str | bytes) and len(value) <= _MAX_ID_LETTERS
-    return short or isinstance(value, int)
+    is_short_text = isinstance(value, str | bytes) and len(value) <= _MAX_ID_LETTERS
+    return is_short_text or isinstance(value, int)

@@ -1,4 +1,4 @@
-"""The one way from raw uint8 images to logits."""
+"""From raw uint8 images to logits: training, evaluation and prediction all use this."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +13,10 @@ from cifarlab.inference.tta import average_logits, confidence
 from cifarlab.inference.weights import WeightsFile, load_weights
 from cifarlab.models.build import build_for_weights
 from cifarlab.models.classifier import Classifier
-from cifarlab.system.device import Compute, choose
+from cifarlab.system.device import Compute, choose_compute
 from cifarlab.system.errors import CheckpointError, DataError, RecipeError
 
-# Images at a time: what stays in a processor's cache, what fills a GPU. Fixed, so that the same
+# Images per batch: what stays in a processor's cache, what fills a GPU. Fixed, so that the same
 # images in the same order give the same bits.
 CPU_BATCH, GPU_BATCH = 125, 2000
 
@@ -30,9 +30,9 @@ def batch_size(device: torch.device) -> int:
 class Predictor:
     """A trained classifier that predicts exactly as it was measured, each image by itself.
 
-    ``classes`` are the K class names, ``image_shape`` is (H, W, C). Views beyond the first are for
-    images whose confidence in the first is below ``tta_threshold``; None: for all. ``epoch`` and
-    ``step`` are those of its file.
+    ``classes`` are the K class names, ``image_shape`` is (H, W, C). Further views are for images
+    whose confidence in the first view is below ``tta_threshold``; None: for all. ``epoch`` and
+    ``step`` are those of the weights.
     """
 
     classifier: Classifier
@@ -45,9 +45,13 @@ class Predictor:
 
     @classmethod
     def load(cls, path: Path) -> "Predictor":
-        """Load a weights file, in the arithmetic that it was trained in. Raises CheckpointError."""
+        """Load a weights file, in the arithmetic that it was trained in.
+
+        Raises:
+            CheckpointError: The file is missing or damaged, or its network can't be built.
+        """
         about, tensors = WeightsFile.read(path)
-        shape, compute = about.image_shape, choose(about.precision)
+        shape, compute = about.image_shape, choose_compute(about.precision)
         try:
             body = build_for_weights(about.model, shape, len(about.classes))
         except RecipeError as error:
@@ -62,11 +66,16 @@ class Predictor:
     def logits(
         self, images: np.ndarray | Tensor, views: int = 1, indices: np.ndarray | None = None
     ) -> Tensor:
-        """Return the logits float32 (N, K), on the CPU, of uint8 images (N, H, W, C).
+        """Return the logits float32 (N, K), on the CPU.
 
-        ``indices`` picks images without copying the rest. ``views`` averages over 1, 2, 6 or 10
-        views (inference/tta.py) of the images that are to have them (see ``tta_threshold``).
-        Raises DataError for images of another kind.
+        Args:
+            images: uint8 (N, H, W, C).
+            views: 1, 2, 6 or 10 (see inference/tta.py), averaged for the images that get them
+                (see ``tta_threshold``).
+            indices: (n,), of the images to predict, so that the rest is not copied; None: all.
+
+        Raises:
+            DataError: The images have another type, size or number of channels than the network's.
         """
         if images.shape[1:] != self.image_shape or images.dtype not in (np.uint8, torch.uint8):
             what = f"images of shape {tuple(images.shape)} and type {images.dtype} can't be read"
@@ -77,28 +86,28 @@ class Predictor:
         size = batch_size(device)
 
         def predict(indices: np.ndarray, views: int, first: Tensor | None = None) -> Tensor:
-            """Mean logits (n, K), on the device, by the batch; ``first`` as ``average_logits``."""
+            """Return mean logits (n, K) on the device; ``first`` are the first view's, if any."""
             logits = [torch.empty(0, len(self.classes), device=device)]
             for start in range(0, len(indices), size):
                 part = slice(start, start + size)
                 batch = torch.as_tensor(images[indices[part]]).to(device)
-                known = None if first is None else first[part]
-                logits.append(average_logits(self.classifier, batch, views, known))
+                first_logits = None if first is None else first[part]
+                logits.append(average_logits(self.classifier, batch, views, first_logits))
             return torch.cat(logits)
 
         with torch.inference_mode(), self.evaluating():
             if views == 1 or self.tta_threshold is None:
                 return predict(indices, views).cpu()
             logits = predict(indices, 1)
-            unsure = (confidence(logits) < self.tta_threshold).nonzero().flatten()
-            logits[unsure] = predict(indices[unsure.cpu().numpy()], views, logits[unsure])
+            rows = (confidence(logits) < self.tta_threshold).nonzero().flatten()
+            logits[rows] = predict(indices[rows.cpu().numpy()], views, logits[rows])
             return logits.cpu()
 
     @contextmanager
     def evaluating(self) -> Iterator[Classifier]:
-        """The classifier as it is measured: pixels 0..255 (N, H, W, C) to logits (N, K).
+        """Yield the classifier in evaluation mode: pixels 0..255 (N, H, W, C) to logits (N, K).
 
-        Afterwards it is in the mode that it was in.
+        Afterwards it is in its former mode again.
         """
         training = self.classifier.training
         self.classifier.eval()

@@ -1,4 +1,4 @@
-"""Predict images as a run was measured: its checkpoint, its preprocessing, its views."""
+"""Predicts images as a run was measured: its checkpoint, its preprocessing, its views."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,19 +14,27 @@ from cifarlab.system.errors import CheckpointError
 
 
 def load_run_predictor(
-    folder: RunFolder, views: int | None = None, otherwise: str = ""
+    folder: RunFolder, views: int | None = None, more_hint: str = ""
 ) -> Predictor:
-    """Load the predictor that a run is measured with, for that many views or the recipe's.
+    """Load the predictor that a run is measured with.
 
-    ``otherwise`` says what works while it is not known which images get further views. Raises
-    RunFolderError, RecipeError, and CheckpointError for that, or where the weights were changed.
+    Args:
+        folder: Of the run.
+        views: How many test-time views are needed; None: the recipe's.
+        more_hint: What else works while it is not known which images get further views; goes into
+            that error's hint.
+
+    Raises:
+        RunFolderError: There is no run.
+        RecipeError: The run's recipe can't be read.
+        CheckpointError: The weights were changed, or the run has no threshold for further views.
     """
     evaluation = folder.recipe().evaluation
     predictor = Predictor.load(folder.measured_weights())
     has_further_views = (evaluation.tta_views if views is None else views) > 1
     if has_further_views and evaluation.tta_fraction < 1 and predictor.tta_threshold is None:
         what = f"the run in {folder.path} has no confidence threshold yet"
-        hint = f"finish it with --resume{otherwise}"
+        hint = f"finish it with --resume{more_hint}"
         raise CheckpointError(f"{what}, which says what images get further views", hint)
     return predictor
 
@@ -34,8 +42,8 @@ def load_run_predictor(
 class ClassProbabilities(NamedTuple):
     """Class probabilities of each image.
 
-    ``probabilities`` float64 (N, K) are probabilities at the ``temperature`` that was fitted on the
-    validation images, None where the run held none out: they are as trained then.
+    ``probabilities`` are float64 (N, K), at the ``temperature`` that was fitted on the validation
+    images; where the run held none out, that is None, and they are at temperature 1.
     """
 
     ids: list[str]
@@ -48,10 +56,18 @@ class RunPredictor:
     """A run's network, ready to predict images of any size."""
 
     def __init__(self, folder: RunFolder, resize_mode: str | None = None) -> None:
-        """``resize_mode`` (crop, pad, stretch) brings images to the run's size; None: the recipe's.
+        """Load the network of a run.
 
-        Raises RunFolderError, RecipeError or CheckpointError, UserError for another
-        ``resize_mode``.
+        Args:
+            folder: Of the run.
+            resize_mode: How images are brought to the run's size: crop, pad or stretch; None: as
+                the recipe says.
+
+        Raises:
+            RunFolderError: There is no run.
+            RecipeError: The run's recipe can't be read.
+            CheckpointError: As ``load_run_predictor``.
+            UserError: There is no such ``resize_mode``.
         """
         recipe = folder.recipe()
         self.evaluation = recipe.evaluation
@@ -60,11 +76,11 @@ class RunPredictor:
         self.temperature = folder.temperature()
 
     def read(self, paths: Sequence[Path | str]) -> Inputs:
-        """Read the images of these paths, as the network takes them. Raises DataError."""
+        """Read the images of paths, as ``read_inputs`` does. Raises DataError."""
         return read_inputs(paths, self.policy)
 
     def take(self, images: np.ndarray) -> Inputs:
-        """Take images uint8 (N, H, W, C) or (N, H, W) as the network does. Raises DataError."""
+        """Take images uint8 (N, H, W[, C]), as ``array_inputs`` does. Raises DataError."""
         return array_inputs(images, self.policy)
 
     def predict(self, inputs: Inputs) -> ClassProbabilities:
@@ -78,9 +94,15 @@ class RunPredictor:
 def predict_paths(
     folder: RunFolder, paths: Sequence[Path | str], resize_mode: str | None = None
 ) -> ClassProbabilities:
-    """Predict files, folders, archives and pickles (see ``read_inputs``).
+    """Predict images.
 
-    Raises RunFolderError, RecipeError, CheckpointError or DataError.
+    Args:
+        folder: Of the run.
+        paths: Files, folders, archives and pickles (see ``read_inputs``).
+        resize_mode: As in ``RunPredictor``.
+
+    Raises:
+        UserError: As ``RunPredictor`` and ``read_inputs`` do.
     """
     run_predictor = RunPredictor(folder, resize_mode)
     return run_predictor.predict(run_predictor.read(paths))

@@ -3,8 +3,8 @@
 1: the image. 2: and its mirror. 6: both, also shifted by one pixel up-left and down-right, edges
 reflected (the test-time augmentation of KellerJordan/cifar10-airbench, with equal weights). 10:
 both, also shifted by one pixel towards each corner (the ten crops of Krizhevsky et al. 2012, of
-the image with a reflected edge). All images get them, or just those that the first view leaves
-unsure: as in hiverge/cifar10-speedrun, but below a fixed confidence instead of a fraction of the
+the image with a reflected edge). All images get them, or only those whose first view has low
+confidence: as in hiverge/cifar10-speedrun, but below a fixed threshold instead of a fraction of the
 images that happen to be predicted together.
 """
 
@@ -25,9 +25,13 @@ _OFFSETS = {
 def average_logits(
     network: Callable[[Tensor], Tensor], images: Tensor, views: int, first: Tensor | None = None
 ) -> Tensor:
-    """Average the logits (N, K) over ``views`` of the images (N, H, W, C).
+    """Return the mean logits (N, K) of the views of images.
 
-    ``first`` are the first view's logits (N, K) where they are known: that view costs nothing.
+    Args:
+        network: Returns logits (N, K) of images (N, H, W, C).
+        images: (N, H, W, C).
+        views: 1, 2, 6 or 10.
+        first: The first view's logits (N, K), if computed already.
     """
     view_iterator = generate_views(images, views)
     view = next(view_iterator)
@@ -47,24 +51,30 @@ def generate_views(images: Tensor, views: int) -> Iterator[Tensor]:
 
 
 def shift(images: Tensor, axis: int, offset: int) -> Tensor:
-    """Return what a window of their size sees one pixel on (1) or back (-1) on that axis."""
+    """Return images shifted by one pixel; the edge is reflected.
+
+    Args:
+        images: (N, H, W, C).
+        axis: 1, rows, or 2, columns.
+        offset: 1 shifts up or left, -1 down or right; 0: not at all.
+    """
     if offset == 0:
         return images
     last = images.shape[axis] - 1
-    kept = images.narrow(axis, max(offset, 0), last)
+    remainder = images.narrow(axis, max(offset, 0), last)
     mirrored = images.narrow(axis, last - 1 if offset > 0 else 1, 1)
-    return torch.cat((kept, mirrored) if offset > 0 else (mirrored, kept), axis)
+    return torch.cat((remainder, mirrored) if offset > 0 else (mirrored, remainder), axis)
 
 
 def confidence(logits: Tensor) -> Tensor:
     """Return the likeliest class's probability, float64 (N,), of logits (N, K)."""
-    return logits.double().softmax(1).amax(1)  # float32 would call the nearly certain all 1
+    return logits.double().softmax(1).amax(1)  # in float32 many would be 1 exactly
 
 
 def confidence_threshold(logits: Tensor, fraction: float) -> float:
-    """Return the confidence below which that fraction of the images lies, of logits (N, K).
+    """Return the confidence that a fraction of the images lies below, of logits (N, K).
 
-    Halfway between two images, so that rounding decides for none of them.
+    It is halfway between two images' confidences, so that rounding puts no image on another side.
     """
     confidences = torch.nn.functional.pad(confidence(logits).sort().values, (1, 1))
     confidences[-1] = 1.0

@@ -1,8 +1,8 @@
-"""The weights file that carries a network to whoever predicts with it.
+"""The weights file: a trained network, with all that is needed to predict as it was measured.
 
-It (safetensors) holds the classifier with its normalisation and, in its metadata, all that is
-needed to predict as it was measured: the model part of the recipe, the kind of normalisation, class
-names, image shape, the arithmetic, and below which confidence an image gets further views.
+It is a safetensors file of the classifier, its normalisation included. The metadata have the model
+part of the recipe, the kind of normalisation, class names, image shape, the arithmetic, and below
+which confidence an image gets further views.
 """
 
 import hashlib
@@ -18,19 +18,19 @@ from safetensors.torch import save
 from torch import Tensor
 
 from cifarlab.config.base import Config, Width
-from cifarlab.config.family import Family, knowing
+from cifarlab.config.family import Family, allow_plugins
 from cifarlab.data.config import Normalization
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.configs import Model
 from cifarlab.system.errors import CheckpointError
-from cifarlab.system.files import parse_json, reason, require_plain, write_bytes
+from cifarlab.system.files import parse_json, reason, refuse_special_file, write_bytes
 
 
 @dataclass(frozen=True)
 class WeightsFile:
     """Metadata of a weights file, beside its tensors; ``image_shape`` is (H, W, C).
 
-    ``tta_threshold`` as in ``Predictor``; where the recipe has a fraction instead, it is determined
+    ``tta_threshold`` as in ``Predictor``; where the recipe has ``tta_fraction``, it is determined
     at the run's end.
     """
 
@@ -44,13 +44,13 @@ class WeightsFile:
     tta_threshold: float | None = None
 
     def write(self, path: Path, classifier: Classifier) -> str:
-        """Write one file, whole; return its sha256 (hex). Raises StorageError."""
+        """Write the file atomically; return its sha256 (hex). Raises StorageError."""
         content = self.content(classifier.state_dict())
         write_bytes(path, content)
         return hashlib.sha256(content).hexdigest()
 
     def content(self, tensors: dict[str, Tensor]) -> bytes:
-        """Return the file of these tensors."""
+        """Return the bytes of a file of these tensors."""
         plugins = {"plugins": sorted(set(_owners(self.model)))}
         metadata = plugins | _METADATA.dump_python(self, mode="json")
         # contiguous: safetensors stores plain memory, not channels_last strides
@@ -59,12 +59,16 @@ class WeightsFile:
 
     @classmethod
     def read(cls, path: Path) -> tuple["WeightsFile", dict[str, Tensor]]:
-        """Return metadata and tensors. Raises CheckpointError."""
+        """Return metadata and tensors.
+
+        Raises:
+            CheckpointError: The file is missing or damaged, or its network is not known.
+        """
         try:
-            with safe_open(require_plain(path), "pt") as file:
+            with safe_open(refuse_special_file(path), "pt") as file:
                 metadata = parse_json(file.metadata()["cifarlab"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            with knowing(metadata["plugins"]):
+            with allow_plugins(metadata["plugins"]):
                 return _METADATA.validate_python(metadata), tensors
         except FileNotFoundError as error:
             hint = "the run has not finished its first epoch"
@@ -84,7 +88,7 @@ _METADATA = TypeAdapter(WeightsFile)
 
 
 def _owners(config: Config) -> Iterator[str]:
-    """The hashes of the plug-ins that define a part and the parts inside it."""
+    """Yield the hashes of the plug-ins that define a part of the recipe and the parts in it."""
     if isinstance(config, Family) and config.owner:
         yield config.owner
     for name in type(config).model_fields:
@@ -93,7 +97,16 @@ def _owners(config: Config) -> Iterator[str]:
 
 
 def load_weights(classifier: Classifier, tensors: dict[str, Tensor], path: Path) -> None:
-    """Put tensors into a classifier. Raises CheckpointError where names or shapes differ."""
+    """Put tensors into a classifier.
+
+    Args:
+        classifier: The network.
+        tensors: Its parameters and buffers by name.
+        path: The file that they are from.
+
+    Raises:
+        CheckpointError: Names or shapes differ.
+    """
     try:
         classifier.load_state_dict(tensors)
     except RuntimeError as error:

@@ -1,1 +1,1 @@
-"""Losses: what training makes small. Each kind with its settings, and the arithmetic."""
+"""Losses, which training minimizes: each kind with its settings, and the arithmetic."""

@@ -12,26 +12,40 @@ from cifarlab.system.errors import RecipeError
 
 
 class Losses(NamedTuple):
-    """What is ``trained`` on, and what hard examples are selected by."""
+    """The loss that training minimizes, and the one by which hard examples are selected."""
 
-    trained: LossFunction
+    training: LossFunction
     selection: LossFunction
 
 
 def build_losses(
     config: LossConfig, classes: Sequence[str], counts: Sequence[int], device: torch.device
 ) -> Losses:
-    """Return a recipe's losses; raises as ``build_loss``."""
-    configs = (config, config.without_smoothing())
+    """Return a recipe's losses.
+
+    Args:
+        config: the recipe's part.
+        classes: names of the K classes.
+        counts: training images of each class.
+        device: that of the logits.
+    """
+    configs = (config, config.selection_loss())
     return Losses(*(build_loss(loss, classes, counts, device) for loss in configs))
 
 
 def build_loss(
     config: LossConfig, classes: Sequence[str], counts: Sequence[int], device: torch.device
 ) -> LossFunction:
-    """Return the loss on that device.
+    """Return the function of a loss.
 
-    Raises RecipeError as its ``build``, and where that gives no loss for each image.
+    Args:
+        config: the loss.
+        classes: names of the K classes.
+        counts: training images of each class.
+        device: that of the logits.
+
+    Raises:
+        RecipeError: where it doesn't fit these classes, or does not return a loss for each image.
     """
     with plugin_errors(config):
         loss = config.build(classes, counts)
@@ -48,6 +62,12 @@ def build_loss(
 
 
 def mean_loss(loss: LossFunction, logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean over images of a loss: by its own ``mean``, where it has one."""
+    """Return the mean of a loss over images, from its method ``mean`` where it has one.
+
+    Args:
+        loss: from ``build_loss``.
+        logits: (N, K).
+        labels: int64 (N,).
+    """
     mean: Callable[[Tensor, Tensor], Tensor] | None = getattr(loss, "mean", None)
     return loss(logits, labels).mean() if mean is None else mean(logits, labels)

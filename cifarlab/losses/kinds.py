@@ -1,8 +1,8 @@
-"""Losses: what training makes small, as a mean over images.
+"""Losses, whose mean over images training minimizes.
 
-The loss of a mixed image (mixup, CutMix) is the sum of the losses with both labels, by their
-fractions: Zhang et al. 2018, figure 1; Yun et al. 2019, algorithm A1. A loss for which that sum is
-right says so by ``mixes``; any other is refused beside a mix.
+The loss of a mixed image (mixup, CutMix) is the sum of the losses with both labels, weighted by
+their fractions: Zhang et al. 2018, figure 1; Yun et al. 2019, algorithm A1. ``mixes`` is true for a
+loss for which that sum is right; any other is refused together with a mix.
 """
 
 from abc import abstractmethod
@@ -24,7 +24,7 @@ LossFunction: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
 
 
 class LossConfig(Family):
-    """What is minimised; ``mixes``: whether it may be summed over both labels of a mixed image."""
+    """A loss; ``mixes``: whether it may be summed over both labels of a mixed image."""
 
     mixes: ClassVar[bool] = False
 
@@ -32,13 +32,16 @@ class LossConfig(Family):
     def build(self, classes: Sequence[str], counts: Sequence[int]) -> LossFunction:
         """Return a function, or an nn.Module, from logits and labels to the loss of each image.
 
-        ``counts`` are the training images of each class. Raises RecipeError for settings that
-        don't fit these classes. A result with a method ``mean`` gives the mean itself. It keeps
-        nothing from step to step: no checkpoint has it.
+        If it has a method ``mean``, that is used for the mean. It must keep nothing from step to
+        step, as no checkpoint has it.
+
+        Args:
+            classes: names of the K classes.
+            counts: training images of each class.
         """
 
-    def without_smoothing(self) -> Self:
-        """Return the loss that hard examples are selected by."""
+    def selection_loss(self) -> Self:
+        """Return the loss by which hard examples are selected."""
         return self
 
 
@@ -54,18 +57,19 @@ class WeightedLossConfig(LossConfig):
     def weights(self, classes: Sequence[str], counts: Sequence[int]) -> list[float] | None:
         """Return the factor of each class, None where none is set.
 
-        Raises RecipeError for a class without training images, and for weights that are all 1.
+        Raises:
+            RecipeError: for a class without training images, and where all weights are 1.
         """
         if self.class_weights is None:
             return None
-        present = {name for name, count in zip(classes, counts, strict=True) if count}
+        nonempty_classes = {name for name, count in zip(classes, counts, strict=True) if count}
         if self.class_weights == "balanced":
-            mean = sum(counts) / len(present)
+            mean = sum(counts) / len(nonempty_classes)
             weights = [mean / count if count else 1.0 for count in counts]
         else:
-            if absent := set(self.class_weights) - present:
+            if empty_classes := set(self.class_weights) - nonempty_classes:
                 raise RecipeError(
-                    f"loss.class_weights: no training image is of class {sorted(absent)[0]!r}",
+                    f"loss.class_weights: no training image is of class {min(empty_classes)!r}",
                     f"the classes: {', '.join(classes[:12])}{', ...' if len(classes) > 12 else ''}",
                 )
             weights = [self.class_weights.get(name, 1.0) for name in classes]
@@ -80,7 +84,7 @@ class WeightedLossConfig(LossConfig):
 class SmoothedLossConfig(WeightedLossConfig):
     """What losses with smoothed labels share (Szegedy et al. 2016, section 7).
 
-    Both are linear in the target, so that the sum is the loss with the mixed target.
+    They are linear in the target, so the sum is the loss with the mixed target.
     """
 
     mixes: ClassVar[bool] = True
@@ -88,8 +92,8 @@ class SmoothedLossConfig(WeightedLossConfig):
         0.0, description="fraction of the target that is spread over all classes"
     )
 
-    def without_smoothing(self) -> Self:
-        """Return the same without smoothing, which adds most to the loss of sure predictions."""
+    def selection_loss(self) -> Self:
+        """Return the loss without smoothing, which adds most to the loss of sure predictions."""
         return self.model_copy(update={"label_smoothing": 0.0})
 
 
@@ -111,8 +115,8 @@ class CrossEntropy(SmoothedLossConfig):
 class Focal(WeightedLossConfig):
     """Cross-entropy times (1 - p) ** gamma, p of the true class (Lin et al. 2017, equation 4).
 
-    It is refused beside a mix: p of one label of a mixed image is never near 1, so that every
-    such image would count as a hard one.
+    It is refused together with a mix: p of a single label of a mixed image is never near 1, so
+    every such image would count as hard.
     """
 
     kind: Literal["focal"] = "focal"
@@ -120,15 +124,15 @@ class Focal(WeightedLossConfig):
 
     def build(self, classes: Sequence[str], counts: Sequence[int]) -> LossFunction:
         """Return the loss of each image in nats."""
-        from cifarlab.losses.modules import WeightedLoss, focal
+        from cifarlab.losses.modules import WeightedLoss, focal_loss
 
-        return WeightedLoss(partial(focal, gamma=self.gamma), self.weights(classes, counts))
+        return WeightedLoss(partial(focal_loss, gamma=self.gamma), self.weights(classes, counts))
 
 
 class BinaryCrossEntropy(SmoothedLossConfig):
-    """A yes or no for each class, summed over them (Wightman et al. 2021, arXiv:2110.00476).
+    """Binary cross-entropy, summed over the classes (Wightman et al. 2021, arXiv:2110.00476).
 
-    Confidences stay those of the softmax over the logits.
+    Confidences are still those of the softmax over the logits.
     """
 
     kind: Literal["binary_cross_entropy"] = "binary_cross_entropy"

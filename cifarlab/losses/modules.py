@@ -12,9 +12,9 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 class WeightedLoss(nn.Module):
     """The loss of each image times the weight of its class.
 
-    The mean divides by the number of images and not, as PyTorch, by the sum of their weights: so
-    the passes of a batch and the parts of several processes add up to the whole. ``mean`` may give
-    it in one kernel where no weights are set.
+    The mean divides by the number of images and not, as in PyTorch, by the sum of their weights:
+    so the means over micro batches and processes combine to that over the batch. ``mean``, used
+    where no weights are set, computes it in a single kernel.
     """
 
     weights: Tensor | None
@@ -35,15 +35,27 @@ class WeightedLoss(nn.Module):
         return losses if self.weights is None else losses * self.weights[labels]
 
 
-def focal(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
-    """Return (1 - p) ** gamma times the cross-entropy of each image (N,)."""
+def focal_loss(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
+    """Return (1 - p) ** gamma times the cross-entropy of each image (N,).
+
+    Args:
+        logits: (N, K).
+        labels: int64 (N,).
+        gamma: the exponent; 0: plain cross-entropy.
+    """
     cross = cross_entropy(logits, labels, reduction="none")
-    # 1 - p by expm1: at p near 1 a difference of floats would be 0, and its root's slope none
+    # 1 - p by expm1: for p near 1 a difference of floats would be 0, without a gradient
     return (-torch.expm1(-cross)).clamp_min(1e-12) ** gamma * cross
 
 
 def binary_cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
-    """Return the sum over all classes of the cross-entropy of a yes or no, of each image (N,)."""
+    """Return the binary cross-entropy of each image (N,), summed over the classes.
+
+    Args:
+        logits: (N, K).
+        labels: int64 (N,).
+        label_smoothing: fraction of the target that is spread over all classes.
+    """
     targets = one_hot(labels, logits.shape[1]).to(logits.dtype) * (1 - label_smoothing)
     targets = targets + label_smoothing / logits.shape[1]
     return binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(1)

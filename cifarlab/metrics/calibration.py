@@ -1,4 +1,4 @@
-"""Whether probabilities are to be believed: scores, reliability, and the temperature that helps.
+"""Calibration of probabilities: scores, reliability bins, and the temperature that corrects them.
 
 Guo et al. 2017 (arXiv:1706.04599). Pure functions of logits float (N, K) and labels int (N,).
 """
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-BINS = 15  # of equal width over the confidence 0..1, as Guo et al. have them
+BINS = 15  # of equal width over confidences 0..1, as in Guo et al.
 _MIN_TEMPERATURE, _MAX_TEMPERATURE = 0.02, 50.0
 
 
@@ -20,7 +20,13 @@ def scaled_softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 
 
 def log_loss(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> float:
-    """Return the mean negative log-likelihood in nats, computed in double precision."""
+    """Return the mean negative log-likelihood in nats, computed in double precision.
+
+    Args:
+        logits: (N, K).
+        labels: (N,).
+        temperature: divides the logits.
+    """
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -29,18 +35,19 @@ def log_loss(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -
 
 
 def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean squared distance, 0..2, of the probabilities (N, K) to the true class's corner.
+    """Return the mean squared distance, 0..2, of probabilities (N, K) to the one-hot labels.
 
-    Brier 1950, summed over the classes.
+    Brier 1950: summed over the classes, averaged over the images.
     """
-    truth = np.eye(probabilities.shape[1])[labels]
-    return float(((probabilities - truth) ** 2).sum(1).mean())
+    targets = np.eye(probabilities.shape[1])[labels]
+    return float(((probabilities - targets) ** 2).sum(1).mean())
 
 
 def reliability_bins(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
-    """Per bin of confidence (low, high]: ``n``, mean ``confidence``, ``accuracy``; null if empty.
+    """Return for each bin of confidence (low, high] its ``n`` images and their two means.
 
-    The confidence is the likeliest class's probability; ``probabilities`` are (N, K).
+    These are ``confidence``, the probability of the likeliest class, and ``accuracy``; None for an
+    empty bin. ``probabilities`` are (N, K).
     """
     confidence, correct = probabilities.max(1), probabilities.argmax(1) == labels
     bin_index = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
@@ -66,7 +73,13 @@ def expected_calibration_error(bins: list[dict[str, Any]]) -> float:
 
 
 def calibration(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> dict[str, Any]:
-    """``temperature``, ``nll``, ``brier``, ``ece`` and ``bins`` (see ``reliability_bins``)."""
+    """Return ``temperature``, ``nll``, ``brier``, ``ece`` and ``bins`` (see ``reliability_bins``).
+
+    Args:
+        logits: (N, K).
+        labels: (N,).
+        temperature: divides the logits.
+    """
     probabilities = scaled_softmax(logits, temperature)
     bins = reliability_bins(probabilities, labels)
     return {
@@ -79,10 +92,10 @@ def calibration(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0
 
 
 def find_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Return the temperature of the least negative log-likelihood: to be fitted on validation.
+    """Return the temperature of the least negative log-likelihood; fit it on validation images.
 
-    Above 1 the network was too sure. Between 0.02 and 50: where nothing is wrong, the least loss
-    lies at zero.
+    Above 1 the network was too sure. It is at least 0.02 and at most 50, as without any error the
+    loss falls towards a temperature of 0.
     """
     from scipy.optimize import minimize_scalar
 

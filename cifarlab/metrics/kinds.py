@@ -1,4 +1,4 @@
-"""Metrics: what a split's logits are worth, as one number.
+"""Metrics: functions from the logits of a split to a number.
 
 ``best``, early stopping, the plateau, studies, searches and comparisons take any of them by name.
 """
@@ -27,7 +27,7 @@ class MetricFacts(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The name as texts write it."""
+        """The name in texts."""
         return self.name.replace("_", " ")
 
     @property
@@ -37,16 +37,16 @@ class MetricFacts(NamedTuple):
 
     @property
     def factor(self) -> int:
-        """What values are multiplied by where they are shown."""
+        """The factor on values in texts and figures."""
         return 100 if self.percent else 1
 
     @property
     def sign(self) -> int:
-        """What makes more the better."""
+        """1 where higher is better, else -1."""
         return 1 if self.higher_is_better else -1
 
     def number(self, value: float | None, sign: str = "") -> str:
-        """Return a value as tables show it; ``sign`` is ``+`` for differences."""
+        """Return a value as in tables; ``sign`` is ``+`` for differences."""
         digits = 2 if self.percent else 4
         return "-" if value is None else format(self.factor * value, f"{sign}.{digits}f")
 
@@ -73,28 +73,28 @@ class MetricConfig(Family):
 
     @abstractmethod
     def value(self, logits: "np.ndarray", labels: "np.ndarray") -> float:
-        """Return the metric of these images, of which there is one at least."""
+        """Return the metric of one or more images."""
 
     def check(self, classes: int) -> None:
-        """Raise RecipeError where it can decide nothing of images of so many classes."""
+        """Raise RecipeError where so many classes would make the metric useless."""
 
     @property
     def name(self) -> str:
-        """What it is called in metrics log, result and tables: its kind and changed settings."""
-        changed = self.model_dump(exclude_defaults=True)
-        settings = ", ".join(f"{key}={value}" for key, value in changed.items() if key != "kind")
-        return f"{self.kind}({settings})" if settings else self.kind
+        """The name in metrics log, result and tables: the kind, with the settings that differ."""
+        settings = self.model_dump(exclude_defaults=True)
+        text = ", ".join(f"{key}={value}" for key, value in settings.items() if key != "kind")
+        return f"{self.kind}({text})" if text else self.kind
 
     @property
     def facts(self) -> MetricFacts:
-        """What a table needs to know of it."""
+        """What a table needs to know of the metric."""
         return MetricFacts(self.name, self.higher_is_better, self.percent)
 
-    def is_better(self, value: float, than: float | None) -> bool:
-        """Return whether ``value`` improves on an earlier one; on none, always."""
-        if than is None:
+    def is_better(self, value: float, best: float | None) -> bool:
+        """Return whether a value improves on the best one so far; always, if that is None."""
+        if best is None:
             return True
-        return value > than if self.higher_is_better else value < than
+        return value > best if self.higher_is_better else value < best
 
 
 class Accuracy(MetricConfig):
@@ -104,7 +104,7 @@ class Accuracy(MetricConfig):
     percent: ClassVar[bool] = True
 
     def value(self, logits: "np.ndarray", labels: "np.ndarray") -> float:
-        """Return it, 0 to 1."""
+        """Return the fraction, 0 to 1."""
         return float((logits.argmax(1) == labels).mean())
 
 
@@ -115,9 +115,9 @@ class BalancedAccuracy(MetricConfig):
     percent: ClassVar[bool] = True
 
     def value(self, logits: "np.ndarray", labels: "np.ndarray") -> float:
-        """Return it, 0 to 1."""
-        correct, of_class, _ = _counts(logits, labels)
-        return float((correct[of_class > 0] / of_class[of_class > 0]).mean())
+        """Return the mean, 0 to 1."""
+        n_correct, n_images, _ = _counts(logits, labels)
+        return float((n_correct[n_images > 0] / n_images[n_images > 0]).mean())
 
 
 class MacroF1(MetricConfig):
@@ -127,10 +127,10 @@ class MacroF1(MetricConfig):
     percent: ClassVar[bool] = True
 
     def value(self, logits: "np.ndarray", labels: "np.ndarray") -> float:
-        """Return it, 0 to 1."""
-        correct, of_class, predicted = _counts(logits, labels)
-        seen = of_class + predicted > 0
-        return float((2 * correct[seen] / (of_class + predicted)[seen]).mean())
+        """Return the mean, 0 to 1."""
+        n_correct, n_images, n_predicted = _counts(logits, labels)
+        nonempty = n_images + n_predicted > 0
+        return float((2 * n_correct[nonempty] / (n_images + n_predicted)[nonempty]).mean())
 
 
 class LogLoss(MetricConfig):
@@ -140,7 +140,7 @@ class LogLoss(MetricConfig):
     higher_is_better: ClassVar[bool] = False
 
     def value(self, logits: "np.ndarray", labels: "np.ndarray") -> float:
-        """Return it, 0 or more."""
+        """Return the mean, 0 or more."""
         from cifarlab.metrics.calibration import log_loss
 
         return log_loss(logits, labels)
@@ -154,7 +154,7 @@ class CalibrationError(MetricConfig):
     percent: ClassVar[bool] = True
 
     def value(self, logits: "np.ndarray", labels: "np.ndarray") -> float:
-        """Return it, 0 to 1."""
+        """Return the error, 0 to 1."""
         from cifarlab.metrics.calibration import calibration
 
         return float(calibration(logits, labels)["ece"])
@@ -168,19 +168,23 @@ class TopK(MetricConfig):
     k: int = Field(5, ge=1, description="how many of the likeliest classes count")
 
     def check(self, classes: int) -> None:
-        """Raise RecipeError where it is always 1."""
+        """Refuse a k that makes the metric always 1.
+
+        Raises:
+            RecipeError: for a k that is not below the number of classes.
+        """
         if self.k >= classes:
             what = f"the metric {self.name} is always 1 with {classes} classes"
             raise RecipeError(what, f"take k below {classes}, or another metric")
 
     def value(self, logits: "np.ndarray", labels: "np.ndarray") -> float:
-        """Return it, 0 to 1. Of classes with equal logits the first counts as likelier."""
+        """Return the fraction, 0 to 1; of classes with equal logits the first is likelier."""
         order = (-logits).argsort(axis=1, kind="stable")[:, : self.k]
         return float((order == labels[:, None]).any(1).mean())
 
 
 def _counts(logits: "np.ndarray", labels: "np.ndarray") -> "list[np.ndarray]":
-    """By class (K,): images predicted right, images, predictions."""
+    """Return counts of each class (K,): images predicted right, images, predictions."""
     import numpy as np
 
     predicted = logits.argmax(1)
@@ -191,7 +195,16 @@ def _counts(logits: "np.ndarray", labels: "np.ndarray") -> "list[np.ndarray]":
 def measure_metrics(
     metrics: Iterable[MetricConfig], logits: "np.ndarray", labels: "np.ndarray"
 ) -> dict[str, float]:
-    """Return the metrics by their names. Raises RecipeError for one that is no finite number."""
+    """Return the metrics' values by their names.
+
+    Args:
+        metrics: which of them.
+        logits: (N, K).
+        labels: (N,).
+
+    Raises:
+        RecipeError: for a value that is not finite.
+    """
     values = {m.name: float(plugin_errors(m)(m.value)(logits, labels)) for m in metrics}
     for name, value in values.items():
         if not math.isfinite(value):
@@ -203,13 +216,13 @@ def measure_metrics(
 
 
 def shipped_metrics() -> list[MetricConfig]:
-    """Return every metric that cifarlab brings, with its defaults."""
+    """Return every shipped metric, with its defaults."""
     return [kind.model_validate({}) for kind in MetricConfig.kinds().values() if kind.is_shipped()]
 
 
-def _named(metric: Any) -> Any:
+def _as_config(metric: Any) -> Any:
     return {"kind": metric} if isinstance(metric, str) else metric
 
 
 # a metric with its settings, or its name alone
-Metric = Annotated[SerializeAsAny[MetricConfig], BeforeValidator(_named)]
+Metric = Annotated[SerializeAsAny[MetricConfig], BeforeValidator(_as_config)]

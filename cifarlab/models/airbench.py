@@ -56,7 +56,11 @@ class AirbenchConfig(configs.LayeredConfig):
         return self
 
     def build(self, image_shape: configs.Shape, classes: int) -> "nn.Module":
-        """Build it. Raises RecipeError where a normalisation does not fit the channels."""
+        """Build the network.
+
+        Raises:
+            RecipeError: where a normalisation does not fit the channels.
+        """
         from cifarlab.models.airbench_modules import AirbenchNet
 
         return AirbenchNet(self, image_shape, classes)

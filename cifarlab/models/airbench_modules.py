@@ -12,18 +12,18 @@ from torch.nn import functional
 
 from cifarlab.models.configs import Shape
 from cifarlab.models.initialization import has_values, initialize_
-from cifarlab.models.layers import Head, activation
-from cifarlab.models.outline import ADDITION, Block, LayerStep, Shortcut, layer_steps, sequence
+from cifarlab.models.layers import Head, build_activation
+from cifarlab.models.outline import ADDITION, Block, LayerStep, Shortcut, layer_steps, outline_block
 from cifarlab.models.packed_conv import PackedConv2d
 from cifarlab.models.staged import Parts, StagedNetwork
-from cifarlab.models.whitening import whitening_layers
+from cifarlab.models.whitening import build_whitening
 
 if TYPE_CHECKING:
     from cifarlab.models.airbench import AirbenchConfig
 
 
 class ConvGroup(nn.Module):
-    """conv, max-pool 2, BN, act, then ``depth`` - 1 times (conv, BN, act).
+    """Layers conv, max-pool 2, norm, act, then ``depth`` - 1 times (conv, norm, act).
 
     With a shortcut the first activation's output is added before the last activation. ``shape`` is
     the (H, W, C) of what comes in.
@@ -32,8 +32,8 @@ class ConvGroup(nn.Module):
     def __init__(self, model: "AirbenchConfig", shape: Shape, channels: int, depth: int) -> None:
         super().__init__()
         height, width, channels_in = shape
-        self.pooled = min(height, width) >= 2
-        size = (height // 2, width // 2) if self.pooled else (height, width)
+        self.has_pool = min(height, width) >= 2
+        size = (height // 2, width // 2) if self.has_pool else (height, width)
         self.shape = (*size, channels)
         widths = [channels_in] + [channels] * (depth - 1)
         bias = not model.norm.normalizes
@@ -41,11 +41,11 @@ class ConvGroup(nn.Module):
             PackedConv2d(width, channels, 3, padding=1, bias=bias) for width in widths
         )
         self.norms = nn.ModuleList(model.norm.build(channels, size) for _ in widths)
-        self.acts = nn.ModuleList(activation(model.activation) for _ in widths)
+        self.acts = nn.ModuleList(build_activation(model.activation) for _ in widths)
         self.shortcut = model.shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C_in, H, W) -> (N, C, H // 2, W // 2), or (N, C, H, W) where a side is 1."""
+        """Map (N, C_in, H, W) to (N, C, H // 2, W // 2), or (N, C, H, W) where a side is 1."""
         y = self.convs[0](x)
         if min(y.shape[2:]) >= 2:
             y = functional.max_pool2d(y, 2)
@@ -61,17 +61,17 @@ class ConvGroup(nn.Module):
     def outline(self) -> Block:
         """Return the forward pass, step by step."""
         layers = [m for layer in zip(self.convs, self.norms, self.acts, strict=True) for m in layer]
-        pool = [LayerStep("pool", "max 2×2", "pool")] * self.pooled
+        pool = [LayerStep("pool", "max 2×2", "pool")] * self.has_pool
         first = layer_steps(layers[0], *pool, *layers[1:3])
         if not self.shortcut:
             return Block((self,), first + layer_steps(*layers[3:]))
-        added = first + layer_steps(*layers[3:-1])
-        shortcut = Shortcut(len(first), len(added), ())
-        return Block((self,), added + layer_steps(ADDITION, layers[-1]), shortcut)
+        steps = first + layer_steps(*layers[3:-1])
+        shortcut = Shortcut(len(first), len(steps), ())
+        return Block((self,), steps + layer_steps(ADDITION, layers[-1]), shortcut)
 
 
 class AirbenchNet(StagedNetwork):
-    """(Whitening, act), groups, maximum over the map, linear without bias, factor.
+    """Layers (whitening, act), groups, maximum over the map, linear without bias, factor.
 
     PyTorch's initialisation, but the head's weights are scaled to unit standard deviation.
     1,971,352 trainable parameters by default at (32, 32, 3) and K = 10.
@@ -79,7 +79,7 @@ class AirbenchNet(StagedNetwork):
 
     def __init__(self, model: "AirbenchConfig", image_shape: Shape, classes: int) -> None:
         super().__init__()
-        self.whitening, shape = whitening_layers(model.whitening, image_shape, model.activation)
+        self.whitening, shape = build_whitening(model.whitening, image_shape, model.activation)
         groups = []
         for channels, depth in zip(model.channels, model.group_depths, strict=True):
             groups.append(ConvGroup(model, shape, channels, depth))
@@ -92,7 +92,7 @@ class AirbenchNet(StagedNetwork):
         self.logit_scale = 1 / shape[2] if model.logit_scale is None else model.logit_scale
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> logits (N, K)."""
+        """Return the logits (N, K) of images (N, C, H, W)."""
         features = self.groups(self.whitening(x)).amax((2, 3))
         return self.head(features) * self.logit_scale
 
@@ -100,5 +100,5 @@ class AirbenchNet(StagedNetwork):
         """Return the whitening layer, the groups, the head."""
         groups = {f"group{number}": group for number, group in enumerate(self.groups, 1)}
         scale = LayerStep("×", f"{self.logit_scale:.3g}", "other")
-        head = sequence(LayerStep("max", "map", "pool"), self.head, scale)
+        head = outline_block(LayerStep("max", "map", "pool"), self.head, scale)
         return Parts({"whitening": self.whitening}, groups, nn.Sequential(), head)

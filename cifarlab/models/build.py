@@ -11,8 +11,14 @@ from cifarlab.system.files import reason
 def build_body(model: Model, image_shape: Shape, classes: int) -> nn.Module:
     """Build the network (N, C, H, W) -> (N, K), initialised from torch's global generator.
 
-    ``image_shape`` is (H, W, C), ``classes`` is K. Raises RecipeError for a network that does not
-    fit such images, or has more parameters than the recipe allows.
+    Args:
+        model: the recipe's part.
+        image_shape: (H, W, C) of an image.
+        classes: K, the number of classes.
+
+    Raises:
+        RecipeError: for a network that does not fit such images, or has more parameters than the
+            recipe allows.
     """
     if model.max_parameters is not None:
         n_parameters = count_parameters(model, image_shape, classes)
@@ -25,40 +31,53 @@ def build_body(model: Model, image_shape: Shape, classes: int) -> nn.Module:
 
 
 def build_for_weights(model: Model, image_shape: Shape, classes: int) -> nn.Module:
-    """Build the network on the CPU for weights to be loaded. Draws nothing. Raises RecipeError."""
+    """Build the network on the CPU, for weights that are loaded next; no random number is drawn.
+
+    Args:
+        model: the recipe's part.
+        image_shape: (H, W, C) of an image.
+        classes: K, the number of classes.
+    """
     body = _build_without_draws(model, image_shape, classes)
     return body.to_empty(device="cpu") if model.is_shipped() else body
 
 
 def count_parameters(model: Model, image_shape: Shape = (32, 32, 3), classes: int = 10) -> int:
-    """Count the trainable parameters; ``max_parameters`` is not looked at. Raises RecipeError."""
+    """Count the trainable parameters, whatever ``max_parameters`` says.
+
+    Args:
+        model: the recipe's part.
+        image_shape: (H, W, C) of an image.
+        classes: K, the number of classes.
+    """
     body = _build_without_draws(model, image_shape, classes)
     return sum(p.numel() for p in body.parameters() if p.requires_grad)
 
 
 def _build_without_draws(model: Model, image_shape: Shape, classes: int) -> nn.Module:
-    """The network; of ours, whose state_dict holds all its values, the shapes alone."""
+    """Build the network; a shipped one on the meta device, as its state_dict holds every value."""
     with torch.device("meta" if model.is_shipped() else "cpu"), torch.random.fork_rng(devices=[]):
         return _build(model, image_shape, classes)
 
 
 def _build(model: Model, image_shape: Shape, classes: int) -> nn.Module:
-    """Build it; one that isn't ours sees one image, so that it is refused before training."""
+    """Build the network; a plug-in's gets one image, so a misfit is refused before training."""
     try:
         body = model.build(image_shape, classes)
-        made = (1, classes) if model.is_shipped() else _output_shape(body, image_shape)
+        output_shape = (1, classes) if model.is_shipped() else _output_shape(body, image_shape)
     except CifarlabError:
         raise
     except Exception as error:
         raise _misfit(model, image_shape, f"{type(error).__name__}: {reason(error)}") from error
-    if made != (1, classes):
-        raise _misfit(model, image_shape, f"of one image it makes {made}, not {(1, classes)}")
+    if output_shape != (1, classes):
+        problem = f"of one image it makes {output_shape}, not {(1, classes)}"
+        raise _misfit(model, image_shape, problem)
     return body
 
 
 @torch.no_grad()
 def _output_shape(body: nn.Module, image_shape: Shape) -> tuple[int, ...] | str:
-    """The shape of what comes out for one image, or its type; what this draws is drawn anew."""
+    """Return the output's shape for one image, or its type; the generators stay as they are."""
     height, width, channels = image_shape
     training, device = body.training, next(body.parameters(), torch.empty(0)).device
     with torch.random.fork_rng(devices=[]):
@@ -67,8 +86,8 @@ def _output_shape(body: nn.Module, image_shape: Shape) -> tuple[int, ...] | str:
     return tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
 
 
-def _misfit(model: Model, image_shape: Shape, why: str) -> RecipeError:
+def _misfit(model: Model, image_shape: Shape, problem: str) -> RecipeError:
     return RecipeError(
-        f"model.kind={model.kind} can't be built for images {image_shape}: {why}",
+        f"model.kind={model.kind} can't be built for images {image_shape}: {problem}",
         "change its settings, or what build(image_shape, classes) returns",
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from torch import nn
 
 from cifarlab.models.configs import LayeredConfig, Shape
-from cifarlab.models.layers import activation
+from cifarlab.models.layers import build_activation
 from cifarlab.models.normalizer_free import ScaledActivation, ScaledConv2d, activation_gain
 from cifarlab.models.packed_conv import PackedConv2d
 from cifarlab.system.errors import RecipeError
@@ -16,11 +16,11 @@ from cifarlab.system.errors import RecipeError
 class Builder:
     """Builds layers named by step and number (conv1, norm1, act1, conv2), following their shapes.
 
-    ``channels`` and ``size`` (H, W) are of what flows out of the last; ``size`` is None behind a
-    linear layer. ``overwritable`` says that nothing else needs this, so that an activation may
-    overwrite it. With ``standardized`` convolutions are (ScaledConv2d), without normalisation then
-    activations too. With ``bias`` convolutions have one; without normalisation they always do. With
-    ``padded`` they keep the map's size.
+    ``channels`` and ``size`` (H, W) are those of the last layer's output; ``size`` is None behind a
+    linear layer. ``overwritable``: nothing else reads this output, so an activation may overwrite
+    it. With ``standardized`` convolutions are ScaledConv2d, and without normalisation activations
+    are ScaledActivation. With ``bias`` convolutions have one; without normalisation they always do.
+    With ``padded`` they keep the size of the map.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Builder:
 
     @property
     def shape(self) -> Shape:
-        """(H, W, C) of what flows out; there must be a map."""
+        """(H, W, C) of the last layer's output, which must be a map."""
         assert self.size is not None
         return (*self.size, self.channels)
 
@@ -54,19 +54,19 @@ class Builder:
         """Return the next layers: conv, linear, norm, act, pool, dropout, flatten.
 
         Args:
-            steps: their order. One that would do nothing (norm ``none``, dropout at rate 0) adds
-                no layer; a map is flattened before linear layers.
+            steps: their order. A step that would do nothing (norm ``none``, dropout of
+                probability 0) adds no layer. ``flatten`` must come before linear layers.
             sizes: (channels, kernel size, stride) of each convolution, (channels,) of each linear
                 layer.
-            dropout: its rate.
+            dropout: the probability of zeroing an activation, where a step is dropout.
 
         Raises:
             RecipeError: for a pool that leaves nothing.
         """
         layers = OrderedDict[str, nn.Module]()
-        remaining = iter(sizes)
+        size_iterator = iter(sizes)
         for step in steps:
-            size = next(remaining) if step in ("conv", "linear") else ()
+            size = next(size_iterator) if step in ("conv", "linear") else ()
             for name, layer in self._layers(step, size, dropout):
                 self._counts[name] += 1
                 layers[f"{name}{self._counts[name]}"] = layer
@@ -82,7 +82,7 @@ class Builder:
         elif step == "norm" and self._model.norm.normalizes:
             yield step, self._model.norm.build(self.channels, self.size)
         elif step == "act":
-            act = activation(self._model.activation, inplace=self.overwritable)
+            act = build_activation(self._model.activation, inplace=self.overwritable)
             yield step, act if self._gain is None else ScaledActivation(act, self._gain)
         elif step == "pool":
             yield step, self._pool()
@@ -98,7 +98,7 @@ class Builder:
     def _convolution(
         self, channels: int, kernel_size: int, stride: int
     ) -> Iterator[tuple[str, nn.Module]]:
-        """A convolution.
+        """Yield a convolution.
 
         oneDNN's weight gradient of a strided 1x1 convolution in channels_last writes behind its
         memory below 16 input channels (torch 2.13, x86-64): there the stride goes before the

@@ -17,7 +17,7 @@ _FIT_BATCH = 32
 
 
 class Classifier(nn.Module):
-    """Normalisation, then ``body``; ``mean`` and ``std`` per channel in units of 0..1.
+    """Normalisation, then ``body``; ``mean`` and ``std`` per channel for pixels in 0..1.
 
     With ``by_image`` each image is normalised by its own mean and standard deviation instead, over
     all its pixels and channels; standard deviations below one grey level, 1 / 255, count as one.
@@ -31,20 +31,20 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         self.by_image = by_image
-        # what says nothing gets the layout that PyTorch's users write for: .view() needs it
+        # a body without memory_format gets PyTorch's default layout, which .view() needs
         self.memory_format = getattr(body, "memory_format", torch.contiguous_format)
         self.body = body.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (N, H, W, C), uint8 or float in 0..255, to logits (N, K), float32."""
+        """Return the logits float32 (N, K) of images (N, H, W, C), uint8 or float in 0..255."""
         logits: Tensor = self.body(self._normalize(images))
         return logits.float()
 
     @property
     def n_whitening_images(self) -> int:
-        """How many training images ``fit_whitening`` wants: 0 without such a layer."""
+        """The number of training images for ``fit_whitening``: 0 without such a layer."""
         layers = [m for m in self.body.modules() if isinstance(m, Whitening)]
         return max((layer.images for layer in layers), default=0)
 

@@ -40,7 +40,7 @@ class CNNConfig(configs.LayeredConfig):
     linear_order: tuple[LinearStep, ...] = Field(
         ("linear", "act", "dropout"), description="a hidden linear layer and what goes with it"
     )
-    dropout: configs.Rates = Field(
+    dropout: configs.Dropouts = Field(
         (0.0,),
         min_length=1,
         description="probability of zeroing an activation where block and linear_order have "
@@ -50,12 +50,12 @@ class CNNConfig(configs.LayeredConfig):
 
     @property
     def dropouts(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """The rate of each block, and of each hidden linear layer."""
+        """The dropout of each block, and of each hidden linear layer."""
         blocks, hidden = len(self.channels), len(self.hidden_features)
-        of_linear = self.dropout[blocks:] if len(self.dropout) > 1 else self.dropout
+        linear_dropout = self.dropout[blocks:] if len(self.dropout) > 1 else self.dropout
         return (
             configs.repeat_single(self.dropout, blocks)[:blocks],
-            configs.repeat_single(of_linear, hidden),
+            configs.repeat_single(linear_dropout, hidden),
         )
 
     @model_validator(mode="after")
@@ -84,12 +84,12 @@ class CNNConfig(configs.LayeredConfig):
                 f"of the {blocks} blocks and then one for all {hidden} hidden linear layers or each"
             )
         if len(self.dropout) == 1:
-            everywhere = (*self.block, *(self.linear_order if hidden else ()))
-            self._require_step_dropout(self.dropout, everywhere)
+            steps = (*self.block, *(self.linear_order if hidden else ()))
+            self._require_step_dropout(self.dropout, steps)
         else:
-            of_blocks, of_linear = self.dropouts
-            self._require_step_dropout(of_blocks, self.block)
-            self._require_step_dropout(of_linear, self.linear_order)
+            block_dropouts, linear_dropouts = self.dropouts
+            self._require_step_dropout(block_dropouts, self.block)
+            self._require_step_dropout(linear_dropouts, self.linear_order)
         return self
 
     def _steps(self) -> list[tuple[str, float]]:
@@ -98,7 +98,11 @@ class CNNConfig(configs.LayeredConfig):
         return steps + [(step, p) for p in hidden for step in self.linear_order]
 
     def build(self, image_shape: configs.Shape, classes: int) -> "nn.Module":
-        """Build the network. Raises RecipeError where a pool would leave nothing of the map."""
+        """Build the network.
+
+        Raises:
+            RecipeError: where a pool would leave nothing of the map.
+        """
         from cifarlab.models.cnn_modules import ConvNet
 
         return ConvNet(self, image_shape, classes)

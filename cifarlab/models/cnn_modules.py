@@ -14,7 +14,7 @@ from cifarlab.models.builder import Builder
 from cifarlab.models.configs import Shape
 from cifarlab.models.initialization import initialize_
 from cifarlab.models.layers import Head
-from cifarlab.models.outline import sequence
+from cifarlab.models.outline import outline_block
 from cifarlab.models.staged import Parts, StagedNetwork
 
 if TYPE_CHECKING:
@@ -28,11 +28,10 @@ class ConvNet(StagedNetwork):
     """
 
     def __init__(self, model: "CNNConfig", image_shape: Shape, classes: int) -> None:
-        """Raises RecipeError where a pool would leave nothing of the map."""
         super().__init__()
-        of_blocks, of_linear = model.dropouts
+        block_dropouts, linear_dropouts = model.dropouts
         blocks, shape = OrderedDict[str, nn.Module](), image_shape
-        for channels, dropout in zip(model.channels, of_blocks, strict=True):
+        for channels, dropout in zip(model.channels, block_dropouts, strict=True):
             layers = Builder(model, shape, bias=True, padded=model.padding == "same")
             convs = repeat((channels, model.kernel_size, 1))
             block = layers.build(model.block, convs, dropout)
@@ -41,7 +40,7 @@ class ConvNet(StagedNetwork):
         self.blocks = nn.Sequential(blocks)
         layers = Builder(model, shape)
         hidden = layers.build(["flatten"])
-        for width, dropout in zip(model.hidden_features, of_linear, strict=True):
+        for width, dropout in zip(model.hidden_features, linear_dropouts, strict=True):
             hidden |= layers.build(model.linear_order, [(width,)], dropout)
         self.hidden = nn.Sequential(hidden)
         self.head = Head(layers.channels, classes)
@@ -50,11 +49,11 @@ class ConvNet(StagedNetwork):
         initialize_(self.head, model.head_init or model.linear_init or "default")
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> logits (N, K)."""
+        """Return the logits (N, K) of images (N, C, H, W)."""
         logits: Tensor = self.head(self.hidden(self.blocks(x)))
         return logits
 
     def parts(self) -> Parts:
         """Return the blocks, and the linear layers together."""
         blocks = dict(self.blocks.named_children())
-        return Parts({}, blocks, nn.Sequential(), sequence(self.hidden, self.head))
+        return Parts({}, blocks, nn.Sequential(), outline_block(self.hidden, self.head))

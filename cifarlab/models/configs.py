@@ -35,8 +35,8 @@ def _as_tuple(entries: Any) -> Any:
     return (entries,) if isinstance(entries, int | float) else entries
 
 
-OneOrMore = BeforeValidator(_as_tuple)  # a number alone is a list of one
-Rates = Annotated[tuple[Fraction, ...], OneOrMore]
+OneOrMore = BeforeValidator(_as_tuple)  # a single number is a list of one entry
+Dropouts = Annotated[tuple[Fraction, ...], OneOrMore]
 Widths = tuple[Width, ...]
 
 
@@ -84,11 +84,13 @@ class ModelConfig(Family):
     def build(self, image_shape: Shape, classes: int) -> "nn.Module":
         """Build the network (N, C, H, W) -> (N, K), initialized from torch's global generator.
 
-        ``image_shape`` is (H, W, C), ``classes`` is K.
+        Args:
+            image_shape: (H, W, C) of an image.
+            classes: K, the number of classes.
         """
 
     def dropout_before_norm(self) -> float | None:
-        """Return the first rate of dropout with running statistics behind it, for the linter."""
+        """Return the first dropout that running statistics come behind, for the linter."""
         return None
 
 
@@ -100,30 +102,30 @@ class LayeredConfig(ModelConfig):
     norm: Norm = BatchNormConfig()
 
     def dropout_before_norm(self) -> float | None:
-        """Return the first rate of dropout that batch normalization comes behind."""
+        """Return the first dropout that batch normalization comes behind."""
         steps = self._steps() if self.norm.running_statistics else []
         norms = [index for index, (step, _) in enumerate(steps) if step == "norm"]
         before = steps[: norms[-1]] if norms else []
         return next((p for step, p in before if step == "dropout" and p), None)
 
     def _steps(self) -> list[tuple[str, float]]:
-        """The layers in the order of the data, each with the rate of dropout there."""
+        """Return the layers in the order of the data, each with the dropout there."""
         return []
 
     def _require_step_norm(self, steps: Sequence[str], names: str) -> None:
         """Refuse settings of a normalisation that no layer uses. Raises ValueError."""
-        usual = type(self).model_fields["norm"].default
-        if "norm" not in steps and self.norm.normalizes and self.norm != usual:
+        default = type(self).model_fields["norm"].default
+        if "norm" not in steps and self.norm.normalizes and self.norm != default:
             raise ValueError(
                 f"norm is set, but no layer uses it: put 'norm' into {names}, or leave norm out"
             )
 
-    def _require_step_dropout(self, rates: Sequence[float], steps: Sequence[str]) -> None:
-        """Refuse a rate of dropout that no layer uses. Raises ValueError."""
-        if any(rates) and "dropout" not in steps:
+    def _require_step_dropout(self, dropouts: Sequence[float], steps: Sequence[str]) -> None:
+        """Refuse a dropout that no layer uses. Raises ValueError."""
+        if any(dropouts) and "dropout" not in steps:
             raise ValueError(
-                f"dropout is {max(rates):g}, but no layer uses it: put 'dropout' into the order, "
-                "or leave it at 0"
+                f"dropout is {max(dropouts):g}, but no layer uses it: put 'dropout' into the "
+                "order, or leave it at 0"
             )
 
 

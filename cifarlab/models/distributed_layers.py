@@ -16,27 +16,27 @@ from torch.nn import functional
 
 from cifarlab.system.processes import Processes
 
-# of the images of the forward pass at hand: the index of the first in their batch, and its size
+# of the forward pass that runs: its first image's index in the global batch, and that batch's size
 _position: ContextVar[tuple[int, int]] = ContextVar("position")
 
 
 class DistributedBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation over the images of all processes; the tensors are those of ``plain``."""
+    """Batch normalisation over the images of all processes, with the tensors of ``layer``."""
 
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
     momentum: float
 
-    def __init__(self, plain: nn.BatchNorm1d | nn.BatchNorm2d, processes: Processes) -> None:
-        super().__init__(plain.num_features, plain.eps, plain.momentum)
+    def __init__(self, layer: nn.BatchNorm1d | nn.BatchNorm2d, processes: Processes) -> None:
+        super().__init__(layer.num_features, layer.eps, layer.momentum)
         self.processes = processes
-        self.weight, self.bias = plain.weight, plain.bias
-        for name, buffer in plain.named_buffers():
+        self.weight, self.bias = layer.weight, layer.bias
+        for name, buffer in layer.named_buffers():
             self.register_buffer(name, buffer)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, ...), and the same out; N are this process's images."""
+        """Normalise x (N, C, ...), where N counts this process's images."""
         if not self.training:
             return super().forward(x)
         y, mean, variance, count = _DistributedBatchNormFunction.apply(  # type: ignore[no-untyped-call]
@@ -50,7 +50,7 @@ class DistributedBatchNorm(nn.BatchNorm2d):
         return out
 
     def _check_input_dim(self, x: Tensor) -> None:
-        """Maps and vectors alike."""
+        """Accept maps and vectors."""
 
 
 class _DistributedBatchNormFunction(torch.autograd.Function):
@@ -70,18 +70,19 @@ class _DistributedBatchNormFunction(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        """As if mean and variance were constants, and then what they owe to each x."""
+        """Return the gradient for constant mean and variance, plus that through both of them."""
         x, weight, mean, variance, count = ctx.saved_tensors
         output_mask = [ctx.needs_input_grad[0], True, True]
         grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
             grad, x, weight, mean, variance, None, None, False, ctx.eps, output_mask
         )
         if ctx.needs_input_grad[0]:
-            # sums over all images of grad * normalised, and of grad
-            along, total = ctx.processes.all_reduce(torch.stack((grad_weight, grad_bias)))
+            # over all images: grad * normalised, and grad
+            grad_sums = torch.stack((grad_weight, grad_bias))
+            weight_sum, bias_sum = ctx.processes.all_reduce(grad_sums)
             scale = (variance + ctx.eps).rsqrt()
-            slope = -weight * scale / count * along * scale
-            offset = -weight * scale / count * total - slope * mean
+            slope = -weight * scale / count * weight_sum * scale
+            offset = -weight * scale / count * bias_sum - slope * mean
             columns = (-1, *(1,) * (x.ndim - 2))
             grad_x = grad_x + (x * slope.view(columns) + offset.view(columns)).to(grad_x.dtype)
         return grad_x, grad_weight, grad_bias, None, None
@@ -90,12 +91,17 @@ class _DistributedBatchNormFunction(torch.autograd.Function):
 def global_statistics(
     x: Tensor, template: Tensor, processes: Processes
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and biased variance of each channel (C,) over all processes' x (N, C, ...).
+    """Return mean (C,), biased variance (C,) and number () of each channel's values.
 
-    And how many values of a channel they are of, (). In the type of ``template`` (C,). The
-    processes' variances are joined as in Chan et al. 1983 (equation 2.1), which loses no digits.
+    The processes' variances are combined as in Chan et al. 1983 (equation 2.1), without loss of
+    digits.
+
+    Args:
+        x: this process's values (N, C, ...).
+        template: a tensor (C,) of the type that the statistics have.
+        processes: those whose values count.
     """
-    # the running statistics that this would update are not needed, but say the type
+    # the zeros are running statistics that nobody reads; they decide the type of the result
     local_statistics = torch.batch_norm_update_stats(
         x, torch.zeros_like(template), torch.zeros_like(template), 0.0
     )
@@ -112,15 +118,15 @@ def global_statistics(
 class DistributedDropout(nn.Dropout):
     """Dropout with the mask that one process would draw for all ``global_size`` images.
 
-    Which images of them are here says the ``batch_position`` that the forward pass is in.
+    ``batch_position``, around the forward pass, says which of them this process has.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, ...), and the same out."""
+        """Return x (N, ...) with the entries of the mask set to zero and the others scaled."""
         if not self.training:
             return x
         start, global_size = _position.get()
-        # drawn in the order of memory, so the mask is laid out as x is
+        # random numbers are drawn in the order of memory, so the mask has the layout of x
         channels_last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
         layout = torch.channels_last if channels_last else torch.contiguous_format
         ones = torch.empty(
@@ -131,25 +137,24 @@ class DistributedDropout(nn.Dropout):
 
 
 def distribute_layers(network: nn.Module, processes: Processes) -> None:
-    """Replace layers that mix images or draw for each, in place; nothing for a single process.
+    """Replace batch normalisation and dropout in place, if there are several processes.
 
-    Layers that only derive from these may do more, and stay as they are: they see the images of
-    their own process alone.
+    Subclasses of these layers may do more, and stay as they are: they see only the images of their
+    own process.
     """
     if processes.world_size == 1:
         return
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):
-            derived = type(layer) not in (nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout)
-            if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and layer.affine and not derived:
+            if (type(layer) is nn.BatchNorm1d or type(layer) is nn.BatchNorm2d) and layer.affine:
                 setattr(parent, name, DistributedBatchNorm(layer, processes))
-            elif isinstance(layer, nn.Dropout) and not derived:
+            elif type(layer) is nn.Dropout:
                 setattr(parent, name, DistributedDropout(layer.p))
 
 
 @contextmanager
 def batch_position(start: int, global_size: int) -> Iterator[None]:
-    """Say for the block that its images are those from index ``start`` on of ``global_size``."""
+    """Declare the images of a forward pass: those from index ``start`` on, of ``global_size``."""
     token = _position.set((start, global_size))
     try:
         yield

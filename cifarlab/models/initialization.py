@@ -20,9 +20,9 @@ _WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def initialize_(network: nn.Module, name: str) -> None:
-    """Start all convolutions and linear layers inside as the recipe's ``init`` says.
+    """Initialise all convolutions and linear layers of a network by the recipe's ``init``.
 
-    ``default`` leaves them as they are, all others but ``dirac`` start biases at zero; ``fan_out``
+    ``default`` leaves them as they are; all others but ``dirac`` set biases to zero; ``fan_out``
     is what residual networks begin with. ``dirac``: a convolution's first filters, one per input
     channel, pass that channel through unchanged (Zagoruyko & Komodakis 2017, arXiv:1706.00388; in
     part as in airbench, Jordan 2024, arXiv:2404.00498, section 3.2). A whitening layer is neither.
@@ -41,7 +41,7 @@ def initialize_(network: nn.Module, name: str) -> None:
 
 
 def has_values(network: nn.Module) -> bool:
-    """Whether there is anything to initialise: on the meta device there are shapes alone.
+    """Return whether there is anything to initialise: tensors on the meta device have no values.
 
     Drawing normal numbers there would import torch's compiler, which takes over a second.
     """

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# with the momentum of a whole step
+# each with its momentum for an optimizer step of a single forward pass
 BatchNorms = list[tuple[nn.BatchNorm1d | nn.BatchNorm2d, float]]
 ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
     "relu": nn.ReLU,
@@ -29,21 +29,21 @@ class Head(nn.Linear):
     """
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, F) -> logits float32 (N, K)."""
+        """Return the logits float32 (N, K) of features (N, F)."""
         with torch.autocast(features.device.type, enabled=False):
             return super().forward(features.float())
 
 
 class GroupedNorm(nn.GroupNorm):
-    """Group normalisation where torch's own (2.13, CPU, channels_last) crashes or is slow.
+    """Group normalisation that avoids a crash and a slow path of torch 2.13 (CPU, channels_last).
 
-    Its backward pass crashes where the input needs no gradient, as an image or a frozen stage, so
-    that a gradient is asked for that nobody uses. Slow is as many groups as channels; instance
-    normalisation is the same.
+    Torch's backward pass crashes where the input needs no gradient, as an image or the output of a
+    frozen stage: the input is then made to need one. Torch is slow where each channel is a group:
+    instance normalisation computes the same.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, ...), and the same out."""
+        """Normalise x (N, C, ...)."""
         if x.ndim == 4 and self.num_groups == self.num_channels:
             y = functional.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
             return y.contiguous(memory_format=torch.channels_last)
@@ -56,18 +56,18 @@ class PixelNorm(nn.LayerNorm):
     """Layer normalisation of each pixel over its channels, as in Keras and ConvNeXt."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) or (N, C), and the same out."""
+        """Normalize (N, C, H, W) or (N, C)."""
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
-def activation(name: str, *, inplace: bool = True) -> nn.Module:
-    """Return an activation layer by name; ``inplace`` where it may overwrite its input."""
+def build_activation(name: str, *, inplace: bool = True) -> nn.Module:
+    """Build an activation layer by name; ``inplace`` where it may overwrite its input."""
     layer = ACTIVATIONS[name]
     return layer() if name in _NEVER_IN_PLACE else layer(inplace=inplace)
 
 
 def batch_norms(network: nn.Module) -> BatchNorms:
-    """Return its batch normalisations, each with the momentum of a whole step."""
+    """Return the batch normalisations of a network, each with its momentum."""
     return [
         (module, module.momentum)
         for module in network.modules()
@@ -76,7 +76,7 @@ def batch_norms(network: nn.Module) -> BatchNorms:
 
 
 def set_passes(norms: BatchNorms, passes: int) -> None:
-    """Make all ``passes`` of the coming step together replace what one pass would replace.
+    """Set momentums so that ``passes`` forward passes replace as much as a single one would.
 
     Each pass keeps (1 - momentum) ** (1 / passes) of the running statistics.
     """

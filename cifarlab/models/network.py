@@ -1,4 +1,4 @@
-"""What tools ask of a network, and the answers for any ``nn.Module`` that says nothing.
+"""What tools read from a network, and the defaults for any other ``nn.Module``.
 
 A module may have these; all shipped networks do:
 
@@ -7,7 +7,7 @@ A module may have these; all shipped networks do:
     def map_layers(self) -> dict[str, nn.Module]         layers that put out maps (N, C, H, W)
     def outline(self) -> dict[str, list[Block]]          how it is drawn (models/outline.py)
 
-Both lists are in the order of the data. Otherwise its children are its stages and its blocks.
+All are in the order of the data. Without them the children of a module are its stages and blocks.
 """
 
 from collections.abc import Iterable
@@ -22,19 +22,19 @@ Role = Literal["matrices", "shortcuts", "norms", "biases", "head", "whitening"]
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
-def children(network: nn.Module) -> dict[str, nn.Module]:
-    """Return its children by name; those of the only one that has parameters, where it has some.
+def named_children(network: nn.Module) -> dict[str, nn.Module]:
+    """Return the children by name; where a single one has parameters, its children instead.
 
     The entries of a list of modules count as children: the list itself is never run.
     """
-    named: dict[str, nn.Module] = {}
+    children: dict[str, nn.Module] = {}
     for name, child in network.named_children():
-        listed = isinstance(child, nn.ModuleList | nn.ModuleDict)
+        is_list = isinstance(child, nn.ModuleList | nn.ModuleDict)
         entries = {f"{name}.{index}": entry for index, entry in child.named_children()}
-        named |= entries if listed else {name: child}
-    trained = [name for name, child in named.items() if next(child.parameters(), None) is not None]
-    inner = children(named[trained[0]]) if len(trained) == 1 else {}
-    return {f"{trained[0]}.{name}": child for name, child in inner.items()} or named
+        children |= entries if is_list else {name: child}
+    wrappers = [n for n, child in children.items() if next(child.parameters(), None) is not None]
+    inner = named_children(children[wrappers[0]]) if len(wrappers) == 1 else {}
+    return {f"{wrappers[0]}.{name}": child for name, child in inner.items()} or children
 
 
 def stages(classifier: Classifier) -> list[list[nn.Parameter]]:
@@ -46,27 +46,27 @@ def stages(classifier: Classifier) -> list[list[nn.Parameter]]:
     declared = getattr(body, "stage_modules", None)
     if declared:
         return [[p for m in stage for p in m.parameters()] for stage in declared()]
-    parts = [list(child.parameters()) for child in children(body).values()] or [[]]
-    head, of_parts = last_linear(body), {p for part in parts for p in part}
-    parts[0][:0] = [p for p in body.parameters() if p not in of_parts]
-    left_out = set(head.parameters()) if head else set()
-    parts = [[p for p in part if p not in left_out] for part in parts]
+    parts = [list(child.parameters()) for child in named_children(body).values()] or [[]]
+    head, part_parameters = last_linear(body), {p for part in parts for p in part}
+    parts[0][:0] = [p for p in body.parameters() if p not in part_parameters]
+    head_parameters = set(head.parameters()) if head else set()
+    parts = [[p for p in part if p not in head_parameters] for part in parts]
     return [part for part in parts if part]
 
 
-def map_layers(body: nn.Module, put_out: Iterable[nn.Module]) -> dict[str, nn.Module]:
-    """Return the layers that put out the network's feature maps, by name, in the data's order.
+def map_layers(body: nn.Module, map_modules: Iterable[nn.Module]) -> dict[str, nn.Module]:
+    """Return the layers whose outputs are the network's feature maps, by name, in the data's order.
 
-    ``put_out`` are all modules that put out maps (N, C, H, W), the last one last. Of a network
-    that says nothing: of each child with parameters the last one.
+    ``map_modules`` are all modules whose outputs are maps (N, C, H, W), in the order in which they
+    ran. Without a method ``map_layers`` it is the last of them in each child with parameters.
     """
     if declared := getattr(body, "map_layers", None):
         layers: dict[str, nn.Module] = declared()
         return layers
-    latest = list(put_out)[::-1]
+    latest = list(map_modules)[::-1]
     last = {
         name: next((m for m in latest if m in set(child.modules())), None)
-        for name, child in children(body).items()
+        for name, child in named_children(body).items()
         if next(child.parameters(), None) is not None
     }
     return {name: layer for name, layer in last.items() if layer}
@@ -85,14 +85,14 @@ def parameter_roles(classifier: nn.Module) -> dict[Role, list[nn.Parameter]]:
     stand on a shortcut; norms: weights and biases of
     normalisation layers, and the gains that stand in for them; biases: all others of at most one
     dimension; head: weight and bias of the last linear layer; whitening: the whitening layer's
-    bias. A module's ``parameter_roles`` says it, by name, for parameters that are its own.
+    bias. A module's ``parameter_roles`` has the roles of its own parameters, by name.
     """
     roles: dict[Role, list[nn.Parameter]] = {role: [] for role in get_args(Role)}
-    head, known = last_linear(classifier), set()
+    head, visited = last_linear(classifier), set()
     for module in classifier.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            if parameter.requires_grad and parameter not in known:
-                known.add(parameter)
+            if parameter.requires_grad and parameter not in visited:
+                visited.add(parameter)
                 role = "head" if module is head else _role(module, name, parameter)
                 roles[role].append(parameter)
     return roles

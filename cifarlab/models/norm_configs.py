@@ -22,9 +22,11 @@ class NormConfig(Family):
 
     @abstractmethod
     def build(self, channels: int, size: tuple[int, int] | None) -> "nn.Module":
-        """Build the layer, the same shape out as in: (N, C, H, W), or (N, C) where it is no map.
+        """Build the layer for inputs (N, C, H, W), or (N, C) behind a linear layer.
 
-        ``size`` is the map's (H, W); None: there is none, as behind a linear layer.
+        Args:
+            channels: C.
+            size: (H, W) of the map; None: the input is no map.
         """
 
 
@@ -77,11 +79,15 @@ class _GroupedConfig(BaseNormConfig):
     """
 
     def n_groups(self, channels: int) -> int:
-        """Return how many groups so many channels are in. Raises RecipeError."""
+        """Return the number of groups of so many channels."""
         return 1
 
     def build(self, channels: int, size: tuple[int, int] | None) -> "nn.Module":
-        """Build it. Raises RecipeError where a group would be a single value."""
+        """Build the layer.
+
+        Raises:
+            RecipeError: where a group would be a single value.
+        """
         from cifarlab.models.layers import GroupedNorm
 
         groups = self.n_groups(channels)
@@ -121,7 +127,11 @@ class GroupNormConfig(_GroupedConfig):
     num_groups: Width = Field(8, description="groups; they must divide every number of channels")
 
     def n_groups(self, channels: int) -> int:
-        """Return the recipe's. Raises RecipeError where they don't divide the channels."""
+        """Return the recipe's number of groups.
+
+        Raises:
+            RecipeError: where it doesn't divide the channels.
+        """
         if channels % self.num_groups:
             raise RecipeError(
                 f"model.norm.num_groups={self.num_groups} doesn't divide the network's {channels} "
@@ -138,18 +148,18 @@ class InstanceNormConfig(_GroupedConfig):
     needs_map: ClassVar[bool] = True
 
     def n_groups(self, channels: int) -> int:
-        """Return one for each channel."""
+        """Return a group for each channel."""
         return channels
 
 
 class NoNormConfig(NormConfig):
-    """Nothing in the place of a normalisation; convolutions get a bias instead."""
+    """No normalisation; convolutions get a bias instead."""
 
     kind: Literal["none"] = "none"
     normalizes: ClassVar[bool] = False
 
     def build(self, channels: int, size: tuple[int, int] | None) -> "nn.Module":
-        """Build nothing."""
+        """Build an identity."""
         from torch import nn
 
         return nn.Identity()

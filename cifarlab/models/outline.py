@@ -5,13 +5,13 @@ from typing import Literal, NamedTuple
 from torch import nn
 
 from cifarlab.models.layers import ACTIVATIONS
-from cifarlab.models.network import children
+from cifarlab.models.network import named_children
 from cifarlab.models.normalizer_free import ScaledActivation, ScaledConv2d
 from cifarlab.models.whitening import Whitening
 
 Kind = Literal["conv", "norm", "act", "pool", "linear", "other", "add"]
 
-# how a drawing's letters read in full
+# what the abbreviations in a drawing mean
 ABBREVIATIONS = {
     "BN": "batch normalisation",
     "LN": "layer normalisation",
@@ -34,7 +34,7 @@ ADDITION = LayerStep("+", "", "add")  # of a shortcut
 
 
 class Shortcut(NamedTuple):
-    """A way around layers: from before step ``start`` to step ``end``, which adds; its layers."""
+    """A path around layers from before step ``start`` to step ``end``, the addition."""
 
     start: int
     end: int
@@ -53,16 +53,16 @@ Outline = dict[str, list[Block]]  # by the stages' names
 
 
 def network_outline(body: nn.Module) -> Outline:
-    """Return the blocks of each stage; of a network that says nothing its children are stages."""
+    """Return the blocks of each stage; without a method ``outline`` each child is a stage."""
     if declared := getattr(body, "outline", None):
         outline: Outline = declared()
         return outline
-    parts = children(body) or {"network": body}
-    return {name: [sequence(child)] for name, child in parts.items()}
+    parts = named_children(body) or {"network": body}
+    return {name: [outline_block(child)] for name, child in parts.items()}
 
 
-def sequence(*parts: nn.Module | LayerStep) -> Block:
-    """Return a block of what runs in turn; a module alone may have an ``outline`` of its own."""
+def outline_block(*parts: nn.Module | LayerStep) -> Block:
+    """Return the block of layers that run in turn; a single module's own ``outline`` counts."""
     if len(parts) == 1 and (declared := getattr(parts[0], "outline", None)):
         block: Block = declared()
         return block
@@ -71,7 +71,7 @@ def sequence(*parts: nn.Module | LayerStep) -> Block:
 
 
 def layer_steps(*parts: nn.Module | LayerStep) -> tuple[LayerStep, ...]:
-    """The layers of modules that do nothing but run theirs in turn; none for an identity."""
+    """Return the layers of modules one after another, those of nn.Sequential by themselves."""
     steps: list[LayerStep] = []
     for part in parts:
         if isinstance(part, nn.Sequential):

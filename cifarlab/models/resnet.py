@@ -17,10 +17,10 @@ Steps = tuple[ResidualStep, ...]
 class ResNetConfig(configs.LayeredConfig):
     """Residual network for small images (no pooling in the stem; He et al. 2016a, 2016b).
 
-    An order that starts with its first convolution has a stem of convolution, normalisation and
-    activation. Otherwise the stem is the convolution alone, and what the order has before its
-    first convolution once more follows the last block: pre-activation (He et al. 2016b). There
-    the shortcut's convolution reads what the branch's first one reads.
+    Where the order starts with a convolution, the stem is convolution, normalisation and
+    activation. Otherwise, in pre-activation (He et al. 2016b), the stem is the convolution alone,
+    the steps before the first convolution also follow the last block, and the shortcut's
+    convolution has the same input as the branch's first one.
     """
 
     kind: Literal["resnet"] = "resnet"
@@ -59,7 +59,7 @@ class ResNetConfig(configs.LayeredConfig):
         False, description="whether the image's channels are normalised before the first layer"
     )
     whitening: configs.WhiteningConfig = configs.WhiteningConfig()
-    dropout: configs.Rates = Field(
+    dropout: configs.Dropouts = Field(
         (0.0,),
         min_length=1,
         description="probability of zeroing an activation where the order has dropout: one "
@@ -81,8 +81,11 @@ class ResNetConfig(configs.LayeredConfig):
     def order_parts(self) -> tuple[Steps, Steps, Steps]:
         """The order before the first convolution, from there to the addition, and after it.
 
-        Where a bottleneck's order has just two convolutions, what lies behind the first up to the
-        second is gone through twice. Raises ValueError.
+        Where a bottleneck's order has just two convolutions, the steps behind the first up to the
+        second are repeated.
+
+        Raises:
+            ValueError: for a wrong number of convolutions, or an addition in a wrong position.
         """
         order, convolutions = self.order, 2 if self.block == "basic" else 3
         conv_indices = [index for index, step in enumerate(order) if step == "conv"]
@@ -98,7 +101,7 @@ class ResNetConfig(configs.LayeredConfig):
 
     @property
     def dropouts(self) -> tuple[float, ...]:
-        """The rate of each stage."""
+        """The dropout of each stage."""
         return configs.repeat_single(self.dropout, len(self.depths))
 
     @property
@@ -147,7 +150,11 @@ class ResNetConfig(configs.LayeredConfig):
         return [(step, p) for p, blocks in stages for step in self.order * blocks]
 
     def build(self, image_shape: configs.Shape, classes: int) -> "nn.Module":
-        """Build it. Raises RecipeError where a normalisation does not fit the channels."""
+        """Build the network.
+
+        Raises:
+            RecipeError: where a normalisation does not fit the channels.
+        """
         from cifarlab.models.resnet_modules import ResNet
 
         return ResNet(self, image_shape, classes)

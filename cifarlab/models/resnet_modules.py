@@ -19,14 +19,14 @@ from cifarlab.models.builder import Builder
 from cifarlab.models.configs import Shape
 from cifarlab.models.initialization import initialize_
 from cifarlab.models.layers import Head
-from cifarlab.models.outline import ADDITION, Block, LayerStep, Shortcut, layer_steps, sequence
+from cifarlab.models.outline import ADDITION, Block, LayerStep, Shortcut, layer_steps, outline_block
 from cifarlab.models.staged import Parts, StagedNetwork
-from cifarlab.models.whitening import whitening_layers
+from cifarlab.models.whitening import build_whitening
 
 if TYPE_CHECKING:
     from cifarlab.models.resnet import ResNetConfig
 
-_BOTTLENECK = 4  # a bottleneck puts out that many times the channels of its 3x3 convolution
+_BOTTLENECK = 4  # output channels of a bottleneck over those of its 3x3 convolution
 
 
 def _builder(model: "ResNetConfig", shape: Shape) -> Builder:
@@ -35,19 +35,19 @@ def _builder(model: "ResNetConfig", shape: Shape) -> Builder:
 
 
 class ResidualBlock(nn.Module):
-    """x + f(x), where f's layers and what follows the addition are in the recipe's order.
+    """x + f(x), where f's layers and those after the addition are in the recipe's order.
 
     Of a plain network f(x) alone.
-    ``shape`` is the (H, W, C) of what comes in; ``width`` the channels of the 3x3 convolutions.
-    Where the shape changes, x goes through a convolution, with a normalisation if the branch's
-    last convolution has one before the addition. What the order has before its first convolution
-    is then shared by both: x may be a sum that was never normalised.
+    ``shape`` is the (H, W, C) of the input; ``width`` the channels of the 3x3 convolutions. Where
+    the shape changes, x goes through a convolution, with a normalisation if the branch's last
+    convolution has one before the addition. The steps before the first convolution then come
+    before both paths, as x may be a sum that was never normalised.
 
     In a normalizer-free network x + alpha * gain * f(x / beta), beta**2 the ``variance`` of x at
-    the start (Brock et al. 2021, section 3). Where the shape changes, the shortcut reads x / beta
-    too, so that what leaves has the variance 1 + alpha^2, else beta^2 + alpha^2. ``gain`` is
-    trained and starts at 0 (SkipInit: De & Smith 2020, arXiv:2002.10444), as in the authors' code:
-    at first only shortcuts pass. These variances are of gain 1.
+    the start (Brock et al. 2021, section 3). Where the shape changes, the shortcut's input is
+    x / beta too, so that the output has the variance 1 + alpha^2, else beta^2 + alpha^2, both for
+    gain 1. ``gain`` is trained and starts at 0 (SkipInit: De & Smith 2020, arXiv:2002.10444), as in
+    the authors' code: at first a block is its shortcut.
     """
 
     def __init__(
@@ -71,26 +71,27 @@ class ResidualBlock(nn.Module):
         self.projects = self.adds and (stride != 1 or shape[2] != layers.channels)
         self.shortcut: nn.Module = nn.Identity()
         if self.projects:
-            normed = "norm" in takewhile(lambda step: step != "conv", reversed(branch))
+            has_norm = "norm" in takewhile(lambda step: step != "conv", reversed(branch))
             sizes = [(layers.channels, model.shortcut_kernel_size, stride)]
-            steps = ["conv", "norm"] if normed else ["conv"]
+            steps = ["conv", "norm"] if has_norm else ["conv"]
             self.shortcut = nn.Sequential(_builder(model, shape).build(steps, sizes))
             for layer in self.shortcut:
                 if isinstance(layer, nn.Conv2d):
                     layer.parameter_roles = {"weight": "shortcuts"}
-        layers.overwritable = True  # the sum
+        layers.overwritable = True  # the sum, which nothing else reads
         self.after = nn.Sequential(layers.build(after, dropout=dropout))
         self.shape = layers.shape
-        self.scaled, self.alpha, self.beta = model.normalizer_free, model.alpha, math.sqrt(variance)
+        self.normalizer_free = model.normalizer_free
+        self.alpha, self.beta = model.alpha, math.sqrt(variance)
         self.variance = (1.0 if self.projects else variance) + self.alpha**2
-        if self.scaled:
+        if self.normalizer_free:
             self.gain = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C_in, H, W) -> (N, C, H / stride, W / stride)."""
-        start = self.before(x / self.beta if self.scaled else x)
+        """Map x (N, C_in, H, W) to (N, C, H / stride, W / stride)."""
+        start = self.before(x / self.beta if self.normalizer_free else x)
         y = self.branch(start)
-        if self.scaled:
+        if self.normalizer_free:
             y = self.alpha * self.gain * y
         if self.adds:
             y = y + self.shortcut(start if self.projects else x)
@@ -99,9 +100,9 @@ class ResidualBlock(nn.Module):
 
     def outline(self) -> Block:
         """Return its layers with their factors, and its shortcut."""
-        divided, times = [LayerStep("÷ β", "", "other")], [LayerStep("× α g", "", "other")]
-        before = layer_steps(*divided * self.scaled, self.before)
-        branch = layer_steps(self.branch, *times * self.scaled)
+        division, product = [LayerStep("÷ β", "", "other")], [LayerStep("× α g", "", "other")]
+        before = layer_steps(*division * self.normalizer_free, self.before)
+        branch = layer_steps(self.branch, *product * self.normalizer_free)
         if not self.adds:
             return Block((self,), before + branch + layer_steps(self.after))
         start = len(before) if self.projects else 0
@@ -110,16 +111,15 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(StagedNetwork):
-    """(Norm), (whitening, act), stem, stages of blocks, (tail), mean, (dropout), head."""
+    """Layers (norm), (whitening, act), stem, stages of blocks, (tail), mean, (dropout), head."""
 
     def __init__(self, model: "ResNetConfig", image_shape: Shape, classes: int) -> None:
-        """Raises RecipeError where a normalisation does not fit a number of channels."""
         super().__init__()
         height, width, channels = image_shape
         self.input_norm: nn.Module = nn.Identity()
         if model.input_norm:
             self.input_norm = model.norm.build(channels, (height, width))
-        self.whitening, shape = whitening_layers(model.whitening, image_shape, model.activation)
+        self.whitening, shape = build_whitening(model.whitening, image_shape, model.activation)
         before, branch, after = model.order_parts
         layers, steps = _builder(model, shape), ["conv"]
         if not before:
@@ -134,22 +134,22 @@ class ResNet(StagedNetwork):
         initialize_(self, model.init)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> logits (N, K)."""
+        """Return the logits (N, K) of images (N, C, H, W)."""
         x = self.stem(self.whitening(self.input_norm(x)))
         features = self.tail(self.stages(x)).mean((2, 3))
         logits: Tensor = self.head(self.dropout(features))
         return logits
 
     def parts(self) -> Parts:
-        """Return what comes before the stages, these, and the head."""
+        """Return the layers before the stages, the stages, the tail and the head."""
         entrance = {"input": self.input_norm, "whitening": self.whitening, "stem": self.stem}
         mean = LayerStep("mean", "map", "pool")
-        head = sequence(self.tail, mean, self.dropout, self.head)
+        head = outline_block(self.tail, mean, self.dropout, self.head)
         return Parts(entrance, dict(self.stages.named_children()), self.tail, head)
 
 
 def _build_stages(model: "ResNetConfig", shape: Shape) -> tuple[nn.Sequential, Shape]:
-    """The stages, and the (H, W, C) of what leaves them."""
+    """Return the stages, and the (H, W, C) of their output."""
     stages = OrderedDict[str, nn.Module]()
     settings = zip(model.depths, model.channels, model.strides, model.dropouts, strict=True)
     variance = 1.0

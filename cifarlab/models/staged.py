@@ -1,4 +1,4 @@
-"""What all shipped networks tell tools of themselves (models/network.py)."""
+"""What all shipped networks tell tools about themselves (models/network.py)."""
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from cifarlab.models.outline import Block, Outline, sequence
+from cifarlab.models.outline import Block, Outline, outline_block
 
 
 class Parts(NamedTuple):
@@ -22,16 +22,16 @@ class Parts(NamedTuple):
 
 
 class StagedNetwork(nn.Module, ABC):
-    """A network of stages. A kind says ``parts``."""
+    """A network of stages. A subclass has the method ``parts``."""
 
     memory_format = torch.channels_last
 
     @abstractmethod
     def parts(self) -> Parts:
-        """Return what it is made of."""
+        """Return the network's parts."""
 
     def stage_modules(self) -> list[list[nn.Module]]:
-        """Return its stages; what comes before belongs to the first, the tail to the last."""
+        """Return the stages; the entrance belongs to the first, the tail to the last."""
         parts = self.parts()
         modules = [[stage] for stage in parts.stages.values()]
         modules[0][:0] = parts.entrance.values()
@@ -39,9 +39,9 @@ class StagedNetwork(nn.Module, ABC):
         return modules
 
     def map_layers(self) -> dict[str, nn.Module]:
-        """Return whitening layer and stem, where it has them, and its stages; the tail is last.
+        """Return whitening layer, stem and stages by name; the tail stands for the last stage.
 
-        Of a stage that ends with a pool what comes before it, where the map is finer.
+        A stage that ends with a pool is represented by the layer before it, whose map is finer.
         """
         parts = self.parts()
         layers = {name: part for name, part in parts.entrance.items() if name != "input"}
@@ -51,12 +51,12 @@ class StagedNetwork(nn.Module, ABC):
         return {name: layer for name, layer in layers.items() if not isinstance(layer, nn.Identity)}
 
     def outline(self) -> Outline:
-        """Return what comes before the stages, their blocks, and the head."""
+        """Return the blocks of the entrance, of the stages and of the head."""
         parts = self.parts()
-        blocks = {name: [sequence(part)] for name, part in parts.entrance.items()}
+        blocks = {name: [outline_block(part)] for name, part in parts.entrance.items()}
         for name, stage in parts.stages.items():
-            inner = [sequence(child) for child in stage.children() if hasattr(child, "outline")]
-            blocks[name] = inner or [sequence(stage)]
+            inner = [outline_block(c) for c in stage.children() if hasattr(c, "outline")]
+            blocks[name] = inner or [outline_block(stage)]
         return {**blocks, "head": [parts.head]}
 
 

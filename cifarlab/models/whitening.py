@@ -14,18 +14,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cifarlab.models.configs import Shape, WhiteningConfig
-from cifarlab.models.layers import activation
+from cifarlab.models.layers import build_activation
 
 
 class Whitening(nn.Module):
     """Convolution without padding: F whitening filters and their negatives.
 
-    F is the config's ``n_components``, but never more than a patch's C k k entries, all of them for
-    None. ``images`` is how many it wants to be fitted to.
+    F is the config's ``n_components``, at most the C k k entries of a patch; None: as many as
+    these. ``images`` is the number of images that it is fitted to.
 
     ``weight`` (2F, C, k, k) is never trained and zero until ``fit``; ``bias`` (2F) is trained and
-    starts as PyTorch's convolutions do. No nn.Conv2d, so that what initialises convolutions
-    leaves it alone.
+    starts as PyTorch's convolutions do. It is no nn.Conv2d: ``initialize_`` leaves it alone.
     """
 
     parameter_roles: ClassVar = {"bias": "whitening"}
@@ -42,7 +41,7 @@ class Whitening(nn.Module):
         nn.init.uniform_(self.bias, -1 / math.sqrt(entries), 1 / math.sqrt(entries))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, 2F, H - k + 1, W - k + 1)."""
+        """Convolve x (N, C, H, W) into (N, 2F, H - k + 1, W - k + 1)."""
         return functional.conv2d(x, self.weight, self.bias)
 
     @torch.no_grad()
@@ -76,26 +75,32 @@ def patch_moment(batches: Iterable[Tensor], kernel_size: int) -> Tensor:
 
 
 def fix_signs(eigenvectors: Tensor) -> Tensor:
-    """Columns (P, P), each with the sign that makes its largest entry positive.
+    """Return the columns (P, P), each with the sign that makes its largest entry positive.
 
-    Entries that differ by rounding only count as equal; the first of them decides.
+    Entries that differ only by rounding count as equal; the first of them decides.
     """
     magnitudes = eigenvectors.abs()
     largest = (magnitudes >= (1 - 1e-6) * magnitudes.amax(0)).int().argmax(0, keepdim=True)
     return eigenvectors * eigenvectors.gather(0, largest).sign()
 
 
-def whitening_layers(
-    whitening: WhiteningConfig, image_shape: Shape, activation_name: str
+def build_whitening(
+    whitening: WhiteningConfig, image_shape: Shape, activation: str
 ) -> tuple[nn.Module, Shape]:
-    """The whitening layer and its activation, and the (H, W, C) after them.
+    """Build the whitening layer and its activation; an identity if the recipe has no such layer.
 
-    Nothing and ``image_shape`` where the recipe has no such layer.
+    Args:
+        whitening: the recipe's part.
+        image_shape: (H, W, C) of an image.
+        activation: the activation's name.
+
+    Returns:
+        The layers, and the (H, W, C) of their output.
     """
     height, width, channels = image_shape
     side = whitening.kernel_size
     if not side:
         return nn.Identity(), image_shape
     layer = Whitening(channels, whitening)
-    act = activation(activation_name)
+    act = build_activation(activation)
     return nn.Sequential(layer, act), (height - side + 1, width - side + 1, len(layer.bias))

@@ -1,4 +1,4 @@
-"""What every group of parameters has at a step: learning rate and momentum, and penalties."""
+"""Learning rate, momentum and penalties of the groups of parameters at a step."""
 
 from collections.abc import Iterable
 
@@ -12,14 +12,21 @@ from cifarlab.optim.schedules import Schedule
 def linear_decay(step: int, steps: int) -> float:
     """Return the factor on the peak learning rate at ``step`` of a group trained for ``steps``.
 
-    1 at step 0, on a straight line to 0 at ``steps``, and 0 from there on.
+    It falls linearly from 1 at step 0 to 0 at ``steps``, and stays 0.
     """
     return 1 - step / steps if step < steps else 0.0
 
 
-def momentum_at(peak: float, final: float, step: int, planned: int) -> float:
-    """Momentum at ``step``: on a line from ``peak`` at 0 to ``final`` at ``planned``, then held."""
-    return peak + (final - peak) * min(step / planned, 1)
+def momentum_at(peak: float, final: float, step: int, planned_steps: int) -> float:
+    """Return the momentum at a step: linear from ``peak`` to ``final``, and then constant.
+
+    Args:
+        peak: momentum at step 0.
+        final: momentum from ``planned_steps`` on.
+        step: counted from 0.
+        planned_steps: the run's planned length.
+    """
+    return peak + (final - peak) * min(step / planned_steps, 1)
 
 
 def apply_schedule(
@@ -27,32 +34,39 @@ def apply_schedule(
     schedule: Schedule,
     step: int,
     factor: float,
-    planned: int,
+    planned_steps: int,
     steps_per_epoch: int,
 ) -> None:
-    """Make ``optimizer`` (of ``build_optimizer``) ready for that step, counted from 0.
+    """Set learning rates and momentum of all groups for a step.
 
-    ``factor`` is the schedule's factor on the peak learning rates at that step, ``planned`` the
-    run's planned length in steps. A group with an end (``until``, of that length) follows its own
-    line, and no longer asks for gradients from there on.
+    The learning rate of a group with an end (``until``) falls linearly to 0 instead, and from the
+    end on its parameters need no gradients.
+
+    Args:
+        optimizer: from ``build_optimizer``.
+        schedule: the recipe's part.
+        step: counted from 0.
+        factor: the schedule's factor on the peak learning rates at that step.
+        planned_steps: the run's planned length.
+        steps_per_epoch: optimizer steps of an epoch.
     """
     for group in optimizer.param_groups:
         requires_grad = True
         if group["until"] is None:
             group["lr"] = group["peak_lr"] * factor
         else:
-            end = group["until"].in_steps(steps_per_epoch, planned)
+            end = group["until"].in_steps(steps_per_epoch, planned_steps)
             group["lr"] = group["peak_lr"] * linear_decay(step, end)
             requires_grad = step < end
         set_requires_grad(group["params"], requires_grad)
         if schedule.final_momentum is not None and group["peak_momentum"] is not None:
             group["momentum"] = momentum_at(
-                group["peak_momentum"], schedule.final_momentum, step, planned
+                group["peak_momentum"], schedule.final_momentum, step, planned_steps
             )
 
 
 def set_requires_grad(parameters: Iterable[nn.Parameter], requires_grad: bool) -> None:
-    """Let parameters ask for gradients, or neither ask for them nor keep one."""
+    """Set ``requires_grad`` of parameters; False also drops the gradients that they have."""
     for p in parameters:
         p.requires_grad_(requires_grad)
         if not requires_grad:
@@ -61,10 +75,10 @@ def set_requires_grad(parameters: Iterable[nn.Parameter], requires_grad: bool) -
 
 @torch.no_grad()
 def apply_penalties(optimizer: Optimizer) -> None:
-    """Before a step of ``optimizer`` (of ``build_optimizer``): L1 and decoupled weight decay.
+    """Apply L1 and decoupled weight decay before a step of ``optimizer`` (``build_optimizer``).
 
-    By group: ``l1`` adds l1 * sign(w) to the gradient, ``decoupled_decay`` shrinks w by lr times
-    it. Both touch only what has a gradient.
+    A group's ``l1`` adds l1 * sign(w) to the gradient, its ``decoupled_decay`` multiplies w by
+    1 - lr * decoupled_decay; parameters without a gradient are left alone.
     """
     for group in optimizer.param_groups:
         parameters = [p for p in group["params"] if p.grad is not None]

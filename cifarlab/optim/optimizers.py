@@ -1,11 +1,11 @@
-# ruff: noqa: D102  # what a kind answers is described in the base
+# ruff: noqa: D102  # the methods of kinds are described in the base
 """The recipe's optimizer: one class for each kind, over groups of parameters by their role.
 
-PyTorch's own, fused where it has that form, or Muon. Each role may have a learning rate, a weight
-decay and an end of its own. What ``group_settings.apply_schedule`` needs of a parameter group
-stands in it beside PyTorch's keys: ``peak_lr`` (the peak learning rate), ``until`` (a Duration, or
-None) and ``peak_momentum`` (None where there is none); what ``apply_penalties`` needs: ``l1`` and
-``decoupled_decay``; and ``precision``, the arithmetic of the run.
+PyTorch's optimizers, fused where they have that form, or Muon. Each role may have a learning rate,
+a weight decay and an end of its own. Beside PyTorch's keys a parameter group has those that
+``group_settings.apply_schedule`` reads: ``peak_lr`` (the peak learning rate), ``until`` (a
+Duration, or None) and ``peak_momentum`` (None where there is none); those that ``apply_penalties``
+reads: ``l1`` and ``decoupled_decay``; and ``precision``, the arithmetic of the run.
 """
 
 from abc import abstractmethod
@@ -30,11 +30,11 @@ Roles = Mapping[Role, Sequence["nn.Parameter"]]
 ROLES: tuple[Role, ...] = get_args(Role)
 ParamGroups = list[dict[str, Any]]
 
-FAR = 10  # times outside of the usual range
+MAX_LR_RATIO = 10  # to the usual range, for lint
 
 
 class Group(Config):
-    """What one group of parameters has of its own."""
+    """Settings of one group of parameters."""
 
     lr: PositiveFloat | None = Field(None, description="peak learning rate; null: as the rest")
     weight_decay: float | None = Field(None, ge=0, description="null: as the rest")
@@ -49,13 +49,13 @@ class Group(Config):
 class OptimizerConfig(Family):
     """What all optimizers share: a learning rate, penalties, and groups with settings of their own.
 
-    Which parameters a penalty touches is said by the groups: ``norms: {weight_decay: 0}``. A kind
-    says ``build``, and what it knows better than the rest.
+    The groups say which parameters have a penalty: ``norms: {weight_decay: 0}``. A kind has the
+    method ``build``.
     """
 
     usual_lrs: ClassVar[tuple[float, float] | None] = None  # least and most, of small images
     divides_decay: ClassVar[bool] = False  # whether a denominator divides the L2 in the gradient
-    decouple: ClassVar[str] = "take optimizer.kind=adamw"  # what helps then
+    decoupling_advice: ClassVar[str] = "take optimizer.kind=adamw"  # for lint, if it divides
 
     lr: PositiveFloat = Field(0.1, description="peak learning rate")
     weight_decay: float = Field(0.0, ge=0, description="L2 added to the gradient")
@@ -71,62 +71,67 @@ class OptimizerConfig(Family):
         """Return the optimizer of these groups, each with its ``lr`` and ``weight_decay``."""
 
     @property
-    def momentum_to_move(self) -> float | None:
-        """The momentum in each group that a schedule may move; None where there is none."""
+    def peak_momentum(self) -> float | None:
+        """The groups' ``momentum`` that a schedule may change; None where there is none."""
         return None
 
     def split_decay(self, decay: float) -> tuple[float, float]:
-        """Return what of a weight decay the optimizer does, and what is done beside it."""
+        """Return the weight decay that the optimizer applies, and that of ``apply_penalties``."""
         return decay, 0.0
 
-    def settings_of(self, role: Role) -> dict[str, Any]:
-        """Return what a role's group has of the rest's settings."""
-        momentum = self.momentum_to_move
+    def role_settings(self, role: Role) -> dict[str, Any]:
+        """Return the settings of a role's group, before those that the recipe gives it."""
+        momentum = self.peak_momentum
         return {"lr": self.lr, "weight_decay": self.weight_decay, "peak_momentum": momentum}
 
     def param_groups(self, roles: Roles, precision: str) -> ParamGroups:
-        """Return a group for each role if any has its own settings, else for those that are alike.
+        """Return the groups: one for each role if a role has settings, else for equal settings.
 
-        Raises RecipeError for the learning rate, end or penalty of a role that has no parameters.
+        Args:
+            roles: the parameters of each role.
+            precision: the arithmetic of the run.
+
+        Raises:
+            RecipeError: for the learning rate, end or penalty of a role without parameters.
         """
         role_groups = {role: getattr(self, role, Group()) for role in ROLES}
-        apart = any(group != Group() for group in role_groups.values())
+        can_merge = all(group == Group() for group in role_groups.values())
         groups: ParamGroups = []
         for role, group in role_groups.items():
             parameters = [p for p in roles[role] if p.requires_grad]
-            # without penalties is how groups are left alone, whether a network has them or not
+            # a penalty of 0 is allowed: a recipe may say it for any network
             if (group.lr or group.until or group.weight_decay or group.l1) and not parameters:
                 raise RecipeError(
                     f"optimizer.{role} is set, but this network trains no such parameters",
                     f"leave optimizer.{role} out, or take a network that has them",
                 )
-            settings = {"l1": self.l1, "until": None, **self.settings_of(role)}
+            settings = {"l1": self.l1, "until": None, **self.role_settings(role)}
             settings |= {name: value for name, value in group if value is not None}
-            l2, decoupled = self.split_decay(settings["weight_decay"])
-            settings |= {"weight_decay": l2, "decoupled_decay": decoupled}
+            l2, decoupled_decay = self.split_decay(settings["weight_decay"])
+            settings |= {"weight_decay": l2, "decoupled_decay": decoupled_decay}
             settings |= {"peak_lr": settings["lr"], "precision": precision}
-            if groups and not apart and {**groups[-1], "params": []} == {"params": [], **settings}:
+            if groups and can_merge and {**groups[-1], "params": []} == {"params": [], **settings}:
                 groups[-1]["params"] += parameters
             elif parameters:
                 groups.append({"params": parameters, **settings})
         return groups
 
     def lint(self, length: RunLength) -> Iterator[Finding]:
-        """Yield what ``Family.lint`` does: divided weight decay, an unusual learning rate."""
+        """Yield findings on divided weight decay and an unusual learning rate."""
         if self.divides_decay and self.split_decay(self.weight_decay)[0]:
             yield Finding(
                 f"optimizer.weight_decay={self.weight_decay:g} is L2 in the gradient of "
                 f"{self.kind}",
                 "its denominator divides the penalty too, so that weights with large gradients are "
                 "decayed least (Loshchilov & Hutter 2019, section 2)",
-                f"{self.decouple}, with a larger weight decay, or leave it at 0",
+                f"{self.decoupling_advice}, with a larger weight decay, or leave it at 0",
             )
         least, most = self.usual_lrs or (self.lr, self.lr)
-        if not least / FAR <= self.lr <= most * FAR:
+        if not least / MAX_LR_RATIO <= self.lr <= most * MAX_LR_RATIO:
             side = "below" if self.lr < least else "above"
             yield Finding(
-                f"optimizer.lr={self.lr:g} is more than {FAR} times {side} what {self.kind} "
-                f"usually has, {least:g} to {most:g}",
+                f"optimizer.lr={self.lr:g} is more than {MAX_LR_RATIO} times {side} what "
+                f"{self.kind} usually has, {least:g} to {most:g}",
                 "learning rates of optimizers lie orders of magnitude apart (PyTorch's defaults: "
                 "0.001 for Adam, 1 for Adadelta): one carried over from another stalls or diverges",
                 f"start between {least:g} and {most:g}",
@@ -138,9 +143,14 @@ def build_optimizer(
 ) -> "optim.Optimizer":
     """Return an optimizer of all trainable parameters; ``apply_schedule`` sets learning rates.
 
-    ``roles`` has the parameters of each of ``ROLES``; ``precision`` is the arithmetic of Muon's
-    iteration. Parameters are numbered role by role. Raises RecipeError for what a role without
-    parameters is set to, or a penalty that the optimizer does not have.
+    Args:
+        config: the recipe's part.
+        roles: the parameters of each of ``ROLES``; they are numbered in this order.
+        precision: the arithmetic of Muon's iteration.
+
+    Raises:
+        RecipeError: for settings of a role without parameters, a penalty that the optimizer does
+            not have, or groups that a plug-in's optimizer changes.
     """
     optimizer = plugin_errors(config)(config.build)(config.param_groups(roles, precision))
     for group in optimizer.param_groups:
@@ -165,17 +175,17 @@ class TorchConfig(OptimizerConfig):
         from torch import optim
 
         name = next(c.__name__ for c in type(self).__mro__ if c.__name__ in optim.__all__)
-        make: Callable[..., optim.Optimizer] = getattr(optim, name)
-        parameters = signature(make).parameters
+        optimizer: Callable[..., optim.Optimizer] = getattr(optim, name)
+        parameters = signature(optimizer).parameters
         settings = {name: value for name, value in self if name in parameters}
         implementation = "fused" if "fused" in parameters else "foreach"
-        return make(param_groups, **settings, **{implementation: True})
+        return optimizer(param_groups, **settings, **{implementation: True})
 
 
 class DecayConfig(TorchConfig):
     """What the optimizers share whose weight decay is L2 unless it is decoupled."""
 
-    decouple: ClassVar[str] = "set optimizer.decoupled_weight_decay=true"
+    decoupling_advice: ClassVar[str] = "set optimizer.decoupled_weight_decay=true"
     decoupled_weight_decay: bool = Field(
         False,
         description="whether weights shrink by lr * weight_decay instead, beside the gradient "
@@ -190,7 +200,11 @@ HasMomentum = TypeVar("HasMomentum", "SGD", "AuxSGD", "Muon")
 
 
 def nesterov_needs_momentum(config: HasMomentum) -> HasMomentum:
-    """Refuse a look-ahead along no momentum. Raises ValueError."""
+    """Return the config, if it has a momentum for Nesterov's look-ahead.
+
+    Raises:
+        ValueError: for ``nesterov`` without momentum.
+    """
     if config.nesterov and not config.momentum:
         raise ValueError("nesterov needs momentum above 0")
     return config
@@ -212,7 +226,7 @@ class SGD(DecayConfig):
     _nesterov_needs_momentum = model_validator(mode="after")(nesterov_needs_momentum)
 
     @property
-    def momentum_to_move(self) -> float:
+    def peak_momentum(self) -> float:
         return self.momentum
 
     def build(self, param_groups: ParamGroups) -> "optim.Optimizer":
@@ -278,8 +292,8 @@ class RMSprop(DecayConfig):
     eps: PositiveFloat = Field(1e-8, description="added to the denominator")
 
     @property
-    def momentum_to_move(self) -> float | None:
-        return self.momentum or None  # its state has no place for one that starts at zero
+    def peak_momentum(self) -> float | None:
+        return self.momentum or None  # without one its state has no buffer
 
 
 class AuxSGD(Config):
@@ -315,10 +329,10 @@ class Muon(OptimizerConfig):
     _nesterov_needs_momentum = model_validator(mode="after")(nesterov_needs_momentum)
 
     @property
-    def momentum_to_move(self) -> float:
+    def peak_momentum(self) -> float:
         return self.momentum
 
-    def settings_of(self, role: Role) -> dict[str, Any]:
+    def role_settings(self, role: Role) -> dict[str, Any]:
         rest = self if role in ("matrices", "shortcuts") else self.aux_sgd
         names = ("lr", "weight_decay", "momentum", "nesterov")
         settings = {name: getattr(rest, name) for name in names}
@@ -327,12 +341,12 @@ class Muon(OptimizerConfig):
     def build(self, param_groups: ParamGroups) -> "optim.Optimizer":
         import torch
 
-        from cifarlab.optim.muon import Muon
+        from cifarlab.optim.muon import MuonWithAuxSGD
 
         names = ("lr", "momentum", "nesterov", "weight_decay", "ns_steps", "normalize_weights")
         dtype = torch.bfloat16 if param_groups[0]["precision"] == "bfloat16" else None
         defaults = {name: getattr(self, name) for name in names}
-        return Muon(param_groups, {**defaults, "dtype": dtype, "matrices": True})
+        return MuonWithAuxSGD(param_groups, {**defaults, "dtype": dtype, "matrices": True})
 
 
 Optimizer = SerializeAsAny[OptimizerConfig]

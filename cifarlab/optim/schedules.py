@@ -1,10 +1,9 @@
-# ruff: noqa: D102  # what a kind answers is described in the base
+# ruff: noqa: D102  # the methods of kinds are described in the base
 """Learning-rate schedules: one class for each kind, a pure function of the step.
 
-It is a factor on the peak learning rate. A step counts from 0; its factor holds for the update
-that it makes. A run is one planned segment and whatever ``--extend`` added to it. What a schedule
-makes of the validation is no function of the step: it is in a ``ScheduleState``, which the
-checkpoint has.
+Its value is a factor on the peak learning rate, for the update of that step; steps count from 0. A
+run is one planned segment, and those that ``--extend`` added. A schedule's reaction to validation
+is no function of the step: it is kept in a ``ScheduleState``, which the checkpoint has.
 """
 
 import math
@@ -23,33 +22,33 @@ from cifarlab.metrics.kinds import LogLoss, Metric, MetricConfig
 Floor = Annotated[float, Field(ge=0, le=1)]
 Factor = Annotated[float, Field(gt=0, lt=1)]
 
-EARLY = 0.1  # fraction of the run in which no schedule should be through
-SPENT = 2e-3  # factor on the peak learning rate at which hardly anything is learned any more
-_POINTS = 100  # of a run, at which a schedule is asked for its factor
+EARLY_FRACTION = 0.1  # of the run, in which no schedule should end
+SPENT_FACTOR = 2e-3  # on the peak learning rate, at which the network hardly learns any more
+_POINTS = 100  # of a run, at which ``factors_from`` reads the factor
 
 
 class Segment(NamedTuple):
-    """``steps`` of training; ``mode`` says what the learning rate does (schema.Extension)."""
+    """A number of steps; ``mode`` says how the learning rate goes on (schema.Extension)."""
 
     steps: int
     mode: Literal["planned", "hold", "restart", "stretch"]
 
 
 class ScheduleState(NamedTuple):
-    """What a schedule made of the epochs' validation so far.
+    """A schedule's reaction to the validation of the epochs so far.
 
-    ``factor`` is on the learning rate, beside the schedule's own; ``last_factor`` that of the epoch
-    just trained; ``seen`` what it remembers.
+    ``factor`` is on the learning rate, beside the schedule's own; ``last_factor`` that of the last
+    epoch; ``memory`` what ``react`` stores, numbers by name.
     """
 
     factor: float = 1.0
     last_factor: float = 1.0
-    seen: Mapping[str, float] = {}
+    memory: Mapping[str, float] = {}
 
     def start_segment(self, mode: str) -> "ScheduleState":
         """Return the state that a segment of the run starts with; ``mode`` is Segment's.
 
-        ``hold`` keeps the last learning rate: what the last epoch's loss took off it is given back.
+        ``hold`` keeps the learning rate of the last epoch, without the reaction to that epoch.
         """
         if mode == "restart":
             return ScheduleState()
@@ -57,10 +56,10 @@ class ScheduleState(NamedTuple):
 
 
 class ScheduleConfig(Family):
-    """What all schedules share. A kind says ``factor_at``, and ``react`` where it watches."""
+    """What all schedules share. A kind has the method ``factor_at``, and may have ``react``."""
 
     needs_validation: ClassVar[bool] = False  # whether ``react`` does anything
-    later: ClassVar[str] = "let the learning rate fall later"  # what helps where it is spent early
+    decay_advice: ClassVar[str] = "let the learning rate fall later"  # for lint
 
     warmup: Duration = Field(
         Duration.parse("0 epochs"), description="linear rise from 0 to the peak before the rest"
@@ -73,47 +72,71 @@ class ScheduleConfig(Family):
 
     @abstractmethod
     def factor_at(self, step: int, total: int, steps_per_epoch: int) -> float:
-        """Return the factor at ``step``, behind the warm-up, of a run of ``total`` steps."""
+        """Return the factor at a step behind the warm-up.
+
+        Args:
+            step: counted from 0.
+            total: the run's number of steps.
+            steps_per_epoch: optimizer steps of an epoch.
+        """
 
     @property
     def watched_metric(self) -> MetricConfig:
-        """The metric of the validation images that ``react`` gets."""
+        """The metric of the validation images whose value ``react`` gets."""
         return LogLoss()
 
     def react(self, state: ScheduleState, value: float) -> ScheduleState:
-        """Return the state after an epoch of that value of the watched metric."""
+        """Return the state after an epoch with that value of the watched metric."""
         return state
 
-    def after_epoch(self, state: ScheduleState, value: float) -> ScheduleState:
-        """Return ``react``'s answer, which also holds the factor that the epoch was trained at."""
+    def update_state(self, state: ScheduleState, value: float) -> ScheduleState:
+        """Return the state from ``react``, with the factor that the epoch was trained at."""
         return self.react(state, value)._replace(last_factor=state.factor)
 
-    def after_warmup(self, step: int, total: int, steps_per_epoch: int) -> float:
-        """Return the fraction of what follows the warm-up that is done at ``step``."""
+    def progress_at(self, step: int, total: int, steps_per_epoch: int) -> float:
+        """Return the completed fraction, at a step, of the run behind the warm-up.
+
+        Args:
+            step: counted from 0.
+            total: the run's number of steps.
+            steps_per_epoch: optimizer steps of an epoch.
+        """
         warmup = self.warmup.in_steps(steps_per_epoch, total)
         return (step - warmup) / max(1, total - warmup)
 
     def planned_factor(self, step: int, total: int, steps_per_epoch: int) -> float:
-        """Return the factor at ``step`` of a run planned to take ``total`` steps."""
+        """Return the factor at a step, with the warm-up.
+
+        Args:
+            step: counted from 0.
+            total: the run's planned number of steps.
+            steps_per_epoch: optimizer steps of an epoch.
+        """
         warmup = self.warmup.in_steps(steps_per_epoch, total)
         if step < warmup:
             return (step + 1) / warmup
         return self.factor_at(step, total, steps_per_epoch)
 
     def factors_from(self, start: int, total: int, steps_per_epoch: int) -> list[float]:
-        """Return the factors at some steps of a run: ``start``, its last, and between."""
+        """Return the factors at about a hundred steps of a run.
+
+        Args:
+            start: the first of these steps.
+            total: the run's number of steps; the last one is among them.
+            steps_per_epoch: optimizer steps of an epoch.
+        """
         stride = max(1, (total - start) // _POINTS)
         steps = {*range(start, total, stride), total - 1}
         return [self.factor_at(step, total, steps_per_epoch) for step in sorted(steps)]
 
     def is_constant(self, total: int, steps_per_epoch: int) -> bool:
-        """Return whether nothing but validation moves the learning rate behind the warm-up."""
+        """Return whether only validation changes the learning rate behind the warm-up."""
         start = min(self.warmup.in_steps(steps_per_epoch, total), total - 1)
         return len(set(self.factors_from(start, total, steps_per_epoch))) == 1
 
     def lint(self, length: RunLength) -> Iterator[Finding]:
-        """Yield what ``Family.lint`` does: a learning rate that never rises, or is spent early."""
-        total, per_epoch = length.planned, length.steps_per_epoch
+        """Yield findings on a warm-up that never ends and a learning rate that falls too early."""
+        total, per_epoch = length.planned_steps, length.steps_per_epoch
         warmup = self.warmup.in_steps(per_epoch, total)
         if warmup >= total:
             yield Finding(
@@ -122,21 +145,31 @@ class ScheduleConfig(Family):
                 "warm-up is never run (Goyal et al. 2017, section 2.2: 5 epochs, of 90)",
                 "shorten schedule.warmup, e.g. to '0.05 of the run'",
             )
-        left = max(self.factors_from(math.floor(EARLY * total), total, per_epoch))
-        if left <= SPENT:
+        left = max(self.factors_from(math.floor(EARLY_FRACTION * total), total, per_epoch))
+        if left <= SPENT_FACTOR:
             yield Finding(
                 f"after a tenth of the run the learning rate is {left:.1g} of its peak "
                 f"(schedule.kind={self.kind})",
                 "the rest of the run hardly moves the weights: kth2024's step decay reached "
                 "64.42 % where the same network had 87.82 % at a constant learning rate",
-                f"{self.later}, or shorten training.duration",
+                f"{self.decay_advice}, or shorten training.duration",
             )
 
 
 def lr_factor(
     schedule: ScheduleConfig, step: int, segments: Sequence[Segment], steps_per_epoch: int
 ) -> float:
-    """Return the factor at ``step`` of a run of these segments; the first is the planned one."""
+    """Return the factor on the peak learning rate at a step of a run.
+
+    Args:
+        schedule: the recipe's part.
+        step: counted from 0.
+        segments: the planned one, then the extensions.
+        steps_per_epoch: optimizer steps of an epoch.
+
+    Raises:
+        ValueError: for a step behind the last segment.
+    """
     start = 0
     for segment in segments:
         end = start + segment.steps
@@ -185,8 +218,8 @@ class MultiStep(ScheduleConfig):
         return {f"milestones.{index}": step for index, step in enumerate(steps)}
 
     def lint(self, length: RunLength) -> Iterator[Finding]:
-        last, total = max(self.first_acts(length).values()), length.planned
-        if last > EARLY * total:
+        last, total = max(self.first_acts(length).values()), length.planned_steps
+        if last > EARLY_FRACTION * total:
             yield from super().lint(length)
             return
         yield Finding(
@@ -201,7 +234,7 @@ class MultiStep(ScheduleConfig):
 class Exponential(ScheduleConfig):
     """The learning rate is multiplied by ``gamma`` after each epoch (fudan, section 2.1)."""
 
-    later: ClassVar[str] = "raise schedule.gamma"
+    decay_advice: ClassVar[str] = "raise schedule.gamma"
     kind: Literal["exponential"] = "exponential"
     gamma: Annotated[float, Field(gt=0, le=1)] = Field(0.9, description="factor per epoch")
 
@@ -222,7 +255,7 @@ class Cosine(ScheduleConfig):
     end_factor: Floor = Field(0.0, description="final learning rate as a fraction of the peak")
 
     def factor_at(self, step: int, total: int, steps_per_epoch: int) -> float:
-        return _half_cosine(1, self.end_factor, self.after_warmup(step, total, steps_per_epoch))
+        return _half_cosine(1, self.end_factor, self.progress_at(step, total, steps_per_epoch))
 
 
 class Linear(ScheduleConfig):
@@ -232,13 +265,13 @@ class Linear(ScheduleConfig):
     end_factor: Floor = Field(0.0, description="final learning rate as a fraction of the peak")
 
     def factor_at(self, step: int, total: int, steps_per_epoch: int) -> float:
-        return 1 - (1 - self.end_factor) * self.after_warmup(step, total, steps_per_epoch)
+        return 1 - (1 - self.end_factor) * self.progress_at(step, total, steps_per_epoch)
 
 
 class Step(ScheduleConfig):
     """The learning rate is multiplied by ``gamma`` every so often, counted from the run's start."""
 
-    later: ClassVar[str] = "raise schedule.step_size"
+    decay_advice: ClassVar[str] = "raise schedule.step_size"
     kind: Literal["step"] = "step"
     step_size: Length = Field(Duration.parse("20 epochs"), description="how often")
     gamma: Factor = Field(0.1, description="what it is multiplied by")
@@ -253,7 +286,7 @@ class Step(ScheduleConfig):
 class CosineRestarts(ScheduleConfig):
     """Cosines from the peak to ``end_factor``, one after another (Loshchilov & Hutter 2017)."""
 
-    later: ClassVar[str] = "raise schedule.cycle_decay"
+    decay_advice: ClassVar[str] = "raise schedule.cycle_decay"
     kind: Literal["cosine_restarts"] = "cosine_restarts"
     period: Length = Field(Duration.parse("10 epochs"), description="length of the first cosine")
     cycle_mul: Annotated[float, Field(ge=1)] = Field(
@@ -293,18 +326,18 @@ class OneCycle(ScheduleConfig):
     end_factor: Floor = Field(4e-6, description="final learning rate as a fraction of the peak")
 
     def factor_at(self, step: int, total: int, steps_per_epoch: int) -> float:
-        progress, top = self.after_warmup(step, total, steps_per_epoch), self.pct_start
-        if progress < top:
-            return _half_cosine(self.start_factor, 1, progress / top)
-        return _half_cosine(1, self.end_factor, (progress - top) / (1 - top))
+        progress, peak = self.progress_at(step, total, steps_per_epoch), self.pct_start
+        if progress < peak:
+            return _half_cosine(self.start_factor, 1, progress / peak)
+        return _half_cosine(1, self.end_factor, (progress - peak) / (1 - peak))
 
 
 class Plateau(ScheduleConfig):
     """The learning rate is multiplied by ``factor`` when the validation loss has stopped falling.
 
-    After ``patience`` epochs in a row without a loss below (1 - ``threshold``) times the least one
-    so far, the next epoch has the lower learning rate; of a ``monitor`` of which more is better,
-    above (1 + ``threshold``) times the highest.
+    A loss improves if it is below (1 - ``threshold``) times the least one so far; a ``monitor`` of
+    which more is better, if it is above (1 + ``threshold``) times the highest. After more than
+    ``patience`` epochs in a row without improvement the next one has the lower learning rate.
     """
 
     needs_validation: ClassVar[bool] = True
@@ -327,15 +360,15 @@ class Plateau(ScheduleConfig):
         return self.monitor
 
     def react(self, state: ScheduleState, value: float) -> ScheduleState:
-        best, bad_epochs = state.seen.get("best"), state.seen.get("bad_epochs", 0)
+        best, bad_epochs = state.memory.get("best"), state.memory.get("bad_epochs", 0)
         sign = 1 if self.monitor.higher_is_better else -1
-        needed = None if best is None else (1 + sign * self.threshold) * best
-        if best is None or self.monitor.is_better(value, needed):
-            return state._replace(seen={"best": value, "bad_epochs": 0})
+        target = None if best is None else (1 + sign * self.threshold) * best
+        if best is None or self.monitor.is_better(value, target):
+            return state._replace(memory={"best": value, "bad_epochs": 0})
         if bad_epochs < self.patience:
-            return state._replace(seen={"best": best, "bad_epochs": bad_epochs + 1})
+            return state._replace(memory={"best": best, "bad_epochs": bad_epochs + 1})
         lower = max(self.min_factor, state.factor * self.factor)
-        return state._replace(factor=lower, seen={"best": best, "bad_epochs": 0})
+        return state._replace(factor=lower, memory={"best": best, "bad_epochs": 0})
 
     def first_acts(self, length: RunLength) -> dict[str, int]:
         # the first epoch sets the best value, then patience, and one that lowers

@@ -24,7 +24,7 @@ from cifarlab.plots.spec import (
     Rule,
     Text,
 )
-from cifarlab.plots.style import Picture, render, sheet, styled, tidy
+from cifarlab.plots.style import Picture, draw_grid, figure_style, new_figure, render
 
 _SIDE = 960  # pixels of a matrix: sharp even in viewers that smooth what they enlarge
 _OUTSIDE: dict[str, Any] = {
@@ -32,7 +32,7 @@ _OUTSIDE: dict[str, Any] = {
     "above": "outside upper left",
     "right": "outside right upper",
 }
-_PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
+_GENERAL_FORMAT = FuncFormatter(lambda value, _: f"{value:g}")
 
 Subject = TypeVar("Subject")
 Figures = Mapping[str, tuple[Callable[[Subject], Plot | None], str]]
@@ -41,12 +41,16 @@ Figures = Mapping[str, tuple[Callable[[Subject], Plot | None], str]]
 def draw_all(
     figures: Figures[Subject], subject: Subject, formats: Sequence[str] = ("svg",), name: str = ""
 ) -> dict[str, Picture]:
-    """Return by kind all figures that there are of something; the same gives the same bytes.
+    """Return by kind all figures that a subject has; the same subject gives the same bytes.
 
-    ``figures`` are (what is drawn, its words) by kind; ``name`` begins the files' names.
+    Args:
+        figures: (function from the subject to a plot or None, description) by kind.
+        subject: what the functions take, as a run.
+        formats: formats besides SVG: png, pdf.
+        name: the start of the files' names.
     """
     plots = {kind: (make(subject), alt) for kind, (make, alt) in figures.items()}
-    with styled():
+    with figure_style():
         return {
             kind: render(draw(plot), f"{name}{kind}", alt, formats)
             for kind, (plot, alt) in plots.items()
@@ -56,8 +60,9 @@ def draw_all(
 
 def draw(plot: Plot) -> Figure:
     """Return a plot as a figure."""
-    with styled():
-        figure, rows = sheet(plot.width, plot.height), math.ceil(len(plot.panels) / plot.columns)
+    with figure_style():
+        figure = new_figure(plot.width, plot.height)
+        rows = math.ceil(len(plot.panels) / plot.columns)
         shared: dict[str, Any] = {"sharex": plot.common_x, "sharey": plot.common_y}
         layout: dict[str, Any] = {"squeeze": False, "height_ratios": plot.heights}
         grid = figure.subplots(rows, plot.columns, **shared, **layout)
@@ -68,8 +73,8 @@ def draw(plot: Plot) -> Figure:
             if plot.common_x:
                 axes.tick_params(labelbottom=index + plot.columns >= len(plot.panels))
         figure.suptitle(plot.title, fontsize=8, x=0.01, ha="left")
-        figure.supxlabel(plot.below, fontsize=8)
-        figure.supylabel(plot.left, fontsize=8)
+        figure.supxlabel(plot.xlabel, fontsize=8)
+        figure.supylabel(plot.ylabel, fontsize=8)
         _draw_legend(figure, plot)
         figure.align_ylabels()
         return figure
@@ -88,7 +93,7 @@ def _draw_legend(figure: Figure, plot: Plot) -> None:
 def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.set_facecolor(panel.background)
     if panel.grid:
-        tidy(axes, panel.grid)
+        draw_grid(axes, panel.grid)
     for mark in panel.marks:
         _draw_mark(axes, mark)
     axes.set_aspect("equal" if panel.square else "auto")
@@ -120,7 +125,7 @@ def _draw_axis(axes: Axes, name: str, spec: Axis) -> None:
     else:
         steps = [1, 2, 2.5, 5, 10]
         axis.set_major_locator(MaxNLocator(spec.ticks, steps=steps, integer=spec.integer))
-        axis.set_major_formatter(_PLAIN)
+        axis.set_major_formatter(_GENERAL_FORMAT)
     axis.set_tick_params(labelsize=spec.size)
     if spec.limits:
         axes.set(**{f"{name}lim": spec.limits})
@@ -132,17 +137,17 @@ def _draw_mark(axes: Axes, mark: Mark) -> None:
             _draw_points(axes, mark)
         case Band(x, low, high, color):
             axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
-        case Bars(at, lengths, thickness, color, flat):
-            (axes.barh if flat else axes.bar)(at, lengths, thickness, color=color, alpha=0.5)
-        case Rule(at, color, dash, label, width, flat):
+        case Bars(positions, lengths, thickness, color, flat):
+            (axes.barh if flat else axes.bar)(positions, lengths, thickness, color=color, alpha=0.5)
+        case Rule(value, color, dash, label, width, flat):
             look: dict[str, Any] = {"color": color, "linestyle": dash, "linewidth": width}
-            (axes.axhline if flat else axes.axvline)(at, label=label or None, zorder=1, **look)
+            (axes.axhline if flat else axes.axvline)(value, label=label or None, zorder=1, **look)
         case Matrix():
             _draw_matrix(axes, mark)
         case Text(x, y, text, size, align, base, color, boxed):
             box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
-            where: dict[str, Any] = {"ha": align, "va": base, "bbox": box if boxed else None}
-            axes.text(x, y, text, fontsize=size, color=color, linespacing=1.1, zorder=5, **where)
+            anchor: dict[str, Any] = {"ha": align, "va": base, "bbox": box if boxed else None}
+            axes.text(x, y, text, fontsize=size, color=color, linespacing=1.1, zorder=5, **anchor)
         case Image(x, y, pixels):
             colors = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
             axes.imshow(colors, interpolation="none", extent=(x, x + 1, y + 1, y))
@@ -164,7 +169,7 @@ def _draw_points(axes: Axes, mark: Marks) -> None:
     marker: dict[str, Any] = {
         "marker": mark.marker,
         "markersize": mark.size,
-        "markevery": mark.every,
+        "markevery": mark.markevery,
     }
     face = "none" if mark.hollow else mark.color
     look: dict[str, Any] = {"alpha": mark.alpha, "zorder": mark.z, "label": mark.label or None}
@@ -192,7 +197,7 @@ def _draw_matrix(axes: Axes, mark: Matrix) -> None:
     if mark.bar:
         ticks = LogLocator(subs=(1, 2, 5)) if mark.scale == "log" else MaxNLocator(5)
         inset = axes.inset_axes((1.03, 0, 0.035, 1))
-        bar = axes.figure.colorbar(image, cax=inset, ticks=ticks, format=_PLAIN)
+        bar = axes.figure.colorbar(image, cax=inset, ticks=ticks, format=_GENERAL_FORMAT)
         bar.ax.yaxis.set_minor_formatter(NullFormatter())
         bar.set_label(mark.bar)
         bar.outline.set_visible(False)

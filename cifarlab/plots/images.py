@@ -1,4 +1,4 @@
-"""Images of a run with words: the network's mistakes, and what an audit found in the data."""
+"""Images of a run with captions: the network's mistakes, and an audit's findings in the data."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import log_softmax
 
-from cifarlab.plots.spec import NARROW, Axis, Image, Panel, Plot, Text, label
-from cifarlab.run_folder.run_data import SPOKEN, RunData, dig, listed
-from cifarlab.system.formatting import number, percent, plain
+from cifarlab.plots.grid import Cell, make_grid
+from cifarlab.plots.spec import NARROW, Plot, label
+from cifarlab.run_folder.run_data import SPOKEN, RunData, as_rows, dig
+from cifarlab.system.formatting import number, percent, to_line
 
 _MOST = 25  # mistakes
 _MOST_FINDINGS = 20
@@ -22,22 +23,22 @@ class Item(NamedTuple):
     details: Sequence[str]
 
 
-def worst(run: RunData) -> list[Item]:
+def worst_mistakes(run: RunData) -> list[Item]:
     """Return up to 25 mistakes, highest loss first; none where there are no predictions."""
-    return [item for _, item in _stored_mistakes(run)[:_MOST]]
+    return [item for _, item in _all_mistakes(run)[:_MOST]]
 
 
-def confident(run: RunData) -> list[Item]:
-    """Return up to 25 mistakes, those first that the network was surest of.
+def confident_mistakes(run: RunData) -> list[Item]:
+    """Return up to 25 mistakes, the highest probability first.
 
-    Empty where there are so few that ``worst`` shows all of them.
+    Empty where there are so few that ``worst_mistakes`` returns all of them.
     """
-    mistakes = _stored_mistakes(run)
+    mistakes = _all_mistakes(run)
     surest = sorted(mistakes, key=lambda mistake: -mistake[0])[:_MOST]
     return [item for _, item in surest] if len(mistakes) > _MOST else []
 
 
-def _stored_mistakes(run: RunData) -> list[tuple[float, Item]]:
+def _all_mistakes(run: RunData) -> list[tuple[float, Item]]:
     """Return the stored mistakes, each with the probability of the predicted class."""
     predictions, mistakes = run.predictions, []
     if predictions is None:
@@ -57,54 +58,54 @@ def _stored_mistakes(run: RunData) -> list[tuple[float, Item]]:
 
 def suspects(run: RunData) -> list[Item]:
     """Return the most suspicious labels that the network would change, with their images."""
-    rows = listed(dig(run.audit, "labels", "suspects"))
+    rows = as_rows(dig(run.audit, "labels", "suspects"))
     pictures = run.audit_images.get("suspects", np.empty(0))
     items = []
     for row, image in zip(rows, pictures, strict=False):
-        labeled, predicted, true = (row.get(f"{k}_label") for k in ("given", "predicted", "true"))
-        if labeled != predicted:
-            guess = _named(run, predicted)
+        row_label, predicted, true = (row.get(f"{k}_label") for k in ("given", "predicted", "true"))
+        if row_label != predicted:
+            guess = _class_name(run, predicted)
             details = [f"{percent(row.get('probability'), 1)} {guess}", _image_name(row)]
-            details += [f"truly {_named(run, true)}"] if true != labeled else []
-            items.append(Item([image], f"{_named(run, labeled)} → {guess}", details))
+            details += [f"truly {_class_name(run, true)}"] if true != row_label else []
+            items.append(Item([image], f"{_class_name(run, row_label)} → {guess}", details))
     return items[:_MOST_FINDINGS]
 
 
 def duplicates(run: RunData) -> list[Item]:
     """Return near-duplicates side by side, those across splits first."""
-    rows = listed(dig(run.audit, "duplicates", "pairs"))
+    rows = as_rows(dig(run.audit, "duplicates", "pairs"))
     pictures = run.audit_images.get("pairs", np.empty(0))
     items = []
-    for row, both in list(zip(rows, pictures, strict=False))[:_MOST_FINDINGS]:
-        sides = listed([row.get("a"), row.get("b")])
+    for row, pair_images in list(zip(rows, pictures, strict=False))[:_MOST_FINDINGS]:
+        sides = as_rows([row.get("a"), row.get("b")])
         if len(sides) == 2:
-            names = dict.fromkeys(_named(run, side.get("given_label")) for side in sides)
-            similar = number(row.get("similarity")) or 0.0
-            details = ["equal" if similar == 1 else f"similarity {similar:.4f}"]
-            details += [f"{plain(side.get('split'))}: {_image_name(side)}" for side in sides]
-            items.append(Item(list(both), " / ".join(names), details))
+            names = dict.fromkeys(_class_name(run, side.get("given_label")) for side in sides)
+            similarity = number(row.get("similarity")) or 0.0
+            details = ["equal" if similarity == 1 else f"similarity {similarity:.4f}"]
+            details += [f"{to_line(side.get('split'))}: {_image_name(side)}" for side in sides]
+            items.append(Item(list(pair_images), " / ".join(names), details))
     return items
 
 
 def _image_name(image: dict[str, Any]) -> str:
-    """Return what the data call an image of the findings, or else its index."""
+    """Return the name of an image of the findings, or its index where it has none."""
     return str(image.get("name") or f"index {image.get('index')}")
 
 
-def _named(run: RunData, index: Any) -> str:
+def _class_name(run: RunData, index: Any) -> str:
     names = dig(run.audit, "classes")
     sound = isinstance(names, list) and isinstance(index, int) and 0 <= index < len(names)
-    return str(names[index]) if sound else plain(index)
+    return str(names[index]) if sound else to_line(index)
 
 
 def worst_gallery(run: RunData) -> Plot | None:
     """Return the worst mistakes as a figure."""
-    return _gallery(worst(run), 5, _split(run))
+    return _gallery(worst_mistakes(run), 5, _split(run))
 
 
 def confident_gallery(run: RunData) -> Plot | None:
     """Return the most confident mistakes as a figure."""
-    return _gallery(confident(run), 5, _split(run))
+    return _gallery(confident_mistakes(run), 5, _split(run))
 
 
 def suspects_gallery(run: RunData) -> Plot | None:
@@ -118,24 +119,15 @@ def duplicates_gallery(run: RunData) -> Plot | None:
 
 
 def _split(run: RunData) -> str:
-    return f"{label(run.data_name, 40)}, {SPOKEN.get(run.predicted or '', '')} split"
+    return f"{label(run.data_name, 40)}, {SPOKEN.get(run.predicted_split or '', '')} split"
 
 
 def _gallery(items: Sequence[Item], columns: int, title: str) -> Plot | None:
-    """Return images of side 1 in one panel, which is quicker than one each, words above them."""
-    if not items:
-        return None
-    wide = len(items[0].images)
-    step, rows = wide + 0.25, -(-len(items) // columns)
-    marks: list[Image | Text] = []
-    for index, item in enumerate(items):
-        left, top = step * (index % columns), 1.6 * (index // columns)
-        marks += [Image(left + n, top, image) for n, image in enumerate(item.images)]
+    """Return the images as a figure of one column of a page; none where there are none."""
+    cells = []
+    for item in items:
         detail = item.details[0].partition(",")[0].replace("\u00a0", " ")
-        title_lines = [label(part, 13 * wide + 3) for part in item.title.split(" → ")]
+        title_lines = [label(part, 13 * len(item.images) + 3) for part in item.title.split(" → ")]
         text = "\n".join(["\n→ ".join(title_lines), label(detail, 26)])
-        marks.append(Text(left, top - 0.04, text, 5.5))
-    x = Axis(limits=(0, step * columns), hidden=True)
-    y = Axis(limits=(1.6 * rows - 0.5, -0.6), hidden=True)
-    panel = Panel(marks, x, y, title, grid="", square=True, frame=False)
-    return Plot([panel], height=0.3 + NARROW / (columns * step) * 1.6 * rows)
+        cells.append(Cell(item.images, [text]))
+    return make_grid(cells, columns, title, width=NARROW) if cells else None

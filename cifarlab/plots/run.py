@@ -10,7 +10,7 @@ import numpy as np
 from cifarlab.plots import spec
 from cifarlab.plots.spec import Axis, Bars, Marks, Matrix, Panel, Plot, Rule, label
 from cifarlab.recipes.schema import Recipe
-from cifarlab.run_folder.run_data import SPOKEN, RunData, dig, listed
+from cifarlab.run_folder.run_data import SPOKEN, RunData, as_rows, dig
 from cifarlab.system.formatting import count, number, pair, percent
 
 _DASHES = ("-", "--", ":", "-.")
@@ -28,38 +28,38 @@ def _percents(fractions: Iterable[Any]) -> np.ndarray:
     return 100 * np.array([number(fraction) for fraction in fractions], dtype=float)
 
 
-def _of_split(run: RunData) -> str:
+def _split_title(run: RunData) -> str:
     return f"{label(run.data_name, 40)}, {SPOKEN[run.split_name or 'test']} split"
 
 
 def curves(run: RunData) -> Plot | None:
     """Return accuracy, loss and learning rate by epoch; None before the first epoch ends.
 
-    The marks are the same at every epoch, so that a chart can be watched.
+    The number of marks is the same at every epoch, so that a live chart can update its series.
     """
     if not run.lines:
         return None
     epoch, best = run.best or (0, math.nan)
-    test, measured = run.split("test"), dig(run.result, "evaluated", "epoch")
-    measured = measured if isinstance(measured, int) else run.last_epoch
+    test, measured_epoch = run.split("test"), dig(run.result, "evaluated", "epoch")
+    measured_epoch = measured_epoch if isinstance(measured_epoch, int) else run.last_epoch
     accuracy, ends = test.get("accuracy"), _percents(pair(test.get("interval")))
     best_words = f"best validation: {percent(best)}, epoch {epoch}"
-    test_words = f"test: {percent(accuracy)}, epoch {measured}"
+    test_words = f"test: {percent(accuracy)}, epoch {measured_epoch}"
     look: dict[str, Any] = {"marker": "D", "size": 4.5, "z": 4, "ends": ends[:, None]}
     points = [
         Marks([epoch], [100 * best], best_words, marker="o", size=8, hollow=True),
-        Marks([measured], _percents([accuracy]), test_words, spec.VERMILION, **look),
+        Marks([measured_epoch], _percents([accuracy]), test_words, spec.VERMILION, **look),
     ]
     rule = [Rule(epoch, spec.BLUE, ":")] if run.best else []
     lr = run.curve("lr")
     top = 1.1 * max(np.nanmax(lr, initial=0), 1e-9)
     title = ", ".join(dict.fromkeys((label(run.name), label(run.data_name, 40))))
-    x, below = Axis(integer=True), Axis("epoch", integer=True)
-    lr_axis = Axis("learning rate", spec.with_margin(0, top, 0.07), ticks=3)
+    x, epoch_axis = Axis(integer=True), Axis("epoch", integer=True)
+    lr_axis = Axis("learning rate", spec.add_margin(0, top, 0.07), ticks=3)
     panels = [
         Panel([*rule, *_splits(run, "accuracy", 100), *points], x, Axis("accuracy (%)"), title),
         Panel([*rule, *_splits(run, "loss", 1)], x, Axis("loss (nats)")),
-        Panel([*rule, _line(run, lr, spec.INK)], below, lr_axis, grid=""),
+        Panel([*rule, _line(run, lr, spec.INK)], epoch_axis, lr_axis, grid=""),
     ]
     return Plot(panels, height=5.0, heights=(5, 4, 1.6), common_x=True, legend="best")
 
@@ -70,21 +70,21 @@ def _splits(run: RunData, what: str, scale: float) -> list[Marks]:
 
 
 def _line(run: RunData, values: np.ndarray, color: str, name: str = "", **more: Any) -> Marks:
-    """Return values by epoch, with points where they can be seen apart."""
+    """Return values by epoch as a line, with a point for each of a few epochs."""
     look = {"width": 1.5, "marker": "o" if len(values) <= _FEW_EPOCHS else ""} | more
     return Marks(run.epochs, values, name, color, **look)
 
 
 def overlay(runs: Sequence[RunData]) -> Plot | None:
-    """Return the validation accuracy of several runs by epoch; None where none holds images out.
+    """Return the validation accuracy of several runs by epoch; None without validation.
 
-    Runs that differ by their seed alone share a colour, so that the eye compares recipes.
+    Runs that differ in the seed alone have one colour, so that recipes can be compared.
     """
-    plotted = [run for run in runs if not np.isnan(run.curve("val", "accuracy")).all()]
-    if not plotted:
+    validated_runs = [run for run in runs if not np.isnan(run.curve("val", "accuracy")).all()]
+    if not validated_runs:
         return None
     groups: dict[Recipe, list[RunData]] = defaultdict(list)
-    for run in plotted:
+    for run in validated_runs:
         groups[run.recipe.model_copy(update={"seed": 0, "name": "unnamed"})].append(run)
     lines = []
     for index, (first, *others) in enumerate(groups.values()):
@@ -94,44 +94,44 @@ def overlay(runs: Sequence[RunData]) -> Plot | None:
         for run in (first, *others):
             values = 100 * run.curve("val", "accuracy")
             lines.append(_line(run, values, spec.CYCLE[index % len(spec.CYCLE)], name, **look))
-    title = label(", ".join(dict.fromkeys(run.data_name for run in plotted)), 60)
+    title = label(", ".join(dict.fromkeys(run.data_name for run in validated_runs)), 60)
     axes = Axis("epoch", integer=True), Axis("validation accuracy (%)")
     height = 3.0 + 0.18 * ((len(groups) + 1) // 2)
     return Plot([Panel(lines, *axes, title)], height=height, legend="below", legend_columns=2)
 
 
-def class_rows(run: RunData) -> list[dict[str, Any]]:
-    """Return the shown split's result by class, as it was written."""
-    return listed(run.split(run.split_name).get("per_class"))
+def per_class_rows(run: RunData) -> list[dict[str, Any]]:
+    """Return the rows of ``per_class`` in the result of the run's ``split_name``."""
+    return as_rows(run.split(run.split_name).get("per_class"))
 
 
 def ranked_classes(rows: Sequence[dict[str, Any]]) -> list[tuple[str, float, float, float]]:
-    """Return the name, the accuracy, and its interval, of each class that has one, best first."""
-    ranked = []
+    """Return (name, accuracy, low, high) of each class that has an accuracy, best first."""
+    ranking = []
     for row in rows:
         if (accuracy := number(row.get("accuracy"))) is not None:
             low, high = (accuracy if end is None else end for end in pair(row.get("interval")))
-            ranked.append((str(row.get("class", "?")), accuracy, low, high))
-    return sorted(ranked, key=lambda row: (-row[1], row[0]))
+            ranking.append((str(row.get("class", "?")), accuracy, low, high))
+    return sorted(ranking, key=lambda row: (-row[1], row[0]))
 
 
 def per_class(run: RunData) -> Plot | None:
     """Return the accuracy of each class with its interval; of very many, the least accurate."""
-    ranked = ranked_classes(class_rows(run))
-    if not ranked:
+    ranking = ranked_classes(per_class_rows(run))
+    if not ranking:
         return None
-    rows = ranked[-_MOST_CLASSES:]
-    some = f", {len(rows)} least accurate classes of {len(ranked):,}" if rows != ranked else ""
-    dense = len(rows) > _ONE_COLUMN
-    columns, row_height, dot, letters = (3, 0.145, 2.6, 5.8) if dense else (1, 0.24, 4.0, 7.5)
+    rows = ranking[-_MOST_CLASSES:]
+    note = f", {len(rows)} least accurate classes of {len(ranking):,}" if rows != ranking else ""
+    is_dense = len(rows) > _ONE_COLUMN
+    columns, row_height, dot, letters = (3, 0.145, 2.6, 5.8) if is_dense else (1, 0.24, 4.0, 7.5)
     depth = math.ceil(len(rows) / columns)
     overall = number(run.split(run.split_name).get("accuracy"))
     rule = []
     if overall is not None:
         rule = [Rule(100 * overall, spec.VERMILION, "--", f"all classes: {percent(overall)}", 1)]
-    # dots, unlike bars, need no zero
+    # bars would have to start at 0; dots need not
     floor = max(0.0, 10 * math.floor(10 * min(row[2] for row in rows) - 0.05))
-    x = Axis(limits=spec.with_margin(floor, 100), integer=True, ticks=6)
+    x = Axis(limits=spec.add_margin(floor, 100), integer=True, ticks=6)
     panels = []
     for start in range(0, len(rows), depth):
         names, values, low, high = zip(*rows[start : start + depth], strict=True)
@@ -142,17 +142,20 @@ def per_class(run: RunData) -> Plot | None:
     split = SPOKEN[run.split_name or "test"]
     return Plot(
         panels,
-        width=spec.WIDE if dense else spec.NARROW,
+        width=spec.WIDE if is_dense else spec.NARROW,
         height=0.95 + row_height * depth,
         columns=columns,
         common_x=True,
-        below=f"{split} accuracy on {label(run.data_name, 40)} (%), 95 % interval{some}",
+        xlabel=f"{split} accuracy on {label(run.data_name, 40)} (%), 95 % interval{note}",
         legend="above" if rule else "",
     )
 
 
 def confusion_counts(run: RunData) -> np.ndarray | None:
-    """Return the shown split's confusion matrix, int64 (K, K), rows true; None if not square."""
+    """Return the confusion matrix, int64 (K, K), a row per true class; None where it is not square.
+
+    It is that of the run's ``split_name``.
+    """
     try:
         counts = np.array(run.split(run.split_name).get("confusion_matrix"), dtype=np.int64)
     except (TypeError, ValueError, OverflowError):
@@ -164,7 +167,7 @@ def confusion_counts(run: RunData) -> np.ndarray | None:
 def class_names(run: RunData, k: int) -> list[str]:
     """Return K class names: of the result, else of the provenance, else their numbers."""
     from_provenance = dig(run.provenance, "data", "classes")
-    for names in ([row.get("class") for row in class_rows(run)], from_provenance):
+    for names in ([row.get("class") for row in per_class_rows(run)], from_provenance):
         if isinstance(names, list) and len(names) == k:
             return [str(name) for name in names]
     return [str(number) for number in range(k)]
@@ -177,40 +180,40 @@ def largest_errors(counts: np.ndarray, most: int) -> list[tuple[int, int]]:
     return [(int(cell) // len(counts), int(cell) % len(counts)) for cell in order]
 
 
-def drawn_classes(counts: np.ndarray) -> np.ndarray:
-    """Return the numbers of the classes that a drawn matrix shows of counts (K, K), rising.
+def confused_classes(counts: np.ndarray) -> np.ndarray:
+    """Return the indices of the classes to draw of a confusion matrix (K, K), ascending.
 
-    All where they are few enough, else those of the most frequent confusions: a matrix of 1,000
-    classes shows nothing and takes gigabytes.
+    All where they are few enough, else those of the most frequent confusions: a drawing of 1,000
+    classes would be illegible and take gigabytes.
     """
     if len(counts) <= MOST_DRAWN:
         return np.arange(len(counts))
-    # so many pairs hold at least as many classes as are wanted
+    # n classes have n * n pairs, so these pairs have at least _CONFUSED classes
     ends = [end for cell in largest_errors(counts, _CONFUSED**2) for end in cell]
     return np.sort(list(dict.fromkeys(ends))[:_CONFUSED])
 
 
 def _texts(percents: np.ndarray) -> np.ndarray:
-    """Return what stands in each cell: nothing where there is no number."""
+    """Return the text of each cell, empty for NaN."""
     cells = ["" if np.isnan(v) else f"{v:.1f}" if v < 99.95 else "100" for v in percents.flat]
     return np.array(cells, dtype=object).reshape(percents.shape)
 
 
 def confusion(run: RunData) -> Plot | None:
-    """Return the confusion matrix of the shown split by fraction of the true class.
+    """Return the confusion matrix of the run's ``split_name`` as fractions of the true class.
 
-    Errors have their own colour scale, by the square root up to the largest error: beside a
-    diagonal near 100 % they would all look white. The diagonal has its own, pale one.
+    Errors have a colour scale of their own, the square root up to the largest error: on the scale
+    of the diagonal, near 100 %, all of them would look white. The diagonal's scale is pale.
     """
     counts = confusion_counts(run)
     if counts is None:
         return None
-    drawn, all_names = drawn_classes(counts), class_names(run, len(counts))
-    k, names, totals = len(drawn), [all_names[n] for n in drawn], counts.sum(axis=1)[drawn]
-    counts_shown = counts[np.ix_(drawn, drawn)]
+    indices, all_names = confused_classes(counts), class_names(run, len(counts))
+    k, names, totals = len(indices), [all_names[n] for n in indices], counts.sum(axis=1)[indices]
+    counts_shown = counts[np.ix_(indices, indices)]
     percents = 100 * counts_shown / np.maximum(totals[:, None], 1)
     percents[counts_shown == 0] = np.nan
-    diagonal, many, named = np.eye(k, dtype=bool), k > spec.MANY, k <= _MOST_NAMED
+    diagonal, has_many, has_names = np.eye(k, dtype=bool), k > spec.MANY, k <= _MOST_NAMED
 
     def tip(row: int, column: int) -> str:
         true, guess = names[row], names[column]
@@ -220,31 +223,31 @@ def confusion(run: RunData) -> Plot | None:
 
     def matrix(cells: np.ndarray, colors: str, limits: tuple[float, float], **more: Any) -> Matrix:
         values = np.where(cells, percents, np.nan)
-        texts = None if many else _texts(values)
+        texts = None if has_many else _texts(values)
         return Matrix(values, colors, limits, texts=texts, tip=tip, **more)
 
     largest = max(np.nanmax(percents[~diagonal], initial=0), 1.0)
     words = "errors, fraction of the true class (%)"
-    pale = (-18.0, 220.0 if many else 450.0)  # small cells need more to be seen
+    pale_limits = (-18.0, 220.0 if has_many else 450.0)  # small cells need more to be seen
     borders = [Rule(n + 0.5, "white", flat=f) for n in range(k - 1) for f in (True, False)]
     marks: list[spec.Mark] = [
         matrix(~diagonal, "Oranges", (0, largest), scale="sqrt", bar=words),
-        matrix(diagonal, "Blues", pale, bold=True),
-        *(borders if named else []),
+        matrix(diagonal, "Blues", pale_limits, bold=True),
+        *(borders if has_names else []),
     ]
-    short = [label(name, 16) for name in names]
-    rotation = 90 if many else 45 if max(map(len, short)) > 3 else 0
-    x = Axis("predicted class", None, short, k if named else 20, 7.5, rotation)
-    y = Axis("true class", None, short, x.most_names, 6.5 if many else 7.5)
-    some = f", {k} of {len(counts):,} classes" if k < len(counts) else ""
-    panel = Panel(marks, x, y, _of_split(run) + some, grid="", square=True, frame=not named)
-    return Plot([panel], width=6.6 if many else spec.NARROW, height=5.7 if many else 4.1)
+    labels = [label(name, 16) for name in names]
+    rotation = 90 if has_many else 45 if max(map(len, labels)) > 3 else 0
+    x = Axis("predicted class", None, labels, k if has_names else 20, 7.5, rotation)
+    y = Axis("true class", None, labels, x.most_names, 6.5 if has_many else 7.5)
+    note = f", {k} of {len(counts):,} classes" if k < len(counts) else ""
+    panel = Panel(marks, x, y, _split_title(run) + note, grid="", square=True, frame=not has_names)
+    return Plot([panel], width=6.6 if has_many else spec.NARROW, height=5.7 if has_many else 4.1)
 
 
 def filled_bins(calibration: Any) -> list[dict[str, Any]]:
-    """Return the bins that hold images of a calibration in result.json; none of another."""
+    """Return the bins of a calibration in result.json that hold images and are complete."""
     keys = ("low", "high", "n", "confidence", "accuracy")
-    rows = listed(dig(calibration, "bins"))
+    rows = as_rows(dig(calibration, "bins"))
     return [r for r in rows if r.get("n") and all(number(r.get(k)) is not None for k in keys)]
 
 
@@ -265,17 +268,17 @@ def reliability(run: RunData) -> Plot | None:
         for few in (False, True):
             rows = [row for row in filled_bins(split.get(part)) if (row["n"] < ENOUGH) == few]
             look: dict[str, Any] = {"alpha": 0.35} if few else {"width": 1.5, "label": text}
-            at, values = (_percents(row[k] for row in rows) for k in ("confidence", "accuracy"))
-            marks.append(Marks(at, values, color=color, marker=marker, **look))
+            x, y = (_percents(row[key] for row in rows) for key in ("confidence", "accuracy"))
+            marks.append(Marks(x, y, color=color, marker=marker, **look))
     low, high, sizes = (np.array([row[key] for row in bins]) for key in ("low", "high", "n"))
     thickness = 95 * float(high[0] - low[0])
     bars = Bars(50 * (low + high), 100 * sizes / sizes.sum(), thickness, spec.VERMILION)
-    limits = spec.with_margin(0, 100)
-    below = Axis("confidence in the likeliest class (%)", limits)
-    y = Axis("accuracy (%)", limits)
+    limits = spec.add_margin(0, 100)
+    accuracy_axis = Axis("accuracy (%)", limits)
+    confidence_axis = Axis("confidence in the likeliest class (%)", limits)
     panels = [
-        Panel(marks, Axis(limits=limits), y, _of_split(run), grid="both"),
-        Panel([bars], below, Axis("images (%)", ticks=3), grid="both"),
+        Panel(marks, Axis(limits=limits), accuracy_axis, _split_title(run), grid="both"),
+        Panel([bars], confidence_axis, Axis("images (%)", ticks=3), grid="both"),
     ]
     return Plot(panels, height=4.2, heights=(4, 1), common_x=True, legend="best")
 
@@ -284,7 +287,7 @@ def shift(run: RunData) -> Plot | None:
     """Return accuracy by corruption and severity, and its mean over the severities."""
     rows = [
         row
-        for row in listed(dig(run.examined, "shift", "corruptions"))
+        for row in as_rows(dig(run.full_evaluation, "shift", "corruptions"))
         if isinstance(values := row.get("accuracy"), list)
         and values
         and all(number(v) is not None for v in values)
@@ -292,7 +295,7 @@ def shift(run: RunData) -> Plot | None:
     if len({len(row["accuracy"]) for row in rows}) != 1:
         return None
     values = 100 * np.array([[*row["accuracy"], np.mean(row["accuracy"])] for row in rows])
-    n, clean, mean = (dig(run.examined, "shift", key) for key in ("n", "clean", "mean"))
+    n, clean, mean = (dig(run.full_evaluation, "shift", key) for key in ("n", "clean", "mean"))
     top = max(100 * (number(clean) or 0.0), values.max())
     names = [label(str(row.get("name")).replace("_", " "), 18) for row in rows]
     columns = [*map(str, range(1, values.shape[1])), "mean"]
@@ -314,7 +317,7 @@ def shift(run: RunData) -> Plot | None:
         ),
         Rule(len(columns) - 1.5, "white", width=2.5),
     ]
-    split = SPOKEN.get(str(dig(run.examined, "split")), "")
+    split = SPOKEN.get(str(dig(run.full_evaluation, "split")), "")
     title = (
         f"{label(run.data_name, 30)}, {split} split, n = {count(n)}\n"
         f"clean {percent(clean)}, corrupted {percent(mean)} on average"

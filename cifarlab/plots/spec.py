@@ -1,7 +1,7 @@
-"""What a figure shows, as plain values: panels of marks on two axes; knows nothing of drawing.
+"""What a figure shows, as plain values: panels of marks on two axes, without any drawing.
 
-A function of a run gives a ``Plot``. ``plots/draw.py`` draws it by Matplotlib, for files, reports
-and notebooks, and ``dashboard/charts.py`` says it in ECharts' words. NaN is drawn as nothing.
+Functions of a run return a ``Plot``. ``plots/draw.py`` draws it by Matplotlib, for files, reports
+and notebooks; ``dashboard/charts.py`` turns it into ECharts options. NaN is drawn as nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from cifarlab.system.errors import UserError
 
 FORMATS = ("svg", "png", "pdf")
-# Okabe and Ito's colours, which stay apart for colour-blind readers and in grey print
+# Okabe and Ito's colours: colour-blind readers can tell them apart, and so can a grey print
 BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 ORANGE, SKY, INK, GREY = "#e69f00", "#56b4e9", "#222222", "#7a7a7a"
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, INK)
@@ -23,9 +23,9 @@ Values = Sequence[float] | np.ndarray
 
 
 class Marks(NamedTuple):
-    """Points, joined by a line of ``width`` if it has one, with the ``ends`` of error bars (2, n).
+    """Points, with a line through them where ``width`` is above 0; ``ends`` (2, n) of error bars.
 
-    Error bars stand upright, or lie along x where they are ``flat``.
+    Error bars are vertical, ``flat`` ones horizontal.
     """
 
     x: Values
@@ -36,7 +36,7 @@ class Marks(NamedTuple):
     dash: str = "-"
     marker: str = ""
     size: float = 3.5
-    every: int = 1
+    markevery: int = 1
     alpha: float = 1.0
     hollow: bool = False
     ends: np.ndarray | None = None
@@ -54,9 +54,9 @@ class Band(NamedTuple):
 
 
 class Bars(NamedTuple):
-    """Bars from 0 to ``lengths`` at positions, so many units thick; they lie where ``flat``."""
+    """Bars from 0 to ``lengths`` at ``positions``; ``flat`` bars are horizontal."""
 
-    at: Values
+    positions: Values
     lengths: Values
     thickness: float
     color: str = BLUE
@@ -64,9 +64,9 @@ class Bars(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """A line through the whole panel, upright at x = ``at`` or, where ``flat``, at y."""
+    """A line through the whole panel: vertical at x = ``position``, or horizontal, ``flat``."""
 
-    at: float
+    position: float
     color: str = GREY
     dash: str = "-"
     label: str = ""
@@ -77,9 +77,9 @@ class Rule(NamedTuple):
 class Matrix(NamedTuple):
     """Values (R, C) as colours between two ``limits``, by a ``scale``: linear, sqrt or log.
 
-    Cells have side 1 around whole numbers, the first row on top, or share the ``extent`` (left,
-    right, low, high). ``texts`` (R, C) stand in the cells; ``bar`` names the colour bar, if any;
-    ``tip`` says a cell (row, column) in words.
+    Cells have side 1 and their centers at whole numbers, the first row on top, or they divide the
+    ``extent`` (left, right, low, high) evenly. ``texts`` (R, C) stand in the cells; ``bar`` is the
+    colour bar's label, empty for no bar; ``tip`` returns a cell's (row, column) tooltip.
     """
 
     values: np.ndarray
@@ -94,7 +94,7 @@ class Matrix(NamedTuple):
 
 
 class Text(NamedTuple):
-    """A short text at a point; ``boxed`` on white, over lines."""
+    """A short text at a point; ``boxed``: on a white background."""
 
     x: float
     y: float
@@ -115,7 +115,7 @@ class Image(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """One direction of a panel; ``names`` are those of the positions 0, 1, ...; of many, some."""
+    """One axis of a panel; ``names`` label positions 0, 1, ..., at most ``most_names`` of them."""
 
     label: str = ""
     limits: tuple[float, float] | None = None
@@ -155,32 +155,45 @@ class Plot(NamedTuple):
     common_x: bool = False
     common_y: bool = False
     title: str = ""
-    below: str = ""
-    left: str = ""
+    xlabel: str = ""
+    ylabel: str = ""
     legend: str = ""
     legend_title: str = ""
     legend_columns: int = 1
 
 
-def with_margin(low: float, high: float, fraction: float = 0.025) -> tuple[float, float]:
-    """Return limits a little beyond ``low`` and ``high``: a mark at the very end is drawn whole."""
+def add_margin(low: float, high: float, fraction: float = 0.025) -> tuple[float, float]:
+    """Return limits a little beyond the data's, so that a mark at the end is drawn in full.
+
+    Args:
+        low: the data's lower limit.
+        high: the data's upper limit.
+        fraction: the margin, as a fraction of the range.
+    """
     margin = fraction * (high - low)
     return low - margin, high + margin
 
 
 def label(text: str, longest: int = 28, end: bool = False) -> str:
-    """Return ``text`` fit for a figure: printable, one line, cut where it would push the axes away.
+    """Return a text fit for a figure: printable, and short enough to leave room for the axes.
 
-    With ``end`` its end is kept, which tells paths apart.
+    Args:
+        text: a name from a file.
+        longest: the most letters.
+        end: keep the end of a long text, where paths differ, instead of its start.
     """
-    clean = "".join(c if c.isprintable() else "?" for c in text)
-    if len(clean) <= longest:
-        return clean
-    return "…" + clean[1 - longest :] if end else clean[: longest - 1] + "…"
+    printable = "".join(c if c.isprintable() else "?" for c in text)
+    if len(printable) <= longest:
+        return printable
+    return "…" + printable[1 - longest :] if end else printable[: longest - 1] + "…"
 
 
 def require_formats(formats: Sequence[str]) -> None:
-    """Raise UserError for a format that there is not."""
+    """Refuse unknown formats.
+
+    Raises:
+        UserError: A format is none of ``FORMATS``.
+    """
     if unknown := set(formats).difference(FORMATS):
         raise UserError(
             f"figures can't be drawn as {', '.join(sorted(map(repr, unknown)))}",

@@ -1,4 +1,4 @@
-"""How every figure looks in a file, and how it becomes bytes: one place for fonts and files."""
+"""The look of all figures that are drawn as files: fonts, formats, and the bytes of a figure."""
 
 import io
 import warnings
@@ -20,8 +20,8 @@ PNG_DPI = 200
 _RC = Path(__file__).with_name("figures.mplstyle")
 # DejaVu comes with Matplotlib; the others only help where a class name needs their script.
 _FALLBACKS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Noto Sans Devanagari")
-# By format, how a file is saved so that the same figure gives the same bytes.
-_SAVED: dict[str, dict[str, Any]] = {
+# Arguments of savefig by format: without dates and versions, so that files can be compared.
+_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "svg": {"metadata": {"Creator": None, "Date": None, "Format": None, "Type": None}},
     "png": {"metadata": {"Software": None}, "dpi": PNG_DPI},
     "pdf": {"metadata": {"Creator": None, "Producer": None, "CreationDate": None}},
@@ -46,8 +46,8 @@ class Picture(NamedTuple):
 
 
 @contextmanager
-def styled() -> Iterator[None]:
-    """Everything drawn or rendered inside follows this module, not the user's matplotlibrc."""
+def figure_style() -> Iterator[None]:
+    """Draw and render meanwhile in the style of this module, not of the user's matplotlibrc."""
     installed = set(font_manager.get_font_names())
     families = ["DejaVu Sans", *(name for name in _FALLBACKS if name in installed)]
     with (
@@ -59,36 +59,43 @@ def styled() -> Iterator[None]:
         yield
 
 
-def sheet(width: float, height: float) -> Figure:
-    """Return an empty figure of that size in inches, which lays its parts out by itself."""
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of that size in inches, with Matplotlib's constrained layout."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def tidy(axes: Axes, grid: str = "y") -> None:
+def draw_grid(axes: Axes, grid: str = "y") -> None:
     """Draw a light grid along one direction, or ``both``."""
     axes.grid(True, axis=grid)  # type: ignore[arg-type]
 
 
 def render(figure: Figure, slug: str, alt: str, formats: Sequence[str] = ("svg",)) -> Picture:
-    """Return a figure's files as bytes, the same for the same figure. Call inside ``styled``.
+    """Return a figure's files as bytes, the same for the same figure. Call inside ``figure_style``.
 
-    An SVG is always among them. Each other format takes about as long again.
+    Args:
+        figure: what to render.
+        slug: the name of its files.
+        alt: what it shows, in words.
+        formats: formats besides SVG; each takes about as long again.
     """
     files = {}
     for name in dict.fromkeys(("svg", *formats)):
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=name, **_SAVED[name])
-        figure.set_layout_engine("none")  # all files keep the one layout, which is slow to find
+        figure.savefig(buffer, format=name, **_SAVE_OPTIONS[name])
+        figure.set_layout_engine("none")  # the layout is slow to compute: other formats reuse it
         files[name] = buffer.getvalue()
     wide = figure.get_size_inches()[0] > (NARROW + WIDE) / 2
     return Picture(slug, alt, files, bool(wide))
 
 
 def save(picture: Picture, folder: Path) -> None:
-    """Write ``<slug>.svg`` and the picture's other formats. Raises StorageError.
+    """Write ``<slug>.svg`` and the picture's other formats to ``folder``.
 
-    Where the SVG changes, files of a format that was not drawn now are removed: they are of an
-    earlier state of what is shown.
+    Where the SVG changes, the files of formats that were not drawn now are outdated: they are
+    deleted.
+
+    Raises:
+        StorageError: The folder can't be written.
     """
     paths = {name: folder / f"{picture.slug}.{name}" for name in FORMATS}
     with disk_errors(folder):

@@ -1,4 +1,4 @@
-"""Recipes by name: of a user's file, or shipped, in one YAML file for each report.
+"""Recipes by name: a user's file, or a shipped one, of which each report has a YAML file.
 
 A shipped recipe says what a user's file may say, and two things more: its ``text`` (its source,
 what that leaves open and what was chosen, and what to expect, as measured) and its report's number,
@@ -15,16 +15,8 @@ from pydantic import Field
 
 from cifarlab.config.base import Config, Name
 from cifarlab.config.plugins import ExtensibleConfig, Plugin, decisive_plugins
+from cifarlab.recipes import text
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import (
-    build,
-    change,
-    find_file,
-    list_shipped,
-    read_named,
-    read_yaml,
-    validate_config,
-)
 from cifarlab.system.errors import RecipeError
 
 _NO_REPORT = "common"  # the file of what has no report's name before its own
@@ -63,60 +55,62 @@ class ShippedRecipe(NamedTuple):
 @cache
 def _read_report(path: Path) -> dict[str, ShippedRecipe]:
     recipes = {}
-    for name, entry in read_yaml(path, "recipes").items():
+    for name, entry in text.read_yaml(path, "recipes").items():
         tree = {"name": name, **entry}
-        text, number = tree.pop("text"), tree.pop("reported", None)
+        about, number = tree.pop("text"), tree.pop("reported", None)
         reported = None
         if number:
             note = number.pop("note", "one run")
             reported = Reported(**number, source=path.stem)
             split = "validation " if reported.split == "val" else ""
-            text += f"Reported: {reported.accuracy:g} % {split}on {reported.data} ({note}).\n"
-        recipes[name] = ShippedRecipe(f"{text}Command: cifarlab train {name}\n", reported, tree)
+            about += f"Reported: {reported.accuracy:g} % {split}on {reported.data} ({note}).\n"
+        recipes[name] = ShippedRecipe(f"{about}Command: cifarlab train {name}\n", reported, tree)
     return recipes
 
 
 def shipped_recipes() -> dict[str, ShippedRecipe]:
-    """All shipped recipes by name."""
-    reports = map(_read_report, list_shipped(__file__).values())
+    """Return all shipped recipes by name."""
+    reports = map(_read_report, text.list_shipped(__file__).values())
     return dict(sorted(pair for report in reports for pair in report.items()))
 
 
 def find_shipped(name: str) -> ShippedRecipe | None:
-    """The shipped recipe called ``name``, None where there is none; its report alone is read."""
-    path = list_shipped(__file__).get(name.rpartition("/")[0] or _NO_REPORT)
+    """Return a shipped recipe by name, None where there is none; only its report's file is read."""
+    path = text.list_shipped(__file__).get(name.rpartition("/")[0] or _NO_REPORT)
     return _read_report(path).get(name) if path else None
 
 
 def usual_shape(recipe: Recipe) -> tuple[tuple[int, int, int], int]:
-    """Image shape (H, W, C) and classes K of the recipe's data, as far as its source knows.
+    """Return the image shape (H, W, C) and number of classes K of the recipe's data.
 
-    A folder or archive is taken for one like CIFAR-10: (32, 32, 3) and 10.
+    A folder or archive, which says neither before it is read, is taken for one like CIFAR-10:
+    (32, 32, 3) and 10.
     """
     data = recipe.data
-    usual = data.source.usual(data.label_mode)
-    height, width, channels = usual.image_shape
+    expected = data.source.describe(data.label_mode)
+    height, width, channels = expected.image_shape
     size = data.images.size
     channels = {"auto": channels, "grey": 1, "rgb": 3}[data.images.channels]
-    return (size or height, size or width, channels), usual.classes
+    return (size or height, size or width, channels), expected.classes
 
 
 def usual_images(recipe: Recipe) -> int:
-    """How many images the recipe trains on, as far as its data's source knows.
+    """Return how many images the recipe trains on.
 
-    A folder or archive is taken for one like CIFAR-10: 50,000 with those for validation.
+    A folder or archive, which does not say so before it is read, is taken for one like CIFAR-10:
+    50,000 with those for validation.
     """
     data = recipe.data
-    usual = data.source.usual(data.label_mode)
-    cuts_test = usual.splits is not None and "test" not in usual.splits
-    cuts_val = usual.splits is None or "val" not in usual.splits
-    kept = (1 - data.test_fraction if cuts_test else 1) * (1 - data.val_fraction if cuts_val else 1)
-    return round(usual.images * kept * data.train_subset_fraction)
+    expected = data.source.describe(data.label_mode)
+    cuts_test = expected.splits is not None and "test" not in expected.splits
+    cuts_val = expected.splits is None or "val" not in expected.splits
+    left = (1 - data.test_fraction if cuts_test else 1) * (1 - data.val_fraction if cuts_val else 1)
+    return round(expected.images * left * data.train_subset_fraction)
 
 
 def usual_splits(recipe: Recipe) -> tuple[str, ...]:
-    """The splits that the recipe's data bring, as far as their source knows."""
-    return recipe.data.source.usual(recipe.data.label_mode).splits or ("train",)
+    """Return the splits that the recipe's data bring, as far as their source says."""
+    return recipe.data.source.describe(recipe.data.label_mode).splits or ("train",)
 
 
 def describe(name: str) -> str:
@@ -127,10 +121,16 @@ def describe(name: str) -> str:
 
 
 def find(name: str, plugins: Sequence[Plugin] = (), derived: tuple[str, ...] = ()) -> Recipe:
-    """The shipped recipe called ``name``, or the one in the YAML file of that path.
+    """Return a recipe by its name or the path of its YAML file.
 
-    It names those of ``plugins``, which are loaded, that can decide something; ``derived`` are
-    paths whose base it is. Raises RecipeError, with the nearest shipped name, and PluginError.
+    Args:
+        name: a shipped recipe's name, or a path
+        plugins: loaded ones; the recipe names those that decide something
+        derived: paths of the recipes whose base it is, each the base of the one before
+
+    Raises:
+        RecipeError: there is none, with the nearest shipped name, or it is refused
+        PluginError: a plug-in of it is missing, not approved or fails
     """
     if os.path.realpath(name) in derived:
         raise RecipeError(f"the recipe {name} has itself as a base", "give it another base")
@@ -138,20 +138,32 @@ def find(name: str, plugins: Sequence[Plugin] = (), derived: tuple[str, ...] = (
     if shipped := find_shipped(name):
         tree, where, folder = shipped.tree, name, None
     else:
-        path = find_file("recipe", "recipes list", name, shipped_recipes)
-        tree, where, folder = read_named(path, "recipe", plugins), str(path), path.parent
+        path = text.find_file("recipe", "recipes list", name, shipped_recipes)
+        tree, where, folder = text.read_named(path, "recipe", plugins), str(path), path.parent
     if not (isinstance(tree, Mapping) and "base" in tree):
-        return build(tree, where, folder).add_plugins(plugins)
-    variant = validate_config(DerivedRecipe, tree, where, "write what it changes under overrides")
+        return text.build(tree, where, folder).add_plugins(plugins)
+    hint = "write what it changes under overrides"
+    variant = text.validate_config(DerivedRecipe, tree, where, hint)
     base = find_named(variant.base, variant.plugins, where, (*derived, os.path.realpath(name)))
     base = base.add_plugins((*variant.plugins, *plugins))
-    return change(base, {**variant.overrides, "name": variant.name}, where)
+    return text.change(base, {**variant.overrides, "name": variant.name}, where)
 
 
 def find_named(
     name: str, plugins: Sequence[Plugin], where: str, derived: tuple[str, ...] = ()
 ) -> Recipe:
-    """``find`` for what ``where`` names, which stands first in a RecipeError."""
+    """Return a recipe that another file names.
+
+    Args:
+        name: as in ``find``
+        plugins: as in ``find``
+        where: that file or key, which the error names first
+        derived: as in ``find``
+
+    Raises:
+        RecipeError: as ``find`` does
+        PluginError: as ``find`` does
+    """
     try:
         return find(name, plugins, derived)
     except RecipeError as error:

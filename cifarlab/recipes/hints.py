@@ -1,4 +1,4 @@
-"""What other tools call our settings: whoever types their words is shown ours."""
+"""Hints for words of other tools: whoever types theirs is shown our key."""
 
 import difflib
 import shlex
@@ -16,9 +16,9 @@ _IN_EPOCHS = {"training.duration", "schedule.warmup"}
 
 @cache
 def synonyms(topic: str = "settings") -> dict[str, str]:
-    """Return each word of other tools with our key, or key=value where the word says it, too.
+    """Return our key for each word of other tools, or key=value where the word implies a value.
 
-    For the topic ``elsewhere``, what no recipe says, it is what to tell.
+    For the topic ``elsewhere``, of words that no recipe has a key for, return the hint.
     """
     text = Path(__file__).with_name("synonyms.yaml").read_text(encoding="utf-8")
     return {
@@ -29,8 +29,8 @@ def synonyms(topic: str = "settings") -> dict[str, str]:
 def advice(word: str, value: Any = None) -> str | None:
     """Return what to write for another tool's option or setting, None where nothing is like it.
 
-    ``word`` is a name or a dotted path, also one of ours or the last part of one; ``value`` is what
-    it was to be set to, None where that is not known.
+    ``word`` is a name or a dotted path, also one of ours or the last part of one; ``value`` is the
+    setting's value, None where that is not known.
     """
     last = _last(word).lower().replace("-", "_")
     if last in synonyms("elsewhere"):
@@ -45,26 +45,32 @@ def _last(path: str) -> str:
     return path.rpartition(".")[2]
 
 
-def key_hint(path: str, value: Any, usual: str = "") -> str:
-    """Return what to do about a path that a recipe has not; ``usual`` where nothing is like it."""
+def key_hint(path: str, value: Any, default: str = "") -> str:
+    """Return what to do about a key that no recipe has.
+
+    Args:
+        path: the key, dotted
+        value: what it was set to
+        default: the hint where no word of ours or of other tools is like it
+    """
     tags = (key.kind.rpartition(", ")[2] for key in keys() if key.path == path)
     if kinds := list(dict.fromkeys(tags)):
-        return f"it is a key of kind {', '.join(kinds)}; {usual or LIST_KEYS}"
-    return advice(path, value) or usual or nearest(path, [key.path for key in keys()])
+        return f"it is a key of kind {', '.join(kinds)}; {default or LIST_KEYS}"
+    return advice(path, value) or default or nearest(path, [key.path for key in keys()])
 
 
-def nearest(word: Any, known: list[str]) -> str:
-    """Return the nearest of the ``known`` words, and all of them where they are few."""
+def nearest(word: Any, choices: list[str]) -> str:
+    """Return the nearest of the ``choices``, and all of them where they are few."""
     text = word if isinstance(word, str) and len(word) < 200 else ""
-    match = difflib.get_close_matches(text, known, n=1, cutoff=0.5)
+    match = difflib.get_close_matches(text, choices, n=1, cutoff=0.5)
     start = f"did you mean {match[0]!r}? " if match else ""
-    if len(known) <= 12:
-        return f"{start}Allowed: {', '.join(known)}"
+    if len(choices) <= 12:
+        return f"{start}Allowed: {', '.join(choices)}"
     return f"{start}{LIST_KEYS}"
 
 
 def _assignment(key: str, value: Any, word: str) -> str:
-    """``key=value`` as it can be typed; a number of epochs or steps gets its unit."""
+    """Return ``key=value`` as it can be typed; a number of epochs or steps gets its unit."""
     if "=" in key:
         key, _, value = key.partition("=")
         return f"{key}={shlex.quote(value)}"

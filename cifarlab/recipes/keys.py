@@ -1,4 +1,4 @@
-"""Every setting of a recipe with its meaning, default and allowed values, read off the schema."""
+"""All settings of a recipe with their meaning, default and allowed values, from the schema."""
 
 from collections.abc import Iterator
 from types import NoneType, UnionType
@@ -24,11 +24,11 @@ class Key(NamedTuple):
     kind: str
     meaning: str
     default: str
-    allowed: str
+    allowed_values: str
 
 
 def config_of(annotation: Any) -> type[Config] | None:
-    """Return the class of settings that a field holds, alone or in a list; None for a value."""
+    """Return the part's class where a field holds a part or a list of them, else None."""
     if isinstance(annotation, type) and issubclass(annotation, Config):
         return annotation
     configs = map(config_of, get_args(annotation))
@@ -36,32 +36,39 @@ def config_of(annotation: Any) -> type[Config] | None:
 
 
 def keys(default: Config | None = None, prefix: str = "", kind: str = "") -> Iterator[Key]:
-    """Walk the schema in its own order; ``default`` is the part to list, else a whole recipe."""
+    """Yield the settings in the schema's order.
+
+    Args:
+        default: the part whose settings are listed; without it, a whole recipe
+        prefix: the part's own path, with a dot at its end
+        kind: the kind that the part belongs to, empty for all
+    """
     default = default or Recipe()
     for name, field in type(default).model_fields.items():
         path, value = f"{prefix}{name}", getattr(default, name)
         if name == "kind":
             continue
         if not isinstance(value, Config):
-            yield Key(path, kind, field.description or "", _format_default(value), allowed(field))
+            yield Key(path, kind, field.description or "", _format_default(value), describe(field))
             continue
         if not isinstance(value, Family):
             yield from keys(value, f"{path}.", kind)
             continue
-        choices, usual = value.family().kinds(), value.kind
+        choices = value.family().kinds()
         if value.short_form:
             words = " | ".join((*choices, value.short_form))
             yield Key(path, kind, field.description or "", str(value), words)
         else:
             meaning = f"{field.description or f'which {name}'}; {_NEW_KIND}"
-            yield Key(f"{path}.kind", kind, meaning, usual, " | ".join(choices))
-        for tag, choice in choices.items():
+            yield Key(f"{path}.kind", kind, meaning, value.kind, " | ".join(choices))
+        for tag, cls in choices.items():
             inner = f"{kind}, {tag}" if kind else tag
-            yield from keys(value if tag == usual else choice.model_validate({}), f"{path}.", inner)
+            part = value if tag == value.kind else cls.model_validate({})
+            yield from keys(part, f"{path}.", inner)
 
 
-def allowed(field: FieldInfo) -> str:
-    """The values that a field takes, in words."""
+def describe(field: FieldInfo) -> str:
+    """Return the values that a field takes, in words."""
     text = _type(field.annotation)
     bounds = [
         f"{sign} {value}"
@@ -87,10 +94,10 @@ def _type(annotation: Any) -> str:
     if (config := config_of(annotation)) and issubclass(config, Family):
         return f"{{kind: {' | '.join(config.family().kinds())}, its settings}}"
     if config:
-        settings = (f"{n}: {allowed(f)}" for n, f in config.model_fields.items())
+        settings = (f"{n}: {describe(f)}" for n, f in config.model_fields.items())
         return f"{{{', '.join(settings)}}}"
     if args:  # Annotated[T, Field(...)] inside a tuple or a union
-        return allowed(FieldInfo.from_annotation(annotation))
+        return describe(FieldInfo.from_annotation(annotation))
     names = {str: "text", int: "integer", float: "number", bool: "true | false", NoneType: "null"}
     name: str = getattr(annotation, "noun", getattr(annotation, "__name__", str(annotation)))
     return names.get(annotation, name.lower())

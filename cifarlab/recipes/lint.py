@@ -1,7 +1,7 @@
-"""What in a recipe is allowed but seldom meant: a pure function from a recipe to findings.
+"""Findings about settings that are allowed but seldom meant.
 
-Settings that contradict each other are refused by the schema; here is what trains, and badly. What
-is so with one kind of a part alone is asked of the part (``Family.lint``).
+Settings that contradict each other are refused by the schema; those here train, but badly. What
+concerns one kind of a part only is found by that part (``Family.lint``).
 """
 
 from collections.abc import Collection, Iterator
@@ -15,9 +15,12 @@ from cifarlab.recipes.schema import Recipe
 
 
 def lint(recipe: Recipe, images: int, splits: Collection[str] = ()) -> list[Finding]:
-    """Findings about ``recipe`` where it trains on that many images; none where all is usual.
+    """Return the findings about a recipe.
 
-    ``splits`` are those that the source brings.
+    Args:
+        recipe: the recipe
+        images: how many images it trains on
+        splits: those that its source brings
     """
     per_epoch = len(batch_sizes(images, recipe.training.batch_size))
     training = recipe.training
@@ -44,34 +47,34 @@ def _fractions_of_own_splits(data: Data, splits: Collection[str]) -> Iterator[Fi
 
 
 def _parts(recipe: Recipe) -> dict[str, Family]:
-    """The parts that exist in several kinds, by their keys."""
+    """Return the parts that exist in several kinds, by their keys."""
     return {key: part for key, part in recipe if isinstance(part, Family)}
 
 
 def _acts_after_the_end(recipe: Recipe, length: RunLength) -> Iterator[Finding]:
     for key, step in _first_acts(recipe, length).items():
-        if step >= length.end:
+        if step >= (total := length.total_steps):
             yield Finding(
-                f"{key} first acts at step {step:,}, counted from 0; the run has {length.end:,}",
+                f"{key} first acts at step {step:,}, counted from 0; the run has {total:,}",
                 "it changes nothing: the run is the same without it",
                 f"let it act sooner, lengthen training.duration, or leave {key} out",
             )
 
 
 def _first_acts(recipe: Recipe, length: RunLength) -> dict[str, int]:
-    """The first step, counted from 0, that each setting can change which waits for its time."""
+    """Return, by setting, the first step (from 0) that it changes, if it has a start."""
     training, per_epoch = recipe.training, length.steps_per_epoch
 
-    def at(duration: Duration) -> int:
-        return duration.in_steps(per_epoch, length.planned)
+    def to_step(duration: Duration) -> int:
+        return duration.in_steps(per_epoch, length.planned_steps)
 
     first = {
-        f"augment.progressive_resize.{i}": at(size.start)
+        f"augment.progressive_resize.{i}": to_step(size.start)
         for i, size in enumerate(recipe.augment.progressive_resize)
     }
-    first |= {f"training.freeze.{i}": at(part.start) for i, part in enumerate(training.freeze)}
+    first |= {f"training.freeze.{i}": to_step(part.start) for i, part in enumerate(training.freeze)}
     if training.selective_backprop.keep < 1:
-        first["training.selective_backprop"] = at(training.selective_backprop.start)
+        first["training.selective_backprop"] = to_step(training.selective_backprop.start)
     if training.early_stopping is not None:
         first["training.early_stopping"] = (training.early_stopping.patience + 1) * per_epoch
     for key, part in _parts(recipe).items():
@@ -80,8 +83,7 @@ def _first_acts(recipe: Recipe, length: RunLength) -> dict[str, int]:
 
 
 def _dropout_before_norm(recipe: Recipe) -> Iterator[Finding]:
-    dropout = recipe.model.dropout_before_norm()
-    if dropout is not None:
+    if (dropout := recipe.model.dropout_before_norm()) is not None:
         yield Finding(
             f"batch normalisation comes behind dropout ({dropout:g})",
             "dropout gives activations another variance in training than at test time, so that the "

@@ -1,4 +1,4 @@
-"""What is wrong with settings, in words: the path, what was given, what is allowed instead."""
+"""Refused settings in words: the path, the value, and what is allowed instead."""
 
 import reprlib
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _MOST_BITS = 63  # of a whole number
 
 
 class _ShortRepr(reprlib.Repr):
-    """The start of a value's repr, at a cost that does not grow with the value."""
+    """Writes the start of a value's repr, at a cost that does not grow with the value."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,11 +31,21 @@ short_repr = _ShortRepr().repr
 def describe_error(
     error: ErrorDetails, schema: type[Config], tree: Any, list_keys: str
 ) -> tuple[str, str]:
-    """One of pydantic's findings as (what and where, what to do)."""
+    """Return one of pydantic's findings as the two lines of an error.
+
+    Args:
+        error: the finding
+        schema: what the tree was validated against
+        tree: plain values
+        list_keys: the hint where no better one is known: where the keys are listed
+
+    Returns:
+        What is wrong and where, and what to do.
+    """
     path = [str(step) for step in _without_tags(error["loc"], tree)]
     dotted = ".".join(path) or schema.__name__.lower()
     value, context = error["input"], error.get("ctx", {})
-    refused = f"{dotted} can't be {short_repr(value)}"
+    refusal = f"{dotted} can't be {short_repr(value)}"
     message = error["msg"].removeprefix("Value error, ")[:400]
     match error["type"]:
         case "unknown_key":
@@ -49,29 +59,28 @@ def describe_error(
             return f"unknown key {short_repr(dotted)}", hint
         case "unknown_kind":
             kind = context["kind"]
-            named = f"{dotted}.kind can't be {short_repr(kind)}"
-            return named, nearest(kind, context["choices"])
+            return f"{dotted}.kind can't be {short_repr(kind)}", nearest(kind, context["choices"])
         case "literal_error":
             choices = context["expected"].replace(" or ", ", ").split(", ")
-            return refused, nearest(value, [choice.strip("' ") for choice in choices])
+            return refusal, nearest(value, [choice.strip("' ") for choice in choices])
         case "missing":
             return f"{dotted} is missing", list_keys
         case "no_mapping":
             hint = f"its keys: {', '.join(context['keys'])}"
             if "kind" in context["keys"] and isinstance(value, str):
                 hint = f"write {dotted}.kind={value:.60}"
-            named = f"{dotted} has keys of its own, so it can't be {short_repr(value)}"
-            return named, advice(dotted, value) or hint
+            what = f"{dotted} has keys of its own, so it can't be {short_repr(value)}"
+            return what, advice(dotted, value) or hint
         case "value_error":
             return f"{dotted}: {message}" if path else message, list_keys
         case "string_pattern_mismatch":  # only names have one
             message = "it has letters, digits, + - _ . and no leading dot"
-    return f"{refused}: {message[0].lower()}{message[1:]}", list_keys
+    return f"{refusal}: {message[0].lower()}{message[1:]}", list_keys
 
 
 def _without_tags(loc: tuple[int | str, ...], tree: Any) -> list[int | str]:
-    """The location without what pydantic puts in for a union: a user writes none of it."""
-    kept: list[int | str] = []
+    """Return a location without the kinds that pydantic adds to it for a union."""
+    path: list[int | str] = []
     for step in loc:
         if isinstance(tree, Mapping):
             if step not in tree and step == tree.get("kind"):
@@ -81,5 +90,5 @@ def _without_tags(loc: tuple[int | str, ...], tree: Any) -> list[int | str]:
             tree = tree[step]
         else:
             break
-        kept.append(step)
-    return kept
+        path.append(step)
+    return path

@@ -69,7 +69,7 @@ class EarlyStopping(Config):
     patience: int = Field(ge=1, description="epochs without improvement that are borne")
 
     def scaled(self, scale: float) -> dict[str, Any]:
-        """Return as ``Config.scaled`` says."""
+        """Return what ``Config.scaled`` says."""
         return {"patience": max(1, round(self.patience * scale))}
 
 
@@ -118,7 +118,7 @@ class Training(Config):
     )
 
 
-class Evaluation(Config):
+class EvaluationConfig(Config):
     """How the trained network is judged."""
 
     metric: Metric = Field(
@@ -150,12 +150,12 @@ class Evaluation(Config):
     )
 
     @model_validator(mode="after")
-    def _tta_needs_views(self) -> "Evaluation":
-        for name, usual in (("tta_fraction", 1), ("tta_threshold", None)):
-            if self.tta_views == 1 and (value := getattr(self, name)) != usual:
+    def _tta_needs_views(self) -> "EvaluationConfig":
+        for name, default in (("tta_fraction", 1), ("tta_threshold", None)):
+            if self.tta_views == 1 and (value := getattr(self, name)) != default:
                 raise ValueError(
                     f"{name}={value:g} gives some images further views, but tta_views is 1: take "
-                    f"tta_views=2, 6 or 10, or {name}={usual or 'null'}"
+                    f"tta_views=2, 6 or 10, or {name}={default or 'null'}"
                 )
         if self.tta_threshold is not None and self.tta_fraction < 1:
             raise ValueError(
@@ -165,7 +165,7 @@ class Evaluation(Config):
         return self
 
 
-MOST_SEED = 2**32 - 1
+MAX_SEED = 2**32 - 1
 
 
 class Recipe(ExtensibleConfig):
@@ -175,7 +175,7 @@ class Recipe(ExtensibleConfig):
     name: Name = Field(
         "unnamed", description="a label; the only key that is not in the fingerprint"
     )
-    seed: int = Field(0, ge=0, le=MOST_SEED, description="decides every random draw of the run")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="decides every random draw of the run")
     data: Data = Data()
     augment: Augment = Augment()
     model: Model = ResNetConfig()
@@ -184,11 +184,11 @@ class Recipe(ExtensibleConfig):
     schedule: Schedule = Cosine()
     averaging: Averaging = NoAveraging()
     training: Training = Training()
-    evaluation: Evaluation = Evaluation()
+    evaluation: EvaluationConfig = EvaluationConfig()
 
     @property
     def metrics(self) -> list[MetricConfig]:
-        """The metrics that decide something in a run, each once."""
+        """Return the metrics that decide something in a run, each once."""
         early_stopping = self.training.early_stopping
         deciding: list[MetricConfig | None] = [
             self.evaluation.metric,
@@ -207,7 +207,7 @@ class Recipe(ExtensibleConfig):
         return self
 
     def _find_needs_of_validation(self) -> Iterator[tuple[str, str]]:
-        """What watches validation images, and what to do where there are none."""
+        """Yield what needs validation images, and what to do where there are none."""
         if self.evaluation.checkpoint == "best":
             yield "evaluation.checkpoint=best selects by validation", "take checkpoint=last"
         if self.training.early_stopping:
@@ -223,7 +223,7 @@ class Recipe(ExtensibleConfig):
             yield f"schedule.kind={self.schedule.kind} watches validation images", "take another"
 
     def _find_misfits(self) -> Iterator[str]:
-        """Parts that have no meaning beside each other."""
+        """Yield the parts that don't fit together."""
         if self.augment.mix.mixes and not self.loss.mixes:
             yield (
                 f"loss.kind={self.loss.kind} has no meaning for mixed images (its class has "
@@ -236,15 +236,14 @@ class Recipe(ExtensibleConfig):
                 f"network for any image size: model.kind={self.model.kind} takes one; take "
                 f"{_alternatives(ModelConfig, 'any_image_size')}, or leave them out"
             )
-        moved = self.schedule.final_momentum is not None
-        if moved and self.optimizer.momentum_to_move is None:
+        if self.schedule.final_momentum is not None and self.optimizer.peak_momentum is None:
             yield (
                 "schedule.final_momentum needs an optimizer with momentum above 0: "
-                f"{_alternatives(OptimizerConfig, 'momentum_to_move')}"
+                f"{_alternatives(OptimizerConfig, 'peak_momentum')}"
             )
 
 
 def _alternatives(family: Any, name: str) -> str:
-    """The kinds that say ``name`` otherwise than their family does, in words."""
-    usual = getattr(family, name)
-    return " or ".join(k for k, c in family.kinds().items() if getattr(c, name) is not usual)
+    """Return the kinds whose ``name`` differs from their family's, in words."""
+    default = getattr(family, name)
+    return " or ".join(k for k, c in family.kinds().items() if getattr(c, name) is not default)

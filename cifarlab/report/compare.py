@@ -1,4 +1,4 @@
-"""Several runs beside each other: the comparison table, and what forbids comparing."""
+"""Several runs compared: the table, and warnings where their accuracies can't be compared."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,31 +22,31 @@ _COLUMNS = (
 )
 
 
-def table(runs: Sequence[RunData], links: Sequence[str]) -> Table:
-    """Return a line for each run; an unfinished one shows its last validation accuracy."""
+def comparison_table(runs: Sequence[RunData], links: Sequence[str]) -> Table:
+    """Return a table with a row per run; an unfinished one has its last validation accuracy."""
     rows = []
     for run, link in zip(runs, links, strict=True):
         test, val = run.split("test"), run.split("val").get("accuracy")
-        if not run.finished and run.lines:
+        if not run.is_finished and run.lines:
             val = float(run.curve("val", "accuracy")[-1])
-        trained = seconds(dig(run.result, "cost", "train_seconds"))
+        train_time = seconds(dig(run.result, "cost", "train_seconds"))
         recipe = [link, run.recipe_name, str(run.recipe.seed), run.data_name]
-        measured = [percent(val), percent(test.get("accuracy")), interval(test.get("interval"))]
-        counts = [count(test.get("n")), trained, count(run.result.get("parameters"))]
-        rows.append([*recipe, *measured, *counts, state(run)])
+        accuracies = [percent(val), percent(test.get("accuracy")), interval(test.get("interval"))]
+        counts = [count(test.get("n")), train_time, count(run.result.get("parameters"))]
+        rows.append([*recipe, *accuracies, *counts, describe_state(run)])
     return Table(_COLUMNS, rows)
 
 
-def state(run: RunData) -> str:
-    """Return ``finished``, what ended it early, or how far an unfinished run has come."""
-    if run.finished:
+def describe_state(run: RunData) -> str:
+    """Return ``finished``, what ended the run early, or the epochs of an unfinished one."""
+    if run.is_finished:
         return run.early_end or "finished"
     epochs = run.last_epoch
     return f"unfinished: {epochs} epoch{'' if epochs == 1 else 's'} so far"
 
 
-def warnings(runs: Sequence[RunData]) -> list[str]:
-    """Return why these runs' accuracies may not be compared; empty if nothing forbids it."""
+def comparability_warnings(runs: Sequence[RunData]) -> list[str]:
+    """Return why the runs' accuracies can't be compared; empty where they can."""
     messages = []
     names = _distinct(run.data_name for run in runs)
     prints = _distinct(dig(run.provenance, "data", "fingerprint") for run in runs)
@@ -72,11 +72,11 @@ def warnings(runs: Sequence[RunData]) -> list[str]:
                 f"data.{split}_fraction. Differences of {word} accuracy are differences of images, "
                 "too."
             )
-    if not all(run.finished for run in runs):
+    if not all(run.is_finished for run in runs):
         messages.append("Unfinished runs are shown as far as they have come.")
-    if early := [f"{run.name} {run.early_end}" for run in runs if run.early_end]:
+    if early_ends := [f"{run.name} {run.early_end}" for run in runs if run.early_end]:
         messages.append(
-            f"Not what their recipes give, since they were ended before: {'; '.join(early)}."
+            f"Not what their recipes give, since they were ended before: {'; '.join(early_ends)}."
         )
     return messages
 

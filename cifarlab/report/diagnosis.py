@@ -1,4 +1,4 @@
-"""What a colleague would say of a run's curves: findings from its metrics log and result alone."""
+"""Findings about a run's curves, from its metrics log and result alone."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -9,19 +9,19 @@ from cifarlab.config.findings import Finding
 from cifarlab.run_folder.run_data import RunData, dig
 from cifarlab.system.formatting import count, number, pair, percent
 
-FLAT = 0.05  # fraction of the way from guessing to no loss that counts as having learned something
-WORSE = 1.1  # validation loss over its least, from which on a run is called overfit
-LOW = 0.1  # fraction of the peak learning rate below which little is learned
-SILENT = 0.2  # fraction of a layer's units
+PLATEAU_FRACTION = 0.05  # a loss nearer to that of guessing is a plateau
+OVERFIT_RATIO = 1.1  # validation loss over its minimum, from which on a run is called overfit
+LOW_LR_FRACTION = 0.1 * 0.1  # of the peak learning rate: below it little is learned
+DEAD_FRACTION = 0.2  # of a layer's units
 
 
 def diagnose(run: RunData) -> list[Finding]:
-    """Return findings about a run, finished or not; none where its curves look as they should."""
+    """Return findings about a finished or unfinished run; none where its curves look right."""
     return [finding for check in _CHECKS for finding in check(run)] if run.lines else []
 
 
 def _classes(run: RunData) -> int:
-    """Return how many classes the run's data have, 0 where that is not known."""
+    """Return the number of classes of the run's data, 0 where its provenance does not say."""
     classes = dig(run.provenance, "data", "classes")
     return len(classes) if isinstance(classes, list) and len(classes) > 1 else 0
 
@@ -38,9 +38,10 @@ def _training_at_guessing(run: RunData) -> Iterator[Finding]:
             "steps were too large for the curvature that they met",
             "lower optimizer.lr, lengthen schedule.warmup or set training.clip_grad_norm",
         )
-    # validation, without dropout and augmentation, may be well above guessing all the same
-    learned = np.nanmax(run.curve("val", "accuracy"), initial=0) > 2 / classes
-    if loss[best] > (1 - FLAT) * guessing and loss[-1] <= 1.5 * guessing and not learned:
+    # validation has neither dropout nor augmentation, so it may be well above guessing
+    has_learned = np.nanmax(run.curve("val", "accuracy"), initial=0) > 2 / classes
+    plateau = (1 - PLATEAU_FRACTION) * guessing
+    if loss[best] > plateau and loss[-1] <= 1.5 * guessing and not has_learned:
         yield Finding(
             f"it never left the plateau: training loss {loss[-1]:.2f}, guessing has {guessing:.2f}",
             "the learning rate is too small to move the weights, or so large that nothing settles; "
@@ -59,15 +60,15 @@ def _lr_fell_before_learning(run: RunData) -> Iterator[Finding]:
         return
     peak_epoch, peak_lr = int(lr.argmax()), lr.max()
     if run.recipe.schedule.planned_factor(0, *_length(run)) == 1:
-        # it may fall within the first epoch
+        # the log has one value per epoch, and the learning rate may fall within the first
         peak_lr = max(peak_lr, getattr(run.recipe.optimizer, "lr", 0.0))
-    low = np.flatnonzero(lr[peak_epoch:] <= LOW * LOW * peak_lr)
-    if not len(low):
+    low_epochs = np.flatnonzero(lr[peak_epoch:] <= LOW_LR_FRACTION * peak_lr)
+    if not len(low_epochs):
         return
-    first = peak_epoch + int(low[0])
+    first = peak_epoch + int(low_epochs[0])
     after = accuracy[first:].max() - accuracy[first]
-    early = (first + 1) / len(lr) <= 0.5
-    if early and accuracy[first] < 0.9 and after < 0.5 * (1 - accuracy[first]):
+    is_early = (first + 1) / len(lr) <= 0.5
+    if is_early and accuracy[first] < 0.9 and after < 0.5 * (1 - accuracy[first]):
         yield Finding(
             f"the learning rate fell before it had learned: from epoch {run.epochs[first]} of "
             f"{run.epochs[-1]} on it is at most 1 % of its peak, at a training accuracy of "
@@ -79,8 +80,8 @@ def _lr_fell_before_learning(run: RunData) -> Iterator[Finding]:
 
 
 def _length(run: RunData) -> tuple[int, int]:
-    """Return the steps of the run, and of its epochs, as the metrics log has them."""
-    first, last = (max(1, int(number(run.lines[at].get("step")) or 1)) for at in (0, -1))
+    """Return the steps of the run, and of an epoch, by the metrics log."""
+    first, last = (max(1, int(number(run.lines[line].get("step")) or 1)) for line in (0, -1))
     return last, first
 
 
@@ -107,10 +108,10 @@ def _overfit(run: RunData) -> Iterator[Finding]:
     if len(val) < 3 or np.isnan(val).any() or any(any(check(run)) for check in others):
         return
     best = int(val.argmin())
-    # one lucky epoch on few images is no turning point: each is also seen with its neighbours
+    # the median of three epochs: one lucky epoch on few images is no turning point
     level = np.array([np.median(val[max(0, index - 1) : index + 2]) for index in range(len(val))])
-    rose = val[-1] > WORSE * val[best] and level[-1] > WORSE * level.min()
-    if rose and train[-1] < train[best]:
+    has_risen = val[-1] > OVERFIT_RATIO * val[best] and level[-1] > OVERFIT_RATIO * level.min()
+    if has_risen and train[-1] < train[best]:
         yield Finding(
             f"it overfits from epoch {run.epochs[best]} on: validation loss rose from "
             f"{val[best]:.3f} to {val[-1]:.3f} while training loss fell from {train[best]:.3f} to "
@@ -123,7 +124,7 @@ def _overfit(run: RunData) -> Iterator[Finding]:
 
 def _still_learning(run: RunData) -> Iterator[Finding]:
     accuracy = run.curve("val", "accuracy")
-    if not run.finished or len(accuracy) < 10 or np.isnan(accuracy).any():
+    if not run.is_finished or len(accuracy) < 10 or np.isnan(accuracy).any():
         return
     tenth = max(1, len(accuracy) // 10)
     gain = accuracy[-tenth:].mean() - accuracy[-2 * tenth : -tenth].mean()
@@ -143,7 +144,7 @@ def _dead_units(run: RunData) -> Iterator[Finding]:
     )
     fractions = {name: dead / n for name, (dead, n) in counts.items() if dead is not None and n}
     worst = max(fractions, key=lambda name: fractions[name], default=None)
-    if worst is not None and fractions[worst] >= SILENT:
+    if worst is not None and fractions[worst] >= DEAD_FRACTION:
         dead, units = map(count, counts[worst])
         yield Finding(
             f"dead activations: {dead} of {units} units of {worst} never exceed 0 on "

@@ -1,6 +1,6 @@
-"""The page: everything read and drawn comes together in one file that needs no other.
+"""The report's HTML: one file with all texts, tables and figures, which needs no other file.
 
-Its parts are the dashboard's as well: templates that take a run and say what a reader sees of it.
+The dashboard fills the same templates.
 """
 
 import base64
@@ -21,24 +21,27 @@ from cifarlab.plots.catalog import FIGURES, SHARED_FIGURES
 from cifarlab.plots.draw import draw_all
 from cifarlab.plots.style import Picture
 from cifarlab.report import compare, diagnosis, settings, tables
-from cifarlab.run_folder.explained import ExplainedFigure
+from cifarlab.run_folder.explained import CaptionedFigure
 from cifarlab.run_folder.run_data import SPOKEN, RunData, dig
 from cifarlab.system import formatting
 
 
-def page(
-    runs: Sequence[RunData], formats: Sequence[str] = ("svg",), left_out: Sequence[str] = ()
+def render_report(
+    runs: Sequence[RunData], formats: Sequence[str] = ("svg",), exclusions: Sequence[str] = ()
 ) -> tuple[str, list[Picture]]:
-    """Return the HTML of a report on one or more runs, and all its figures in these formats.
+    """Return the HTML of a report on one or more runs, and all its figures.
 
-    ``left_out`` are notes on runs that it lacks.
+    Args:
+        runs: the runs, in the order of the page.
+        formats: formats of the figures besides SVG.
+        exclusions: notes on runs that the report leaves out.
     """
     sections = [(run, draw_all(_figures(run), run, formats, f"{run.slug}-")) for run in runs]
     shared = draw_all(SHARED_FIGURES, runs, formats, "comparison-") if len(runs) > 1 else {}
     link = Markup('<a href="#run-{}">{}</a>')
     links = [link.format(index, run.name) for index, run in enumerate(runs, 1)]
-    shown = {"runs": runs, "links": links, "sections": sections, "overlay": shared.get("curves")}
-    html = render("page.html", **shown, left_out=left_out, top=3)
+    values = {"runs": runs, "links": links, "sections": sections, "overlay": shared.get("curves")}
+    html = render("page.html", **values, exclusions=exclusions, top=3)
     pictures = [picture for _, by_kind in sections for picture in by_kind.values()]
     return html, [*pictures, *shared.values()]
 
@@ -48,7 +51,7 @@ def _figures(run: RunData) -> dict[str, Any]:
 
 
 def render(template: str, **values: Any) -> Markup:
-    """Return a template filled with values; all that is no Markup is escaped."""
+    """Return a template filled with values, which are escaped unless they are Markup."""
     return Markup(_environment().get_template(template).render(**values))
 
 
@@ -74,13 +77,13 @@ def _environment() -> Environment:
     return environment
 
 
-def _svg_uri(picture: Picture | ExplainedFigure) -> str:
-    """Inside an <img>, an SVG's ids are its own and nothing in it can run."""
+def _svg_uri(picture: Picture | CaptionedFigure) -> str:
+    """Return an SVG as the URI for an <img>, where its ids are its own and no script runs."""
     return "data:image/svg+xml;base64," + base64.b64encode(picture.svg).decode("ascii")
 
 
 def _png_uri(image: np.ndarray) -> str:
-    """Return an image uint8 (H, W, C), C 1 or 3, at its own size: the page scales it."""
+    """Return the URI of an image uint8 (H, W, C), C 1 or 3, at its own size: CSS scales it."""
     pixels = image[..., 0] if image.shape[-1] == 1 else image
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", optimize=True)

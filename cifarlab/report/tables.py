@@ -1,4 +1,4 @@
-"""Tables of text, and what a page says of a run and where it comes from; templates lay them out."""
+"""Tables of text, and the notes and the provenance of a run; the templates lay them out."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -8,34 +8,35 @@ import numpy as np
 
 from cifarlab.plots.run import class_names, confusion_counts, largest_errors
 from cifarlab.plots.spec import MANY
-from cifarlab.run_folder.run_data import RunData, dig, listed
-from cifarlab.system.formatting import NOTHING, number, pair, percent, plain, points
+from cifarlab.run_folder.run_data import RunData, as_rows, dig
+from cifarlab.system.formatting import NOTHING, number, pair, percent, points, to_line
 
 _TITLES = {"starts": "Starts", "test_openings": "Openings of the test split"}
 _NUMBER = re.compile("(?:[0-9.,+\\-–—%<> \u00a0]|\u00a0(?:ms|s|min|h|MiB|GiB)\\b| to )*")
 
 
 class Table(NamedTuple):
-    """Columns, and rows of one cell per column; a cell that is Markup is taken as it is."""
+    """Columns, and rows of one cell per column; cells are escaped unless they are Markup."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
 
     @property
     def numbers(self) -> list[bool]:
-        """Which columns of a table with rows hold only numbers: they are aligned on the right."""
+        """Whether each column of a table with rows holds only numbers: these are right-aligned."""
         columns = zip(*self.rows, strict=True)
         return [all(_NUMBER.fullmatch(str(cell)) for cell in cells) for cells in columns]
 
 
-def table_of(rows: Any, *columns: Any) -> Table:
-    """Return a table of what should be a list of mappings, or a mapping of names to values.
+def build_table(rows: Any, *columns: Any) -> Table:
+    """Return a table of a list of mappings, or of a mapping of names to values.
 
-    A column is (title, how a value is written, by a function or a format, the path of keys to it).
+    A column is (title, a function or a format that makes the value text, the keys to the value).
+    What is no such list or mapping, as in a damaged file, gives no rows.
     """
     if isinstance(rows, dict):
         rows = [{"name": name, "value": value} for name, value in rows.items()]
-    cells = [[_write(dig(row, *keys), form) for _, form, *keys in columns] for row in listed(rows)]
+    cells = [[_write(dig(row, *keys), form) for _, form, *keys in columns] for row in as_rows(rows)]
     return Table([title for title, *_ in columns], cells)
 
 
@@ -45,25 +46,25 @@ def _write(value: Any, form: Callable[[Any], str] | str) -> str:
     return NOTHING if number(value) is None else format(value, form)
 
 
-def chance(p: Any) -> str:
-    """Return a p-value."""
+def format_p_value(p: Any) -> str:
+    """Return a p-value as text."""
     value = number(p)
     return "< 0.001" if value is not None and value < 0.001 else _write(p, ".3f")
 
 
-def gains(bounds: Any) -> str:
-    """Return the interval of a difference of fractions in points."""
+def format_gain(bounds: Any) -> str:
+    """Return the interval of a difference of fractions as text, in points."""
     low, high = pair(bounds)
     return NOTHING if low is None or high is None else f"{points(low)} to {points(high)}"
 
 
 def as_list(values: Any) -> list[Any]:
-    """Return what should be a list, empty where it is none."""
+    """Return a value that should be a list, an empty one where it is none."""
     return values if isinstance(values, list) else []
 
 
-def counts(run: RunData) -> Table | None:
-    """Return the confusion matrix as counts, where a table has room for it."""
+def confusion_table(run: RunData) -> Table | None:
+    """Return the confusion matrix as counts; None where it is too large for a table."""
     matrix = confusion_counts(run)
     if matrix is None or len(matrix) > MANY:
         return None
@@ -72,8 +73,8 @@ def counts(run: RunData) -> Table | None:
     return Table(["true \\ predicted", *names], rows)
 
 
-def confused(run: RunData, most: int = 10) -> Table:
-    """Return the most frequent confusions of the shown split, most frequent first."""
+def confused_pairs(run: RunData, most: int = 10) -> Table:
+    """Return the most frequent confusions of the run's ``split_name``, most frequent first."""
     counts, rows = confusion_counts(run), []
     if counts is not None:
         names, totals = class_names(run, len(counts)), counts.sum(axis=1)
@@ -85,60 +86,60 @@ def confused(run: RunData, most: int = 10) -> Table:
 
 
 def training_seconds(run: RunData) -> Any:
-    """Return how long a run trained, so far if it has not finished."""
+    """Return how many seconds a run trained; of an unfinished one, so far."""
     so_far = float(np.nansum(run.curve("cost", "train_seconds"))) if run.lines else None
     return dig(run.result, "cost", "train_seconds") or so_far
 
 
-def notes(run: RunData) -> list[Any]:
-    """Return what must be known beside the numbers: the run's own notes, and what it lacks."""
+def run_notes(run: RunData) -> list[Any]:
+    """Return warnings on a run's numbers: its result's notes, and results that it lacks."""
     messages = [*as_list(run.result.get("notes"))]
     if run.early_end:
         messages.append(f"This run was {run.early_end}: its recipe alone gives another result.")
     lacks = {"test": "has no test result", "val": "held no validation images out"}
-    if run.finished:
+    if run.is_finished:
         messages += [f"This run {text}." for split, text in lacks.items() if not run.split(split)]
     return [*messages, run.problem] if run.problem else messages
 
 
-def origin(run: RunData) -> Table:
-    """Return all of provenance.json that is no log, as (what, value), in the file's order."""
+def provenance_table(run: RunData) -> Table:
+    """Return all of provenance.json but its logs, as rows of (what, value) in the file's order."""
     rows: list[tuple[str, str]] = []
     for key, value in run.provenance.items():
         if _is_log(value) or key in _TITLES:
             continue
         if isinstance(value, dict) and key != "libraries":
-            rows += [(f"{_spoken(key)}: {_spoken(inner)}", plain(v)) for inner, v in value.items()]
+            rows += [(f"{_to_words(key)}: {_to_words(k)}", to_line(v)) for k, v in value.items()]
         else:
-            rows.append((_spoken(key), plain(value)))
+            rows.append((_to_words(key), to_line(value)))
     if fingerprint := run.result.get("fingerprint"):
-        rows.append(("recipe fingerprint", plain(fingerprint)))
+        rows.append(("recipe fingerprint", to_line(fingerprint)))
     return Table(("", ""), rows)
 
 
-def logs(run: RunData) -> Iterator[tuple[str, Table, str]]:
-    """Yield starts, openings of the test split, and other lists of records: title, table, why none.
+def provenance_logs(run: RunData) -> Iterator[tuple[str, Table, str]]:
+    """Yield each list of records in provenance.json: title, table, a note where it is empty.
 
-    What all records share with the provenance itself, as a start its versions, is left out.
+    A column is left out where all records have the value of provenance.json itself, as versions.
     """
-    known = run.provenance
-    records_by_key = {key: value for key, value in known.items() if _is_log(value)}
+    provenance = run.provenance
+    records_by_key = {key: value for key, value in provenance.items() if _is_log(value)}
     for key in dict.fromkeys([*_TITLES, *records_by_key]):
         records = records_by_key.get(key, [])
         columns = [
             name
             for name in dict.fromkeys(name for record in records for name in record)
-            if name not in known or any(record.get(name) != known[name] for record in records)
+            if name not in provenance or any(r.get(name) != provenance[name] for r in records)
         ]
-        rows = [[plain(record.get(name)) for name in columns] for record in records]
+        rows = [[to_line(record.get(name)) for name in columns] for record in records]
         none = "none: the test split was not opened" if key == "test_openings" else "none"
-        table = Table([_spoken(name) for name in columns], rows)
-        yield _TITLES.get(key, _spoken(key)), table, none if key in known else "not recorded"
+        table = Table([_to_words(name) for name in columns], rows)
+        yield _TITLES.get(key, _to_words(key)), table, none if key in provenance else "not recorded"
 
 
 def _is_log(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)
 
 
-def _spoken(key: Any) -> str:
+def _to_words(key: Any) -> str:
     return str(key).replace("_", " ")

@@ -1,7 +1,7 @@
-"""Reports: run folders in, one HTML page and its figures out.
+"""Write reports: run folders in, one HTML page and its figures out.
 
-Reads what a run left behind (``cifarlab.run_folder``) and nothing else; works on finished and
-unfinished runs alike. Matplotlib and Jinja are imported only when a report is made.
+Only the run folders are read, of finished and unfinished runs alike. Matplotlib and Jinja are
+imported when a report is written.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,36 +18,46 @@ def write_report(
     runs: Sequence[Path | str],
     out: Path | None = None,
     formats: Sequence[str] = ("svg",),
-    started: Callable[[], None] = lambda: None,
+    on_start: Callable[[], None] = lambda: None,
 ) -> Path:
     """Write one self-contained HTML page about ``runs``; return its path.
 
-    ``out`` is the page, or a folder for it; by default RUN/report/report.html for one run and
-    ./report/report.html for several. Every figure also goes to ``figures/`` beside the page: as
-    SVG, and in the other ``formats``, of png (200 dpi) and pdf. The same runs give the same bytes.
-    ``started`` is called once they are read, since drawing takes seconds. Raises RunFolderError
-    for a folder that is no run or is damaged, UserError for an unknown format, RecipeError,
-    MissingExtraError, StorageError, and PluginError where no run is left: one whose plug-ins may
-    not be loaded is named and left out.
+    Every figure also goes to ``figures/`` beside the page, as SVG and in the other formats. The
+    same runs give the same bytes. A run whose plug-ins may not be loaded is named and left out.
+
+    Args:
+        runs: the run folders.
+        out: the page, or a folder for it; by default RUN/report/report.html for one run and
+            ./report/report.html for several.
+        formats: formats of the figures besides SVG: png (200 dpi), pdf.
+        on_start: called once the runs are read; drawing then takes seconds.
+
+    Raises:
+        RunFolderError: A folder is no run or is damaged.
+        UserError: A format is unknown.
+        RecipeError: A run's recipe can't be read.
+        PluginError: Every run is left out.
+        MissingExtraError: The extra ``report`` is not installed.
+        StorageError: The page can't be written.
     """
     require_extra()
     from cifarlab.plots.style import save
-    from cifarlab.report.html import page
+    from cifarlab.report.html import render_report
     from cifarlab.run_folder.run_data import describe_left_out, read_readable_runs
 
     if not runs:
         raise RunFolderError("there is no run to report on", "name at least one run folder")
     require_formats(formats)
-    read, left_out = read_readable_runs([Path(run) for run in runs], (PluginError,))
-    if not read:
+    readable, left_out = read_readable_runs([Path(run) for run in runs], (PluginError,))
+    if not readable:
         raise next(iter(left_out.values()))
-    started()
+    on_start()
     if out is None:
-        usual = RunFolder(read[0].path).report
-        target = usual if len(read) == 1 else Path("report") / "report.html"
+        single = len(readable) == 1
+        target = RunFolder(readable[0].path).report if single else Path("report") / "report.html"
     else:
         target = out / "report.html" if is_folder(out) else out
-    text, figures = page(read, formats, describe_left_out(left_out))
+    text, figures = render_report(readable, formats, describe_left_out(left_out))
     for figure in figures:
         save(figure, target.parent / "figures")
     write_text(target, text)
@@ -55,5 +65,5 @@ def write_report(
 
 
 def require_extra() -> None:
-    """Raise MissingExtraError where the libraries that draw and lay out are not installed."""
+    """Raise MissingExtraError where Matplotlib or Jinja is not installed."""
     require_packages("a report", "report", "matplotlib", "jinja2")

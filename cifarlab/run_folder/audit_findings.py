@@ -1,4 +1,4 @@
-"""What an audit found in the data: ``findings.json``, and the images that it speaks of."""
+"""What an audit found in the data: ``findings.json``, and the images that these are about."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ IMAGES = ("suspects", "pairs")
 
 
 class Audit:
-    """A folder with an audit's findings; reads nothing until asked.
+    """A folder with an audit's findings; each method reads its file anew.
 
     ``suspects`` are uint8 (M, H, W, C), images of the first label suspects; ``pairs`` uint8
     (P, 2, H, W, C), of the first pairs of near-duplicates.
@@ -22,35 +22,56 @@ class Audit:
         self.findings_file = path / "findings.json"
         self.images_file = path / "images.safetensors"
         self.provenance_file = path / "test_openings.json"
-        self._mend = f"delete the folder {path} and audit again"
+        self._hint = f"delete the folder {path} and audit again"
 
     def write(self, findings: dict[str, Any], images: dict[str, np.ndarray]) -> None:
-        """Replace both files, the images first. Raises StorageError."""
+        """Replace both files, the images first.
+
+        Raises:
+            StorageError: the disk refused
+        """
         files.write_arrays(self.images_file, {name: images[name] for name in IMAGES})
         files.write_json(self.findings_file, findings)
 
     def findings(self) -> dict[str, Any] | None:
-        """Return what was found, None where no audit ended. Raises RunFolderError."""
-        return files.read_json(self.findings_file, self._mend)
+        """Return the findings, None where no audit has ended.
+
+        Raises:
+            RunFolderError: the file is damaged
+        """
+        return files.read_json(self.findings_file, self._hint)
 
     def provenance(self) -> dict[str, Any]:
-        """Return ``test_openings`` as a run has them, of an audit without a run.
+        """Return the ``test_openings`` of an audit without a run, in the form of a run's.
 
-        Raises RunFolderError.
+        Raises:
+            RunFolderError: the file is damaged
         """
-        return files.read_json(self.provenance_file, self._mend) or {}
+        return files.read_json(self.provenance_file, self._hint) or {}
 
     def write_provenance(self, provenance: dict[str, Any]) -> None:
-        """Replace the file of the openings, whole. Raises StorageError."""
+        """Replace the file of the openings.
+
+        Raises:
+            StorageError: the disk refused
+        """
         files.write_json(self.provenance_file, provenance)
 
     def images(self) -> dict[str, np.ndarray]:
-        """Return the images by kind, none where no audit ended. Raises RunFolderError."""
+        """Return the images by kind, none where no audit has ended.
+
+        Raises:
+            RunFolderError: the file is damaged
+        """
         if not self.images_file.exists():
             return {}
-        with files.damage_errors(f"can't read {self.images_file}", self._mend):
+        with files.damage_errors(f"can't read {self.images_file}", self._hint):
             arrays, _ = files.read_arrays(self.images_file)
-            for name, ndim in zip(IMAGES, (4, 5), strict=True):
-                if arrays[name].dtype != np.uint8 or arrays[name].ndim != ndim:
-                    raise ValueError(f"{name} are no images")
+            _require_images(arrays)
         return arrays
+
+
+def _require_images(arrays: dict[str, np.ndarray]) -> None:
+    for name, ndim in zip(IMAGES, (4, 5), strict=True):
+        if arrays[name].dtype != np.uint8 or arrays[name].ndim != ndim:
+            raise ValueError(f"{name} are no images")

@@ -4,33 +4,43 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from cifarlab.run_folder.schemas import Stored, make_check
+from cifarlab.run_folder.schemas import StoredModel, make_check
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import lock_folder, read_json, write_json
 
 
 class Collection:
-    """Paths and files of one collection; cheap to make, reads nothing until asked."""
+    """Paths and files of one collection; each method reads its file anew."""
 
-    what = "collection"  # the word for it; its file is <what>.json
+    what = "collection"  # the word for it in messages; its file is <what>.json
     mend = "restore it"  # what to do where that file is damaged
-    schema = Stored  # what that file holds
+    schema = StoredModel  # what that file holds
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.file = self.path / f"{self.what}.json"
 
     def content(self) -> dict[str, Any]:
-        """Return the file's content; empty before the first run. Raises RunFolderError."""
+        """Return the file's content; empty before the first run.
+
+        Raises:
+            RunFolderError: the file is damaged
+        """
         return read_json(self.file, self.mend, make_check(self.schema)) or {}
 
     def write(self, content: dict[str, Any]) -> None:
-        """Replace the file, whole. Raises StorageError."""
+        """Replace the file.
+
+        Raises:
+            StorageError: the disk refused
+        """
         write_json(self.file, content)
 
-    def in_use(self) -> AbstractContextManager[None]:
-        """Hold the folder for one process. Raises RunFolderError where another has it."""
-        busy = RunFolderError(
-            f"the {self.what} in {self.path} is in use by another process", "wait for it or end it"
-        )
-        return lock_folder(self.path, busy)
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the folder for this process while the block runs.
+
+        Raises:
+            RunFolderError: another process holds it
+        """
+        what = f"the {self.what} in {self.path} is in use by another process"
+        return lock_folder(self.path, RunFolderError(what, "wait for it or end it"))

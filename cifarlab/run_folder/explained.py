@@ -15,8 +15,8 @@ KINDS = ("maps", "mistakes", "features", "filters", "sanity_check", "architectur
 
 
 @dataclass(frozen=True)
-class ExplainedFigure:
-    """One figure; ``epoch`` is that of the weights that it shows."""
+class CaptionedFigure:
+    """One figure, of the weights of an ``epoch``."""
 
     slug: str
     caption: str
@@ -31,20 +31,20 @@ class ExplainedFigure:
 
 
 def read_index(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return of which weights a folder's figures are, and these; empty if foreign or damaged."""
+    """Return the weights that a folder's figures are of, and the figures; empty where damaged."""
     with suppress(RunFolderError, ValueError, KeyError, TypeError):
         weights = read_json(directory / INDEX, "explain the run again") or {}
         return weights, dict(weights.pop("figures"))
     return {}, {}
 
 
-def explained(folder: RunFolder) -> list[ExplainedFigure]:
-    """Return the figures that are there and whole; none for a foreign or damaged index."""
-    figures: list[ExplainedFigure] = []
+def read_explanations(folder: RunFolder) -> list[CaptionedFigure]:
+    """Return the figures that can be read; none where the index is damaged or another program's."""
+    figures: list[CaptionedFigure] = []
     weights, entries = read_index(folder.explained)
     for kind in KINDS:
         with suppress(OSError, KeyError, TypeError, ValueError):
             caption, wide = str(entries[kind]["caption"]), bool(entries[kind]["wide"])
             svg = read_bytes(folder.explained / f"{kind}.svg")
-            figures.append(ExplainedFigure(kind, caption, svg, wide, int(weights["epoch"])))
+            figures.append(CaptionedFigure(kind, caption, svg, wide, int(weights["epoch"])))
     return figures

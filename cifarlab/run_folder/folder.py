@@ -1,4 +1,4 @@
-"""Where everything of a run lies, and the small files in it.
+"""The layout of a run folder, and its small files.
 
 runs/<name>/
   format.json         the number of this layout, written first
@@ -38,7 +38,7 @@ FORMAT = 1  # of run folders; raised where a name of a file or a key changes
 
 
 class RunFolder:
-    """Paths and small files of one run; cheap to make, reads nothing until asked."""
+    """Paths and small files of one run; each method reads its file anew."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -57,36 +57,40 @@ class RunFolder:
 
     @property
     def exists(self) -> bool:
-        """Whether a run was started here."""
+        """Return whether a run was started here."""
         return files.exists(self.recipe_file)
 
     @property
-    def vacant(self) -> bool:
-        """Whether a new run may be started here: nothing is there, or what a killed start left."""
-        left = ("*.part", ".lock", self.format_file.name, "plugins")
+    def is_vacant(self) -> bool:
+        """Return whether a new run may start here: nothing is here but what a killed start left."""
+        leftovers = ("*.part", ".lock", self.format_file.name, "plugins")
         return not files.is_folder(self.path) or all(
-            any(p.match(pattern) for pattern in left) for p in self.path.iterdir()
+            any(p.match(pattern) for pattern in leftovers) for p in self.path.iterdir()
         )
 
     @property
-    def finished(self) -> bool:
-        """Whether the run reached its end."""
+    def is_finished(self) -> bool:
+        """Return whether the run reached its end."""
         return files.exists(self.result_file)
 
     @property
-    def reported(self) -> bool:
-        """Whether a report was written since the run reached its end."""
+    def has_report(self) -> bool:
+        """Return whether a report was written since the run reached its end."""
         try:
             return self.report.stat().st_mtime_ns >= self.result_file.stat().st_mtime_ns
         except OSError:
             return False
 
     def resume_command(self, recipe: str) -> str:
-        """Return what to type to go on with an unfinished run of the recipe of that name."""
+        """Return the command that resumes this run, of the recipe of that name."""
         return shlex.join(["cifarlab", "train", recipe, "--run", str(self.path), "--resume"])
 
     def require(self) -> "RunFolder":
-        """Return itself. Raises RunFolderError where no run was started, or in another format."""
+        """Return itself.
+
+        Raises:
+            RunFolderError: no run was started here, or another version wrote it
+        """
         if not self.exists:
             raise RunFolderError(
                 f"{self.path} is no run folder: it has no recipe.yaml",
@@ -104,13 +108,14 @@ class RunFolder:
         return self
 
     def weights(self, checkpoint: str) -> Path:
-        """Return where the weights of the ``last`` or the ``best`` checkpoint lie."""
+        """Return the path of the weights of the ``last`` or the ``best`` checkpoint."""
         return self.checkpoints / f"{checkpoint}.safetensors"
 
     def measured_weights(self, checkpoint: str | None = None) -> Path:
-        """Return where the recipe's checkpoint lies, or another one, by its name.
+        """Return the path of the recipe's checkpoint, or of another one by its name.
 
-        Raises CheckpointError where a finished run's is not the file that its result knows.
+        Raises:
+            CheckpointError: the run's result was measured on another file
         """
         name = checkpoint or self.recipe().evaluation.checkpoint
         path, checksums = self.weights(name), (self.result() or {}).get("weights_sha256")
@@ -124,12 +129,16 @@ class RunFolder:
         return path
 
     def has_same_data(self, fingerprint: str) -> bool:
-        """Whether the run was trained on images of this fingerprint, as far as it says."""
+        """Return whether the run was trained on images of this fingerprint, or does not say."""
         own_fingerprint = self.provenance().get("data", {}).get("fingerprint")
         return own_fingerprint in (None, fingerprint)
 
     def require_same_data(self, fingerprint: str) -> None:
-        """Raise RunFolderError where the run was trained on images of another fingerprint."""
+        """Refuse images of another fingerprint than those of the run.
+
+        Raises:
+            RunFolderError: the run was trained on others
+        """
         if not self.has_same_data(fingerprint):
             raise RunFolderError(
                 f"the images are not those that {self.path} was trained on",
@@ -137,22 +146,32 @@ class RunFolder:
             )
 
     def recipe(self) -> Recipe:
-        """Return the run's recipe. Raises RunFolderError, RecipeError, PluginError."""
+        """Return the run's recipe.
+
+        Raises:
+            RunFolderError: this is no run folder
+            RecipeError: its recipe is damaged
+            PluginError: a plug-in of it is missing, not approved or fails
+        """
         self.require()
         return from_yaml(self.recipe_file)
 
     def write_recipe(self, recipe: Recipe) -> None:
-        """Start the folder: its format, plug-ins, at last its recipe. Raises StorageError."""
+        """Start the folder: write its format, the plug-ins, and last its recipe.
+
+        Raises:
+            StorageError: the disk refused
+        """
         files.write_json(self.format_file, {"format": FORMAT})
         copy_plugins(recipe.plugins, self.path)
         files.write_text(self.recipe_file, to_yaml(recipe))
 
     def provenance(self) -> dict[str, Any]:
-        """Return what is known of how the run was made; empty before it starts."""
+        """Return provenance.json: how the run was made; empty before it starts."""
         return files.read_json(self.provenance_file, _RESTORE, make_check(Provenance)) or {}
 
     def write_provenance(self, provenance: dict[str, Any]) -> None:
-        """Replace provenance.json, whole. Raises StorageError."""
+        """Replace provenance.json."""
         files.write_json(self.provenance_file, provenance)
 
     def result(self) -> dict[str, Any] | None:
@@ -160,14 +179,14 @@ class RunFolder:
         return files.read_json(self.result_file, _RESTORE, make_check(Result))
 
     def temperature(self) -> float | None:
-        """Return the temperature fitted on validation, above 0; None where a result holds none."""
+        """Return the temperature fitted on validation, above 0; None where the result has none."""
         value = ((self.result() or {}).get("temperature") or {}).get("value")
         if isinstance(value, int | float) and math.isfinite(value) and value > 0:
             return float(value)
         return None
 
     def write_result(self, result: dict[str, Any]) -> None:
-        """Finish the run. Raises StorageError."""
+        """Write result.json, which finishes the run."""
         files.write_json(self.result_file, result)
 
     def evaluation(self, split: str) -> dict[str, Any] | None:
@@ -175,25 +194,25 @@ class RunFolder:
         return files.read_json(self.evaluations / f"{split}.json", _RESTORE)
 
     def write_evaluation(self, split: str, evaluation: dict[str, Any]) -> None:
-        """Replace what was measured on that split, whole. Raises StorageError."""
+        """Replace what ``evaluate --full`` measured on that split."""
         files.write_json(self.evaluations / f"{split}.json", evaluation)
 
     @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Hold the folder for one writer; the lock dies with its process.
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for this process while the block runs.
 
-        Raises RunFolderError where another process holds it, StorageError where it can't be made.
+        Raises:
+            RunFolderError: another process holds it
+            StorageError: it can't be made
         """
-        busy = RunFolderError(
-            f"{self.path} is in use by another process",
-            "wait for it or end it, or give another folder with --run",
-        )
-        with files.lock_folder(self.path, busy):
+        what = f"{self.path} is in use by another process"
+        hint = "wait for it or end it, or give another folder with --run"
+        with files.lock_folder(self.path, RunFolderError(what, hint)):
             files.remove_leftovers(self.path)
             try:
                 yield
             finally:
-                if self.vacant:  # it failed before it began: leave no empty folder behind
+                if self.is_vacant:  # it failed before it began: leave no empty folder behind
                     with suppress(OSError):
                         (self.path / ".lock").unlink()
                         self.format_file.unlink(missing_ok=True)
@@ -201,10 +220,10 @@ class RunFolder:
 
 
 def describe_early_end(result: dict[str, Any]) -> str:
-    """Say why a finished run is not what its recipe gives; empty for one that is.
+    """Return how a run was ended early by what its recipe does not decide; empty for any other.
 
-    A recipe gives a run of its planned length, or one that early stopping ended. Where its time
-    limit ends it, the machine's speed decides; a search ends it because other runs were better.
+    The planned length and early stopping follow from the recipe. A time limit does not: the
+    machine's speed decides; nor does a search, which stops a run because others are better.
     """
     how, epochs = _EARLY_ENDS.get(str(result.get("stop_reason"))), result.get("epochs")
     return f"{how} after {epochs} epoch{'' if epochs == 1 else 's'}" if how else ""

@@ -30,21 +30,29 @@ class MetricsLog:
         self._schema = schema
 
     def append(self, line: dict[str, Any]) -> None:
-        """Add one line and flush it to the disk. Raises StorageError."""
+        """Add one line and flush it to the disk.
+
+        Raises:
+            StorageError: the disk refused
+        """
         append_line(self.path, json.dumps(line))
 
     def read(self) -> list[dict[str, Any]]:
-        """Return all whole lines, oldest first; none before the first epoch ends.
+        """Return all complete lines, oldest first; none before the first epoch ends.
 
-        A last line without its end is being written, or was when its writer was killed: it is
-        left out. Raises RunFolderError for any other line that is no epoch's.
+        A last line without a line end is left out: its writer has not finished it, or was killed.
+
+        Raises:
+            RunFolderError: a line is damaged
         """
         return read_json_lines(self.path, _HINT, make_check(self._schema))
 
     def keep_until(self, epoch: int) -> None:
-        """Drop what was written after ``epoch``: a resumed run will write it again.
+        """Drop the lines after ``epoch``: a resumed run will write them again.
 
-        Raises RunFolderError if an epoch up to there is missing, StorageError if it can't write.
+        Raises:
+            RunFolderError: an epoch up to that one is missing
+            StorageError: the disk refused
         """
         epochs_before = [line["epoch"] for line in self.read() if line["epoch"] <= epoch]
         if epochs_before != list(range(1, epoch + 1)):
@@ -55,12 +63,21 @@ class MetricsLog:
         self.drop_after(epoch)
 
     def drop_after(self, epoch: int) -> None:
-        """Keep the lines up to ``epoch`` and no other. Raises as ``read``, and StorageError."""
+        """Drop the lines after ``epoch``.
+
+        Raises:
+            RunFolderError: a line is damaged
+            StorageError: the disk refused
+        """
         lines = [line for line in self.read() if line["epoch"] <= epoch]
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in lines))
 
     def parse(self, text: str, position: str) -> dict[str, Any]:
-        """Return one line; ``position`` names it in the RunFolderError where it is no epoch's."""
+        """Return the content of one line; ``position`` names it in the error.
+
+        Raises:
+            RunFolderError: the line is damaged
+        """
         return parse_line(text, f"{self.path}, {position}", _HINT, make_check(self._schema))
 
 

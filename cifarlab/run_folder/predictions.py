@@ -32,19 +32,27 @@ class Predictions:
     mistake_names: tuple[str, ...] = ()
 
     def mistake_name(self, number: int) -> str:
-        """Return the name of one of the mistakes; where none was kept, its index in the split."""
+        """Return the name of one of the mistakes; where it has none, its index in the split."""
         if number < len(self.mistake_names):
             return self.mistake_names[number]
         return f"index {self.indices[self.mistakes[number]]}"
 
     def write(self, path: Path) -> None:
-        """Write all arrays to one file, whole. Raises StorageError."""
+        """Write all arrays to one file.
+
+        Raises:
+            StorageError: the disk refused
+        """
         metadata = {name: getattr(self, name) for name in _METADATA}
         write_arrays(path, {name: getattr(self, name) for name in _TENSORS}, metadata)
 
     @classmethod
     def read(cls, path: Path) -> "Predictions":
-        """Read what ``write`` wrote. Raises RunFolderError."""
+        """Read what ``write`` wrote.
+
+        Raises:
+            RunFolderError: the file is missing or damaged
+        """
         with damage_errors(f"can't read predictions {path}", "restore the file, or train again"):
             arrays, metadata = read_arrays(path)
             fingerprint = str(metadata["fingerprint"])

@@ -1,4 +1,4 @@
-"""What a report knows of a run: everything is read here, and nothing is asked of the disk later."""
+"""A run's files as one value: reports, figures and comparisons read the disk nowhere else."""
 
 import os
 import re
@@ -14,9 +14,9 @@ import numpy as np
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.audit_findings import Audit
-from cifarlab.run_folder.explained import ExplainedFigure, explained
+from cifarlab.run_folder.explained import CaptionedFigure, read_explanations
 from cifarlab.run_folder.folder import RunFolder, describe_early_end
-from cifarlab.run_folder.naming import numbered
+from cifarlab.run_folder.naming import add_number
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system.errors import CheckpointError, CifarlabError, RunFolderError
 from cifarlab.system.formatting import number
@@ -30,11 +30,11 @@ class RunData:
     """One run as it lies on the disk; ``result`` is empty for an unfinished one.
 
     ``slug`` names its figure files and is unique in a report. ``predictions`` are those of the
-    split named by ``predicted``; where they can't be read, or the weights are not the result's,
-    ``problem`` says so. ``tensor_stats`` has the lines of training/tensor_stats.py, ``explained``
-    the figures that ``cifarlab explain`` made, ``examined`` what ``evaluate --full`` found, on
-    test before validation, ``audit`` what ``cifarlab audit`` found, with its ``audit_images``; all
-    empty where they did not run.
+    ``predicted_split``; where they can't be read, or the weights are not those of the result,
+    ``problem`` says so. ``tensor_stats`` has the lines of training/tensor_stats.py,
+    ``explanations`` the figures of ``cifarlab explain``, ``full_evaluation`` the result of
+    ``evaluate --full``, of test before validation, ``audit`` the findings of ``cifarlab audit``,
+    with its ``audit_images``; all empty where these commands did not run.
     """
 
     path: Path
@@ -42,41 +42,41 @@ class RunData:
     recipe: Recipe
     provenance: dict[str, Any]
     result: dict[str, Any]
-    finished: bool
+    is_finished: bool
     lines: list[dict[str, Any]]
-    predicted: str | None = None
+    predicted_split: str | None = None
     predictions: Predictions | None = None
     problem: str | None = None
     tensor_stats: list[dict[str, Any]] = field(default_factory=list)
-    explained: list[ExplainedFigure] = field(default_factory=list)
-    examined: dict[str, Any] = field(default_factory=dict)
+    explanations: list[CaptionedFigure] = field(default_factory=list)
+    full_evaluation: dict[str, Any] = field(default_factory=dict)
     audit: dict[str, Any] = field(default_factory=dict)
     audit_images: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        """The folder's name, which is how people speak of a run."""
+        """Return the folder's name."""
         return self.path.resolve().name
 
     @property
     def recipe_name(self) -> str:
-        """The recipe's label."""
+        """Return the recipe's label."""
         return str(self.result.get("recipe") or self.recipe.name)
 
     @property
     def data_name(self) -> str:
-        """The data as they call themselves: it stands beside every accuracy."""
-        named = self.result.get("data") or dig(self.provenance, "data", "name")
-        return str(named or self.recipe.data.source)
+        """Return the name of the data, which stands beside every accuracy."""
+        name = self.result.get("data") or dig(self.provenance, "data", "name")
+        return str(name or self.recipe.data.source)
 
     @property
     def early_end(self) -> str:
-        """Why this finished run is not what its recipe gives; empty for any other run."""
-        return describe_early_end(self.result) if self.finished else ""
+        """Return how a finished run was ended early (describe_early_end), or an empty text."""
+        return describe_early_end(self.result) if self.is_finished else ""
 
     @property
     def split_name(self) -> str | None:
-        """The split whose figures are shown: test, else val, else none."""
+        """Return the split whose figures are shown: test, else val, else none."""
         return next((name for name in SPLITS if self.split(name)), None)
 
     def split(self, name: str | None) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class RunData:
 
     @property
     def best(self) -> tuple[int, float] | None:
-        """The best epoch (so far, for an unfinished run) and its validation accuracy."""
+        """Return the best epoch (so far, for an unfinished run) and its validation accuracy."""
         epoch = dig(self.result, "best", "epoch")
         if not isinstance(epoch, int):
             epoch, _ = self.best_by(self.recipe.evaluation.metric.facts) or (0, 0.0)
@@ -95,7 +95,7 @@ class RunData:
         return None if np.isnan(accuracy) else (epoch, accuracy)
 
     def best_by(self, metric: MetricFacts) -> tuple[int, float] | None:
-        """Return the epoch with the best value of a metric that the metrics log has, and that."""
+        """Return the epoch with the best value of a metric in the metrics log, and the value."""
         curve = self.curve("val", metric.name)
         if np.isnan(curve).all():
             return None
@@ -104,7 +104,7 @@ class RunData:
 
     @property
     def last_epoch(self) -> int:
-        """The newest epoch in the metrics log, 0 before the first ends."""
+        """Return the newest epoch in the metrics log, 0 before the first ends."""
         return int(self.lines[-1]["epoch"]) if self.lines else 0
 
     def curve(self, *keys: str) -> np.ndarray:
@@ -114,7 +114,7 @@ class RunData:
 
     @property
     def epochs(self) -> np.ndarray:
-        """The metrics log's epochs, int64 (E,)."""
+        """Return the metrics log's epochs, int64 (E,)."""
         return np.array([line["epoch"] for line in self.lines], dtype=np.int64)
 
 
@@ -127,15 +127,18 @@ def dig(tree: Any, *keys: Any) -> Any:
     return tree
 
 
-def listed(rows: Any) -> list[dict[str, Any]]:
-    """Return the mappings in what should be a list of them."""
+def as_rows(rows: Any) -> list[dict[str, Any]]:
+    """Return the mappings in a list; what is no list has none."""
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
 def read_runs(paths: Sequence[Path], predictions: bool = True) -> list[RunData]:
-    """Read each folder once, in the order given. Raises RunFolderError, RecipeError, PluginError.
+    """Read each folder once, in this order; ``predictions``: with the large arrays.
 
-    Without ``predictions`` none are read: who looks at accuracies alone needs none.
+    Raises:
+        RunFolderError: a folder is no run's, or damaged
+        RecipeError: a recipe is damaged
+        PluginError: a plug-in is missing, not approved or fails
     """
     return read_readable_runs(paths, (), predictions)[0]
 
@@ -143,13 +146,22 @@ def read_runs(paths: Sequence[Path], predictions: bool = True) -> list[RunData]:
 def read_readable_runs(
     paths: Sequence[Path], refusals: tuple[type[CifarlabError], ...], predictions: bool = True
 ) -> tuple[list[RunData], dict[Path, CifarlabError]]:
-    """Return ``read_runs`` of what can be read, and by path the ``refusals`` of the others."""
+    """Read the runs that can be read, as ``read_runs`` does.
+
+    Args:
+        paths: run folders
+        refusals: classes of errors that leave a run out instead of being raised
+        predictions: whether the large arrays are read, too
+
+    Returns:
+        The runs, and by path the error of each that is left out.
+    """
     runs: list[RunData] = []
     left_out: dict[Path, CifarlabError] = {}
     for path in dict.fromkeys(Path(p).resolve() for p in paths):
         base = re.sub(r"[^\w.+-]+", "-", path.name, flags=re.ASCII).strip("-.") or "run"
-        taken = {run.slug for run in runs}
-        slug = next(slug for n in count(1) if (slug := numbered(base, n)) not in taken)
+        slugs = {run.slug for run in runs}
+        slug = next(slug for n in count(1) if (slug := add_number(base, n)) not in slugs)
         try:
             runs.append(_read_run(path, slug, predictions))
         except refusals as error:
@@ -158,7 +170,7 @@ def read_readable_runs(
 
 
 def describe_left_out(left_out: Mapping[Path, CifarlabError]) -> list[str]:
-    """Return a sentence on each run that ``read_readable_runs`` left out."""
+    """Return a sentence about each run that ``read_readable_runs`` left out."""
     return [f"{p.name} is left out: {e.what}; {e.hint}." for p, e in left_out.items()]
 
 
@@ -170,16 +182,16 @@ def _read_run(path: Path, slug: str, predictions: bool) -> RunData:
         recipe=folder.recipe(),
         provenance=folder.provenance(),
         result=folder.result() or {},
-        finished=folder.finished,
+        is_finished=folder.is_finished,
         lines=folder.metrics.read(),
-        examined=next(filter(None, map(folder.evaluation, SPLITS)), {}),
+        full_evaluation=next(filter(None, map(folder.evaluation, SPLITS)), {}),
         audit=Audit(folder.audit).findings() or {},
     )
     return _with_predictions(run, folder) if predictions else run
 
 
 def _with_predictions(run: RunData, folder: RunFolder) -> RunData:
-    """Add what is large. Where it is damaged, the page lacks its pictures and may say why."""
+    """Add the large arrays and figures; those that are damaged are left out, with a ``problem``."""
     files = (folder.predictions / f"{split}.safetensors" for split in SPLITS)
     file = next(filter(Path.exists, files), None)
     predictions: Predictions | None = None
@@ -194,10 +206,10 @@ def _with_predictions(run: RunData, folder: RunFolder) -> RunData:
         tensor_stats = folder.tensor_stats.read()
     return replace(
         run,
-        predicted=file.stem if file else None,
+        predicted_split=file.stem if file else None,
         predictions=predictions,
         problem=problem,
         tensor_stats=tensor_stats,
-        explained=explained(folder),
+        explanations=read_explanations(folder),
         audit_images=Audit(folder.audit).images(),
     )

@@ -1,4 +1,4 @@
-"""What the JSON files of a run hold, as far as anything depends on it; more may stand there."""
+"""Schemas of a run's JSON files: the keys that are read; a file may have more."""
 
 from functools import cache
 from typing import Annotated, Any
@@ -12,13 +12,13 @@ Count = Annotated[int, Field(ge=0, le=10**12)]
 Numbers = dict[str, float | None]  # by name
 
 
-class Stored(BaseModel):
-    """Base of all; what a file leaves out takes the default, and a text is no number."""
+class StoredModel(BaseModel):
+    """Base of all: a missing key takes its default, and a text is no number."""
 
     model_config = ConfigDict(strict=True)
 
 
-class MetricsLine(Stored):
+class MetricsLine(StoredModel):
     """One epoch; see run_folder/metrics_log.py."""
 
     epoch: Count
@@ -29,7 +29,7 @@ class MetricsLine(Stored):
     cost: Numbers | None = None
 
 
-class Histogram(Stored):
+class Histogram(StoredModel):
     """A layer's values in one epoch; with ``counts`` it has finite ends."""
 
     low: float | None = None
@@ -39,7 +39,7 @@ class Histogram(Stored):
     dead: tuple[Count, Count] | None = Field(None, strict=False)
 
 
-class TensorStatsLine(Stored):
+class TensorStatsLine(StoredModel):
     """One epoch of the tensor stats; see training/tensor_stats.py."""
 
     epoch: Count
@@ -49,20 +49,20 @@ class TensorStatsLine(Stored):
     activations: dict[str, Histogram | None] = Field({})
 
 
-class Format(Stored):
+class Format(StoredModel):
     """The format of a run folder; see run_folder/folder.py."""
 
     format: Count
 
 
-class DataFacts(Stored):
+class DataFacts(StoredModel):
     """What data a run was trained on."""
 
     name: str | None = None
     fingerprint: str | None = None
 
 
-class Provenance(Stored):
+class Provenance(StoredModel):
     """How a run was made; see training/provenance.py."""
 
     data: DataFacts = DataFacts()
@@ -70,7 +70,7 @@ class Provenance(Stored):
     test_openings: list[dict[str, Any]] = Field([])
 
 
-class Result(Stored):
+class Result(StoredModel):
     """The end of a run; see training/finish.py. Reports show a dash for values of odd types."""
 
     fingerprint: str | None = None
@@ -80,7 +80,11 @@ class Result(Stored):
 
 @cache
 def make_check(schema: type[BaseModel]) -> Check:
-    """Return a function that gives plain values back, and raises ValueError for odd ones."""
+    """Return a function that returns plain values as they are.
+
+    Raises:
+        ValueError: raised by that function, where the values do not fit the schema
+    """
 
     def check(tree: Any) -> Any:
         try:
@@ -93,9 +97,16 @@ def make_check(schema: type[BaseModel]) -> Check:
 
 
 def restore(kind: Any, tree: Any, what: str, hint: str) -> Any:
-    """Return the value of type ``kind`` whose plain values are ``tree``.
+    """Return a typed value from plain values.
 
-    Raises RunFolderError, which begins with ``what`` and has ``hint``, where they are another's.
+    Args:
+        kind: the value's type
+        tree: its plain values
+        what: the start of the error's first line
+        hint: its second line
+
+    Raises:
+        RunFolderError: the plain values do not fit the type
     """
     try:
         return TypeAdapter(kind).validate_python(tree)
@@ -104,7 +115,7 @@ def restore(kind: Any, tree: Any, what: str, hint: str) -> Any:
 
 
 def _first(error: ValidationError) -> str:
-    """Return the first finding in a line."""
+    """Return the first of pydantic's findings in a line."""
     first = error.errors(include_input=False, include_url=False)[0]
     path = ".".join(map(str, first["loc"]))
     what = "it is no object" if first["type"] == "model_type" else first["msg"].lower()

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def wilson_interval(correct: int, n: int) -> list[float]:
-    """95 % Wilson score interval of a proportion, [low, high] (Wilson 1927)."""
+    """Return the 95 % Wilson score interval of a proportion, [low, high] (Wilson 1927)."""
     from scipy.stats import binomtest
 
     interval = binomtest(correct, n).proportion_ci(0.95, method="wilson")
@@ -14,20 +14,20 @@ def wilson_interval(correct: int, n: int) -> list[float]:
 
 
 def paired_gain(ours: np.ndarray, base: np.ndarray) -> dict[str, float | list[float]]:
-    """``gain`` in accuracy of ours over base, its 95 % ``interval``, and ``p`` of McNemar's test.
+    """Return the ``gain`` in accuracy of ours over base, its 95 % ``interval`` and ``p``.
 
     Both are bool (N,): which of the same images are right. The interval is that of Agresti & Min
-    2005: half an image is added to each cell of the 2 x 2 table. The test is exact.
+    2005: half an image is added to each cell of the 2 x 2 table. ``p`` is of McNemar's exact test.
     """
     from scipy.stats import binomtest, norm
 
-    better, worse = int((ours & ~base).sum()), int((base & ~ours).sum())
-    n, b, c = len(ours) + 2, better + 0.5, worse + 0.5
+    n_gained, n_lost = int((ours & ~base).sum()), int((base & ~ours).sum())
+    n, b, c = len(ours) + 2, n_gained + 0.5, n_lost + 0.5
     center = (b - c) / n
     half_width = float(norm.ppf(0.975)) * math.sqrt((b + c) - (b - c) ** 2 / n) / n
-    n_discordant = better + worse
+    n_discordant = n_gained + n_lost
     return {
-        "gain": (better - worse) / len(ours),
+        "gain": (n_gained - n_lost) / len(ours),
         "interval": [center - half_width, center + half_width],
-        "p": float(binomtest(better, n_discordant).pvalue) if n_discordant else 1.0,
+        "p": float(binomtest(n_gained, n_discordant).pvalue) if n_discordant else 1.0,
     }

@@ -1,4 +1,4 @@
-"""What is computed of accuracies: intervals, paired differences, corrected p values, power.
+"""Statistics of accuracies: intervals, paired differences, corrected p values, power.
 
 Pure functions of numbers. Every interval is 95 %, every test two-sided at 5 %.
 """
@@ -14,13 +14,13 @@ LEVEL = 0.95
 ALPHA = 0.05
 POWER = 0.8
 MAX_SEEDS = 100_000  # nobody trains more; the search for a number of seeds ends here
-_EQUAL = 1e-9  # accuracies that are nearer than this are one fraction, rounded twice
+_EQUAL = 1e-9  # accuracies that differ by less are the same fraction, rounded twice
 
 Interval = tuple[float, float]
 
 
 class Summary(NamedTuple):
-    """Of n numbers: mean and, from two on, sample standard deviation and the mean's interval."""
+    """Mean of n numbers and, of two or more, sample standard deviation and the mean's interval."""
 
     n: int
     mean: float
@@ -51,7 +51,7 @@ def summarize(values: Sequence[float]) -> Summary:
 
 
 def prediction_interval(summary: Summary) -> Interval | None:
-    """Where one more run would lie with 95 %: wider than the interval of the mean."""
+    """Return where one more run would lie with 95 %: wider than the interval of the mean."""
     if summary.std is None:
         return None
     half_width = _quantile(summary.n) * summary.std * math.sqrt(1 + 1 / summary.n)
@@ -65,7 +65,7 @@ def _quantile(n: int) -> float:
 
 
 def compare_pairs(ours: Sequence[float], baseline: Sequence[float]) -> PairedComparison:
-    """Compare ``ours`` with ``baseline``, one of each per pair; there is one pair at least."""
+    """Compare ``ours`` with ``baseline``, pair by pair; there is at least one pair."""
     from scipy.stats import ttest_rel
 
     difference = summarize(np.subtract(ours, baseline).tolist())
@@ -76,9 +76,9 @@ def compare_pairs(ours: Sequence[float], baseline: Sequence[float]) -> PairedCom
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Each p value corrected for their number by Holm's step-down method (Holm 1979).
+    """Return the p values corrected for their number by Holm's step-down method (Holm 1979).
 
-    Below 0.05, a difference is called real; the chance of calling any falsely so is at most 5 %.
+    Where those below 0.05 are called real, the chance that any is called so wrongly is at most 5 %.
     """
     from statsmodels.stats.multitest import multipletests
 
@@ -86,17 +86,29 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def power(effect: float, n: int, alpha: float = ALPHA) -> float:
-    """Chance that a paired t test of n pairs finds a true effect of d_z (Cohen 1988, chapter 2)."""
+    """Return the chance that a paired t test finds a true effect (Cohen 1988, chapter 2).
+
+    Args:
+        effect: Cohen's d_z.
+        n: How many pairs there are.
+        alpha: The test's level.
+    """
     from scipy.stats import ncf, t
 
     critical = t.isf(alpha / 2, n - 1)
-    # the square of a noncentral t is a noncentral F, whose tail SciPy has without gaps
+    # the square of a noncentral t is a noncentral F, whose tail SciPy computes for all values
     noncentrality = max(n * effect**2, 1e-12)
     return float(ncf.sf(critical**2, 1, n - 1, noncentrality))
 
 
 def detectable_difference(std: float, n: int, alpha: float = ALPHA) -> float:
-    """Return the least true difference that n pairs of that standard deviation find with 80 %."""
+    """Return the least true difference that is found with 80 %.
+
+    Args:
+        std: Standard deviation of the pairs' differences.
+        n: How many pairs there are.
+        alpha: The test's level.
+    """
     from scipy.optimize import brentq
 
     high = 1.0
@@ -106,7 +118,13 @@ def detectable_difference(std: float, n: int, alpha: float = ALPHA) -> float:
 
 
 def seeds_needed(std: float, difference: float, alpha: float = ALPHA) -> int | None:
-    """Pairs that find a true difference with 80 %; None where even MAX_SEEDS would not."""
+    """Return how many pairs find a true difference with 80 %; None: more than MAX_SEEDS.
+
+    Args:
+        std: Standard deviation of the pairs' differences.
+        difference: The true difference of the means.
+        alpha: The test's level.
+    """
     effect = difference / std if std else math.inf
     if not math.isfinite(effect):
         return 2

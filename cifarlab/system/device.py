@@ -32,8 +32,8 @@ class Compute:
     precision: Precision
     compile_mode: str | None = None
 
-    def compiled(self, network: Network) -> Network:
-        """The network as training calls it; it shares all weights with the one given."""
+    def compile(self, network: Network) -> Network:
+        """Return the network as training calls it; it shares its weights with ``network``."""
         if self.compile_mode is None:
             return network
         # at torch's limit of 8, further forms would run as they are written, in silence
@@ -42,17 +42,17 @@ class Compute:
         return cast(Network, torch.compile(network, mode=self.compile_mode, dynamic=False))
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """The arithmetic of convolutions and matrix products inside the block."""
+        """Set the arithmetic of convolutions and matrix products inside the block."""
         if self.precision == "float32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
-    def synchronise(self) -> None:
+    def synchronize(self) -> None:
         """Wait for the device: before a clock is read, never inside a step."""
         torch.get_device_module(self.device).synchronize(self.device)
 
     def describe(self) -> dict[str, Any]:
-        """For provenance: the device's name, and what else decides speed and last bits."""
+        """Return, for provenance, the device's name and what else decides speed and last bits."""
         packed = self.device.type == "cpu" and self.compile_mode is None
         packed = packed and self.precision == "bfloat16" and packs_convolutions()
         return {
@@ -64,12 +64,15 @@ class Compute:
         }
 
 
-def choose(precision: str = "auto") -> Compute:
-    """The fastest device here ($CIFARLAB_DEVICE overrides) and ``precision`` on it.
+def choose_compute(precision: str = "auto") -> Compute:
+    """Return the fastest device here ($CIFARLAB_DEVICE overrides) and ``precision`` on it.
 
     ``auto`` is bfloat16 where the device computes in it natively, else float32. $CIFARLAB_COMPILE
     is a mode of torch.compile (default, max-autotune, ...; empty: none): worth its half minute of
-    compilation only for long runs on a GPU. Raises UserError for what is not there.
+    compilation only for long runs on a GPU.
+
+    Raises:
+        UserError: a variable names a device or a mode that does not exist here
     """
     device = fastest_device()
     if device.type == "cpu":
@@ -82,30 +85,34 @@ def choose(precision: str = "auto") -> Compute:
         precision = "bfloat16" if has_bfloat16(device) else "float32"
     arithmetic: Precision = "bfloat16" if precision == "bfloat16" else "float32"
     mode = os.environ.get("CIFARLAB_COMPILE") or None
-    if mode and mode not in (known := list(torch._inductor.list_mode_options())):
-        raise UserError(f"CIFARLAB_COMPILE={mode}: there is no such mode", f"take {known}")
+    if mode and mode not in (modes := list(torch._inductor.list_mode_options())):
+        raise UserError(f"CIFARLAB_COMPILE={mode}: there is no such mode", f"take {modes}")
     return Compute(device, arithmetic, mode)
 
 
 def fastest_device() -> torch.device:
-    """The device that ``choose`` takes; a GPU with its index. Raises UserError."""
-    wanted = os.environ.get("CIFARLAB_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
-    if wanted not in ("cpu", "cuda") or (wanted == "cuda" and not torch.cuda.is_available()):
+    """Return the device that ``choose_compute`` takes; a GPU with its index.
+
+    Raises:
+        UserError: $CIFARLAB_DEVICE names a device that does not exist here
+    """
+    name = os.environ.get("CIFARLAB_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
         raise UserError(
-            f"CIFARLAB_DEVICE={wanted}: there is no such device here",
+            f"CIFARLAB_DEVICE={name}: there is no such device here",
             "take cpu, or cuda where PyTorch sees a GPU ('cifarlab check' says)",
         )
-    if wanted == "cpu":
-        return torch.device(wanted)
+    if name == "cpu":
+        return torch.device(name)
     # "cuda" alone is not equal to the "cuda:0" that its tensors say they are on
-    return torch.device(wanted, torch.cuda.current_device())
+    return torch.device(name, torch.cuda.current_device())
 
 
 def keep_freed_memory() -> None:
     """Let this process reuse the memory of freed tensors instead of returning it to the system.
 
-    Without, glibc maps and unmaps every large activation, and each step touches fresh pages:
-    7 % of the airbench network's training time at pieces of 250 images, 15 % at 500. Other
+    Without this, glibc maps and unmaps every large activation, and each step touches fresh pages:
+    7 % of the airbench network's training time at micro-batches of 250 images, 15 % at 500. Other
     C libraries have no such setting.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
@@ -116,7 +123,7 @@ def keep_freed_memory() -> None:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 in hardware: emulated, it is slower than float32."""
+    """Return whether the device has bfloat16 in hardware: emulated, it is slower than float32."""
     if device.type != "cpu":
         module = torch.get_device_module(device)
         return bool(module.is_bf16_supported(including_emulation=False))
@@ -125,10 +132,13 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def packs_convolutions() -> bool:
-    """Whether convolutions of small maps take several images in a row (models/packed_conv.py).
+    """Return whether convolutions of small maps take several images in a row.
 
-    They do where bfloat16 is computed in AMX tiles; $CIFARLAB_PACK overrides, as 1 or 0. Raises
-    UserError for another value.
+    They do where bfloat16 is computed in AMX tiles (models/packed_conv.py); $CIFARLAB_PACK
+    overrides, as 1 or 0.
+
+    Raises:
+        UserError: $CIFARLAB_PACK has another value
     """
     override = os.environ.get("CIFARLAB_PACK", "")
     if override not in ("", "0", "1"):
@@ -138,19 +148,19 @@ def packs_convolutions() -> bool:
 
 @cache
 def has_amx() -> bool:
-    """Whether oneDNN computes bfloat16 in AMX tiles here; $ONEDNN_MAX_CPU_ISA may rule it out."""
+    """Return whether oneDNN computes bfloat16 in AMX tiles; $ONEDNN_MAX_CPU_ISA may forbid it."""
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL"
-    allowed = limit.upper() in ("ALL", "DEFAULT") or "AMX" in limit.upper()
-    return allowed and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    permitted = limit.upper() in ("ALL", "DEFAULT") or "AMX" in limit.upper()
+    return permitted and bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that decide a run's outcome."""
+    """Return the versions of the libraries that decide a run's outcome."""
     return {name: metadata.version(name) for name in _LIBRARIES}
 
 
 def device_name(device: torch.device) -> str:
-    """The product name of the GPU or the processor."""
+    """Return the product name of the GPU or the processor."""
     if device.type != "cpu":
         return str(torch.get_device_module(device).get_device_name(device))
     with contextlib.suppress(OSError):
@@ -161,13 +171,13 @@ def device_name(device: torch.device) -> str:
 
 
 def forget_peak_memory(device: torch.device) -> None:
-    """Start counting a GPU's peak anew; a process's own can't be forgotten."""
+    """Start counting a GPU's peak anew; that of a CPU's process can't be reset."""
     if device.type != "cpu":
         torch.get_device_module(device).reset_peak_memory_stats(device)
 
 
 def peak_memory(device: torch.device) -> int:
-    """Largest memory in bytes: of the GPU's allocator, or of this process on a CPU."""
+    """Return the most memory used, in bytes: of the GPU's allocator, on a CPU of this process."""
     if device.type != "cpu":
         return int(torch.get_device_module(device).max_memory_allocated(device))
     import resource

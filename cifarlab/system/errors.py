@@ -22,7 +22,7 @@ class CifarlabError(Exception):
 
 
 class UserError(CifarlabError):
-    """Something that the caller asked for can't be done as asked."""
+    """Something that the caller asked for can't be done."""
 
     exit_code = 2
 
@@ -36,7 +36,7 @@ class DataError(UserError):
 
 
 class RunFolderError(UserError):
-    """A run folder that is missing, taken, in use, foreign or not in the needed state."""
+    """A run folder that is missing, not vacant, in use, another program's or in another state."""
 
 
 class PluginError(UserError):
@@ -68,7 +68,7 @@ class OutOfMemoryError(CifarlabError):
 
 
 class ProcessLostError(CifarlabError):
-    """One of several processes that train together ended or fell silent."""
+    """One of several processes that train together ended or does not answer."""
 
 
 class FailedRunsError(CifarlabError):
@@ -77,8 +77,8 @@ class FailedRunsError(CifarlabError):
     exit_code = 5
 
 
-class Interrupted(CifarlabError):  # noqa: N818  (it is no error of anybody's)
-    """A signal (``signum``), or whoever runs it (0), left the run; its checkpoint is written."""
+class Interrupted(CifarlabError):  # noqa: N818  (nothing went wrong)
+    """A signal (``signum``), or the run's caller (0), ended it; its checkpoint is written."""
 
     def __init__(self, what: str, hint: str, signum: int) -> None:
         super().__init__(what, hint)

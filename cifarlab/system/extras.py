@@ -6,7 +6,16 @@ from cifarlab.system.errors import MissingExtraError
 
 
 def require_packages(subject: str, extra: str, *packages: str) -> None:
-    """Raise MissingExtraError where a package that ``subject`` needs is not installed."""
+    """Refuse to go on where a package is not installed.
+
+    Args:
+        subject: what needs the packages, as the error's first word
+        extra: the extra of cifarlab that installs them
+        *packages: names of modules
+
+    Raises:
+        MissingExtraError: one of them can't be imported
+    """
     for package in packages:
         try:
             importlib.import_module(package)

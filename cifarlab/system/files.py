@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, are read with bounds, and disks that refuse, in words."""
+"""Files: written whole or not at all, read up to a size; and the disk's errors in words."""
 
 import errno
 import hashlib
@@ -14,11 +14,11 @@ from typing import Any
 
 from cifarlab.system.errors import CifarlabError, RunFolderError, StorageError
 
-MOST_YAML_BYTES = 2**20  # a search over two choices of 3,000 values has some 60 kB
-MOST_BYTES = 2**27  # of a file that is read whole; a record of 300 epochs has some 30 MB
+MAX_YAML_BYTES = 2**20  # a search over two choices of 3,000 values has some 60 kB
+MAX_BYTES = 2**27  # of a file that is read whole; a record of 300 epochs has some 30 MB
 _MOST_LEVELS = 32  # of lists and mappings inside each other; ours have 7
 _MOST_NUMBER = 2**63
-_MACHINE = re.sub(r"\W", "-", platform.node())  # it names temporary files: pids are its own
+_MACHINE = re.sub(r"\W", "-", platform.node())  # names temporary files: a pid is one machine's
 
 _HINTS = {
     errno.ENOSPC: "free some space, then go on (a run: with --resume); what was complete is kept",
@@ -34,7 +34,11 @@ _HINTS = {
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError in the block into a StorageError that names ``path``."""
+    """Turn an OSError in the block into an error that names ``path``.
+
+    Raises:
+        StorageError: the disk refused
+    """
     try:
         yield
     except OSError as error:
@@ -44,11 +48,16 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def lock_folder(folder: Path, busy: CifarlabError, patience: float = 0) -> Iterator[None]:
-    """Hold a folder, made where it is missing, for one process; the lock dies with it.
+def lock_folder(folder: Path, error: CifarlabError, timeout: float = 0) -> Iterator[None]:
+    """Lock a folder, made where it is missing, for one process; the lock ends with the process.
 
-    Raises ``busy`` where another process holds it for more than ``patience`` seconds, StorageError
-    where it can't be made.
+    Args:
+        folder: what is locked
+        error: what is raised where another process holds the lock
+        timeout: seconds to wait for it
+
+    Raises:
+        StorageError: the folder can't be made
     """
     from filelock import FileLock, Timeout
 
@@ -56,17 +65,21 @@ def lock_folder(folder: Path, busy: CifarlabError, patience: float = 0) -> Itera
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             try:
-                stack.enter_context(FileLock(folder / ".lock", timeout=patience))
-            except Timeout as error:
-                raise busy from error
+                stack.enter_context(FileLock(folder / ".lock", timeout=timeout))
+            except Timeout as held:
+                raise error from held
         yield
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files below ``folder`` whose writers were killed. Raises StorageError.
+    """Remove the temporary files below ``folder`` whose writers were killed.
 
-    Of another machine's processes nobody can tell whether they live: of theirs only the checkpoints
-    go, since whoever writes these holds the folder, as our caller does.
+    Whether another machine's process still runs can't be seen from here: of its files only those
+    of checkpoints are removed, since these are written under the folder's lock, which our caller
+    holds.
+
+    Raises:
+        StorageError: one can't be removed
     """
     import psutil
 
@@ -74,13 +87,17 @@ def remove_leftovers(folder: Path) -> None:
         for path in folder.rglob(".*.part"):
             writer, _, pid = path.stem.rpartition("-")
             ours = writer.endswith(f".{_MACHINE}") and pid.isdecimal()
-            alive = psutil.pid_exists(int(pid)) if ours else path.parent.name != "checkpoints"
-            if not alive:
+            is_live = psutil.pid_exists(int(pid)) if ours else path.parent.name != "checkpoints"
+            if not is_live:
                 path.unlink(missing_ok=True)
 
 
 def rename(source: Path, target: Path) -> None:
-    """Replace ``target`` by ``source`` so that a power cut can't undo it. Raises OSError."""
+    """Replace ``target`` by ``source`` so that a power cut can't undo it.
+
+    Raises:
+        OSError: the disk refused
+    """
     source.replace(target)
     if os.name == "posix":
         folder = os.open(target.parent, os.O_RDONLY)
@@ -90,15 +107,18 @@ def rename(source: Path, target: Path) -> None:
             os.close(folder)
 
 
-def storable(text: str) -> str:
-    """Return a text as UTF-8 can hold it: the bytes of a name that is not UTF-8 as escapes."""
+def to_utf8(text: str) -> str:
+    """Return a text that UTF-8 can hold: bytes of a file name that are not UTF-8 become escapes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace ``path`` by ``content``, flushed to the disk first. Raises StorageError.
+    """Replace a file by ``content``, flushed to the disk first.
 
     A reader sees the old file or the new one, whatever kills the writer.
+
+    Raises:
+        StorageError: the disk refused
     """
     temporary = path.with_name(f".{path.name}.{_MACHINE}-{os.getpid()}.part")
     try:
@@ -115,60 +135,78 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace ``path`` by ``text`` (UTF-8, see ``storable``), whole or not. Raises StorageError."""
-    write_bytes(path, storable(text).encode())
+    """Replace a file by ``text`` (UTF-8, see ``to_utf8``), as ``write_bytes`` does."""
+    write_bytes(path, to_utf8(text).encode())
 
 
 def write_json(path: Path, tree: Any) -> None:
-    """Replace ``path`` by plain values, to be read by people too. Raises StorageError."""
+    """Replace a file by plain values as indented JSON, as ``write_bytes`` does."""
     write_text(path, json.dumps(tree, indent=2) + "\n")
 
 
-# unlike Path's, these say no where a name is too long, or where nobody may look
+# unlike Path's, these return False where a name is too long, or where reading is not permitted
 def exists(path: Path) -> bool:
-    """Return whether something is there that may be looked at."""
+    """Return whether there is a file or folder at the path, as far as this user may see."""
     return os.path.exists(path)  # noqa: PTH110
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether it is a folder that may be looked at."""
+    """Return whether there is a folder at the path, as far as this user may see."""
     return os.path.isdir(path)  # noqa: PTH112
 
 
-class NotPlainError(OSError):
-    """A pipe, socket or device stands where a file should: it may never end."""
+class SpecialFileError(OSError):
+    """A pipe, socket or device instead of a file: reading it may never end."""
 
 
-def require_plain(path: Path) -> Path:
-    """Return a file's or folder's path. Raises NotPlainError, and OSError where nothing is."""
+def refuse_special_file(path: Path) -> Path:
+    """Return the path of a regular file or a folder.
+
+    Raises:
+        SpecialFileError: a pipe, socket or device is there
+        OSError: nothing is there
+    """
     mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         kinds = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
-        raise NotPlainError(f"it is a {kinds.get(stat.S_IFMT(mode), 'device')}, no plain file")
+        raise SpecialFileError(f"it is a {kinds.get(stat.S_IFMT(mode), 'device')}, no plain file")
     return path
 
 
-def hint_to_read(error: Exception, usual: str) -> str:
-    """Return what to do about a file that can't be read: ``usual``, but for one that is none."""
-    plain = not isinstance(error, NotPlainError)
-    return usual if plain else "save its content as a file, and name that"
+def hint_to_read(error: Exception, default: str) -> str:
+    """Return what to do about a file that can't be read; ``default`` for all but special files."""
+    is_special = isinstance(error, SpecialFileError)
+    return "save its content as a file, and name that" if is_special else default
 
 
-def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
-    """Return a plain file's content. Raises OSError, also for a pipe or device, or more bytes."""
-    size = require_plain(path).stat().st_size
-    if size > most:
-        raise OSError(f"it has {size:,} bytes, more than {most:,}")
+def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """Return a regular file's content.
+
+    Raises:
+        OSError: it can't be read, is a special file, or has more bytes
+    """
+    size = refuse_special_file(path).stat().st_size
+    if size > max_bytes:
+        raise OSError(f"it has {size:,} bytes, more than {max_bytes:,}")
     return path.read_bytes()
 
 
-def read_text(path: Path, most: int = MOST_BYTES) -> str:
-    """Return a plain file's UTF-8 text. Raises UnicodeDecodeError, and as ``read_bytes``."""
-    return read_bytes(path, most).decode("utf-8").replace("\r\n", "\n")
+def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
+    """Return a regular file's UTF-8 text.
+
+    Raises:
+        OSError: as ``read_bytes`` does
+        UnicodeDecodeError: it is no UTF-8
+    """
+    return read_bytes(path, max_bytes).decode("utf-8").replace("\r\n", "\n")
 
 
 def parse_json(text: str) -> Any:
-    """Plain values. Raises ValueError, and nothing else, for text that holds none of ours."""
+    """Return the plain values of a JSON text.
+
+    Raises:
+        ValueError: it is no JSON, nested too deep, or holds a number of over 64 bits
+    """
     try:
         return _bounded(json.loads(text), _MOST_LEVELS)
     except RecursionError as error:
@@ -176,11 +214,11 @@ def parse_json(text: str) -> Any:
 
 
 def _bounded(tree: Any, levels: int) -> Any:
-    """Return the same, with texts as UTF-8 can hold them. Raises ValueError beyond the bounds."""
+    """Return plain values with texts that UTF-8 can hold. Raises ValueError beyond the bounds."""
     if not levels:
         raise ValueError("it is nested too deep")
     if isinstance(tree, str):
-        return storable(tree)
+        return to_utf8(tree)
     if isinstance(tree, dict):
         return {_bounded(k, 1): _bounded(value, levels - 1) for k, value in tree.items()}
     if isinstance(tree, list):
@@ -198,20 +236,32 @@ Check = Callable[[Any], dict[str, Any]]
 def damage_errors(
     what: str, hint: str, kind: type[CifarlabError] = RunFolderError
 ) -> Iterator[None]:
-    """Turn what a damaged file makes the block raise into an error that begins with ``what``."""
+    """Turn what a damaged file makes the block raise into one of cifarlab's errors.
+
+    Args:
+        what: the start of the error's first line
+        hint: its second line, except for a special file
+        kind: the error's class
+    """
     from safetensors import SafetensorError
 
     try:
         yield
     except (OSError, SafetensorError, LookupError, ValueError, TypeError, RuntimeError) as error:
-        why = getattr(error, "strerror", None) or reason(error)
-        raise kind(f"{what}: {why}", hint_to_read(error, hint)) from error
+        cause = getattr(error, "strerror", None) or reason(error)
+        raise kind(f"{what}: {cause}", hint_to_read(error, hint)) from error
 
 
 def read_json(path: Path, hint: str, check: Check | None = None) -> dict[str, Any] | None:
-    """The JSON object in a file, None where there is no file.
+    """Return the JSON object in a file, None where there is no file.
 
-    Raises RunFolderError with ``hint`` for anything else, and for what ``check`` refuses.
+    Args:
+        path: the file
+        hint: what to do about a damaged one
+        check: raises ValueError for an object that is not as it should be
+
+    Raises:
+        RunFolderError: it can't be read, holds no object, or one that ``check`` refuses
     """
     with damage_errors(f"can't read {path}", hint):
         if not path.exists():
@@ -223,10 +273,17 @@ def read_json(path: Path, hint: str, check: Check | None = None) -> dict[str, An
 
 
 def read_json_lines(path: Path, hint: str, check: Check) -> list[dict[str, Any]]:
-    """The objects in a file of one per line, none where there is no file.
+    """Return the JSON objects of a file with one in each line, none where there is no file.
 
-    A last line without its end is being written, or was when its writer was killed: it is left
-    out. Raises RunFolderError with ``hint`` for any other line that is none or that is refused.
+    A last line without a line end is left out: its writer has not finished it, or was killed.
+
+    Args:
+        path: the file
+        hint: what to do about a damaged one
+        check: raises ValueError for an object that is not as it should be
+
+    Raises:
+        RunFolderError: a line holds no object, or one that ``check`` refuses
     """
     with damage_errors(f"can't read {path}", hint):
         lines = read_text(path).split("\n")[:-1] if path.exists() else []
@@ -234,13 +291,32 @@ def read_json_lines(path: Path, hint: str, check: Check) -> list[dict[str, Any]]
 
 
 def parse_line(text: str, where: str, hint: str, check: Check) -> dict[str, Any]:
-    """The JSON object in a line. Raises RunFolderError that says ``where``, with ``hint``."""
+    """Return the JSON object in a line.
+
+    Args:
+        text: the line
+        where: its file and number, for the error
+        hint: what to do about a damaged one
+        check: raises ValueError for an object that is not as it should be
+
+    Raises:
+        RunFolderError: it holds no object, or one that ``check`` refuses
+    """
     with damage_errors(f"{where} is damaged: {text[:40]!r}", hint):
         return check(parse_json(text))
 
 
 def write_arrays(path: Path, arrays: dict[str, Any], metadata: Any = None) -> None:
-    """Replace ``path`` by arrays and plain values (safetensors). Raises StorageError."""
+    """Replace a file by arrays and plain values, as safetensors.
+
+    Args:
+        path: the file
+        arrays: NumPy arrays by name
+        metadata: plain values that JSON can hold
+
+    Raises:
+        StorageError: the disk refused
+    """
     import numpy as np
     from safetensors.numpy import save
 
@@ -250,27 +326,35 @@ def write_arrays(path: Path, arrays: dict[str, Any], metadata: Any = None) -> No
 
 
 def read_arrays(path: Path, framework: str = "numpy") -> tuple[dict[str, Any], Any]:
-    """Return what ``write_arrays`` wrote. Raises what ``damage_errors`` translates."""
+    """Return the arrays and plain values that ``write_arrays`` wrote; see ``damage_errors``."""
     from safetensors import safe_open
 
-    with safe_open(require_plain(path), framework) as file:
+    with safe_open(refuse_special_file(path), framework) as file:
         metadata = parse_json((file.metadata() or {}).get("cifarlab", "null"))
         return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
 
 
 def reason(error: Exception) -> str:
-    """What an error says, in one line of bounded length."""
+    """Return an error's message in one line of at most 160 characters."""
     return " ".join(str(error).split())[:160] or type(error).__name__
 
 
 def sha256(path: Path) -> str:
-    """Return the sha256 (hex) of a file's content. Raises OSError."""
+    """Return the SHA-256 (hex) of a file's content.
+
+    Raises:
+        OSError: it can't be read
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add a line to a text file and flush it to the disk. Raises StorageError."""
+    """Add a line to a text file and flush it to the disk.
+
+    Raises:
+        StorageError: the disk refused
+    """
     with disk_errors(path), path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
         file.flush()

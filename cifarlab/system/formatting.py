@@ -83,7 +83,7 @@ def memory(value: Any) -> str:
     return f"{mebibytes / 1024:.2f}{_SPACE}GiB"
 
 
-def plain(value: Any) -> str:
+def to_line(value: Any) -> str:
     """Return any JSON value in one line: lists by commas, mappings as ``key value``."""
     if value is None or value == "":
         return NOTHING
@@ -92,7 +92,7 @@ def plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {plain(inner)}" for key, inner in value.items()) or NOTHING
+        return ", ".join(f"{key} {to_line(inner)}" for key, inner in value.items()) or NOTHING
     if isinstance(value, list | tuple):
-        return ", ".join(plain(inner) for inner in value) or NOTHING
+        return ", ".join(to_line(inner) for inner in value) or NOTHING
     return str(value)

@@ -1,4 +1,4 @@
-"""Standard output that may fail: the disk is full, whoever read it left."""
+"""Standard output that may fail: the disk is full, or its reader has ended."""
 
 import os
 from contextlib import suppress
@@ -8,8 +8,8 @@ from typing import Any, TextIO
 class Output:
     """A text stream that keeps its first error instead of raising it.
 
-    So a training goes on, and a file is written, though nobody reads of it. What the stream's
-    encoding lacks is written as an escape.
+    So a training goes on, and files are written, where nobody reads the output any more. What the
+    stream's encoding lacks is written as an escape.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -34,7 +34,7 @@ class Output:
             self._fail(error)
 
     def _fail(self, error: OSError) -> None:
-        """From here on write to nowhere: what is buffered would fail again at the very end."""
+        """Write to the null device from here on: what is buffered would fail again at the exit."""
         self.failure = self.failure or error
         with suppress(OSError):
             nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -1,8 +1,8 @@
 """Several processes that train one network, as torchrun starts them.
 
-Each process holds the whole network and all images, and reads its part of every batch. What must be
-whole is summed over all of them, so that each knows the same and decides the same. The first alone
-touches the run folder and speaks.
+Each process holds the whole network and all images, and reads its part of every batch. What belongs
+to the whole batch is summed over all of them, so that each computes the same and decides the same.
+Only the first writes to the run folder and prints.
 """
 
 import os
@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, distributed
 
-from cifarlab.system.device import choose
+from cifarlab.system.device import choose_compute
 from cifarlab.system.errors import CifarlabError, ProcessLostError, UserError
 
 SILENCE = timedelta(minutes=10)  # a process that does not answer for so long counts as lost
@@ -70,7 +70,7 @@ class Processes:
     def broadcast_from_rank0(self, work: Callable[[], Result], *, patient: bool = False) -> Result:
         """Run ``work`` in the main process; all return its result, or raise its CifarlabError.
 
-        Called by all; ``patient`` for what may take long.
+        Called by all; ``patient`` where it may take longer than SILENCE.
         """
         if self.world_size == 1:
             return work()
@@ -79,22 +79,21 @@ class Processes:
         self._call(distributed.broadcast_object_list, outcome, 0, group, torch.device("cpu"))
         if isinstance(outcome[0], CifarlabError):
             raise outcome[0]
-        result: Result = outcome[0]
-        return result
+        return cast(Result, outcome[0])
 
     def run_in_all(self, work: Callable[[], Result]) -> Result:
-        """Run ``work``, which may take long, in each, and wait for all.
+        """Run ``work``, which may take longer than SILENCE, in each process, and wait for all.
 
-        Where it failed in any process, all raise a CifarlabError, their own or the first one's.
-        Called by all.
+        Where it fails in any of them, each raises a CifarlabError, its own or another's. Called by
+        all.
         """
         if self.world_size == 1:
             return work()
         outcome = _attempt(work)
-        failed = outcome if isinstance(outcome, CifarlabError) else None
+        error = outcome if isinstance(outcome, CifarlabError) else None
         failures: list[CifarlabError | None] = [None] * self.world_size
-        self._call(distributed.all_gather_object, failures, failed, self._patient_group())
-        for failure in filter(None, [failed, *failures]):
+        self._call(distributed.all_gather_object, failures, error, self._patient_group())
+        for failure in filter(None, [error, *failures]):
             raise failure
         return cast(Result, outcome)
 
@@ -102,7 +101,7 @@ class Processes:
         return self._call(distributed.new_group, backend="gloo", timeout=PATIENCE)
 
     def _call(self, collective: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Return what it returns. Raises ProcessLostError where a peer is gone."""
+        """Return the result of a collective. Raises ProcessLostError where a process is gone."""
         try:
             return collective(*args, **options)
         except torch.OutOfMemoryError:
@@ -127,10 +126,13 @@ SINGLE_PROCESS = Processes()
 
 @contextmanager
 def init_distributed() -> Iterator[Processes]:
-    """Yield the processes that torchrun started, once all are there; without it, this one alone.
+    """Yield the processes that torchrun started, once all are connected; without it, this one.
 
-    gloo connects CPUs, NCCL GPUs, of which each process of a machine takes its own. Raises
-    UserError for what several processes can't do, ProcessLostError where one does not come.
+    gloo connects CPUs, NCCL GPUs, of which each process of a machine takes its own.
+
+    Raises:
+        UserError: more processes than GPUs, or a compiled network in several processes
+        ProcessLostError: one of them does not answer
     """
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     rank, world_size, local_rank, local_size = (int(os.environ.get(name, 1)) for name in names)
@@ -138,7 +140,7 @@ def init_distributed() -> Iterator[Processes]:
         yield SINGLE_PROCESS
         return
     processes = Processes(rank, world_size)
-    compute = choose()
+    compute = choose_compute()
     backend = "gloo"
     if compute.device.type == "cuda":
         if local_size > torch.cuda.device_count():

@@ -1,4 +1,4 @@
-"""One request to end a run, which a signal, a search or anybody else may make at any time."""
+"""The one way to end a run early: a request that a signal, a search or a caller makes."""
 
 import signal
 import threading
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Literal, get_args
 
-# in this order: of two, the later one counts
+# of two requests, the one whose reason comes later in this list counts
 StopReason = Literal["planned", "early_stopping", "max_time", "stopped", "abandoned", "signal"]
 STOP_REASONS: tuple[StopReason, ...] = get_args(StopReason)
 AT_ONCE = ("abandoned", "signal")
@@ -16,7 +16,7 @@ AT_ONCE = ("abandoned", "signal")
 
 @dataclass
 class StopRequest:
-    """Why somebody outside wants a run to end; ``planned``: nobody does.
+    """Why a run is asked to end before its planned length; ``planned``: it is not asked.
 
     ``stopped`` (by a search) ends it after the epoch, with a result. Those of AT_ONCE end it after
     the step, with a checkpoint from which it may go on: a ``signal`` (``signum``), or because it
@@ -27,7 +27,7 @@ class StopRequest:
     signum: int = 0
 
     def ask(self, reason: StopReason, signum: int = 0) -> None:
-        """Ask the run to end, from any thread; what was asked before and counts more stays."""
+        """Ask the run to end, from any thread; an earlier request with a later reason stays."""
         if STOP_REASONS.index(reason) >= STOP_REASONS.index(self.reason):
             self.signum = signum or self.signum  # first: a signal may come in between
             self.reason = reason

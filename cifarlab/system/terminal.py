@@ -1,4 +1,4 @@
-"""What a person sees while cifarlab works: the console, tables, numbers as people write them."""
+"""What the terminal shows: the console, tables, numbers with their units."""
 
 import sys
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ console = Console(
 
 
 def percent(fraction: float) -> str:
-    """An accuracy as people write it."""
+    """Return a fraction in per cent, with a plain space."""
     return formatting.percent(fraction).replace("\u00a0", " ")
 
 
 def format_duration(seconds: float) -> str:
-    """A length of time as people say it, two digits at most."""
+    """Return a length of time in one unit, to two digits: ``3.2 h``, ``12 min``, ``40 s``."""
     for unit, length in (("h", 3600), ("min", 60)):
         if seconds >= 1.5 * length:
             return f"{float(f'{seconds / length:.2g}'):g} {unit}"
@@ -29,7 +29,7 @@ def format_duration(seconds: float) -> str:
 
 
 def print_table(headers: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """A table without lines; text in brackets is not markup."""
+    """Print a table without lines; text in brackets is not markup."""
     table = Table(*headers, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))

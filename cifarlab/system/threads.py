@@ -13,67 +13,69 @@ import psutil
 
 from cifarlab.system.errors import UserError
 
-_LOOK = 0.5  # seconds that the other processes are looked at
-_REMEMBERED = 60.0  # seconds for which a look holds: short runs of a study follow each other
+_MEASURING_TIME = 0.5  # seconds over which the load of other processes is measured
+_VALID_TIME = 60.0  # seconds for which a measurement holds: short runs of a study follow each other
 
-_last_look: tuple[float, float] | None = None  # when (monotonic seconds), and busy cores
-_shared: int | None = None
+_last_load: tuple[float, float] | None = None  # when (monotonic seconds), and busy cores
+_limit: int | None = None  # threads of each of several processes that share the cores
 
 
 class Threads(NamedTuple):
-    """A number of threads, and what its user should know of it: empty on an idle machine."""
+    """A number of threads, and why it is less than all cores: empty where it is not."""
 
     number: int
     note: str = ""
 
 
-def use_threads(requested: int | None, kept: int | None = None) -> Threads:
+def use_threads(requested: int | None, earlier: int | None = None) -> Threads:
     """Set the threads that this process computes with from now on, and return them.
 
-    ``requested`` wins, then $OMP_NUM_THREADS, then ``kept``, those of the run that goes on, whose
-    bits depend on them, then the free cores. Raises UserError for less than one, or more than
-    there are processors.
+    ``requested`` wins, then $OMP_NUM_THREADS, then ``earlier``, those of the run that goes on,
+    whose bits depend on them, then the free cores.
+
+    Raises:
+        UserError: less than one is requested, or more than there are processors
     """
     import torch
 
-    chosen = _choose(requested, kept)
-    torch.set_num_threads(chosen.number)
-    return chosen
+    threads = _choose(requested, earlier)
+    torch.set_num_threads(threads.number)
+    return threads
 
 
-def _choose(requested: int | None, kept: int | None) -> Threads:
+def _choose(requested: int | None, earlier: int | None) -> Threads:
     if requested is not None:
         most = psutil.cpu_count() or 1
         if not 1 <= requested <= most:
             what = f"{requested} threads: this machine has {most} processors"
             raise UserError(what, f"take 1 to {most}, or leave it out")
         return Threads(requested)
-    # on a machine with fewer cores its bits would hold no longer, and it would be slow
-    if kept is not None and kept > cores():
-        kept = None
-    if _shared is not None:
-        return Threads(kept or _shared)
+    # with more threads than cores its bits would not be the same either, and it would be slow
+    if earlier is not None and earlier > cores():
+        earlier = None
+    if _limit is not None:
+        return Threads(earlier or _limit)
     available = available_threads()
-    if kept is None or env_threads() or kept == available.number:
+    if earlier is None or env_threads() or earlier == available.number:
         return available
-    busy = f"{available.note}; " if available.note else ""
-    return Threads(kept, f"{busy}this run goes on with its {_threads(kept)}, so that its bits hold")
+    note = f"this run goes on with its {_threads(earlier)}, so that its bits hold"
+    return Threads(earlier, "; ".join(filter(None, (available.note, note))))
 
 
 def available_threads() -> Threads:
-    """Return what $OMP_NUM_THREADS says, else the number of cores that nobody else keeps busy.
+    """Return what $OMP_NUM_THREADS says, else the number of cores that no other process uses.
 
-    Looks for half a second, at most once a minute.
+    Takes half a second, at most once a minute.
     """
-    global _last_look
+    global _last_load
     if n_threads := env_threads():
         return Threads(n_threads)
-    if _last_look is None or time.monotonic() - _last_look[0] > _REMEMBERED:
-        _last_look = time.monotonic(), busy_cores()
-    count = free_cores(_last_look[1])
+    if _last_load is None or time.monotonic() - _last_load[0] > _VALID_TIME:
+        _last_load = time.monotonic(), busy_cores()
+    count = free_cores(_last_load[1])
     if count == cores():
         return Threads(count)
-    others = f"other processes use {_last_look[1]:.1f} of these {cores()} cores"
+    others = f"other processes use {_last_load[1]:.1f} of these {cores()} cores"
     return Threads(count, f"{others}: {_threads(count)} (OMP_NUM_THREADS=N for another number)")
 
 
@@ -81,8 +83,8 @@ def limit_threads(count: int) -> None:
     """Compute with ``count`` threads: this process is one of several that share the cores."""
     import torch
 
-    global _shared
-    _shared = count
+    global _limit
+    _limit = count
     torch.set_num_threads(count)
 
 
@@ -100,9 +102,9 @@ def cores() -> int:
     return max(1, min(joblib.cpu_count(), round(_physical())))
 
 
-def free_cores(busy: float) -> int:
-    """Return how many of ``cores()`` are left where others keep ``busy`` cores busy; at least 1."""
-    return max(1, min(cores(), int(_physical() - busy + 0.5)))
+def free_cores(n_busy: float) -> int:
+    """Return how many of ``cores()`` are left where others keep ``n_busy`` busy; at least 1."""
+    return max(1, min(cores(), int(_physical() - n_busy + 0.5)))
 
 
 def _physical() -> float:
@@ -117,18 +119,18 @@ def busy_cores() -> float:
     """
     before, own_before = _busy_seconds(), sum(psutil.Process().cpu_times()[:2])
     start = time.monotonic()
-    time.sleep(_LOOK)
+    time.sleep(_MEASURING_TIME)
     own_seconds = sum(psutil.Process().cpu_times()[:2]) - own_before
     return max(0.0, (_busy_seconds() - before - own_seconds) / (time.monotonic() - start))
 
 
 def _busy_seconds() -> float:
-    """Seconds of all of this process's cores that somebody used since the machine started."""
-    counted = ["user", "system", "irq", "softirq", "steal"]
+    """Return the seconds that any process used of this one's cores since the machine started."""
+    fields = ["user", "system", "irq", "softirq", "steal"]
     if psutil.Process().nice() > 0:
-        counted.append("nice")
+        fields.append("nice")
     times = psutil.cpu_times(percpu=True)
-    return sum(getattr(times[cpu], name, 0.0) for cpu in _own_cpus() for name in counted)
+    return sum(getattr(times[cpu], name, 0.0) for cpu in _own_cpus() for name in fields)
 
 
 def _own_cpus() -> list[int]:

@@ -1,4 +1,4 @@
-"""Where others may watch a run: the points at which it calls them."""
+"""The base class of callbacks: the points of a run at which they are called."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,22 +7,22 @@ if TYPE_CHECKING:
 
 
 class Callback:
-    """Base of all callbacks: what a run calls, in this order, in its first process."""
+    """Base of all callbacks. A run calls these methods, in this order, in its main process."""
 
     def on_train_start(self, run: "Run") -> None:
-        """Everything is built or loaded; training is about to start or to go on."""
+        """Act when everything is built or loaded, before training starts or goes on."""
 
     def on_step_end(self, run: "Run", images: int) -> None:
-        """One optimizer step on ``images`` images is queued on the device."""
+        """Act when an optimizer step on ``images`` images is queued on the device."""
 
     def on_validation_end(self, run: "Run") -> None:
-        """An epoch is trained and validated; nothing of it is on the disk yet.
+        """Act when an epoch is trained and validated, before anything of it is on the disk.
 
-        The gradients are those of its last step.
+        The gradients are those of the epoch's last step.
         """
 
     def on_epoch_end(self, run: "Run", line: dict[str, Any]) -> None:
-        """An epoch's metrics log line and checkpoint are on the disk."""
+        """Act when an epoch's checkpoint and its ``line`` of the metrics log are on the disk."""
 
     def on_train_end(self, run: "Run", result: dict[str, Any]) -> None:
-        """The result is on the disk."""
+        """Act when the ``result`` is on the disk."""

@@ -1,9 +1,9 @@
-"""Where others may watch a run. A callback sees; it changes neither the batch nor the state.
+"""The kinds of callbacks. A callback watches a run; it changes neither the batch nor the state.
 
-It decides nothing of what a step does (it may ask the run to end: ``StopRequest``), so it is no
-setting of the recipe: it is given in Python, by ``--callback KIND``, or in the ``callbacks`` of a
-study or search, and its class is named in the provenance. A kind is a ``CallbackConfig`` whose
-``build`` returns the callback for one run.
+It decides nothing that a step does (it may ask the run to end: ``StopRequest``), so it is not a
+setting of the recipe. It is given in Python, by ``--callback KIND``, or in the ``callbacks`` of a
+study or search, and the provenance names its class. A kind is a ``CallbackConfig`` whose ``build``
+returns the callback for one run.
 """
 
 from abc import abstractmethod
@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import Field, SerializeAsAny
 
-from cifarlab.config.family import Family, knowing
+from cifarlab.config.family import Family, allow_plugins
 from cifarlab.config.plugins import ExtensibleConfig, Plugin
 from cifarlab.recipes.hints import nearest
 from cifarlab.system.errors import UserError
@@ -35,14 +35,14 @@ class TensorStatsConfig(CallbackConfig):
     kind: Literal["tensor-stats"] = "tensor-stats"
 
     def build(self) -> Callback:
-        """Return what writes ``tensor_stats.jsonl``."""
+        """Return the callback that writes ``tensor_stats.jsonl``."""
         from cifarlab.training.tensor_stats import TensorStats
 
         return TensorStats()
 
 
 class WatchedConfig(ExtensibleConfig):
-    """Base of what names callbacks for its runs: a study, a search, a command line."""
+    """Base of the configs that name callbacks for their runs: of a study, a search, a command."""
 
     callbacks: tuple[SerializeAsAny[CallbackConfig], ...] = Field(
         (), description="what watches each run and decides nothing (docs/extend.md)"
@@ -54,11 +54,19 @@ class WatchedConfig(ExtensibleConfig):
 
 
 def name_callbacks(kinds: Sequence[str], plugins: Sequence[Plugin]) -> WatchedConfig:
-    """Return the callbacks of these kinds, some from ``plugins``. Raises UserError."""
-    with knowing(plugin.sha256 for plugin in plugins):
-        known = CallbackConfig.kinds()
+    """Return the callbacks of these kinds.
+
+    Args:
+        kinds: names of callbacks; a name that is given twice counts once.
+        plugins: loaded files, whose kinds may be named too.
+
+    Raises:
+        UserError: there is no callback of such a name.
+    """
+    with allow_plugins(plugin.sha256 for plugin in plugins):
+        by_kind = CallbackConfig.kinds()
     for kind in kinds:
-        if kind not in known:
-            raise UserError(f"no callback is called {kind!r}", nearest(kind, list(known)))
-    callbacks = tuple(known[kind].model_validate({}) for kind in dict.fromkeys(kinds))
+        if kind not in by_kind:
+            raise UserError(f"no callback is called {kind!r}", nearest(kind, list(by_kind)))
+    callbacks = tuple(by_kind[kind].model_validate({}) for kind in dict.fromkeys(kinds))
     return WatchedConfig(callbacks=callbacks).add_plugins(plugins)

@@ -1,13 +1,13 @@
 """Checkpoints: ``last`` to go on from, ``best`` by validation.
 
-    last.safetensors         weights, with all that prediction needs (evaluate.WeightsFile)
+    last.safetensors         weights, with all that prediction needs (inference.WeightsFile)
     last.state.safetensors   optimizer, running sums and counters; where weights are averaged,
                              also those that training goes on with, and the averager's state
     best.safetensors         weights of the best epoch so far
 
-The two files of ``last`` belong together but can't be replaced in one motion. So both are
-written whole under the name ``next`` first and then renamed, the state before the weights; who
-finds the state ahead of the weights (the writer was killed in between) finishes the renaming.
+The two files of ``last`` belong together, but no system call replaces two files. So both are first
+written under the name ``next`` and then renamed, the state before the weights. Where the writer was
+killed between the two, the state is newer than the weights, and the next reader renames the other.
 ``best`` is written after them: until then the best epoch is in ``last``, whose state says so.
 """
 
@@ -31,7 +31,7 @@ from cifarlab.run_folder.schemas import Count
 from cifarlab.system import files
 from cifarlab.system.errors import CheckpointError
 from cifarlab.system.processes import Processes
-from cifarlab.training.state import Best, State, Totals
+from cifarlab.training.state import BestEpoch, State, Totals
 
 _TOTALS = ("loss", "correct", "bad_step")
 _COUNTERS = ("step", "epoch", "best", "monitored", "schedule")
@@ -39,13 +39,13 @@ _COUNTERS = ("step", "epoch", "best", "monitored", "schedule")
 
 @dataclass
 class Counters:
-    """What the state says beside its tensors."""
+    """The values of the state file that are no tensors."""
 
     step: Count
     epoch: Count
-    seen: Count
-    best: Best | None
-    monitored: Best | None
+    n_images: Count
+    best: BestEpoch | None
+    monitored: BestEpoch | None
     schedule: ScheduleState
     optimizer: dict[str, bool | int | float]
     seconds: dict[str, float]
@@ -54,7 +54,7 @@ class Counters:
 
 
 class Checkpoints:
-    """The ``checkpoints`` folder of a run, which the first of its processes alone looks into."""
+    """The ``checkpoints`` folder of a run. Only the main process reads and writes it."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.last = folder.weights("last")
@@ -63,12 +63,15 @@ class Checkpoints:
         self._next = folder.weights("next")
         self._next_state = folder.weights("next.state")
 
-    def save_last(self, state: State, about: WeightsFile) -> None:
-        """Replace ``last``; a kill at any moment leaves the old one or the new. StorageError."""
-        digest = about.write(self._next, state.evaluated)
+    def save_last(self, state: State, weights_file: WeightsFile) -> None:
+        """Replace ``last``; a kill at any moment leaves the old one or the new.
+
+        Raises StorageError.
+        """
+        digest = weights_file.write(self._next, state.eval_classifier)
         if state.best and not state.best.weights_sha256:
             state.best = replace(state.best, weights_sha256=digest)
-        values = _values(state.optimizer)
+        values = _flatten_optimizer(state.optimizer)
         tensors = {
             f"optimizer.{key.removeprefix('state.')}": value.contiguous()
             for key, value in values.items()
@@ -77,8 +80,8 @@ class Checkpoints:
         tensors |= {f"totals.{name}": getattr(state.totals, name) for name in _TOTALS}
         averager = state.averager.state_dict() if state.averager else {}
         if state.averager:
-            trained = state.classifier.state_dict()
-            tensors |= {f"trained.{name}": t.contiguous() for name, t in trained.items()}
+            weights = state.classifier.state_dict()
+            tensors |= {f"trained.{name}": t.contiguous() for name, t in weights.items()}
             tensors |= {
                 f"averager.{name}": t.contiguous()
                 for name, t in averager.items()
@@ -86,7 +89,7 @@ class Checkpoints:
             }
         counters = Counters(
             **{name: getattr(state, name) for name in _COUNTERS},
-            seen=state.totals.seen,
+            n_images=state.totals.n_images,
             seconds=state.seconds,
             optimizer={k: v for k, v in values.items() if isinstance(v, int | float)},
             weights_sha256=digest,
@@ -99,36 +102,38 @@ class Checkpoints:
             files.rename(self._next, self.last)
 
     def load_last(self, state: State, processes: Processes) -> None:
-        """Put ``last`` into ``state``, in place, in each process. Raises CheckpointError."""
+        """Load ``last`` into ``state``, in place, in each process.
+
+        Raises:
+            CheckpointError: it is missing, damaged or of another model.
+        """
         tensors, counters, weights = processes.broadcast_from_rank0(self._read_last)
         state.step = counters.step  # which weights are evaluated depends on it
-        load_weights(state.evaluated, weights, self.last)
+        load_weights(state.eval_classifier, weights, self.last)
         if state.averager:
-            load_weights(state.classifier, _section("trained", tensors), self._state)
+            load_weights(state.classifier, _select_section("trained", tensors), self._state)
         with self._damage_errors():
-            slots = {f"state.{k}": t for k, t in _section("optimizer", tensors).items()}
-            _restore(state.optimizer, slots | counters.optimizer)
+            slots = {f"state.{k}": t for k, t in _select_section("optimizer", tensors).items()}
+            _restore_optimizer(state.optimizer, slots | counters.optimizer)
             if state.averager:
-                saved = _section("averager", tensors)
-                state.averager.load_state_dict({**saved, **counters.averager})
-            sums = {name: tensors[f"totals.{name}"].to(state.device) for name in _TOTALS}
-            if any(total.shape != () for total in sums.values()):
-                raise ValueError("a sum is no number")
-        state.totals = Totals(**sums, seen=counters.seen)
+                averages = _select_section("averager", tensors)
+                state.averager.load_state_dict({**averages, **counters.averager})
+            sums = {n: tensors[f"totals.{n}"].reshape(()).to(state.device) for n in _TOTALS}
+        state.totals = Totals(**sums, n_images=counters.n_images)
         for name in _COUNTERS:
             setattr(state, name, getattr(counters, name))
         state.seconds.update(counters.seconds)
 
     def exists(self) -> bool:
-        """Whether there is something to resume from."""
+        """Return whether there is something to resume from."""
         return self._state.exists() or self.last.exists()
 
     def files(self) -> tuple[Path, ...]:
-        """What a continuation of the run needs; without validation there is no ``best``."""
+        """Return the files that a continuation needs; without validation ``best`` is missing."""
         return self._state, self.last, self.best
 
     def _read_last(self) -> tuple[dict[str, Tensor], Counters, dict[str, Tensor]]:
-        """The state's tensors and counters, and the weights that belong to them."""
+        """Return the state's tensors and counters, and the weights that belong to them."""
         with self._damage_errors():
             tensors, metadata = files.read_arrays(self._state, "pt")
             counters = TypeAdapter(Counters).validate_python(metadata)
@@ -136,49 +141,52 @@ class Checkpoints:
         if self._next.is_file() and files.sha256(self._next) == expected:
             with files.disk_errors(self.last):
                 files.rename(self._next, self.last)
-        about, weights = WeightsFile.read(self.last)
+        weights_file, weights = WeightsFile.read(self.last)
         if files.sha256(self.last) != expected:
             raise CheckpointError(
-                f"{self.last}, of step {about.step}, was not saved with its state, "
+                f"{self.last}, of step {weights_file.step}, was not saved with its state, "
                 f"of step {counters.step}",
                 "restore the files that were saved together, or train again",
             )
-        if best and best.epoch == counters.epoch and not counters.seen:
+        if best and best.epoch == counters.epoch and not counters.n_images:
             try:
                 self.read_best(best)
-            except CheckpointError:  # a kill came before it
+            except CheckpointError:  # the writer was killed before it
                 files.write_bytes(self.best, self.last.read_bytes())
         return tensors, counters, weights
 
-    def read_best(self, best: Best) -> WeightsFile:
-        """What ``best`` says. Raises CheckpointError where it is not what that epoch saved.
+    def read_best(self, best: BestEpoch) -> WeightsFile:
+        """Return the metadata of the weights file ``best``.
 
-        A run's end may have added a confidence threshold to it.
+        At the end of a run a confidence threshold may have been added to it.
+
+        Raises:
+            CheckpointError: it is not the file that the best epoch saved.
         """
-        about, tensors = WeightsFile.read(self.best)
-        saved = replace(about, tta_threshold=None).content(tensors)
-        if best.weights_sha256 not in (files.sha256(self.best), hashlib.sha256(saved).hexdigest()):
+        weights_file, tensors = WeightsFile.read(self.best)
+        file = replace(weights_file, tta_threshold=None).content(tensors)
+        if best.weights_sha256 not in (files.sha256(self.best), hashlib.sha256(file).hexdigest()):
             raise CheckpointError(
-                f"{self.best}, of epoch {about.epoch}, is not what the best epoch, {best.epoch}, "
-                "saved",
+                f"{self.best}, of epoch {weights_file.epoch}, is not what the best epoch, "
+                f"{best.epoch}, saved",
                 "restore the file that was saved with this run, or train anew in another folder",
             )
-        return about
+        return weights_file
 
     def _damage_errors(self) -> AbstractContextManager[None]:
         what = f"{self._state} can't be read"
         return files.damage_errors(what, "restore it, or train again", CheckpointError)
 
 
-def _section(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _select_section(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     prefix = f"{name}."
     return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
 
 
-def _values(optimizer: Optimizer) -> dict[str, Any]:
-    """What the optimizer's state and groups hold, as ``state.<parameter's number>.<name>``."""
-    saved = optimizer.state_dict()
-    sections = {"state": saved["state"], "groups": dict(enumerate(saved["param_groups"]))}
+def _flatten_optimizer(optimizer: Optimizer) -> dict[str, Any]:
+    """Return the optimizer's state and groups, as ``state.<parameter's number>.<name>``."""
+    tree = optimizer.state_dict()
+    sections = {"state": tree["state"], "groups": dict(enumerate(tree["param_groups"]))}
     return {
         f"{section}.{number}.{name}": value
         for section, parts in sections.items()
@@ -187,8 +195,8 @@ def _values(optimizer: Optimizer) -> dict[str, Any]:
     }
 
 
-def _restore(optimizer: Optimizer, values: dict[str, Any]) -> None:
-    """Put ``_values`` back, each tensor in the memory layout of its parameter.
+def _restore_optimizer(optimizer: Optimizer, values: dict[str, Any]) -> None:
+    """Load what ``_flatten_optimizer`` returned, each tensor in its parameter's memory layout.
 
     PyTorch's fused optimizers walk parameter and state in memory order, so a channels_last
     parameter must not meet a contiguous momentum.

@@ -10,27 +10,27 @@ from cifarlab.system.device import Compute
 
 @dataclass
 class Clock:
-    """Seconds spent in each activity, over all starts of a run."""
+    """The seconds that each activity took, over all starts of a run."""
 
     compute: Compute
     seconds: dict[str, float]
 
-    _begun: float | None = None
+    _start: float | None = None
 
     @property
     def total(self) -> float:
-        """Seconds of all activities, that of the running one up to now, without waiting."""
-        running = 0.0 if self._begun is None else time.perf_counter() - self._begun
+        """The seconds of all activities, the present one included; does not wait for the device."""
+        running = 0.0 if self._start is None else time.perf_counter() - self._start
         return sum(self.seconds.values()) + running
 
     @contextmanager
-    def running(self, activity: str) -> Iterator[None]:
-        """Count the block's time to ``activity``, also when it ends by an exception."""
-        self.compute.synchronise()
-        start = self._begun = time.perf_counter()
+    def profile(self, activity: str) -> Iterator[None]:
+        """Add the block's time to ``activity``, also when the block ends by an exception."""
+        self.compute.synchronize()
+        start = self._start = time.perf_counter()
         try:
             yield
         finally:
-            self.compute.synchronise()
+            self.compute.synchronize()
             self.seconds[activity] += time.perf_counter() - start
-            self._begun = None
+            self._start = None

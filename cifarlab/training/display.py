@@ -8,7 +8,7 @@ from typing import Any, TextIO, cast
 
 from rich import progress
 
-from cifarlab.data.opening import OpenData, summary
+from cifarlab.data.opening import OpenData
 from cifarlab.recipes.lint import lint
 from cifarlab.system.output import Output
 from cifarlab.system.terminal import console, format_duration, percent
@@ -22,9 +22,9 @@ _SHORTEST_ESTIMATE = 10.0  # seconds: what is left of a run is said where it is 
 
 
 class Display(Callback):
-    """One bar for whatever goes on: downloads and decoding, then, as a callback, the training.
+    """A bar for downloads and decoding and then, as a callback, for the training.
 
-    Elsewhere than on a terminal: a line for what begins, and one per epoch.
+    Where the output is no terminal: a line for each thing that begins, and one per epoch.
     """
 
     def __init__(self) -> None:
@@ -39,10 +39,10 @@ class Display(Callback):
             disable=not console.is_terminal,
         )
         self._output = ExitStack()
-        self._shown = ""
+        self._description = ""
         self._images = 0
-        self._since = self._last_update = 0.0
-        self._first: tuple[float, int] | None = None  # when the first step ended, and its number
+        self._epoch_start = self._last_update = 0.0
+        self._first_step: tuple[float, int] | None = None  # when it ended, and its number
         self._printed: set[str] = set()
 
     def __enter__(self) -> "Display":
@@ -55,18 +55,24 @@ class Display(Callback):
     def __exit__(self, *_: object) -> None:
         self._output.close()
 
-    def prepare(self, what: str, done: int, total: int | None) -> None:
-        """Show how far a download or a decoding is: ``done`` of ``total``, if that is known."""
-        if what != self._shown:
-            self._start_bar(what, total)
+    def prepare(self, description: str, completed: int, total: int | None) -> None:
+        """Show how far a download or a decoding is.
+
+        Args:
+            description: what goes on, in words.
+            completed: how much is done, e.g. in bytes or images.
+            total: of how much; None where that is not known.
+        """
+        if description != self._description:
+            self._start_bar(description, total)
             if self._bars.disable:
-                console.print(f"{what} ...")
-        self._update_bar(completed=done, total=total)
+                console.print(f"{description} ...")
+        self._update_bar(completed=completed, total=total)
 
     def on_train_start(self, run: Run) -> None:
-        """Say what the data are, what is about to be trained, and what in it is seldom meant."""
+        """Print what the data are, what is trained, and what the linter finds in the recipe."""
         data, state = run.dataset, run.state
-        for line in summary(OpenData(data, run.recipe.data)):
+        for line in OpenData(data, run.recipe.data).summary():
             self._print_once(line)
         count = run.processes.world_size
         device = f"{count} x {run.compute.device.type}" if count > 1 else run.compute.device.type
@@ -84,28 +90,28 @@ class Display(Callback):
         for note in run.notes:
             console.print(f"note: {note}")
         self._start_bar("training", run.plan.steps)
-        self._since = self._last_update = time.monotonic()
-        self._first = None
+        self._epoch_start = self._last_update = time.monotonic()
+        self._first_step = None
 
     def on_step_end(self, run: Run, images: int) -> None:
-        """Move the bar, at most ten times a second; say once how long it takes."""
+        """Move the bar, at most ten times a second; estimate once how long training takes."""
         self._images += images
         now = time.monotonic()
-        if self._first is None:  # the first step also sets things up
-            self._first = now, run.state.step
-        elif now - self._first[0] >= _ESTIMATE_AFTER:
+        if self._first_step is None:  # the first step also sets things up
+            self._first_step = now, run.state.step
+        elif now - self._first_step[0] >= _ESTIMATE_AFTER:
             self._estimate(run, now)
         if now - self._last_update <= (_LOG_INTERVAL if self._bars.disable else _REFRESH):
             return
         self._last_update, step = now, run.state.step
-        speed = f"{self._images / (now - self._since):,.0f} images/s"
+        speed = f"{self._images / (now - self._epoch_start):,.0f} images/s"
         epoch = f"epoch {run.state.epoch + 1}/{len(run.plan.epochs)}"
         self._update_bar(completed=step, description=epoch, speed=speed)
         if self._bars.disable:
             console.print(f"  step {step} of {run.plan.steps}, {speed}")
 
     def on_epoch_end(self, run: Run, line: dict[str, Any]) -> None:
-        """Print the epoch's line."""
+        """Print the epoch's metrics."""
         train, val = line["train"], line["val"]
         val_text = f"  val loss {val['loss']:.4f} acc {percent(val['accuracy'])}" if val else ""
         console.print(
@@ -114,51 +120,57 @@ class Display(Callback):
             f"{line['cost']['images_per_second'] or 0:,.0f} images/s"
         )
         self._images = 0
-        self._since = self._last_update = time.monotonic()
+        self._epoch_start = self._last_update = time.monotonic()
 
     def on_train_end(self, run: Run, result: dict[str, Any]) -> None:
         """Print the result."""
         for split in ("val", "test"):
             if split in result:
-                console.print(score_line(split, result[split], result["data"]))
+                console.print(format_score(split, result[split], result["data"]))
         for note in result["notes"]:
             console.print(f"note: {note}")
 
     def _estimate(self, run: Run, now: float) -> None:
-        """Say how long the rest of the training takes at the speed up to now."""
-        assert self._first is not None
-        since, first = self._first
-        self._first = math.inf, 0  # once for a run
-        # of larger or smaller images a step takes longer or shorter, by their pixels
-        usual, steps = run.dataset.image_shape[0], range(run.state.step - 1, run.plan.steps)
-        last, *left = [(run.plan.pixels(step) or usual) ** 2 for step in steps]
-        seconds_left = (now - since) / (run.state.step - first) * sum(left) / last
+        """Print how long the rest of the training takes at the speed up to now."""
+        assert self._first_step is not None
+        start, first = self._first_step
+        self._first_step = math.inf, 0  # once for a run
+        # a step takes the longer, the more pixels its images have
+        full_size, steps = run.dataset.image_shape[0], range(run.state.step - 1, run.plan.steps)
+        last, *left = [(run.plan.image_size(step) or full_size) ** 2 for step in steps]
+        seconds_left = (now - start) / (run.state.step - first) * sum(left) / last
         if seconds_left >= _SHORTEST_ESTIMATE:
             console.print(f"about {format_duration(seconds_left)} of training to go")
 
     def _print_once(self, line: str) -> None:
-        """Print a line that several runs of one command may share."""
+        """Print a line, unless another run of the same command printed it."""
         if line not in self._printed:
             console.print(line)
         self._printed.add(line)
 
-    def _start_bar(self, what: str, total: int | None) -> None:
-        """Put a bar for the next thing in the place of the last one's."""
+    def _start_bar(self, description: str, total: int | None) -> None:
+        """Replace the bar by a new one."""
         for task in self._bars.task_ids:
             self._bars.remove_task(task)
-        self._bars.add_task(what, total=total, speed="")
-        self._shown = what
+        self._bars.add_task(description, total=total, speed="")
+        self._description = description
 
     def _update_bar(self, **changes: Any) -> None:
         for task in self._bars.task_ids:
             self._bars.update(task, **changes)
 
 
-def score_line(split: str, measured: dict[str, Any], data: str) -> str:
-    """One split's accuracy with its interval."""
-    low, high = measured["interval"]
+def format_score(split: str, score: dict[str, Any], data: str) -> str:
+    """Return one split's accuracy with its interval, in words.
+
+    Args:
+        split: ``val`` or ``test``.
+        score: accuracy, interval, number of images and loss, as in result.json.
+        data: name of the dataset.
+    """
+    low, high = score["interval"]
     return (
-        f"{split} accuracy {percent(measured['accuracy'])} on {data} "
-        f"(95 % interval {100 * low:.2f} to {100 * high:.2f}, n = {measured['n']:,}), "
-        f"loss {measured['loss']:.4f}"
+        f"{split} accuracy {percent(score['accuracy'])} on {data} "
+        f"(95 % interval {100 * low:.2f} to {100 * high:.2f}, n = {score['n']:,}), "
+        f"loss {score['loss']:.4f}"
     )

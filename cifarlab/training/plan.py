@@ -1,6 +1,6 @@
-"""The batch plan: which batches a run has and how each is cut. Loader, step and schedule read it.
+"""The batch plan: a run's batches and micro-batches. Loader, step and schedule read it.
 
-Durations become steps here, once. What a batch is cut by is the rule of data/batch_sizes.py.
+Durations become steps here, once. data/batch_sizes.py has the rule by which images are divided.
 """
 
 from bisect import bisect_right
@@ -29,9 +29,9 @@ class Epoch(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """What this process has of a micro-batch of ``size``: images ``indices`` of the whole batch.
+    """What this process has of a micro-batch of ``size`` images.
 
-    ``start`` is the first of them, counted within the micro-batch.
+    ``indices`` are of the whole batch; ``start`` is the first of them within the micro-batch.
     """
 
     start: int
@@ -55,25 +55,29 @@ class BatchPlan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Return the number of batches of a whole epoch."""
+        """The number of batches of a whole epoch."""
         return len(self.batch_sizes)
 
     @property
-    def planned(self) -> int:
-        """Return the steps of the run before any extension, of which fractions of the run are."""
+    def planned_steps(self) -> int:
+        """The steps of the run before any extension; fractions of the run are of these."""
         return self.segments[0].steps
 
     @property
     def steps(self) -> int:
-        """Return all optimizer steps of the run (S)."""
+        """All optimizer steps of the run (S)."""
         return sum(segment.steps for segment in self.segments)
 
     def in_steps(self, duration: Duration) -> int:
         """Return a duration of the recipe in steps."""
-        return duration.in_steps(self.steps_per_epoch, self.planned)
+        return duration.in_steps(self.steps_per_epoch, self.planned_steps)
 
     def segment(self, step: int) -> tuple[int, Segment]:
-        """Return the segment that ``step`` is in, behind its first step."""
+        """Return the first step of the segment that ``step`` is in, and that segment.
+
+        Raises:
+            ValueError: the run has no such step.
+        """
         first = 0
         for segment in self.segments:
             if step < first + segment.steps:
@@ -84,10 +88,10 @@ class BatchPlan:
     @cached_property
     def _sizes(self) -> tuple[tuple[int, int], ...]:
         stages = self.recipe.augment.progressive_resize
-        return sizes_by_step(stages, self.steps_per_epoch, self.planned)
+        return sizes_by_step(stages, self.steps_per_epoch, self.planned_steps)
 
-    def pixels(self, step: int) -> int | None:
-        """Return the side of the images that ``step`` trains on; None: as they are."""
+    def image_size(self, step: int) -> int | None:
+        """Return the side in pixels of the images that ``step`` trains on; None: as they are."""
         return pixels_at(self._sizes, step)
 
     def n_images(self, step: int) -> int:
@@ -96,18 +100,18 @@ class BatchPlan:
         return self.batch_sizes[step - self.epochs[epoch].first]
 
     def n_trained(self, step: int, n_images: int) -> int:
-        """Return how many of a batch of ``n_images`` that step trains on."""
+        """Return how many of a batch of ``n_images`` are trained on at ``step``."""
         config = self.recipe.training.selective_backprop
         if step < self.in_steps(config.start):
             return n_images
         return min(n_images, max(2, round(config.keep * n_images)))
 
     def micro_batch_sizes(self, n_images: int) -> list[int]:
-        """Return the sizes of the passes over ``n_images``, by all processes together."""
+        """Return the sizes of the micro-batches of ``n_images``, over all processes."""
         return batch_sizes(n_images, self.recipe.training.micro_batch_size)
 
     def shards(self, n_images: int) -> list[Shard]:
-        """Return what this process has of each pass over ``n_images``."""
+        """Return what this process has of each micro-batch of ``n_images``."""
         shards, first = [], 0
         for size in self.micro_batch_sizes(n_images):
             part = self.processes.shard(size)
@@ -116,9 +120,9 @@ class BatchPlan:
         return shards
 
     def local_indices(self, n_images: int) -> Tensor | None:
-        """Return which images of a batch this process reads, ascending; None: all.
+        """Return the indices of the images of a batch that this process reads; None: all.
 
-        All are read to be mixed with others, or to be selected among them.
+        int64, ascending. Where images are mixed or hard ones are selected, each process reads all.
         """
         recipe = self.recipe
         needs_all = recipe.augment.mix.mixes or recipe.training.selective_backprop.keep < 1
@@ -128,7 +132,16 @@ class BatchPlan:
 
 
 def plan_batches(recipe: Recipe, images: int, processes: Processes = SINGLE_PROCESS) -> BatchPlan:
-    """Return the plan of a run that trains on ``images``. Raises RecipeError."""
+    """Return the plan of a run.
+
+    Args:
+        recipe: the run's.
+        images: number of training images.
+        processes: those of the run, and which of them this one is.
+
+    Raises:
+        RecipeError: a micro-batch has fewer images than there are processes.
+    """
     training = recipe.training
     sizes = batch_sizes(images, training.batch_size)
     segments = [Segment(max(1, training.duration.in_steps(len(sizes))), "planned")]
@@ -141,7 +154,7 @@ def plan_batches(recipe: Recipe, images: int, processes: Processes = SINGLE_PROC
             epochs.append(Epoch(first, min(len(sizes), end - first)))
             first += epochs[-1].steps
     plan = BatchPlan(recipe, sizes, tuple(segments), tuple(epochs), processes)
-    plan.pixels(0)  # refuses sizes in the wrong order
+    plan.image_size(0)  # refuses sizes in the wrong order
     for batch in sorted(set(sizes)):
         smallest = min(plan.micro_batch_sizes(plan.n_trained(plan.steps, batch)))
         if smallest < processes.world_size:

@@ -1,4 +1,4 @@
-"""What is known of a run before its first step, into its ``provenance.json``."""
+"""``provenance.json``: what a run was made with, known before its first step."""
 
 import subprocess
 from datetime import UTC, datetime
@@ -12,9 +12,15 @@ from cifarlab.training.run import Run
 
 
 def record_start(run: Run, mean: list[float], std: list[float]) -> None:
-    """Write what is known before the first step into provenance.json."""
+    """Write into provenance.json what is known before the first step.
+
+    Args:
+        run: the run, ready to train.
+        mean: per channel, in units of 0..1.
+        std: standard deviation per channel, in units of 0..1.
+    """
     provenance = run.folder.provenance()
-    made_with = {
+    environment = {
         "cifarlab": cifarlab.__version__,
         "commit": _commit(),
         "python": python_version(),
@@ -22,25 +28,23 @@ def record_start(run: Run, mean: list[float], std: list[float]) -> None:
         "device": run.compute.describe(),
         "processes": run.processes.world_size,
     }
-    earlier = provenance.get("starts", [])
-    now = {
+    starts = provenance.get("starts", [])
+    start = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": run.command,
         "step": run.state.step,
         # the module of a plug-in is called after its hash
         "callbacks": [f"{type(c).__module__}.{type(c).__qualname__}" for c in run.callbacks],
     }
-    changed = sorted({k for start in earlier for k, v in made_with.items() if start.get(k) != v})
-    if changed:
+    differences = {k for s in starts for k, v in environment.items() if s.get(k) != v}
+    if differences:
         run.notes.append(
-            f"not all starts of this run had the same {', '.join(changed)}: "
+            f"not all starts of this run had the same {', '.join(sorted(differences))}: "
             "its last bits may differ from an uninterrupted run's"
         )
     first = {"precision": run.compute.precision, "data": _describe_data(run, mean, std)}
-    starts = [*earlier, now | made_with]
-    run.folder.write_provenance(
-        {**made_with, **first, "test_openings": [], **provenance, "starts": starts}
-    )
+    provenance = {**environment, **first, "test_openings": [], **provenance}
+    run.folder.write_provenance({**provenance, "starts": [*starts, start | environment]})
 
 
 def _describe_data(run: Run, mean: list[float], std: list[float]) -> dict[str, Any]:
@@ -58,7 +62,7 @@ def _describe_data(run: Run, mean: list[float], std: list[float]) -> dict[str, A
 
 
 def _commit() -> str | None:
-    """The code's git commit, with ``+`` where files differ from it; None outside a checkout."""
+    """Return the code's git commit, with ``+`` where files differ from it; None without one."""
     root = Path(cifarlab.__file__).parents[1]
     if not (root / ".git").exists():
         return None

@@ -1,4 +1,4 @@
-"""What a run is while it is trained."""
+"""A run in training: all that the loop, its steps and its callbacks need."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ from cifarlab.training.state import State
 
 @dataclass
 class Session:
-    """How a run is trained this time; nothing of it decides the outcome. See ``train``."""
+    """How a run is trained this time; decides nothing of the outcome. See ``train``."""
 
     resume: bool = False
     callbacks: Sequence[Callback] = ()
@@ -42,11 +42,12 @@ class Session:
 
 @dataclass(kw_only=True)
 class Run(Session):
-    """All that the loop needs; only ``state`` and ``clock`` change.
+    """All that the loop needs; only ``state``, ``clock`` and ``notes`` change.
 
-    ``network`` is the state's classifier as training calls it, compiled or not. ``frozen`` has what
-    is no longer trained from which step on; ``batch_norms`` have the momentum of a step of one
-    pass; ``threads_note`` says why there are so few threads.
+    ``network`` is the state's classifier as training calls it, compiled or not. ``freeze_schedule``
+    has pairs of a step and the parameters that are frozen from it on. ``batch_norms`` are the
+    layers whose momentum depends on the number of micro-batches. ``threads_note`` tells the user
+    why there are so few threads.
     """
 
     recipe: Recipe
@@ -57,7 +58,7 @@ class Run(Session):
     loader: Loader
     validation: Subset | None
     plan: BatchPlan
-    frozen: list[tuple[int, list[nn.Parameter]]]
+    freeze_schedule: list[tuple[int, list[nn.Parameter]]]
     batch_norms: BatchNorms
     state: State
     network: Classifier
@@ -70,16 +71,16 @@ class Run(Session):
     def predictor(self) -> Predictor:
         """The classifier in its present state."""
         dataset, threshold = self.dataset, self.recipe.evaluation.tta_threshold
-        shape = dataset.image_shape
-        return Predictor(self.state.evaluated, dataset.classes, shape, self.compute, threshold)
+        network = self.state.eval_classifier, dataset.classes, dataset.image_shape
+        return Predictor(*network, self.compute, threshold)
 
     @property
-    def about(self) -> WeightsFile:
-        """What a weights file of the present state says."""
+    def weights_file(self) -> WeightsFile:
+        """The metadata of a weights file of the present state."""
         recipe, dataset = self.recipe, self.dataset
         network = recipe.model, dataset.classes, dataset.image_shape, self.compute.precision
-        when, threshold = (self.state.epoch, self.state.step), recipe.evaluation.tta_threshold
-        return WeightsFile(*network, recipe.data.normalization, *when, threshold)
+        progress, threshold = (self.state.epoch, self.state.step), recipe.evaluation.tta_threshold
+        return WeightsFile(*network, recipe.data.normalization, *progress, threshold)
 
     @cached_property
     def body_parameters(self) -> list[nn.Parameter]:
@@ -88,7 +89,7 @@ class Run(Session):
         return [p for role, parameters in roles if role != "head" for p in parameters]
 
     def lr_factor(self, step: int) -> float:
-        """Return the factor on the peak learning rates at that step, counted from 0."""
+        """Return the factor on the peak learning rates at ``step``, counted from 0."""
         plan, schedule = self.plan, self.recipe.schedule
-        planned = lr_factor(schedule, step, plan.segments, plan.steps_per_epoch)
-        return planned * self.state.schedule.factor
+        factor = lr_factor(schedule, step, plan.segments, plan.steps_per_epoch)
+        return factor * self.state.schedule.factor

@@ -21,7 +21,7 @@ from cifarlab.optim.averaging import build_averaging
 from cifarlab.optim.optimizers import build_optimizer
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.device import Compute, choose, forget_peak_memory
+from cifarlab.system.device import Compute, choose_compute, forget_peak_memory
 from cifarlab.system.errors import CheckpointError, RecipeError, UserError
 from cifarlab.system.processes import SINGLE_PROCESS, Processes
 from cifarlab.system.randomness import generator, seed_global
@@ -35,47 +35,54 @@ from cifarlab.training.state import State, Totals
 
 
 def prepare(recipe: Recipe, folder: RunFolder, session: Session | None = None) -> Run:
-    """Build a run in its folder, or load the one that is there; in each of its processes.
+    """Build a run in its folder, or load the one that is there. Each process of the run calls it.
 
-    Raises RecipeError, DataError, RunFolderError, CheckpointError or StorageError.
+    Args:
+        recipe: the run's.
+        folder: where it is written; the main process alone looks into it.
+        session: how it is trained this time; None: a new run, without callbacks.
+
+    Raises every error of cifarlab.system.errors.
     """
     session = session or Session()
     processes, on_main = session.processes, session.processes.broadcast_from_rank0
-    earlier = on_main(folder.provenance)
+    provenance = on_main(folder.provenance)
     precision = recipe.training.precision
     # a started run keeps the arithmetic that it started in, wherever it is resumed
-    compute = choose(earlier.get("precision", "auto") if precision == "auto" else precision)
+    compute = choose_compute(
+        provenance.get("precision", "auto") if precision == "auto" else precision
+    )
     forget_peak_memory(compute.device)
-    threads_note = _use_threads(compute, earlier.get("device", {}), session)
+    threads_note = _use_threads(compute, provenance.get("device", {}), session)
     # of a machine's processes one decodes, the others wait for its lock on the cache
-    opened = processes.run_in_all(lambda: _open_data(recipe, session))
-    dataset, training = opened.dataset, opened.training
+    data = processes.run_in_all(lambda: _open_data(recipe, session))
+    dataset, training = data.dataset, data.training
     plan = plan_batches(recipe, len(training), processes)
     augmentation = Augmentation(recipe.augment, dataset.image_shape, recipe.seed)
-    how = recipe.seed, compute.device, plan.local_indices, recipe.data.sampler
-    loader = Loader(training, augmentation, plan.batch_sizes, *how)
-    mean, std = normalization(recipe, training, dataset.image_shape[2])
-    state = initial_state(recipe, dataset, training, mean, std, compute, processes)
-    length = plan.steps_per_epoch, plan.planned
+    options = recipe.seed, compute.device, plan.local_indices, recipe.data.sampler
+    loader = Loader(training, augmentation, plan.batch_sizes, *options)
+    mean, std = compute_normalization(recipe, training, dataset.image_shape[2])
+    state = build_state(recipe, dataset, training, mean, std, compute, processes)
+    length = plan.steps_per_epoch, plan.planned_steps
     state.averager = build_averaging(recipe.averaging, state.classifier, *length)
     class_counts = training.counts(len(dataset.classes))
     run = Run(
         **vars(session),
         recipe=recipe,
         folder=folder,
+        checkpoints=Checkpoints(folder),
         compute=compute,
+        clock=Clock(compute, state.seconds),
         threads_note=threads_note,
         dataset=dataset,
+        validation=data.validation,
         loader=loader,
-        validation=opened.validation,
         plan=plan,
-        frozen=frozen(recipe, state.classifier, plan),
+        freeze_schedule=plan_freezing(recipe, state.classifier, plan),
         batch_norms=batch_norms(state.classifier),
         state=state,
-        network=compute.compiled(state.classifier),
+        network=compute.compile(state.classifier),
         losses=build_losses(recipe.loss, dataset.classes, class_counts, compute.device),
-        checkpoints=Checkpoints(folder),
-        clock=Clock(compute, state.seconds),
     )
     if session.resume:
         _load(run)
@@ -87,8 +94,8 @@ def prepare(recipe: Recipe, folder: RunFolder, session: Session | None = None) -
 
 def _open_data(recipe: Recipe, session: Session) -> OpenData:
     image_size = recipe.training.selective_backprop.image_size
-    opened = open_data(recipe.data, session.progress)
-    smallest = min(opened.dataset.image_shape[:2])
+    data = open_data(recipe.data, session.progress)
+    smallest = min(data.dataset.image_shape[:2])
     if image_size is not None and image_size >= smallest:
         raise RecipeError(
             f"training.selective_backprop.image_size={image_size} makes no image of {smallest} "
@@ -96,11 +103,11 @@ def _open_data(recipe: Recipe, session: Session) -> OpenData:
             f"take less than {smallest}, or leave it out",
         )
     for metric in recipe.metrics:
-        metric.check(len(opened.dataset.classes))
-    return opened
+        metric.check(len(data.dataset.classes))
+    return data
 
 
-def initial_state(
+def build_state(
     recipe: Recipe,
     dataset: Dataset,
     training: Subset,
@@ -109,7 +116,17 @@ def initial_state(
     compute: Compute,
     processes: Processes = SINGLE_PROCESS,
 ) -> State:
-    """Freshly initialised weights, the same on every device and in every process."""
+    """Return the state before the first step: weights are the same on all devices and processes.
+
+    Args:
+        recipe: the run's.
+        dataset: the run's.
+        training: its training images, from which a whitening layer is fitted.
+        mean: per channel, in units of 0..1.
+        std: standard deviation per channel, in units of 0..1.
+        compute: device and arithmetic.
+        processes: those of the run.
+    """
     seed_global(compute.device, recipe.seed, "initialisation")
     body = build_body(recipe.model, dataset.image_shape, len(dataset.classes))
     classifier = Classifier(body, mean, std, by_image=recipe.data.normalization == "image")
@@ -123,12 +140,18 @@ def initial_state(
     return State(classifier, optimizer, Totals.zero(compute.device))
 
 
-def frozen(
+def plan_freezing(
     recipe: Recipe, classifier: Classifier, plan: BatchPlan
 ) -> list[tuple[int, list[nn.Parameter]]]:
-    """The recipe's ``training.freeze`` as (first step, parameters of the frozen stages).
+    """Return the recipe's ``training.freeze`` as (first step, parameters of the frozen stages).
 
-    Raises RecipeError for more stages than the network has, and for a list out of order.
+    Args:
+        recipe: the run's.
+        classifier: its network.
+        plan: its batch plan, which turns durations into steps.
+
+    Raises:
+        RecipeError: there are more stages than the network has, or the list is out of order.
     """
     parts, result, last = stages(classifier), [], (-1, 0)
     for index, freeze in enumerate(recipe.training.freeze):
@@ -149,12 +172,17 @@ def frozen(
     return result
 
 
-def normalization(
+def compute_normalization(
     recipe: Recipe, training: Subset, channels: int
 ) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation per channel in units of 0..1, as data.normalization says.
 
     0 and 1 where pixels stay as they are, or each image is normalised by itself.
+
+    Args:
+        recipe: the run's.
+        training: the images that are measured.
+        channels: their number, C.
     """
     if recipe.data.normalization == "dataset":
         mean, std = channel_statistics(training)
@@ -165,21 +193,22 @@ def normalization(
     return [0.0] * channels, [1.0] * channels
 
 
-def _use_threads(compute: Compute, earlier: dict[str, Any], session: Session) -> str:
-    """Set the threads of this process, and return what its user should know of them.
+def _use_threads(compute: Compute, device: dict[str, Any], session: Session) -> str:
+    """Set the number of threads of this process, and return a note about it for the user.
 
-    A started run keeps its own, on which its bits depend: ``earlier`` is what it was started on.
+    A run that is resumed keeps its number, on which its bits depend; ``device`` is what the
+    provenance says of the first start.
     """
-    requested = session.threads
+    n_threads = session.threads
     if compute.device.type != "cpu":
-        if requested is not None:
+        if n_threads is not None:
             what = "--threads is of the processor, and this run is on a GPU"
             raise UserError(what, "leave it out")
         return ""
-    if session.processes.world_size > 1 and not requested:  # torchrun shares the cores out
+    if session.processes.world_size > 1 and not n_threads:  # torchrun divides the cores
         return ""
-    kept = earlier.get("threads") if earlier.get("type") == "cpu" else None
-    return use_threads(requested, kept).note
+    before = device.get("threads") if device.get("type") == "cpu" else None
+    return use_threads(n_threads, before).note
 
 
 def _load(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""What training changes: weights, optimizer, counters. Saved whole, it is all that resume needs."""
+"""What training changes: weights, optimizer, counters. A checkpoint has all of it."""
 
 from dataclasses import dataclass, field
 
@@ -12,10 +12,10 @@ from cifarlab.optim.schedules import ScheduleState
 
 
 @dataclass(frozen=True)
-class Best:
-    """The epoch, counted from 1, with the best value of a metric so far; ties: the first.
+class BestEpoch:
+    """The epoch, counted from 1, with the best value of a metric; of equal ones the first.
 
-    ``weights_sha256`` is of the weights file as that epoch saved it, empty until then.
+    ``weights_sha256`` is the digest of the weights file that the epoch saved; empty until then.
     """
 
     epoch: int
@@ -23,13 +23,13 @@ class Best:
     weights_sha256: str = ""
 
 
-ACTIVITIES = ("compile", "train", "evaluate")  # what a run's clock tells apart
+ACTIVITIES = ("compile", "train", "evaluate")  # each has its own time on a run's clock
 NEVER = 2**62  # a step that no run reaches
 
 
 @dataclass
 class Totals:
-    """Sums over the images of the running epoch; they stay on the device until it ends.
+    """Sums over the images of the present epoch; they stay on the device until it ends.
 
     ``bad_step`` is the first step whose loss was not finite, NEVER while there is none.
     """
@@ -37,11 +37,11 @@ class Totals:
     loss: Tensor
     correct: Tensor
     bad_step: Tensor
-    seen: int = 0
+    n_images: int = 0
 
     @classmethod
     def zero(cls, device: torch.device) -> "Totals":
-        """Before an epoch's first step."""
+        """Return the sums before an epoch's first step."""
         return cls(
             torch.zeros((), dtype=torch.float64, device=device),
             torch.zeros((), dtype=torch.int64, device=device),
@@ -49,18 +49,26 @@ class Totals:
         )
 
     def add(self, loss: Tensor, correct: Tensor, images: int, step: int) -> None:
-        """Count the batch of ``step``: so many images, their mean ``loss``, ``correct`` of them."""
+        """Add a batch.
+
+        Args:
+            loss: mean over its images, a scalar tensor.
+            correct: number of images that were predicted correctly, a scalar tensor.
+            images: number of images.
+            step: that the batch was trained on at.
+        """
         self.loss += loss.double() * images
         self.correct += correct
         self.bad_step.clamp_(max=torch.where(loss.isfinite(), NEVER, step))
-        self.seen += images
+        self.n_images += images
 
 
 @dataclass
 class State:
-    """Everything that a step changes; ``step`` and ``epoch`` count what is complete.
+    """All that a step changes; ``step`` and ``epoch`` count those that are complete.
 
-    ``best`` is by the recipe's ``evaluation.metric``, ``monitored`` by what early stopping watches.
+    ``best`` is the best epoch by the recipe's ``evaluation.metric``, ``monitored`` the best by the
+    metric that early stopping watches.
     """
 
     classifier: Classifier
@@ -69,16 +77,16 @@ class State:
     averager: Averager[Classifier] | None = None
     step: int = 0
     epoch: int = 0
-    best: Best | None = None
-    monitored: Best | None = None
+    best: BestEpoch | None = None
+    monitored: BestEpoch | None = None
     schedule: ScheduleState = field(default_factory=ScheduleState)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ACTIVITIES, 0.0))
 
     @property
-    def evaluated(self) -> Classifier:
-        """The weights that are judged and kept: the averaged ones once there are any."""
+    def eval_classifier(self) -> Classifier:
+        """The network that is evaluated and saved: of averaged weights, once there are any."""
         if self.averager and self.step >= self.averager.first_step:
-            return self.averager.slow
+            return self.averager.average
         return self.classifier
 
     @property

@@ -1,4 +1,4 @@
-"""One optimizer step: what is trained on, in which micro-batches, and the update."""
+"""One optimizer step: the images that it trains on, its micro-batches, and the update."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -21,13 +21,13 @@ from cifarlab.training.run import Run
 
 
 def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor, int]:
-    """Update once; return the mean loss, the number of correct predictions, and of images.
+    """Update the weights once; return mean loss, number of correct predictions, of images.
 
-    Those trained on by all processes, each of which has its part of the batch. Loss and count stay
-    on the device.
+    All three are over the images that all processes trained on together. Loss and number of correct
+    predictions are scalar tensors, which stay on the device.
     """
     training, state = run.recipe.training, run.state
-    # dropout draws from the global generator: named like every other draw
+    # dropout draws from the global generator, which is seeded by name like all others
     seed_global(state.device, run.recipe.seed, "network", state.step)
     set_step(run, state.step)
     batch = select_hard_examples(run, resize(run, batch, state.step))
@@ -46,11 +46,11 @@ def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor, int]:
 
 
 def set_step(run: Run, step: int) -> None:
-    """Give the optimizer the learning rates and momenta of that step, and say what it trains."""
+    """Set the learning rates and momenta of ``step``, and which parameters are trained."""
     plan, factor = run.plan, run.lr_factor(step)
-    length = plan.planned, plan.steps_per_epoch
+    length = plan.planned_steps, plan.steps_per_epoch
     apply_schedule(run.state.optimizer, run.recipe.schedule, step, factor, *length)
-    for start, parameters in run.frozen:
+    for start, parameters in run.freeze_schedule:
         if step >= start:
             set_requires_grad(parameters, False)
 
@@ -58,19 +58,20 @@ def set_step(run: Run, step: int) -> None:
 def backward(run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
     """Compute the gradients of the mean loss over all images, one micro-batch at a time.
 
-    Return that loss, and how many are predicted correctly. Of this process's images alone: over all
-    processes they add up. The gradients of the micro-batches add up to the whole batch's, but for
-    batch normalisation, which takes its statistics from a micro-batch (Hoffer et al. 2017, section
-    4); a step keeps the recipe's fraction of the running ones, however many micro-batches it has. A
-    mixed image counts as correct where the label with the larger fraction is predicted.
+    Return that loss and the number of correct predictions, both of this process's images alone; the
+    sums over all processes are the batch's. The gradients of the micro-batches add up to those of
+    the batch, but for batch normalisation, which takes its statistics from a micro-batch (Hoffer et
+    al. 2017, section 4). A step replaces the recipe's fraction of the running statistics, however
+    many micro-batches it has. A mixed image is correct where the label with the larger fraction is
+    predicted.
     """
     losses, correct = [], []
     shards = run.plan.shards(batch.global_size)
     set_passes(run.batch_norms, len(shards))
-    for micro_batch, shard in micro_batches(batch, shards):
+    for micro_batch, shard in split_micro_batches(batch, shards):
         with run.compute.autocast(), batch_position(shard.start, shard.size):
             logits = run.network(micro_batch.images)
-        loss = mixed_loss(partial(mean_loss, run.losses.trained), logits, micro_batch)
+        loss = mixed_loss(partial(mean_loss, run.losses.training), logits, micro_batch)
         if len(micro_batch.labels) < batch.global_size:
             loss = loss * (len(micro_batch.labels) / batch.global_size)
         loss.backward()
@@ -79,20 +80,28 @@ def backward(run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
     return torch.stack(losses).sum(), torch.stack(correct).sum()
 
 
-def micro_batches(batch: Batch, shards: list[Shard]) -> Iterator[tuple[Batch, Shard]]:
-    """Yield what this process has of each micro-batch; a part of a batch has nothing else."""
-    read = 0
+def split_micro_batches(batch: Batch, shards: list[Shard]) -> Iterator[tuple[Batch, Shard]]:
+    """Yield this process's images of each micro-batch, with their shard.
+
+    A batch with ``n_examples`` consists of this process's images alone, shard by shard.
+    """
+    start = 0
     for shard in shards:
-        end = read + shard.indices.stop - shard.indices.start
-        yield batch.select(shard.indices if batch.n_examples is None else slice(read, end)), shard
-        read = end
+        end = start + shard.indices.stop - shard.indices.start
+        yield batch.select(shard.indices if batch.n_examples is None else slice(start, end)), shard
+        start = end
 
 
 def all_reduce_gradients(run: Run, loss: Tensor, correct: Tensor) -> tuple[Tensor, Tensor]:
-    """Add up the gradients of all processes, in place; return the sums of loss and ``correct``.
+    """Sum the gradients over all processes, in place; return the sums of loss and ``correct``.
 
-    One sum for all, and not DistributedDataParallel, which gains by starting with the last layers'
-    gradients but must know of micro-batches and built anew when a stage is frozen.
+    One all-reduce for all, and no DistributedDataParallel: that overlaps it with the backward pass,
+    but would have to know of micro-batches, and to be built again when a stage is frozen.
+
+    Args:
+        run: the run, with the gradients of this process's images.
+        loss: of this process's images, divided by the number of all, a scalar tensor.
+        correct: number of correct predictions of this process's images, a scalar tensor.
     """
     if run.processes.world_size == 1:
         return loss, correct
@@ -105,9 +114,14 @@ def all_reduce_gradients(run: Run, loss: Tensor, correct: Tensor) -> tuple[Tenso
 
 
 def mixed_loss(loss: LossFunction, logits: Tensor, batch: Batch) -> Tensor:
-    """Return the loss with the labels; of mixed images with both, weighted by lam.
+    """Return the loss of a batch; of mixed images that with both labels, weighted by lam.
 
     Zhang et al. 2018, figure 1; Yun et al. 2019, algorithm A1.
+
+    Args:
+        loss: a function of logits and labels, of the mean (a scalar) or of each image (N,).
+        logits: (N, K).
+        batch: its labels, and those of the partners where images are mixed.
     """
     losses = loss(logits, batch.labels)
     if batch.partner_labels is None:
@@ -116,17 +130,23 @@ def mixed_loss(loss: LossFunction, logits: Tensor, batch: Batch) -> Tensor:
 
 
 def resize(run: Run, batch: Batch, step: int) -> Batch:
-    """The batch at the image size that the recipe wants at that step."""
-    pixels = run.plan.pixels(step)
-    return batch if pixels is None else batch._replace(images=downsample(batch.images, pixels))
+    """Return the batch with its images at the size that the recipe has for ``step``.
+
+    Args:
+        run: the run.
+        batch: images at full size.
+        step: counted from 0.
+    """
+    size = run.plan.image_size(step)
+    return batch if size is None else batch._replace(images=downsample(batch.images, size))
 
 
 @torch.no_grad()
 def select_hard_examples(run: Run, batch: Batch) -> Batch:
-    """Return the recipe's part of the batch with the largest losses (Jiang et al. 2019, section 3).
+    """Return the recipe's fraction of the batch, of largest loss (Jiang et al. 2019, section 3).
 
-    Judged by the network as it evaluates, in one forward pass, at the size of the recipe's
-    ``training.selective_backprop.image_size``; mixed images by their mixed loss.
+    The losses are those of a forward pass in evaluation mode, of images at the size
+    ``training.selective_backprop.image_size``; mixed images have their mixed loss.
     """
     config, network = run.recipe.training.selective_backprop, run.state.classifier
     n_examples = batch.global_size

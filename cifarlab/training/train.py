@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from cifarlab.config.plugins import plugin_errors
 from cifarlab.data.dataset import Progress
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint
@@ -37,26 +38,32 @@ def train(
     processes: Processes = SINGLE_PROCESS,
     threads: int | None = None,
 ) -> dict[str, Any]:
-    """Train ``recipe`` in ``folder`` to its end and return its result (see result.json).
+    """Train a recipe to its end and return the result (see result.json).
 
-    Without a folder it is a new one under ``runs/``. Without ``callbacks``, what goes on is printed
-    as the command line does; ``callbacks=()`` is silent. With ``resume``, a run that was begun
-    there goes on from its last checkpoint; without, the folder must hold none. ``stop`` may be
-    set from outside at any time: see StopRequest. With several ``processes`` (see
-    ``cifarlab.system.processes.init_distributed``) each is to call this. ``threads`` is how many a
-    CPU computes with (default: cifarlab.system.threads). Raises every error of
-    cifarlab.system.errors.
+    Args:
+        recipe: what to train.
+        folder: the run folder; None: a new one under ``runs/``.
+        resume: go on from the last checkpoint in the folder, which must be of the same recipe;
+            otherwise the folder must not exist or be empty.
+        callbacks: what watches the run; None: its progress is printed, as by the command line.
+        command: what the provenance says that started the run.
+        progress: is called while data are downloaded and decoded.
+        stop: ends the run when it is set, from outside at any time.
+        processes: those of the run (``init_distributed``); each of them calls this function.
+        threads: how many a CPU computes with; None: as ``cifarlab.system.threads`` chooses.
+
+    Raises every error of cifarlab.system.errors.
     """
     on_main = processes.broadcast_from_rank0
     if not isinstance(folder, RunFolder):
         folder = on_main(lambda: new_folder(recipe)) if folder is None else RunFolder(folder)
-    with ExitStack() as contexts, _translate_errors(recipe, folder):
+    with ExitStack() as contexts, plugin_errors(), _translate_errors(recipe, folder):
         if callbacks is None and processes.is_main_process:
             display = contexts.enter_context(Display())
             callbacks, progress = [display], progress or display.prepare
-        watching, stop = callbacks or (), stop or StopRequest()
-        session = Session(resume, watching, command, progress, stop, processes, threads)
-        on_main(lambda: contexts.enter_context(folder.in_use()))
+        callbacks, stop = callbacks or (), stop or StopRequest()
+        session = Session(resume, callbacks, command, progress, stop, processes, threads)
+        on_main(lambda: contexts.enter_context(folder.lock()))
         on_main(lambda: _require_fitting_folder(recipe, folder, resume))
         run = prepare(recipe, folder, session)
         for callback in run.callbacks:
@@ -71,12 +78,12 @@ def train(
 
 
 def _require_fitting_folder(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
-    if not resume and not folder.vacant:
+    if not resume and not folder.is_vacant:
         raise RunFolderError(
             f"{folder.path} holds {'a run' if folder.exists else 'other files'} already",
             "go on with --resume or --extend, or give another folder with --run",
         )
-    if resume and folder.finished:
+    if resume and folder.is_finished:
         raise RunFolderError(
             f"the run in {folder.path} has finished",
             "train longer with --extend, or start another with --run",
@@ -89,7 +96,7 @@ def _require_fitting_folder(recipe: Recipe, folder: RunFolder, resume: bool) -> 
 
 @contextmanager
 def _translate_errors(recipe: Recipe, folder: RunFolder) -> Iterator[None]:
-    """Ctrl-C outside of the loop, and a device without memory left, as errors of ours."""
+    """Turn Ctrl-C outside of the loop, and a device without free memory, into errors of ours."""
     try:
         yield
     except KeyboardInterrupt as error:
@@ -105,7 +112,7 @@ def _translate_errors(recipe: Recipe, folder: RunFolder) -> Iterator[None]:
                 f"to a single pixel at {size}",
                 "raise training.batch_size, or use larger images or smaller strides",
             ) from error
-        # PyTorch's allocator on a CPU has no type for it
+        # PyTorch's allocator on a CPU has no class of its own for it
         full = isinstance(error, torch.OutOfMemoryError | MemoryError)
         if full or "can't allocate memory" in text:
             first = text.splitlines()[0] if text else "no memory left"

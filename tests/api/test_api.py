@@ -1,6 +1,7 @@
 """The public face: ``import cifarlab as lab``."""
 
 import hashlib
+import inspect
 import rlcompleter
 import shutil
 import subprocess
@@ -13,6 +14,8 @@ import yaml
 
 import cifarlab as lab
 from cifarlab.config.plugins import Plugin
+from cifarlab.experiments.search.engine import run_search
+from cifarlab.experiments.study.engine import run_study
 from cifarlab.plots.catalog import FIGURES
 from cifarlab.system.errors import DataError, PluginError, RunFolderError
 
@@ -57,8 +60,8 @@ def test_a_run_shows_what_it_is(runs: Path) -> None:
 def test_figures_are_returned_and_draw_the_run(runs: Path) -> None:
     plot = lab.load_run(runs / "a").plot
     assert dir(plot) == sorted(FIGURES) and plot.curves.__doc__ == f"{FIGURES['curves'][1]}."
-    drawn = {name for name in dir(plot) if (figure := getattr(plot, name)()) and figure.axes}
-    assert {"curves", "confusion", "classes", "mistakes", "reliability"} <= drawn
+    names = {name for name in dir(plot) if (figure := getattr(plot, name)()) and figure.axes}
+    assert {"curves", "confusion", "classes", "mistakes", "reliability"} <= names
     assert plot.weights() is None  # nothing was recorded
     both = lab.runs(runs).plot.curves()
     assert both is not None and len(both.axes[0].get_lines()) >= 3
@@ -69,21 +72,28 @@ def test_figures_are_returned_and_draw_the_run(runs: Path) -> None:
 def test_figures_complete_where_no_code_is_run(runs: Path) -> None:
     """IPython's completer looks at attributes and calls no property."""
     run, table = lab.load_run(runs / "a"), lab.runs(runs)
-    for held in (run, table, lab.compare(run)):
-        assert "plot" in vars(held) and not isinstance(vars(type(held)).get("plot"), property)
+    for view in (run, table, lab.compare(run)):
+        assert "plot" in vars(view) and not isinstance(vars(type(view)).get("plot"), property)
     completer = rlcompleter.Completer({"run": run})
-    found = [completer.complete("run.plot.", n) or "" for n in range(len(FIGURES))]
-    assert {text.rstrip("()").removeprefix("run.plot.") for text in found} == set(FIGURES)
+    completions = [completer.complete("run.plot.", n) or "" for n in range(len(FIGURES))]
+    assert {text.rstrip("()").removeprefix("run.plot.") for text in completions} == set(FIGURES)
+
+
+def test_the_options_of_a_study_and_a_search_complete() -> None:
+    """IPython reads the signature and the docstring, which are the engines'."""
+    for function, engine in ((lab.study, run_study), (lab.search, run_search)):
+        assert inspect.signature(function) == inspect.signature(engine)
+        assert "Args:" in (inspect.getdoc(function) or "")
 
 
 def test_a_run_is_measured_anew(runs: Path) -> None:
-    measured, result = lab.evaluate(runs / "a"), lab.load_run(runs / "a").result["val"]
-    assert measured.accuracy == result["accuracy"] and measured.interval == result["interval"]
-    assert {"split", "data", *result} <= set(dir(measured))
-    assert repr(measured).startswith("<Evaluation: val accuracy ")
-    assert list(measured.frame.index) == [str(n) for n in range(10)]
-    assert "val accuracy" in measured._repr_html_() and "<table" in measured._repr_html_()
-    assert lab.evaluate(runs / "a", views=2).loss != measured.loss
+    evaluation, result = lab.evaluate(runs / "a"), lab.load_run(runs / "a").result["val"]
+    assert evaluation.accuracy == result["accuracy"] and evaluation.interval == result["interval"]
+    assert {"split", "data", *result} <= set(dir(evaluation))
+    assert repr(evaluation).startswith("<Evaluation: val accuracy ")
+    assert list(evaluation.frame.index) == [str(n) for n in range(10)]
+    assert "val accuracy" in evaluation._repr_html_() and "<table" in evaluation._repr_html_()
+    assert lab.evaluate(runs / "a", views=2).loss != evaluation.loss
 
 
 def test_predictions_are_those_of_the_run(runs: Path) -> None:
@@ -92,12 +102,14 @@ def test_predictions_are_those_of_the_run(runs: Path) -> None:
     from cifarlab.run_folder.folder import RunFolder
 
     images = np.array(open_dataset("digits").read("train").images[:7])
-    found = lab.load_run(runs / "a").predict(images)
+    predictions = lab.load_run(runs / "a").predict(images)
     predictor = RunPredictor(RunFolder(runs / "a"))
-    assert found.shape == (7, 10) and list(found.columns) == [str(n) for n in range(10)]
-    assert np.array_equal(found.to_numpy(), predictor.predict(predictor.take(images)).probabilities)
+    assert predictions.shape == (7, 10) and list(predictions.columns) == [str(n) for n in range(10)]
+    assert np.array_equal(
+        predictions.to_numpy(), predictor.predict(predictor.take(images)).probabilities
+    )
     grey = lab.predict(runs / "a", images[..., 0])
-    assert np.array_equal(grey.to_numpy(), found.to_numpy())
+    assert np.array_equal(grey.to_numpy(), predictions.to_numpy())
     with pytest.raises(DataError, match="float64"):
         lab.predict(runs / "a", images / 255)
 
@@ -134,30 +146,30 @@ def test_a_table_leaves_out_what_can_t_be_read_and_says_why(runs: Path, tmp_path
     assert "result.json" in reasons["damaged"] and "trust_plugins=True" in reasons["foreign"]
     assert repr(table).splitlines()[1:] == table.left_out
     assert table._repr_html_().count("<p>") == 3
-    trusted = lab.runs(tmp_path, trust_plugins=True)
-    assert [run.path.name for run in trusted] == ["foreign", "whole"]
+    all_runs = lab.runs(tmp_path, trust_plugins=True)
+    assert [run.path.name for run in all_runs] == ["foreign", "whole"]
 
 
 def test_a_run_with_plug_ins_is_opened_with_consent_alone(runs: Path, tmp_path: Path) -> None:
     run = shutil.copytree(runs / "a", tmp_path / "sent")
     bring_plugin(run, b"theirs = 2\n")
     images = np.zeros((1, 8, 8), np.uint8)
-    for refused in (
+    for read in (
         lambda: lab.load_run(run),
         lambda: lab.predict(run, images),
         lambda: lab.evaluate(run),
         lambda: lab.compare(run),
     ):
         with pytest.raises(PluginError, match="in Python trust_plugins=True"):
-            refused()
+            read()
     assert lab.load_run(run, trust_plugins=True).accuracy == lab.load_run(runs / "a").accuracy
     assert len(lab.predict(run, images)) == 1  # it was approved once
 
 
 def test_runs_are_compared_by_recipe(runs: Path) -> None:
-    both = lab.compare(lab.load_run(runs / "a"), runs / "b", runs / "c")
-    assert len(both.frame) == 2 and set(both.verdicts) == set(both.frame.index)
-    assert repr(both).startswith("<ComparisonTable with ")
+    comparison = lab.compare(lab.load_run(runs / "a"), runs / "b", runs / "c")
+    assert len(comparison.frame) == 2 and set(comparison.verdicts) == set(comparison.frame.index)
+    assert repr(comparison).startswith("<ComparisonTable with ")
     by_loss = lab.compare(runs / "a", runs / "b", metric="log_loss")
     assert by_loss.comparison.metric.name == "log_loss"
 
@@ -186,10 +198,10 @@ def test_a_search_and_what_came_of_it(tmp_path: Path, monkeypatch: pytest.Monkey
         max_epochs="2 epochs",
         space={"optimizer.lr": {"kind": "loguniform", "low": 0.01, "high": 0.3}},
     )
-    found = lab.search(search, log=lambda line: None)
-    assert len(found.frame) == 2 and repr(found).startswith(f"<SearchTable {found.path}: 2 trials")
-    best = found.results.best_row
-    assert best and found.best.optimizer.lr == best.trial.params["optimizer.lr"]
-    assert dir(found.plot) == ["coordinates", "curves", "importance", "rungs"]
-    figure = found.plot.curves()
-    assert figure is not None and figure.axes and "<table" in found._repr_html_()
+    table = lab.search(search, max_time="1 h", log=lambda line: None)
+    assert len(table.frame) == 2 and repr(table).startswith(f"<SearchTable {table.path}: 2 trials")
+    best = table.results.best_row
+    assert best and table.best.optimizer.lr == best.trial.params["optimizer.lr"]
+    assert dir(table.plot) == ["coordinates", "curves", "importance", "rungs"]
+    figure = table.plot.curves()
+    assert figure is not None and figure.axes and "<table" in table._repr_html_()

@@ -1,4 +1,4 @@
-"""Arrays as data of ``lab.train``: stored beside the run, and found again from anywhere."""
+"""Arrays as data of ``lab.train``: stored beside the run, and read from anywhere."""
 
 import shutil
 import signal
@@ -40,31 +40,31 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "elsewhere"
 
 
-@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("move", [False, True])
 @pytest.mark.parametrize("data", [(IMAGES, LABELS), ((IMAGES, LABELS), shades(20, 1))])
-def test_they_are_found_from_another_folder_and_after_a_move(
-    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, data: Any, moved: bool
+def test_they_are_read_from_another_folder_and_after_a_move(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, data: Any, move: bool
 ) -> None:
     run = train(data)
     assert run.accuracy is not None and run.accuracy > 0.9
     path = run.path
     monkeypatch.chdir(elsewhere)
     assert run.evaluate("val").accuracy == run.result["val"]["accuracy"]
-    if moved:
+    if move:
         shutil.move(path.parents[1] / "runs", elsewhere / "kept")
         path = Path("kept") / path.name
-    again = lab.load_run(path)
-    assert fingerprint(again.recipe) == run.result["fingerprint"]
-    assert again.evaluate("test").accuracy == again.result["test"]["accuracy"]
-    assert list(again.predict(IMAGES[:2]).columns) == ["dark", "light"]
-    explain_run(again.folder)
-    assert list(again.folder.explained.iterdir())
+    loaded = lab.load_run(path)
+    assert fingerprint(loaded.recipe) == run.result["fingerprint"]
+    assert loaded.evaluate("test").accuracy == loaded.result["test"]["accuracy"]
+    assert list(loaded.predict(IMAGES[:2]).columns) == ["dark", "light"]
+    explain_run(loaded.folder)
+    assert list(loaded.folder.explained.iterdir())
 
 
-@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("move", [False, True])
 @pytest.mark.parametrize("by", ["file", "value", "command"])
 def test_a_run_on_them_is_resumed_from_another_folder(
-    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, by: str, moved: bool
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, by: str, move: bool
 ) -> None:
     expected = train((IMAGES, LABELS), run="runs/whole").result["val"]
 
@@ -76,14 +76,14 @@ def test_a_run_on_them_is_resumed_from_another_folder(
         train((IMAGES, LABELS), run="runs/a", callbacks=[Stop()])
     monkeypatch.chdir(elsewhere)
     path = elsewhere.parent / "here" / "runs" / "a"
-    if moved:
+    if move:
         path = Path(shutil.move(path.parent, elsewhere / "kept")) / "a"
     if by == "command":
         words = ["cifarlab", "train", "quickstart", "--run", str(path), "--resume"]
         monkeypatch.setattr("sys.argv", words)
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as stop:
             main()
-        assert ended.value.code == 0
+        assert stop.value.code == 0
     else:
         recipe = str(path / "recipe.yaml") if by == "file" else lab.load_run(path).recipe
         lab.train(recipe, run=path, resume=True, callbacks=())

@@ -33,19 +33,21 @@ def recipe_file(tiny, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def audited(recipe_file, tmp_path_factory) -> Audit:
+def finished_audit(recipe_file, tmp_path_factory) -> Audit:
     return audit(str(recipe_file), folds=2, out=tmp_path_factory.mktemp("audit"))
 
 
-def test_every_image_is_judged_by_the_network_that_never_saw_it(tiny, audited, recipe_file) -> None:
+def test_every_image_is_judged_by_the_network_that_never_saw_it(
+    tiny, finished_audit, recipe_file
+) -> None:
     from cifarlab.recipes.text import from_yaml
 
     recipe = from_yaml(recipe_file)
     dataset = open_dataset("digits")
     training, _ = training_subsets(dataset, recipe.data)
-    seen = []
+    held_out_indices = []
     for number in (0, 1):
-        folder = RunFolder(audited.path / "folds" / str(number))
+        folder = RunFolder(finished_audit.path / "folds" / str(number))
         recipe_of_fold = folder.recipe()
         assert recipe_of_fold == fold_recipe(recipe, 2, number, recipe_of_fold.data.fold.groups)
         assert "test" not in folder.result() and folder.provenance()["test_openings"] == []
@@ -53,16 +55,16 @@ def test_every_image_is_judged_by_the_network_that_never_saw_it(tiny, audited, r
         held_out = held_out_fold(dataset, recipe_of_fold.data)
         assert not set(trained.indices) & set(held_out.indices)
         assert sorted([*trained.indices, *held_out.indices]) == training.indices.tolist()
-        seen += held_out.indices.tolist()
-    assert sorted(seen) == training.indices.tolist()
+        held_out_indices += held_out.indices.tolist()
+    assert sorted(held_out_indices) == training.indices.tolist()
 
 
-def test_a_suspect_is_what_its_fold_says(audited, recipe_file) -> None:
-    findings = audited.findings()
+def test_a_suspect_is_what_its_fold_says(finished_audit, recipe_file) -> None:
+    findings = finished_audit.findings()
     suspect = findings["labels"]["suspects"][0]
     dataset = open_dataset("digits")
     for number in (0, 1):
-        folder = RunFolder(audited.path / "folds" / str(number))
+        folder = RunFolder(finished_audit.path / "folds" / str(number))
         held_out = held_out_fold(dataset, folder.recipe().data)
         if suspect["index"] not in held_out.indices:
             continue
@@ -75,34 +77,34 @@ def test_a_suspect_is_what_its_fold_says(audited, recipe_file) -> None:
         assert dataset.read("train").labels[suspect["index"]] == suspect["true_label"]
 
 
-def test_the_findings_of_known_noise(audited, recipe_file) -> None:
-    findings = audited.findings()["labels"]
+def test_the_findings_of_known_noise(finished_audit, recipe_file) -> None:
+    findings = finished_audit.findings()["labels"]
     assert (findings["n"], findings["folds"]) == (1294, 2)
     noise = findings["noise"]
-    starts = RunFolder(audited.path / "folds" / "0").provenance()["data"]["wrong_labels"]
-    starts += RunFolder(audited.path / "folds" / "1").provenance()["data"]["wrong_labels"]
-    assert noise["wrong"] == starts and noise["chance"] == noise["wrong"] / 1294
+    n_wrong = RunFolder(finished_audit.path / "folds" / "0").provenance()["data"]["wrong_labels"]
+    n_wrong += RunFolder(finished_audit.path / "folds" / "1").provenance()["data"]["wrong_labels"]
+    assert noise["n_wrong"] == n_wrong and noise["chance"] == noise["n_wrong"] / 1294
     assert noise["precision"] > 2 * noise["chance"]
     assert len(findings["suspects"]) == 1000
-    images = audited.images()["suspects"]
+    images = finished_audit.images()["suspects"]
     pixels = open_dataset("digits").read("train").images
     assert np.array_equal(images, pixels[[s["index"] for s in findings["suspects"][:25]]])
 
 
-def test_the_same_command_again_trains_nothing(audited, recipe_file, monkeypatch) -> None:
-    before = audited.findings()
+def test_the_same_command_again_trains_nothing(finished_audit, recipe_file, monkeypatch) -> None:
+    before = finished_audit.findings()
     monkeypatch.setattr("cifarlab.audit.folds.train", None)
-    again = audit(str(recipe_file), folds=2, out=audited.path).findings()
-    assert {**again, "time": ""} == {**before, "time": ""}
+    second = audit(str(recipe_file), folds=2, out=finished_audit.path).findings()
+    assert {**second, "time": ""} == {**before, "time": ""}
 
 
-def test_other_settings_in_the_same_folder_are_refused(audited, recipe_file) -> None:
+def test_other_settings_in_the_same_folder_are_refused(finished_audit, recipe_file) -> None:
     with pytest.raises(RunFolderError, match="other settings"):
-        audit(str(recipe_file), ["seed=5"], folds=2, out=audited.path)
+        audit(str(recipe_file), ["seed=5"], folds=2, out=finished_audit.path)
 
 
-@pytest.mark.parametrize("spoil", ["images", "names"])
-def test_folds_of_other_images_are_refused(tiny, tmp_path, spoil) -> None:
+@pytest.mark.parametrize("change", ["images", "names"])
+def test_folds_of_other_images_are_refused(tiny, tmp_path, change) -> None:
     """Networks of other images once judged the labels: 85 % of them were then called wrong."""
     for name, low in {"dark": 0, "light": 100}.items():
         (tmp_path / "shades" / name).mkdir(parents=True)
@@ -113,7 +115,7 @@ def test_folds_of_other_images_are_refused(tiny, tmp_path, spoil) -> None:
     changes = {"data.source": str(tmp_path / "shades"), "training.duration": "1 epoch"}
     file.write_text(to_yaml(tiny(changes)))
     first = audit(str(file), folds=2, out=tmp_path / "out").findings()
-    if spoil == "images":
+    if change == "images":
         (tmp_path / "shades" / "dark" / "07.png").unlink()
     else:
         (tmp_path / "shades" / "dark").rename(tmp_path / "shades" / "shadow")
@@ -130,7 +132,7 @@ def test_a_finished_run_is_searched_with_its_test_split(copied: RunFolder) -> No
     assert findings["labels"] is None
     assert findings["duplicates"]["images"] == {"train": 1294, "val": 144, "test": 359}
     opening = copied.provenance()["test_openings"][-1]
-    assert (opening["by"], opening["command"]) == ("audit", "me")
+    assert (opening["opener"], opening["command"]) == ("audit", "me")
     assert len(findings["duplicates"]["twins"]) == 9
 
 
@@ -153,7 +155,7 @@ def test_the_test_split_of_a_recipe_is_opened_and_the_opening_kept(recipe_file, 
         audit_folder = audit(str(recipe_file), folds=0, test=True, out=tmp_path, command="me")
         openings = audit_folder.provenance()["test_openings"]
         assert len(openings) == count
-        assert (openings[-1]["by"], openings[-1]["command"]) == ("audit", "me")
+        assert (openings[-1]["opener"], openings[-1]["command"]) == ("audit", "me")
     assert audit_folder.findings()["duplicates"]["images"] == {
         "train": 1294,
         "val": 144,
@@ -175,13 +177,13 @@ def test_a_runs_recipe_stays_as_it_is(finished: RunFolder) -> None:
 def test_twins_between_splits_are_counted_by_images() -> None:
     blank = np.zeros((9, 8, 8, 1), np.uint8)
     labels = np.array([0, 0, 1, 0, 0, 0, 0, 0, 0])
-    parts = {
+    splits = {
         "train": Subset(blank, labels, np.array([0, 2, 4, 6])),
         "test": Subset(blank, labels, np.array([1, 3])),
     }
     # in the concatenation: train 0 2 4 6 are positions 0..3, test 1 3 are positions 4, 5
     twins = Twins(np.array([[0, 1], [1, 4], [2, 5]]), np.array([1.0, 0.99, 0.98]))
-    findings, shown = duplicate_findings(twins, parts)
+    findings, image_pairs = duplicate_findings(twins, splits)
     counts = {(row["split"], row["twin_split"]): row["images"] for row in findings["twins"]}
     assert counts == {
         ("train", "train"): 2,
@@ -189,14 +191,14 @@ def test_twins_between_splits_are_counted_by_images() -> None:
         ("test", "train"): 2,
         ("test", "test"): 0,
     }
-    assert (findings["groups"], findings["equal"], findings["near"]) == (2, 1, 2)
+    assert (findings["groups"], findings["n_equal"], findings["n_near"]) == (2, 1, 2)
     assert findings["conflicts"] == 1  # image 2 bears class 1
     # across splits first
     first = findings["pairs"][0]
     assert first["a"] == {"split": "train", "index": 2, "name": "index 2", "given_label": 1}
     assert first["b"] == {"split": "test", "index": 1, "name": "index 1", "given_label": 0}
     assert findings["pairs"][2]["a"]["index"] == 0 and findings["notes"] == []
-    assert shown.tolist() == [[1, 4], [2, 5], [0, 1]]
+    assert image_pairs.tolist() == [[1, 4], [2, 5], [0, 1]]
 
 
 def test_a_damaged_audit_is_named(tmp_path: Path) -> None:

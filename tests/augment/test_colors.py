@@ -39,11 +39,11 @@ def sample_saturation_hue(augment, count, epoch, step):
     return augment.pipeline["color_jitter"].sample_saturation_hue(draws)
 
 
-def applied(augment, images, epoch=0, step=0):
+def augment_images(augment, images, epoch=0, step=0):
     return augment(torch.as_tensor(images), torch.arange(len(images)), epoch, step)
 
 
-def slow_saturated(images, factors):
+def adjust_saturation_slowly(images, factors):
     out = np.empty(images.shape)
     for n, i, j in np.ndindex(*images.shape[:3]):
         red, green, blue = images[n, i, j].astype(float)
@@ -52,7 +52,7 @@ def slow_saturated(images, factors):
     return out
 
 
-def slow_turned_hue(images, turns):
+def adjust_hue_slowly(images, turns):
     out = np.empty(images.shape)
     for n, i, j in np.ndindex(*images.shape[:3]):
         hue, saturation, value = colorsys.rgb_to_hsv(*images[n, i, j] / 255)
@@ -66,7 +66,7 @@ def test_saturated_is_the_slow_one(dtype):
     images, factors = images_of(6), np.linspace(0, 2, 6)
     got = adjust_saturation(torch.from_numpy(images).to(dtype), torch.from_numpy(factors).float())
     assert got.dtype == torch.float32
-    np.testing.assert_allclose(got, slow_saturated(images, factors), atol=1e-3)
+    np.testing.assert_allclose(got, adjust_saturation_slowly(images, factors), atol=1e-3)
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.4, 1.0, 1.7])
@@ -83,7 +83,7 @@ def test_a_turned_hue_is_the_one_of_the_standard_library(dtype):
     images, turns = images_of(9), np.linspace(-0.5, 0.5, 9)
     got = adjust_hue(torch.from_numpy(images).to(dtype), torch.from_numpy(turns).float())
     assert got.dtype == torch.float32
-    np.testing.assert_allclose(got, slow_turned_hue(images, turns), atol=2e-3)
+    np.testing.assert_allclose(got, adjust_hue_slowly(images, turns), atol=2e-3)
 
 
 def test_a_third_of_the_circle_makes_red_green():
@@ -93,7 +93,7 @@ def test_a_third_of_the_circle_makes_red_green():
 
 
 @pytest.mark.parametrize("change", [adjust_saturation, adjust_hue])
-def test_greyscale_images_have_no_colour_to_change(change):
+def test_grey_images_stay_as_they_are(change):
     images = torch.from_numpy(images_of(3, channels=1))
     assert torch.equal(change(images, torch.full((3,), 0.4)), images.float())
 
@@ -122,7 +122,7 @@ def test_draws_are_uniform_in_their_range(part, ranges):
             assert (drawn == low).all()
             continue
         assert low - 1e-6 <= drawn.min() and drawn.max() <= high + 1e-6
-        quarters = torch.histc(drawn, 4, low, high)  # 5,000 expected of each, deviation 61
+        quarters = torch.histc(drawn, 4, low, high)  # 5,000 expected of each, std 61
         assert (quarters - 5000).abs().max() < 300
 
 
@@ -134,19 +134,19 @@ def test_brightness_and_contrast_come_before_saturation_and_that_before_hue():
     saturations, turns = sample_saturation_hue(augment, 8, 2, 3)
     first = adjust_brightness_contrast(torch.from_numpy(images), shifts, factors)
     expected = adjust_hue(adjust_saturation(first, saturations), turns)
-    torch.testing.assert_close(applied(augment, images, 2, 3), expected)
+    torch.testing.assert_close(augment_images(augment, images, 2, 3), expected)
     other_way = adjust_brightness_contrast(
         adjust_hue(torch.from_numpy(images), turns), shifts, factors
     )
     assert not torch.allclose(expected, adjust_saturation(other_way, saturations), atol=1)
 
 
-def test_noise_is_gaussian_of_that_deviation_and_apart_for_each_value():
+def test_noise_is_gaussian_of_that_sigma_and_independent_for_each_value():
     images = np.full((40, 32, 32, 3), 128, np.uint8)
-    got = applied(augmentation(gaussian_noise={"sigma": 0.1}, shape=(32, 32, 3)), images)
+    got = augment_images(augmentation(gaussian_noise={"sigma": 0.1}, shape=(32, 32, 3)), images)
     assert got.dtype == torch.float32
     noise = (got - 128) / 25.5
-    assert abs(noise.mean()) < 0.02  # 122,880 values: deviation of the mean 0.003
+    assert abs(noise.mean()) < 0.02  # 122,880 values: std of the mean 0.003
     assert noise.std() == pytest.approx(1, abs=0.02)
     assert (noise.abs() > 1.96).double().mean().item() == pytest.approx(0.05, abs=0.005)
     channels = np.corrcoef(noise.reshape(-1, 3).T.numpy())
@@ -156,7 +156,9 @@ def test_noise_is_gaussian_of_that_deviation_and_apart_for_each_value():
 
 
 def test_noise_leaves_the_range_rather_than_being_clipped():
-    got = applied(augmentation(gaussian_noise={"sigma": 0.1}), np.zeros((4, *SHAPE), np.uint8))
+    got = augment_images(
+        augmentation(gaussian_noise={"sigma": 0.1}), np.zeros((4, *SHAPE), np.uint8)
+    )
     assert got.min() < 0
 
 
@@ -172,14 +174,17 @@ def test_noise_leaves_the_range_rather_than_being_clipped():
 def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(part):
     images = images_of(30)[1:]
     times = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
-    made = [applied(augmentation(seed, **part), images, epoch, step) for seed, epoch, step in times]
+    made = [
+        augment_images(augmentation(seed, **part), images, epoch, step)
+        for seed, epoch, step in times
+    ]
     for first, second in combinations(made, 2):
         assert (first != second).flatten(1).any(1).all()
-    assert torch.equal(made[0], applied(augmentation(0, **part), images))
+    assert torch.equal(made[0], augment_images(augmentation(0, **part), images))
 
 
 @pytest.mark.parametrize("what", ["saturation", "hue"])
-def test_colours_of_grey_images_are_refused(what):
+def test_saturation_and_hue_of_grey_images_are_refused(what):
     with pytest.raises(RecipeError, match="change nothing in grey images"):
         augmentation(shape=(6, 5, 1), color_jitter={what: 0.1})
     augmentation(shape=(6, 5, 1), color_jitter={"contrast": 0.1, "brightness_shift": 0.1})

@@ -43,9 +43,9 @@ def every_third(images: int) -> Tensor:
 @pytest.mark.parametrize("augment", AUGMENTS.values(), ids=AUGMENTS)
 def test_the_images_read_are_those_of_the_whole_batch(augment: dict) -> None:
     for epoch in (0, 1):
-        whole, parts = loader(augment).epoch(epoch), loader(augment, every_third).epoch(epoch)
+        batches, shards = loader(augment).epoch(epoch), loader(augment, every_third).epoch(epoch)
         sizes = []
-        for all_, some in zip(whole, parts, strict=True):
+        for all_, some in zip(batches, shards, strict=True):
             indices = every_third(len(all_.labels))
             assert torch.equal(some.labels, all_.labels[indices])
             assert torch.equal(some.images, all_.images[indices])
@@ -61,7 +61,7 @@ def test_every_augmentation_does_something() -> None:
         assert not torch.equal(next(loader(augment).epoch(0)).images.float(), plain.float())
 
 
-def test_a_part_without_places_is_everything() -> None:
+def test_without_indices_all_rows_are_selected() -> None:
     rows = torch.arange(4)
     assert select_shard(rows, None) is rows
     assert select_shard(rows, torch.tensor([0, 3])).tolist() == [0, 3]

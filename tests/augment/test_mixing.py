@@ -51,24 +51,24 @@ def test_cutmix_is_the_paper_s_equation(box, dtype):
 
 @pytest.mark.parametrize("lam", [0.0, 0.2, 0.75, 0.999, 1.0])
 @pytest.mark.parametrize("center", [[0.5, 0.5], [0.0, 0.999], [0.1, 0.3]])
-def test_a_box_has_the_share_s_area_before_the_border_cuts_it(lam, center):
+def test_a_box_has_the_area_of_the_paper_before_the_border_cuts_it(lam, center):
     """r_w = W sqrt(1 - lambda) (equation 2), halves rounded down as in the paper's code."""
     height, width = 32, 20
     top, bottom, left, right = cutmix_box((height, width), lam, center)
     for low, high, side, axis in ((top, bottom, height, 0), (left, right, width, 1)):
         half = int(side * np.sqrt(1 - lam)) // 2
         middle = int(side * center[axis])
-        inside = [p for p in range(middle - half, middle + half) if 0 <= p < side]
-        assert list(range(low, high)) == inside
+        pixels = [p for p in range(middle - half, middle + half) if 0 <= p < side]
+        assert list(range(low, high)) == pixels
 
 
-def test_a_box_in_the_middle_is_about_as_large_as_asked():
+def test_a_box_in_the_middle_covers_1_minus_lambda():
     top, bottom, left, right = cutmix_box((32, 32), 0.75, [0.5, 0.5])
     assert (bottom - top) * (right - left) == 16 * 16
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.2, 1.0, 5.0])
-def test_shares_follow_the_beta_distribution(alpha):
+def test_lambdas_follow_the_beta_distribution(alpha):
     config, images = mix_of("mixup", alpha=alpha), torch.zeros(2, 1, 1, 1)
     lams = [config.mix(images, 0, 0, step)[2] for step in range(1500)]
     assert stats.kstest(lams, stats.beta(alpha, alpha).cdf).pvalue > 1e-3
@@ -85,17 +85,17 @@ def test_a_quantile_is_its_beta_variate():
 
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
 @pytest.mark.parametrize("prob", [0.05, 0.3, 1.0])
-def test_that_share_of_the_batches_is_mixed(kind, prob):
+def test_prob_is_the_fraction_of_mixed_batches(kind, prob):
     config, images = mix_of(kind, prob=prob), torch.zeros(4, 32, 32, 1)
     outcomes = [config.mix(images, 0, 0, step) for step in range(1000)]
     drawn = [partners is not None for _, partners, _ in outcomes]
-    # deviation 0.0145; a box of no area, one in 250, mixes nothing
+    # std 0.0145; a box of no area, one in 250, mixes nothing
     assert np.mean(drawn) == pytest.approx(prob, abs=0.06)
     assert all((lam < 1) == was for (*_, lam), was in zip(outcomes, drawn, strict=True))
 
 
 @pytest.mark.parametrize("config", [MIXUP, CUTMIX], ids=["mixup", "cutmix"])
-def test_what_is_said_of_a_mixed_batch_holds(config):
+def test_partners_and_lambda_describe_the_mixed_batch(config):
     images = images_of(7, 12, 10)
     checked = 0
     for step in range(20):
@@ -105,12 +105,12 @@ def test_what_is_said_of_a_mixed_batch_holds(config):
         assert sorted(partners.tolist()) == list(range(7))
         assert 0 <= lam < 1
         for i, j in enumerate(partners.tolist()):
-            mine, own, other = got[i].double().numpy(), images[i] / 1.0, images[j] / 1.0
+            mine, image, other = got[i].double().numpy(), images[i] / 1.0, images[j] / 1.0
             if config is MIXUP:
-                np.testing.assert_allclose(mine, lam * own + (1 - lam) * other, atol=1e-4)
+                np.testing.assert_allclose(mine, lam * image + (1 - lam) * other, atol=1e-4)
             elif i != j:
-                from_other = (mine == other).all(2) & (mine != own).any(2)
-                assert ((mine == own).all(2) | from_other).all()
+                from_other = (mine == other).all(2) & (mine != image).any(2)
+                assert ((mine == image).all(2) | from_other).all()
                 assert from_other.mean() == pytest.approx(1 - lam, abs=1e-9)
         checked += 1
     assert checked > 15
@@ -138,9 +138,9 @@ def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(config):
     times = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
     lams = [config.mix(images, *time)[2] for time in times]
     assert len(set(lams)) == 4
-    again = config.mix(images, *times[0])
-    assert again[2] == lams[0]
-    assert torch.equal(again[0], config.mix(images, *times[0])[0])
+    second_call = config.mix(images, *times[0])
+    assert second_call[2] == lams[0]
+    assert torch.equal(second_call[0], config.mix(images, *times[0])[0])
 
 
 @pytest.mark.parametrize("config", [MIXUP, CUTMIX], ids=["mixup", "cutmix"])

@@ -35,7 +35,7 @@ def by_pillow(images, strengths, change):
     return np.stack(changed).reshape(images.shape)
 
 
-def applied(name, images, strengths, fill="nearest"):
+def apply_operation(name, images, strengths, fill="nearest"):
     arguments = torch.from_numpy(images), torch.tensor(np.array(strengths), dtype=torch.float32)
     got = OPERATION_BY_NAME[name](*arguments, fill)
     assert got.dtype == torch.uint8
@@ -43,8 +43,8 @@ def applied(name, images, strengths, fill="nearest"):
     return got.numpy()
 
 
-def difference(one, other):
-    return np.abs(one.astype(int) - other.astype(int)).max()
+def difference(images, others):
+    return np.abs(images.astype(int) - others.astype(int)).max()
 
 
 @every_shape
@@ -59,7 +59,7 @@ def difference(one, other):
 )
 def test_enhancers_are_pillow_s_but_for_the_last_bit_of_a_product(name, enhancer, shape):
     images = images_of(shape)
-    got = applied(name, images, FACTORS)
+    got = apply_operation(name, images, FACTORS)
     expected = by_pillow(images, FACTORS, lambda image, by: enhancer(image).enhance(1 + by))
     assert difference(got, expected) <= 1
     assert (got == expected).mean() > 0.999
@@ -71,21 +71,21 @@ def test_enhancers_are_pillow_s_but_for_the_last_bit_of_a_product(name, enhancer
 def test_posterize_is_pillow_s(shape):
     images, bits = images_of(shape), np.linspace(0, 6, 12)
     expected = by_pillow(images, bits, lambda image, by: ImageOps.posterize(image, 8 - round(by)))
-    np.testing.assert_array_equal(applied("posterize", images, bits), expected)
+    np.testing.assert_array_equal(apply_operation("posterize", images, bits), expected)
 
 
 @every_shape
 def test_solarize_is_pillow_s(shape):
     images, strengths = images_of(shape), np.linspace(0, 256, 12)
     expected = by_pillow(images, strengths, lambda image, by: ImageOps.solarize(image, 256 - by))
-    np.testing.assert_array_equal(applied("solarize", images, strengths), expected)
+    np.testing.assert_array_equal(apply_operation("solarize", images, strengths), expected)
 
 
 @every_shape
 def test_equalize_is_pillow_s(shape):
     images = images_of(shape)
     expected = by_pillow(images, FACTORS, lambda image, _: ImageOps.equalize(image))
-    got = applied("equalize", images, FACTORS)
+    got = apply_operation("equalize", images, FACTORS)
     np.testing.assert_array_equal(got, expected)
     np.testing.assert_array_equal(got[3], images[3])
     if shape[1] * shape[2] > 512:  # with fewer pixels than grey levels all stays
@@ -96,14 +96,14 @@ def test_equalize_is_pillow_s(shape):
 def test_autocontrast_is_pillow_s_but_where_its_floating_point_rounds_down_too_far(shape):
     images = images_of(shape)
     expected = by_pillow(images, FACTORS, lambda image, _: ImageOps.autocontrast(image))
-    got = applied("autocontrast", images, FACTORS)
+    got = apply_operation("autocontrast", images, FACTORS)
     assert difference(got, expected) <= 1
     assert (got >= expected).all()
     assert got[1].min() == 0 and got[1].max() == 255
     np.testing.assert_array_equal(got[3], images[3])
 
 
-def moved(coefficients):
+def transform_by(coefficients):
     def change(image, by):
         a, b, c, d, e, f = coefficients(by, (image.width - 1) / 2, (image.height - 1) / 2)
         # Pillow counts from the corner of the first pixel, we from the centre of the image
@@ -124,8 +124,8 @@ def moved(coefficients):
 )
 def test_shears_are_pillow_s_about_the_centre(name, coefficients, shape):
     images = images_of(shape)
-    expected = by_pillow(images, FACTORS, moved(coefficients))
-    got = applied(name, images, FACTORS, "constant")
+    expected = by_pillow(images, FACTORS, transform_by(coefficients))
+    got = apply_operation(name, images, FACTORS, "constant")
     assert (np.abs(got.astype(int) - expected) <= 1).mean() > 0.995  # places just on the border
     assert difference(got, images) > 20
 
@@ -135,7 +135,7 @@ def test_rotation_is_pillow_s(shape):
     images, angles = images_of(shape), np.linspace(-134, 131, 12)
     change = lambda image, by: image.rotate(by, Image.Resampling.BILINEAR)  # noqa: E731
     expected = by_pillow(images, angles, change)
-    got = applied("rotate", images, angles, "constant")
+    got = apply_operation("rotate", images, angles, "constant")
     assert (np.abs(got.astype(int) - expected) <= 1).mean() > 0.995
 
 
@@ -150,14 +150,14 @@ def test_translations_are_exact_and_by_whole_pixels(name, axis, shape):
         return image.transform(image.size, Image.Transform.AFFINE, data)
 
     expected = by_pillow(images, strengths, change)
-    np.testing.assert_array_equal(applied(name, images, strengths, "constant"), expected)
+    np.testing.assert_array_equal(apply_operation(name, images, strengths, "constant"), expected)
 
 
 @pytest.mark.parametrize("fill", ["nearest", "constant", "reflect"])
 @pytest.mark.parametrize("name", ["rotate", "shear x", "shear y", "translate x", "translate y"])
 def test_what_is_moved_in_is_the_recipe_s_fill(name, fill):
     images = np.full((1, 9, 9, 1), 200, np.uint8)
-    got = applied(name, images, [0.5 if name != "rotate" else 45], fill)
+    got = apply_operation(name, images, [0.5 if name != "rotate" else 45], fill)
     assert got.max() == 200
     assert got.min() == (0 if fill == "constant" else 200)
 
@@ -167,14 +167,14 @@ def test_what_is_moved_in_is_the_recipe_s_fill(name, fill):
 )
 def test_strength_zero_changes_nothing(name):
     images = images_of((12, 16, 16, 3))
-    np.testing.assert_array_equal(applied(name, images, np.zeros(12)), images)
+    np.testing.assert_array_equal(apply_operation(name, images, np.zeros(12)), images)
 
 
 @pytest.mark.parametrize("name", OPERATION_BY_NAME)
 def test_the_caller_s_images_stay_as_they_are(name):
     images = images_of((12, 16, 16, 3))
     before = images.copy()
-    applied(name, images, np.full(12, 0.5))
+    apply_operation(name, images, np.full(12, 0.5))
     np.testing.assert_array_equal(images, before)
 
 
@@ -182,6 +182,6 @@ def test_the_caller_s_images_stay_as_they_are(name):
 @pytest.mark.parametrize("shape", [(12, 4, 1, 1), (12, 1, 2, 3), (12, 2, 3, 1)])
 def test_tiny_images_get_through(name, shape):
     images = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
-    changed = applied(name, images, FACTORS, "reflect")
+    changed = apply_operation(name, images, FACTORS, "reflect")
     assert changed.shape == images.shape and np.isfinite(changed).all()
     assert changed.min() >= 0 and changed.max() <= 255

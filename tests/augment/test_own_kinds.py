@@ -11,7 +11,7 @@ from cifarlab.augment.kinds import AugmentationConfig
 from cifarlab.augment.mixing import MixConfig
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.augment.policy import PolicyConfig
-from cifarlab.config.family import knowing
+from cifarlab.config.family import allow_plugins
 from cifarlab.config.plugins import add_plugin
 from cifarlab.recipes.text import build, fingerprint, to_yaml
 from cifarlab.run_folder.folder import RunFolder
@@ -28,8 +28,8 @@ PLUGINS = []
 def _plugin(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
-        PLUGINS[:] = [add_plugin(str(OWN), approved=True)]
-        with knowing(plugin.sha256 for plugin in PLUGINS):
+        PLUGINS[:] = [add_plugin(str(OWN), named_by_user=True)]
+        with allow_plugins(plugin.sha256 for plugin in PLUGINS):
             yield
 
 
@@ -52,12 +52,14 @@ def augmented(extra, part=None, epoch=0, step=0, seed=0):
 @pytest.mark.parametrize("kind", [*AugmentationConfig.kinds(), "made-dim"])
 def test_every_augmentation(kind):
     extra = [{"kind": kind}]
-    whole, again = augmented(extra), augmented(extra)
-    assert whole.shape == (23, *SHAPE)
-    assert whole.dtype in (torch.uint8, torch.float32)
-    assert torch.equal(whole, again), "the draws are named"
-    part = torch.tensor([0, 4, 9, 21])
-    assert torch.equal(augmented(extra, part), whole[part]), "a process draws for the whole batch"
+    batch, second_call = augmented(extra), augmented(extra)
+    assert batch.shape == (23, *SHAPE)
+    assert batch.dtype in (torch.uint8, torch.float32)
+    assert torch.equal(batch, second_call), "the draws are named"
+    shard_indices = torch.tensor([0, 4, 9, 21])
+    assert torch.equal(augmented(extra, shard_indices), batch[shard_indices]), (
+        "a process draws for the whole batch"
+    )
 
 
 def test_draws_of_an_own_kind_are_named_by_it():
@@ -75,6 +77,16 @@ def test_the_same_kind_twice_draws_twice_and_in_order():
     assert (first == 127).sum() > 23 * 100 > (last == 127).sum()
 
 
+def test_extra_puts_an_own_kind_before_a_shipped_one():
+    dim, cutout = {"kind": "made-dim", "least": 0}, {"kind": "cutout", "size": 6}
+    trees = {"extra": [dim, cutout]}, {"extra": [dim], "cutout": 6}
+    images, indices = images_of(), torch.arange(23)
+    before, after = (Augmentation(augment_of(t), SHAPE, 0)(images, indices, 0, 0) for t in trees)
+    is_square = (before == 127).all(3).flatten(1)
+    assert (is_square.sum(1) >= 36).all(), "the square is cut out of the dimmed image"
+    assert ((after == 127).all(3).flatten(1).sum(1) < 36).all(), "the square is dimmed, too"
+
+
 def test_what_an_augmentation_must_not_do():
     with pytest.raises(RecipeError, match="made-broken makes"):
         augmented([{"kind": "made-broken"}])
@@ -83,7 +95,7 @@ def test_what_an_augmentation_must_not_do():
 
 
 @pytest.mark.parametrize(
-    ("part", "said"),
+    ("part", "message"),
     [
         ({"extra": [{"kind": "made-failing"}]}, "'made-failing' fails in {images @}: Runtime"),
         ({"extra": [{"kind": "made-forgetful"}]}, "'made-forgetful' fails: AttributeError"),
@@ -92,16 +104,16 @@ def test_what_an_augmentation_must_not_do():
     ],
     ids=str,
 )
-def test_what_an_own_kind_raises_is_said_in_two_lines(part, said, tiny, tmp_path):
+def test_what_an_own_kind_raises_is_a_two_line_error(part, message, tiny, tmp_path):
     plugins = [plugin.model_dump() for plugin in PLUGINS]
     changes = {f"augment.{key}": value for key, value in part.items()}
     with pytest.raises(PluginError) as caught:
         train(tiny({"plugins": plugins, **changes}), RunFolder(tmp_path / "run"))
     lines = OWN.read_text().split("\n")
-    for code in re.findall("{(.*)}", said):
+    for code in re.findall("{(.*)}", message):
         [number] = [n for n, line in enumerate(lines, 1) if code in line]
-        said = said.replace(f"{{{code}}}", f"{OWN}, line {number}")
-    assert caught.value.what.startswith(f"kind {said}")
+        message = message.replace(f"{{{code}}}", f"{OWN}, line {number}")
+    assert caught.value.what.startswith(f"kind {message}")
     assert caught.value.exit_code == 2 and len(str(caught.value).split("\n")) == 2
 
 
@@ -112,7 +124,7 @@ def test_what_fails_in_our_code_stays_as_it_is(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("tree", "said"),
+    ("tree", "message"),
     [
         ([{"kind": "made-dimm"}], "did you mean 'made-dim'"),
         ([{"kind": "made-dim", "least": 2}], "augment.extra.0.least can't be 2"),
@@ -120,10 +132,10 @@ def test_what_fails_in_our_code_stays_as_it_is(monkeypatch):
     ],
     ids=str,
 )
-def test_what_is_wrong_in_the_list_is_named(tree, said):
+def test_what_is_wrong_in_the_list_is_named(tree, message):
     with pytest.raises(RecipeError) as caught:
         augment_of({"extra": tree})
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", [*PolicyConfig.kinds(), "made-inversions"])
@@ -163,9 +175,9 @@ def test_own_kinds_are_trained_on_and_resumed(tiny, tmp_path, end_of, signal_aft
     recipe = tiny(changes)
     assert fingerprint(recipe) != fingerprint(tiny({"training.duration": "2 epochs"}))
     assert "kind: made-dim" in to_yaml(recipe)
-    whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
-    train(recipe, whole)
+    complete_run, interrupted_run = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
+    train(recipe, complete_run)
     with pytest.raises(Exception, match="interrupted"):
-        train(recipe, cut, callbacks=[signal_after(15)])
-    train(cut.recipe(), cut, resume=True)
-    assert end_of(cut) == end_of(whole)
+        train(recipe, interrupted_run, callbacks=[signal_after(15)])
+    train(interrupted_run.recipe(), interrupted_run, resume=True)
+    assert end_of(interrupted_run) == end_of(complete_run)

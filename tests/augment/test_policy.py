@@ -34,12 +34,12 @@ def images_of(count, channels=3, side=12):
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def slow_operated(images, rounds, fill):
+def apply_slowly(images, rounds, fill):
     """Image by image, each alone in its batch."""
     out = torch.from_numpy(images).clone()
-    for chosen, strengths in rounds:
+    for op_indices, strengths in rounds:
         for n in range(len(out)):
-            change = OPERATIONS[int(chosen[n])].apply
+            change = OPERATIONS[int(op_indices[n])].apply
             out[n : n + 1] = change(out[n : n + 1], strengths[n : n + 1], fill)
     return out
 
@@ -52,13 +52,13 @@ def test_each_image_gets_the_operations_drawn_for_it(kind, channels, count):
     rounds = sample_operations(policy, count, 3, 4, 5)
     got = apply_policy(policy, "reflect", torch.from_numpy(images), 3, 4, 5)
     assert got.dtype == torch.uint8
-    assert torch.equal(got, slow_operated(images, rounds, "reflect"))
+    assert torch.equal(got, apply_slowly(images, rounds, "reflect"))
 
 
-def test_the_groups_are_put_back_in_their_places():
+def test_images_keep_their_order():
     images = torch.arange(0, 28, dtype=torch.uint8).reshape(28, 1, 1, 1).expand(28, 4, 4, 1)
-    chosen = torch.randperm(28, generator=torch.Generator().manual_seed(0)) % 14
-    got = apply_operations(images, chosen, torch.zeros(28), "constant")
+    op_indices = torch.randperm(28, generator=torch.Generator().manual_seed(0)) % 14
+    got = apply_operations(images, op_indices, torch.zeros(28), "constant")
     assert torch.equal(got, images)  # strength 0, and nothing to stretch
 
 
@@ -69,12 +69,12 @@ def test_without_a_policy_the_images_themselves():
 
 def test_float_images_are_rounded_to_bytes():
     images = torch.tensor([12.4, 12.6, 254.9, 255.0]).reshape(1, 2, 2, 1)
-    chosen, strengths = torch.zeros(1, dtype=torch.int64), torch.zeros(1)
+    op_indices, strengths = torch.zeros(1, dtype=torch.int64), torch.zeros(1)
     policy = policy_of("randaugment", magnitude=0, num_ops=1)
     seeds = [s for s in range(99) if sample_operations(policy, 1, s, 0, 0)[0][0] == 0]  # identity
     got = apply_policy(policy, "constant", images, seeds[0], 0, 0)
     assert got.flatten().tolist() == [12, 13, 255, 255]
-    assert torch.equal(apply_operations(got, chosen, strengths, "constant"), got)
+    assert torch.equal(apply_operations(got, op_indices, strengths, "constant"), got)
 
 
 @pytest.mark.parametrize(("operations", "magnitude"), [(1, 0), (2, 9), (3, 30)])
@@ -82,25 +82,27 @@ def test_randaugment_draws_operations_alike_at_one_magnitude(operations, magnitu
     policy = policy_of("randaugment", num_ops=operations, magnitude=magnitude)
     rounds = sample_operations(policy, 14_000, 0, 0, 0)
     assert len(rounds) == operations
-    for chosen, strengths in rounds:
-        counts = chosen.bincount(minlength=14)
-        assert (counts - 1000).abs().max() < 150  # deviation 30
+    for op_indices, strengths in rounds:
+        counts = op_indices.bincount(minlength=14)
+        assert (counts - 1000).abs().max() < 150  # std 30
         for index, operation in enumerate(OPERATIONS):
-            mine = strengths[chosen == index]
+            mine = strengths[op_indices == index]
             wanted = operation.max_strength * magnitude / 30
             torch.testing.assert_close(mine.abs(), torch.full_like(mine, wanted))
             up = (mine > 0).double().mean().item()
             if wanted:
-                assert up == pytest.approx(0.5 if operation.signed else 1, abs=0.08)
-    for (one, _), (other, _) in combinations(rounds, 2):
-        assert (one == other).double().mean().item() == pytest.approx(1 / 14, abs=0.02)
+                assert up == pytest.approx(0.5 if operation.is_signed else 1, abs=0.08)
+    for (op_indices, _), (other_indices, _) in combinations(rounds, 2):
+        assert (op_indices == other_indices).double().mean().item() == pytest.approx(
+            1 / 14, abs=0.02
+        )
 
 
 def test_trivialaugment_draws_one_operation_and_any_of_31_strengths():
-    ((chosen, strengths),) = sample_operations(policy_of("trivialaugment"), 60_000, 0, 0, 0)
-    assert (chosen.bincount(minlength=14) - 60_000 / 14).abs().max() < 400  # deviation 63
+    ((op_indices, strengths),) = sample_operations(policy_of("trivialaugment"), 60_000, 0, 0, 0)
+    assert (op_indices.bincount(minlength=14) - 60_000 / 14).abs().max() < 400  # std 63
     for index, operation in enumerate(OPERATIONS):
-        mine = strengths[chosen == index]
+        mine = strengths[op_indices == index]
         if not operation.wide_max_strength:
             assert (mine == 0).all()
             continue
@@ -108,8 +110,8 @@ def test_trivialaugment_draws_one_operation_and_any_of_31_strengths():
             (mine.abs() / operation.wide_max_strength * 30).round().unique(return_counts=True)
         )
         torch.testing.assert_close(levels, torch.arange(31.0))
-        assert counts.min() > 80  # 138 expected of each, deviation 12
-        assert (mine < 0).any() == operation.signed
+        assert counts.min() > 80  # 138 expected of each, std 12
+        assert (mine < 0).any() == operation.is_signed
 
 
 def test_the_operations_are_the_fourteen_of_the_papers():

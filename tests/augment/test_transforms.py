@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from cifarlab.augment.colors import adjust_brightness_contrast
 from cifarlab.augment.draws import BatchDraws
+from cifarlab.augment.kinds import AugmentationConfig
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.augment.transforms import cutout, downsample
 from cifarlab.recipes.text import build
@@ -40,7 +41,7 @@ def sample_cutout_corners(augment, shape, epoch, step):
     return augment.pipeline["cutout"].sample(sides, draws)
 
 
-def applied(augment, images, epoch=0, step=0):
+def augment_images(augment, images, epoch=0, step=0):
     return augment(torch.as_tensor(images), torch.arange(len(images)), epoch, step)
 
 
@@ -149,7 +150,7 @@ def test_shrunk_is_pytorch_s_antialiased_bilinear(height, width, pixels, count, 
         ((96, 96, 1), 4, (4, 4, 1)),
     ],
 )
-def test_the_short_side_gets_the_pixels_and_the_long_one_its_share(shape, pixels, wanted):
+def test_the_short_side_gets_the_pixels_and_the_long_one_keeps_the_ratio(shape, pixels, wanted):
     got = downsample(torch.zeros(2, *shape), pixels)
     assert got.shape == (2, *wanted)
     assert got.is_contiguous()  # what the network calls channels_last
@@ -197,7 +198,7 @@ def test_without_jitter_and_cutout_nothing_is_converted_or_drawn():
     images = torch.from_numpy(images_of(4, *SHAPE))
     augment = augmentation()
     augment.jitters = augment.corners = None  # a call would fail
-    assert applied(augment, images) is images
+    assert augment_images(augment, images) is images
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ def test_jitter_draws_are_uniform_in_their_range(part, range_of):
             continue
         assert low <= drawn.min() <= low + 0.001
         assert high - 0.001 <= drawn.max() <= high
-        quarters = torch.histc(drawn, 4, low, high)  # 5,000 expected of each, deviation 61
+        quarters = torch.histc(drawn, 4, low, high)  # 5,000 expected of each, std 61
         assert (quarters - 5000).abs().max() < 300
 
 
@@ -236,17 +237,17 @@ def test_the_jitter_of_a_batch_is_the_one_that_was_drawn():
         draw.double().numpy() for draw in sample_brightness_contrast(augment, 9, 3, 4)
     )
     expected = slow_jitter(images, shifts, factors)
-    np.testing.assert_allclose(applied(augment, images, 3, 4), expected, atol=2e-4)
+    np.testing.assert_allclose(augment_images(augment, images, 3, 4), expected, atol=2e-4)
 
 
 def test_every_corner_is_drawn_about_equally_often_and_lies_inside():
     # squares of 7 in images of 10 x 8: corners 0..3 and 0..1
-    got = applied(augmentation(cutout=7), np.zeros((8000, *SHAPE), np.uint8))[..., 0] == 127
+    got = augment_images(augmentation(cutout=7), np.zeros((8000, *SHAPE), np.uint8))[..., 0] == 127
     assert (got.flatten(1).sum(1) == 49).all()
     tops, lefts = got.any(2).int().argmax(1), got.any(1).int().argmax(1)
     positions, counts = (tops * 10 + lefts).unique(return_counts=True)
     assert positions.tolist() == [0, 1, 10, 11, 20, 21, 30, 31]
-    assert counts.min() > 850  # 1,000 expected of each, deviation 30
+    assert counts.min() > 850  # 1,000 expected of each, std 30
     assert counts.max() < 1150
 
 
@@ -257,8 +258,8 @@ def test_a_cutout_that_the_border_may_cut_has_its_centre_anywhere_inside(side):
     centres = sample_cutout_corners(augment, images.shape[:3], 0, 0) + side // 2
     positions, counts = (centres[:, 0] * 8 + centres[:, 1]).unique(return_counts=True)
     assert positions.tolist() == list(range(80))
-    assert (counts - 200).abs().max() < 70  # deviation 14
-    got = applied(augment, images)[..., 0] == 127
+    assert (counts - 200).abs().max() < 70  # std 14
+    got = augment_images(augment, images)[..., 0] == 127
     areas = got.flatten(1).sum(1)
     assert areas.max() == side**2
     assert areas.min() == ((side + 1) // 2) ** 2
@@ -274,16 +275,19 @@ def test_a_cutout_that_the_border_may_cut_has_its_centre_anywhere_inside(side):
 def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(part):
     images = images_of(50, *SHAPE)
     times = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
-    made = [applied(augmentation(seed, **part), images, epoch, step) for seed, epoch, step in times]
+    made = [
+        augment_images(augmentation(seed, **part), images, epoch, step)
+        for seed, epoch, step in times
+    ]
     for first, second in combinations(made, 2):
         assert (first != second).flatten(1).any(1).double().mean() > 0.8
-    assert torch.equal(made[0], applied(augmentation(0, **part), images))
+    assert torch.equal(made[0], augment_images(augmentation(0, **part), images))
 
 
 def test_each_image_has_its_own_draw():
     same = np.repeat(images_of(1, *SHAPE), 50, axis=0)
     for part in ({"color_jitter": {"contrast": 0.5}}, {"cutout": 2}):
-        assert len(applied(augmentation(**part), same).unique(dim=0)) > 20
+        assert len(augment_images(augmentation(**part), same).unique(dim=0)) > 20
 
 
 def test_in_this_order_whatever_the_order_of_the_keys():
@@ -299,19 +303,48 @@ def test_in_this_order_whatever_the_order_of_the_keys():
         {"gaussian_noise": {"sigma": 0.1}},
         {"cutout": 3},
     ]
-    everything = {}
+    settings_of_all = {}
     for part in reversed(parts):
         for name, value in part.items():
-            known = everything.get(name, {})
-            everything[name] = value | known if isinstance(value, dict) else value
-    got = applied(augmentation(**everything), images, 5, 6)
+            present = settings_of_all.get(name, {})
+            settings_of_all[name] = value | present if isinstance(value, dict) else value
+    got = augment_images(augmentation(**settings_of_all), images, 5, 6)
     step_by_step = torch.from_numpy(images)
     for part in parts:
-        before, step_by_step = step_by_step, applied(augmentation(**part), step_by_step, 5, 6)
+        before, step_by_step = (
+            step_by_step,
+            augment_images(augmentation(**part), step_by_step, 5, 6),
+        )
         assert not torch.equal(before.float(), step_by_step.float())
     assert torch.equal(got, step_by_step)
     # noise behind it would change the grey
     assert ((got == 127).all(3).flatten(1).sum(1) >= 9).all()
+
+
+KIND_SETTINGS = {
+    "crop": ({"crop": {"padding": 2}}, {"padding": 2}),
+    "affine": ({"degrees": 20, "translate": 0.2}, {"degrees": 20, "translate": 0.2}),
+    "hflip": ({"hflip": "random"}, {}),
+    "vflip": ({"vflip": True}, {}),
+    "policy": ({"policy": {"kind": "randaugment"}}, {"policy": {"kind": "randaugment"}}),
+    "color_jitter": ({"color_jitter": {"hue": 0.1}}, {"hue": 0.1}),
+    "gaussian_noise": ({"gaussian_noise": {"sigma": 0.1}}, {"sigma": 0.1}),
+    "cutout": ({"cutout": 3}, {"size": 3}),
+}
+
+
+@pytest.mark.parametrize("kinds", [list(KIND_SETTINGS), list(KIND_SETTINGS)[::-1]], ids=str)
+def test_extra_takes_the_shipped_kinds_in_any_order(kinds):
+    shipped = {name for name, kind in AugmentationConfig.kinds().items() if kind.is_shipped()}
+    assert set(kinds) == shipped
+    images = images_of(20, *SHAPE)
+    extra = [{"kind": kind, **KIND_SETTINGS[kind][1]} for kind in kinds]
+    step_by_step = torch.from_numpy(images)
+    for kind in kinds:
+        step_by_step = augment_images(augmentation(**KIND_SETTINGS[kind][0]), step_by_step, 5, 6)
+    assert torch.equal(augment_images(augmentation(extra=extra), images, 5, 6), step_by_step)
+    other_order = augment_images(augmentation(extra=extra[::-1]), images, 5, 6)
+    assert not torch.equal(other_order.float(), step_by_step.float())
 
 
 @pytest.mark.parametrize(("side", "shape"), [(8, SHAPE), (32, (32, 32, 3)), (9, (8, 8, 1))])

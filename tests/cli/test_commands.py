@@ -100,11 +100,11 @@ def test_train_then_evaluate(cifarlab: Command, tmp_path: Path) -> None:
     assert len(re.findall(r"^epoch +\d+/2 ", output.out, re.M)) == 2
     assert RunFolder(run).provenance()["starts"][0]["command"].startswith("cifarlab train")
 
-    again = cifarlab("evaluate", run)
-    assert again.code == 0 and again.out.startswith(f"{DIGITS}\n")
-    assert f"val accuracy {100 * result['val']['accuracy']:.2f} %" in again.out
-    assert not CONTROL.search(again.out)
-    rows = [line.split() for line in again.out.splitlines()[3:13]]
+    evaluated = cifarlab("evaluate", run)
+    assert evaluated.code == 0 and evaluated.out.startswith(f"{DIGITS}\n")
+    assert f"val accuracy {100 * result['val']['accuracy']:.2f} %" in evaluated.out
+    assert not CONTROL.search(evaluated.out)
+    rows = [line.split() for line in evaluated.out.splitlines()[3:13]]
     assert [row[0] for row in rows] == [str(digit) for digit in range(10)]
 
 
@@ -162,10 +162,10 @@ def test_class_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str])
     from cifarlab.cli.printing import print_evaluation
 
     row = {"class": "[red]fox[/]", "n": 1, "correct": 1, "accuracy": 1.0, "interval": [0.2, 1.0]}
-    whole = {"accuracy": 1.0, "interval": [0.2, 1.0], "n": 1, "loss": 0.1, "std": 0.0}
-    measured = {**whole, "per_class": [row], "groups": [{"group": "[b]all[/]", **row}], "top_k": []}
-    measured |= {"calibration": None, "calibrated": None}
-    print_evaluation("val", {"measured": measured, "data": "made"})
+    overall = {"accuracy": 1.0, "interval": [0.2, 1.0], "n": 1, "loss": 0.1, "std": 0.0}
+    result = {**overall, "per_class": [row], "groups": [{"group": "[b]all[/]", **row}], "top_k": []}
+    result |= {"calibration": None, "calibrated": None}
+    print_evaluation("val", {"measured": result, "data": "made"})
     output = capsys.readouterr().out
     assert "[red]fox[/]" in output and "[b]all[/]" in output
 
@@ -213,14 +213,12 @@ def test_searches_are_listed(cifarlab: Command) -> None:
         (("quickstart", "--sampler", "grid"), "random"),
     ],
 )
-def test_a_search_that_is_asked_for_wrongly(
-    cifarlab: Command, words: tuple[str, ...], message: str
-) -> None:
+def test_wrong_options_of_a_search(cifarlab: Command, words: tuple[str, ...], message: str) -> None:
     output = cifarlab("search", *words)
     assert output.code == 2 and message in output.err and not Path("runs").exists()
 
 
-def test_lint_tells_and_exits_with_0(cifarlab: Command) -> None:
+def test_lint_prints_findings_and_exits_with_0(cifarlab: Command) -> None:
     clean = cifarlab("recipes", "lint", "quickstart")
     assert (clean.code, clean.out) == (0, "quickstart: 0 findings\n")
     adam = ("optimizer.kind=adam", "optimizer.weight_decay=0.1")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from command_line import Command
-from damage import DAMAGE, damaged, spoilt
-from made_whole import make_full_run
+from damage import DAMAGE, damage_in_turn, invalid_values
+from made_full_run import make_full_run
 
 from cifarlab.dashboard.index import Index
 from cifarlab.run_folder.folder import RunFolder
@@ -64,7 +64,7 @@ def test_a_damaged_file_of_a_run(
         copied.result_file.unlink()
     path = copied.path / file
     path.parent.mkdir(exist_ok=True)
-    for _ in damaged(path, DAMAGE.values()):
+    for _ in damage_in_turn(path, DAMAGE.values()):
         for command in (*ALWAYS, *READERS[file]):
             run_command(command, copied.path)
         Index(copied.path.parent).listing()
@@ -99,7 +99,7 @@ def test_values_of_other_types(
     full_run: Path, run_command: Callable[[str, Path], None], file: str
 ) -> None:
     path = full_run / file
-    for _ in damaged(path, spoilt(path)):
+    for _ in damage_in_turn(path, invalid_values(path)):
         for command in ALWAYS:
             run_command(command, full_run)
         Index(full_run.parent).listing()

@@ -114,7 +114,7 @@ def test_a_folder_that_holds_a_run(cifarlab: Command, copied: RunFolder) -> None
 
 def test_a_folder_in_use(cifarlab: Command, copied: RunFolder) -> None:
     copied.result_file.unlink()
-    with copied.in_use():  # another lock on the same file, as another process would have it
+    with copied.lock():  # another lock on the same file, as another process would have it
         output = cifarlab("train", "tiny", "--run", copied.path, "--resume")
     require_two_lines(output, 2, "in use by another process")
 
@@ -203,11 +203,11 @@ def test_ended_while_the_report_is_drawn(
         output = cifarlab("train", "tiny", "--run", copied.path, "--resume")
     assert output.code == code and output.err.count("\n") == 2
     assert f"the run is complete; its report: cifarlab report {copied.path}" in output.err
-    assert copied.result()["test"] == result["test"] and not copied.reported
+    assert copied.result()["test"] == result["test"] and not copied.has_report
     changed = copied.weights("last").stat().st_mtime_ns
-    again = cifarlab("train", "tiny", "--run", copied.path, "--resume")
-    assert again.code == 0, again.err
-    assert f"report: {copied.report}" in again.out and copied.reported
+    resumed = cifarlab("train", "tiny", "--run", copied.path, "--resume")
+    assert resumed.code == 0, resumed.err
+    assert f"report: {copied.report}" in resumed.out and copied.has_report
     assert copied.weights("last").stat().st_mtime_ns == changed
     require_two_lines(cifarlab("train", "tiny", "--run", copied.path, "--resume"), 2, "finished")
 
@@ -229,6 +229,6 @@ def test_a_full_disk_between_the_last_checkpoint_and_the_result(
         patch.setattr(Path, "replace", replace)
         output = cifarlab("train", "tiny", "--run", copied.path, "--resume")
     require_two_lines(output, 1, f"{file}: No space left", "--resume")
-    assert not copied.finished
+    assert not copied.is_finished
     assert cifarlab("train", "tiny", "--run", copied.path, "--resume").code == 0
-    assert without_cost(copied.result()) == without_cost(result) and copied.reported
+    assert without_cost(copied.result()) == without_cost(result) and copied.has_report

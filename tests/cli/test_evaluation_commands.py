@@ -52,7 +52,7 @@ def test_an_audit_is_printed_and_kept(cifarlab: Command, copied: RunFolder) -> N
     assert output.out.startswith("10 classes: 0, 1, ")
     for text in ("near-equal pairs", "labels judged by 2 folds", "given label", "audit: "):
         assert text in output.out
-    assert copied.provenance()["test_openings"][-1]["by"] == "train"  # as before
+    assert copied.provenance()["test_openings"][-1]["opener"] == "train"  # as before
     assert cifarlab("report", copied.path).code == 0
     assert "probably wrong" in (copied.path / "report" / "report.html").read_text()
 

@@ -71,7 +71,7 @@ def test_a_training_is_not_lost(
     short = ("training.duration=2 epochs", "model.depths=[1]", "model.channels=[4]")
     require_error_lines(full("train", "quickstart", *short, "model.strides=[1]", "--run", "mine"))
     folder = RunFolder(tmp_path / "mine")
-    assert folder.finished and len(folder.metrics.read()) == 2
+    assert folder.is_finished and len(folder.metrics.read()) == 2
     assert (folder.path / "report" / "report.html").exists()
 
 
@@ -82,10 +82,10 @@ def test_a_training_from_python_is_not_lost(
     with Path("/dev/full").open("w", encoding="utf-8", buffering=1) as output:
         monkeypatch.setattr(sys, "stdout", output)
         train(tiny({"training.duration": "2 epochs"}), folder)
-    assert folder.finished and len(folder.metrics.read()) == 2
+    assert folder.is_finished and len(folder.metrics.read()) == 2
 
 
-def test_an_error_is_told_though_the_output_fails(full: Command) -> None:
+def test_an_error_is_printed_though_the_output_fails(full: Command) -> None:
     output = full("train", "quickstat")
     assert output.code == 2 and output.err.startswith("error: no recipe is called 'quickstat'")
 

@@ -210,11 +210,11 @@ NEEDS = {
 NORM_IN_CNN = {"model": {"block": ["conv", "norm", "act", "pool"]}}
 
 
-def merged(one, other):
-    """Two trees in one; where both have a value it is the other's."""
-    if not (isinstance(one, dict) and isinstance(other, dict)):
-        return other
-    return one | {k: merged(one[k], v) if k in one else v for k, v in other.items()}
+def merge(tree, changes):
+    """Merge two trees; where both have a value, the second one's counts."""
+    if not (isinstance(tree, dict) and isinstance(changes, dict)):
+        return changes
+    return tree | {k: merge(tree[k], v) if k in tree else v for k, v in changes.items()}
 
 
 def tree_at(path, value):
@@ -234,10 +234,10 @@ def base_tree(key, needs=NEEDS):
         return tree
     part = next(tagged for tagged in (*TAGGED, "data.source") if key.path.startswith(f"{tagged}."))
     outer, _, nested = key.kind.partition(", ")
-    tree = merged(tree, tree_at(part, {"kind": outer}))
+    tree = merge(tree, tree_at(part, {"kind": outer}))
     if nested:
         inner = key.path.removeprefix(f"{part}.").partition(".")[0]
-        tree = merged(tree, tree_at(f"{part}.{inner}", {"kind": nested}))
+        tree = merge(tree, tree_at(f"{part}.{inner}", {"kind": nested}))
     return tree
 
 

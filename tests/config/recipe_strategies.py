@@ -15,14 +15,14 @@ from cifarlab.augment.kinds import Crop, CropSettings
 from cifarlab.config.duration import Duration, WallTime
 from cifarlab.config.family import Family
 from cifarlab.data.config import Fold, ImagePolicy
-from cifarlab.data.label_noise import Transition
+from cifarlab.data.label_noise import MatrixNoise
 from cifarlab.data.samplers import WeightsSampler
 from cifarlab.models.airbench import AirbenchConfig
 from cifarlab.models.cnn import CNNConfig
 from cifarlab.models.configs import WhiteningConfig
 from cifarlab.models.resnet import ResNetConfig
 from cifarlab.optim.optimizers import SGD, AuxSGD, Muon
-from cifarlab.recipes.schema import Evaluation, Recipe, SelectiveBackprop
+from cifarlab.recipes.schema import EvaluationConfig, Recipe, SelectiveBackprop
 
 Agree = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -104,8 +104,8 @@ def _plain(annotation: type, metadata: list[Any]) -> st.SearchStrategy[Any]:
 
 
 def _bound(metadata: list[Any], name: str, missing: Any) -> Any:
-    found = [value for m in metadata if (value := getattr(m, name, None)) is not None]
-    return found[0] if found else missing
+    values = [value for m in metadata if (value := getattr(m, name, None)) is not None]
+    return values[0] if values else missing
 
 
 def _stages_agree(tree: dict[str, Any]) -> dict[str, Any]:
@@ -116,15 +116,15 @@ def _stages_agree(tree: dict[str, Any]) -> dict[str, Any]:
         tree["dropout"] = list(islice(cycle(tree["dropout"]), stages))
     layers = [step for step in tree["order"] if step not in ("conv", "add")]
     tree["order"] = [*layers[:1], "conv", *layers[1:], "conv", "add", "act"]
-    free = tree["norm"]["kind"] == "none" and tree["weight_standardization"]
-    if free:
+    normalizer_free = tree["norm"]["kind"] == "none" and tree["weight_standardization"]
+    if normalizer_free:
         tree["order"].pop()
-    if not free:
+    if not normalizer_free:
         del tree["alpha"]
     tree["input_norm"] = tree["input_norm"] and tree["norm"]["kind"] != "none"
     if tree["weight_standardization"] and tree["init"] == "dirac":
         tree["init"] = "kaiming_normal"
-    return _places_exist(tree, [*tree["order"], *["norm"] * tree["input_norm"]], tree["order"])
+    return _drop_unused_parts(tree, [*tree["order"], *["norm"] * tree["input_norm"]], tree["order"])
 
 
 def _orders_fit(tree: dict[str, Any]) -> dict[str, Any]:
@@ -136,14 +136,14 @@ def _orders_fit(tree: dict[str, Any]) -> dict[str, Any]:
     if not hidden:
         tree["linear_order"] = ["linear", "act", "dropout"]
     if len(tree["dropout"]) > 1:
-        wanted = blocks + (hidden if len(tree["dropout"]) > 2 else min(hidden, 1))
-        tree["dropout"] = list(islice(cycle(tree["dropout"]), wanted))
+        n_values = blocks + (hidden if len(tree["dropout"]) > 2 else min(hidden, 1))
+        tree["dropout"] = list(islice(cycle(tree["dropout"]), n_values))
     linear_order = tree["linear_order"] if hidden else []
     everywhere = [step for step in tree["block"] if step in linear_order]
-    return _places_exist(tree, [*tree["block"], *linear_order], everywhere)
+    return _drop_unused_parts(tree, [*tree["block"], *linear_order], everywhere)
 
 
-def _places_exist(
+def _drop_unused_parts(
     tree: dict[str, Any], of_norm: list[str], of_dropout: list[str]
 ) -> dict[str, Any]:
     if "norm" not in of_norm and tree["norm"]["kind"] != "none":
@@ -173,16 +173,16 @@ def _nothing_idle(idle: Callable[[dict[str, Any]], bool], *names: str) -> Agree:
 
 
 def _augment_agrees(tree: dict[str, Any]) -> dict[str, Any]:
-    moved = any(tree[name] for name in ("degrees", "scale", "translate"))
-    if not moved and tree["policy"]["kind"] == "none":
+    is_affine = any(tree[name] for name in ("degrees", "scale", "translate"))
+    if not is_affine and tree["policy"]["kind"] == "none":
         del tree["fill_mode"]
     return _nothing_idle(lambda t: not t["cutout"], "cutout_inside")(tree)
 
 
-def _unsure_needs_views(tree: dict[str, Any]) -> dict[str, Any]:
+def _tta_needs_views(tree: dict[str, Any]) -> dict[str, Any]:
     tree |= {"tta_threshold": tree["tta_threshold"] if tree["tta_views"] > 1 else None}
-    found = tree["tta_views"] > 1 and tree["tta_threshold"] is None
-    return tree | {"tta_fraction": tree["tta_fraction"] if found else 1.0}
+    measures_threshold = tree["tta_views"] > 1 and tree["tta_threshold"] is None
+    return tree | {"tta_fraction": tree["tta_fraction"] if measures_threshold else 1.0}
 
 
 def _parts_agree(tree: dict[str, Any]) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def _fold_is_one_of_them(tree: dict[str, Any]) -> dict[str, Any]:
 
 _AGREE = {
     Fold: _fold_is_one_of_them,
-    Transition: _rows_are_distributions,
+    MatrixNoise: _rows_are_distributions,
     WeightsSampler: lambda tree: {"kind": tree["kind"]},  # without a file, which would be read
     ResNetConfig: _stages_agree,
     CNNConfig: _orders_fit,
@@ -234,6 +234,6 @@ _AGREE = {
     SGD: _nesterov_needs_momentum,
     Muon: _nesterov_needs_momentum,
     AuxSGD: _nesterov_needs_momentum,
-    Evaluation: _unsure_needs_views,
+    EvaluationConfig: _tta_needs_views,
     Recipe: _parts_agree,
 }

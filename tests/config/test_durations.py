@@ -42,10 +42,10 @@ def test_a_duration_is_itself():
     assert Duration.parse(duration) is duration
 
 
-@pytest.mark.parametrize("bare", ["30", "0.5", " 30 ", 30, 0.5, 0])
-def test_a_bare_number_has_no_unit(bare):
+@pytest.mark.parametrize("number", ["30", "0.5", " 30 ", 30, 0.5, 0])
+def test_a_bare_number_has_no_unit(number):
     with pytest.raises(ValueError, match="has no unit: write '30 epochs'"):
-        Duration.parse(bare)
+        Duration.parse(number)
 
 
 NONE = "|epochs|-1 epochs|+1 epochs|30 epochss|3 Epochs|50 %|0.5 of run|nan epochs|inf steps"
@@ -61,15 +61,15 @@ def test_everything_else_is_no_duration(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "message"),
     [
         ("1.0001 of the run", "more than the whole run"),
         ("2 of the run", "more than the whole run"),
         ("1.5 steps", "no whole number of steps"),
     ],
 )
-def test_out_of_range(text, why):
-    with pytest.raises(ValueError, match=why):
+def test_out_of_range(text, message):
+    with pytest.raises(ValueError, match=message):
         Duration.parse(text)
 
 
@@ -98,8 +98,8 @@ def test_in_steps(text, per_epoch, total, steps):
     assert Duration.parse(text).in_steps(per_epoch, total) == steps
 
 
-def rounded_half_up(share: Fraction, steps: int) -> int:
-    return math.floor(share * steps + Fraction(1, 2))
+def round_half_up(fraction: Fraction, steps: int) -> int:
+    return math.floor(fraction * steps + Fraction(1, 2))
 
 
 @given(thousandths=st.integers(0, 1000), steps=st.integers(1, 20_000))
@@ -108,17 +108,17 @@ def rounded_half_up(share: Fraction, steps: int) -> int:
 def test_rounding_is_exact_for_what_was_written(thousandths, steps):
     # 0.145 of 100 steps is 14.5, whatever the float nearest to 0.145 times 100 says
     duration = Duration.parse(f"{thousandths / 1000:g} of the run")
-    assert duration.in_steps(7, steps) == rounded_half_up(Fraction(thousandths, 1000), steps)
+    assert duration.in_steps(7, steps) == round_half_up(Fraction(thousandths, 1000), steps)
 
 
 @given(thousandths=st.integers(0, 10**6), per_epoch=st.integers(1, 400))
 @example(thousandths=1005, per_epoch=100)
 def test_epochs_round_exactly_too(thousandths, per_epoch):
     duration = Duration.parse(f"{thousandths / 1000} epochs")
-    assert duration.in_steps(per_epoch) == rounded_half_up(Fraction(thousandths, 1000), per_epoch)
+    assert duration.in_steps(per_epoch) == round_half_up(Fraction(thousandths, 1000), per_epoch)
 
 
-def test_the_length_itself_can_not_be_a_share():
+def test_the_length_itself_can_not_be_a_fraction():
     with pytest.raises(ValueError, match="can't say how long the run is"):
         Duration.parse("0.5 of the run").in_steps(100)
 
@@ -127,6 +127,6 @@ def test_the_length_itself_can_not_be_a_share():
     "text", ["0.3333333333333333 of the run", "0.4999999999999 epochs", "1000000000001 steps"]
 )
 def test_the_canonical_form_loses_no_digit(text):
-    # else recipe.yaml holds another recipe than the run had, and both share a fingerprint
+    # else recipe.yaml holds another recipe than the run had, and both have one fingerprint
     duration = Duration.parse(text)
     assert Duration.parse(str(duration)) == duration

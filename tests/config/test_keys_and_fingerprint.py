@@ -11,11 +11,11 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import apply_overrides, build, change, fingerprint
 from cifarlab.system.errors import RecipeError
 
-USUAL = {part: attrgetter(part)(Recipe()).kind for part in TAGGED}
+DEFAULT_KINDS = {part: attrgetter(part)(Recipe()).kind for part in TAGGED}
 
 
 def kinds(part):
-    return next(key.allowed for key in KEYS if key.path == f"{part}.kind").split(" | ")
+    return next(key.allowed_values for key in KEYS if key.path == f"{part}.kind").split(" | ")
 
 
 def leaves(tree, prefix=""):
@@ -39,13 +39,13 @@ def test_every_key_but_the_name_is_in_the_fingerprint(key):
     [{"duration": "2 epochs", "schedule": "hold"}, {"duration": "1 epoch", "schedule": "restart"}],
 )
 def test_an_extension_is_in_the_fingerprint_with_all_that_it_says(extension):
-    one = change(Recipe(), {"training.extensions": OTHER["training.extensions"]})
+    first = change(Recipe(), {"training.extensions": OTHER["training.extensions"]})
     other = change(Recipe(), {"training.extensions": [extension]})
-    assert fingerprint(one) != fingerprint(other)
+    assert fingerprint(first) != fingerprint(other)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "other"),
     [
         ({"training": {"duration": "1 epochs"}}, {"training": {"duration": "1.0 epoch"}}),
         ({"optimizer": {"lr": 1}}, {"optimizer": {"lr": 1.0}}),
@@ -53,13 +53,13 @@ def test_an_extension_is_in_the_fingerprint_with_all_that_it_says(extension):
         ({"seed": 0, "name": "a"}, {"name": "b"}),
     ],
 )
-def test_the_same_settings_written_differently_have_one_fingerprint(one, other):
-    assert fingerprint(build(one)) == fingerprint(build(other))
+def test_the_same_settings_written_differently_have_one_fingerprint(first, other):
+    assert fingerprint(build(first)) == fingerprint(build(other))
 
 
 def test_different_lengths_have_different_fingerprints():
     # one epoch has 1 step: the first is half a step, rounded up; the second rounds to none
-    trees = [{"schedule": {"warmup": f"{share} epochs"}} for share in (0.5, 0.49999999999999)]
+    trees = [{"schedule": {"warmup": f"{n} epochs"}} for n in (0.5, 0.49999999999999)]
     assert len({fingerprint(build(tree)) for tree in trees}) == 2
 
 
@@ -75,24 +75,29 @@ def test_the_printed_default_is_the_schema_s(key):
 
 @pytest.mark.parametrize(("part", "kind"), [(p, k) for p in TAGGED for k in kinds(p)])
 def test_the_keys_are_all_leaves_of_the_schema(part, kind):
-    assert_listed(tree_at(part, {"kind": kind}), {"", *(USUAL | {part: kind}).values()}, "batch")
+    tree = tree_at(part, {"kind": kind})
+    assert keys_of_kinds({"", *(DEFAULT_KINDS | {part: kind}).values()}, "batch") == paths_of(tree)
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer", "group", "instance", "none"])
 @pytest.mark.parametrize("model", ["resnet", "airbench"])
 def test_the_keys_of_a_part_inside_a_part_are_all_leaves_of_the_schema(model, norm):
     tree = {"model": {"kind": model, "norm": {"kind": norm}}}
-    assert_listed(tree, {"", *(USUAL | {"model": model}).values()}, norm)
+    assert keys_of_kinds({"", *(DEFAULT_KINDS | {"model": model}).values()}, norm) == paths_of(tree)
 
 
-def assert_listed(tree, kinds, norm):
-    """The keys of these kinds, and of this kind of normalisation, are all that the recipe has."""
+def keys_of_kinds(kinds, norm):
+    """The listed keys of parts of these kinds, with this kind of normalisation in them."""
     of_kinds = kinds | {f"{kind}, {norm}" for kind in kinds}
-    listed = {key.path for key in KEYS if key.kind in of_kinds}
-    assert listed == set(leaves(build(tree).model_dump(mode="json")))
+    return {key.path for key in KEYS if key.kind in of_kinds}
 
 
-def test_no_two_parts_share_a_kind():
+def paths_of(tree):
+    """The keys of the whole recipe of that tree."""
+    return set(leaves(build(tree).model_dump(mode="json")))
+
+
+def test_no_two_parts_have_the_same_kind():
     # the list says only the kind that has a key
     names = [kind for part in TAGGED for kind in kinds(part)]
     with_keys = [name for name in names if name in {key.kind for key in KEYS}]
@@ -114,10 +119,10 @@ def test_no_key_is_listed_twice():
 
 def test_the_keys_inside_a_list_are_listed_with_their_bounds():
     # the hint of every refusal says that this list has every setting
-    allowed = {key.path: key.allowed for key in KEYS}
-    assert "schedule: hold | restart | stretch" in allowed["training.extensions"]
+    values = {key.path: key.allowed_values for key in KEYS}
+    assert "schedule: hold | restart | stretch" in values["training.extensions"]
     assert (
-        allowed["augment.progressive_resize"]
+        values["augment.progressive_resize"]
         == "list of {start: duration, pixels: integer >= 4 <= 96}"
     )
 
@@ -145,15 +150,15 @@ def test_the_default_is_the_one_of_its_kind(path, kind, default):
 
 
 def test_the_bounds_stand_beside_the_type_that_they_are_of():
-    allowed = {key.path: key.allowed for key in KEYS}
-    assert allowed["data.images.size"] == "integer >= 8 <= 96 | null"
-    assert allowed["schedule.final_momentum"] == "number >= 0 < 1 | null"
-    assert allowed["optimizer.head.weight_decay"] == "number >= 0 | null"
+    values = {key.path: key.allowed_values for key in KEYS}
+    assert values["data.images.size"] == "integer >= 8 <= 96 | null"
+    assert values["schedule.final_momentum"] == "number >= 0 < 1 | null"
+    assert values["optimizer.head.weight_decay"] == "number >= 0 | null"
 
 
 @pytest.mark.parametrize(
     "key",
-    [k for k in KEYS if " | " in k.allowed and not k.allowed.startswith("list")],
+    [k for k in KEYS if " | " in k.allowed_values and not k.allowed_values.startswith("list")],
     ids=lambda k: f"{k.kind} {k.path}",
 )
 def test_every_choice_that_is_printed_is_taken(key):
@@ -162,26 +167,26 @@ def test_every_choice_that_is_printed_is_taken(key):
     words["{monitor:"] = "{patience: 3}"
     words["{text:"] = "{cat: 2}"
     words |= {"text": __file__} if key.path.endswith(".file") else {}
-    for choice in re.split(r" \| (?![^{]*\})", key.allowed):  # of none inside of braces
+    for choice in re.split(r" \| (?![^{]*\})", key.allowed_values):  # of none inside of braces
         word = choice.split(" ")[0]
-        apply_overrides(base(key), [f"{key.path}={words.get(word, word)}"])
+        assert apply_overrides(base(key), [f"{key.path}={words.get(word, word)}"])
 
 
 @pytest.mark.parametrize(
     "key",
-    [k for k in KEYS if "<= " in k.allowed and "{" not in k.allowed],
+    [k for k in KEYS if "<= " in k.allowed_values and "{" not in k.allowed_values],
     ids=lambda k: f"{k.kind} {k.path}",
 )
 def test_the_largest_value_that_is_printed_is_taken_and_no_more(key):
-    most = float(key.allowed.split("<= ")[1].split(" ")[0])
-    entries = len(yaml.safe_load(key.default)) if key.allowed.startswith("list") else None
+    largest = float(key.allowed_values.split("<= ")[1].split(" ")[0])
+    entries = len(yaml.safe_load(key.default)) if key.allowed_values.startswith("list") else None
 
-    def written(value):
+    def setting(value):
         return value if entries is None else [int(value)] * entries
 
-    change(base(key), {key.path: written(most)})
+    change(base(key), {key.path: setting(largest)})
     with pytest.raises(RecipeError, match="less than or equal"):
-        change(base(key), {key.path: written(most + 1)})
+        change(base(key), {key.path: setting(largest + 1)})
 
 
 def test_a_key_that_is_added_later_changes_a_fingerprint_only_off_its_default() -> None:
@@ -194,5 +199,5 @@ def test_a_key_that_is_added_later_changes_a_fingerprint_only_off_its_default() 
     recipe = build({"data": {"val_fraction": 0.2}, "optimizer": {"lr": 0.05}})
     later = LaterRecipe.model_validate(recipe.model_dump(mode="json"))
     assert later.data.new_key == 0 and fingerprint(later) == fingerprint(recipe)
-    used = LaterRecipe.model_validate({"data": {"val_fraction": 0.2, "new_key": 1}})
-    assert fingerprint(used) != fingerprint(build({"data": {"val_fraction": 0.2}}))
+    changed_recipe = LaterRecipe.model_validate({"data": {"val_fraction": 0.2, "new_key": 1}})
+    assert fingerprint(changed_recipe) != fingerprint(build({"data": {"val_fraction": 0.2}}))

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 import pytest
-from other_values import base_tree, changed, each_key, merged, other, tree_at
+from other_values import base_tree, changed, each_key, merge, other, tree_at
 from pydantic import Field
 
 from cifarlab.config.base import Config
@@ -21,7 +21,7 @@ AIRBENCH = {"kind": "airbench", "norm": {"momentum": 0.7}}
 @each_key
 def test_one_key_given_alone_keeps_all_other_defaults_of_its_kind(key):
     """The least tree that holds the value, against a change of the complete recipe."""
-    tree = merged(base_tree(key), tree_at(key.path, other(key)))
+    tree = merge(base_tree(key), tree_at(key.path, other(key)))
     assert build(tree) == changed(key)
 
 
@@ -89,13 +89,13 @@ def test_in_python():
     assert AirbenchConfig(norm={"momentum": 0.7}).norm == NORM
     assert AirbenchConfig(norm=BatchNormConfig(momentum=0.7)).norm == BatchNormConfig(
         momentum=0.7
-    )  # whole: as it is
+    )  # a value: as it is
 
 
-def test_given_whole_it_is_taken_whole():
-    whole = {"scale": True, "momentum": 0.1, "eps": 0.2}
-    assert build({"model": {"kind": "airbench", "norm": whole}}).model.norm == BatchNormConfig(
-        **whole
+def test_settings_that_are_complete_are_taken_as_they_are():
+    settings = {"scale": True, "momentum": 0.1, "eps": 0.2}
+    assert build({"model": {"kind": "airbench", "norm": settings}}).model.norm == BatchNormConfig(
+        **settings
     )
     assert build({"model": {"kind": "airbench", "norm": {}}}) == build(
         {"model": {"kind": "airbench"}}

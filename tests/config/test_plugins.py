@@ -17,11 +17,11 @@ from cifarlab.config.plugins import (
     add_plugin,
     approvals_file,
     approve,
+    approve_all_plugins,
     copy_plugins,
     decisive_plugins,
     is_approved,
     load_plugins,
-    trusting,
 )
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, change, fingerprint, from_yaml, to_yaml
@@ -41,7 +41,7 @@ class Slow(ScheduleConfig):
 @pytest.fixture(autouse=True)
 def new_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing is loaded and nothing approved."""
-    monkeypatch.setattr(plugins, "_loaded", {})
+    monkeypatch.setattr(plugins, "_sources", {})
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
 
@@ -65,7 +65,7 @@ def test_a_file_is_run_only_once_it_was_approved() -> None:
         from_yaml(recipe)
     assert "parts/slow.py (SHA-256 " in caught.value.what
     assert not approvals_file().exists()
-    plugin = add_plugin("parts/slow.py", approved=True)
+    plugin = add_plugin("parts/slow.py", named_by_user=True)
     assert approvals_file().read_text() == f"{plugin.sha256} slow.py\n"
     assert from_yaml(recipe).schedule.kind == "slow"
     approve(plugin)
@@ -74,7 +74,7 @@ def test_a_file_is_run_only_once_it_was_approved() -> None:
 
 def test_trusting_approves_what_a_recipe_brings_and_nothing_later() -> None:
     write("slow.py")
-    with trusting(True):
+    with approve_all_plugins(True):
         (plugin,) = from_yaml(recipe_file(plugins=["slow.py"])).plugins
     assert is_approved(plugin.sha256)
     write("slow.py", more="# edited\n")
@@ -83,48 +83,51 @@ def test_trusting_approves_what_a_recipe_brings_and_nothing_later() -> None:
 
 
 def test_a_path_is_relative_to_the_file_that_names_it() -> None:
-    plugin = add_plugin(str(write("far/away/slow.py")), approved=True)
+    plugin = add_plugin(str(write("far/away/slow.py")), named_by_user=True)
     recipe = from_yaml(recipe_file("far/recipe.yaml", plugins=["away/slow.py"]))
     assert recipe.plugins == (plugin,)
 
 
 def test_a_kind_is_known_to_who_names_its_file_alone() -> None:
-    plugin = add_plugin(str(write("slow.py")), approved=True)
+    plugin = add_plugin(str(write("slow.py")), named_by_user=True)
     with pytest.raises(RecipeError, match=r"schedule.kind can't be 'slow'"):
         build({"schedule": {"kind": "slow"}})
-    named = Recipe().add_plugins([plugin])
-    assert change(named, {"schedule.kind": "slow"}).schedule.kind == "slow"
-    other = add_plugin(str(write("other.py", more="# another slow\n")), approved=True)
+    recipe = Recipe().add_plugins([plugin])
+    assert change(recipe, {"schedule.kind": "slow"}).schedule.kind == "slow"
+    other = add_plugin(str(write("other.py", more="# another slow\n")), named_by_user=True)
     both = [change(Recipe().add_plugins([p]), {"schedule.kind": "slow"}) for p in (plugin, other)]
     assert type(both[0].schedule) is not type(both[1].schedule)
     assert fingerprint(both[0]) != fingerprint(both[1])
 
 
-def test_the_hash_decides_and_neither_name_nor_place() -> None:
-    one = add_plugin(str(write("slow.py")), approved=True)
-    two = add_plugin(str(write("moved/slower.py")))
-    assert one == two and one.file != two.file
-    recipes = [Recipe().add_plugins([plugin]) for plugin in (one, two)]
+def test_the_hash_decides_and_neither_name_nor_folder() -> None:
+    first = add_plugin(str(write("slow.py")), named_by_user=True)
+    other = add_plugin(str(write("moved/slower.py")))
+    assert first == other and first.file != other.file
+    recipes = [Recipe().add_plugins([plugin]) for plugin in (first, other)]
     assert fingerprint(recipes[0]) == fingerprint(recipes[1]) != fingerprint(Recipe())
-    assert recipes[0].add_plugins([two]) == recipes[0]
+    assert recipes[0].add_plugins([other]) == recipes[0]
 
 
 def test_the_copy_is_taken_where_the_file_has_moved(monkeypatch: pytest.MonkeyPatch) -> None:
-    plugin = add_plugin(str(write("slow.py")), approved=True)
+    plugin = add_plugin(str(write("slow.py")), named_by_user=True)
     copy_plugins([plugin], Path("run"))
     recipe = change(Recipe().add_plugins([plugin]), {"schedule.kind": "slow"})
     Path("run/recipe.yaml").write_text(to_yaml(recipe))
     Path("slow.py").rename("gone.py")
-    monkeypatch.setattr(plugins, "_loaded", {})
+    monkeypatch.setattr(plugins, "_sources", {})
     assert from_yaml(Path("run/recipe.yaml")).schedule.model_dump() == recipe.schedule.model_dump()
 
 
-@pytest.mark.parametrize("trusted", [False, True])
-def test_a_changed_file_is_refused(trusted: bool) -> None:
-    plugin = add_plugin(str(write("slow.py")), approved=True)
-    plugins._loaded.clear()
+@pytest.mark.parametrize("approves_all", [False, True])
+def test_a_changed_file_is_refused(approves_all: bool) -> None:
+    plugin = add_plugin(str(write("slow.py")), named_by_user=True)
+    plugins._sources.clear()
     write("slow.py", more="# changed\n")
-    with trusting(trusted), pytest.raises(PluginError, match=r"slow.py was changed: its SHA-256"):
+    with (
+        approve_all_plugins(approves_all),
+        pytest.raises(PluginError, match=r"slow.py was changed: its SHA-256"),
+    ):
         load_plugins([plugin], Path())
 
 
@@ -143,20 +146,20 @@ def test_an_installed_package_names_its_file(
     with pytest.raises(PluginError, match=r"inner/parts\.py .* code that you have not approved"):
         from_yaml(recipe)
     assert not approvals_file().exists()
-    plugin = add_plugin("slow-parts", approved=True)
+    plugin = add_plugin("slow-parts", named_by_user=True)
     assert is_approved(plugin.sha256) and from_yaml(recipe).schedule.kind == "slow"
     with pytest.raises(PluginError, match="can't read the plug-in other-parts"):
-        add_plugin("other-parts", approved=True)
+        add_plugin("other-parts", named_by_user=True)
 
 
 def test_a_plug_in_that_fails_says_where() -> None:
     Path("bad.py").write_text("one = 1\nprint(two)\n")
     with pytest.raises(PluginError, match=r"bad.py fails: NameError: name 'two'"):
-        add_plugin("bad.py", approved=True)
+        add_plugin("bad.py", named_by_user=True)
     with pytest.raises(PluginError, match="can't be kind 'cosine'"):
-        add_plugin(str(write("bad.py", kind="cosine")), approved=True)
+        add_plugin(str(write("bad.py", kind="cosine")), named_by_user=True)
     with pytest.raises(PluginError, match=r"can't read the plug-in none\.py"):
-        add_plugin("none.py", approved=True)
+        add_plugin("none.py", named_by_user=True)
 
 
 METHODS = {
@@ -164,13 +167,14 @@ METHODS = {
     "Norm": "build(self, channels, size)",
     "Loss": "build(self, classes, counts)",
     "Optimizer": "build(self, param_groups)",
-    "Averaging": "build(self, network, steps_per_epoch, planned)",
+    "Averaging": "build(self, network, steps_per_epoch, planned_steps)",
     "Metric": "value(self, logits, labels)",
     "Augmentation": "apply(self, images, draws)",
     "Mix": "mix(self, images, seed, epoch, step)",
     "Schedule": "factor_at(self, step, total, steps_per_epoch)",
     "Policy": "operations(self)",
-    "Source": "read(self)",
+    "Source": "decode(self, path, request)",
+    "ArraySource": "read(self)",
     "LabelNoise": "flip(self, labels, classes, indices)",
     "Sampler": "build(self, training)",
     "Callback": "build(self)",
@@ -188,11 +192,11 @@ class Half({0}Config):
 def test_a_kind_without_the_method_that_makes_it_one(base: str, method: str) -> None:
     Path("half.py").write_text(KIND.format(base))
     with pytest.raises(PluginError) as caught:
-        add_plugin("half.py", approved=True)
+        add_plugin("half.py", named_by_user=True)
     assert caught.value.what == f"Half of half.py has no {method}"
     assert "docs/extend.md" in caught.value.hint
     Path("half.py").write_text(KIND.format(base) + f"    def {method}: ...\n")
-    assert add_plugin("half.py", approved=True)
+    assert add_plugin("half.py", named_by_user=True)
 
 
 @pytest.mark.parametrize("setting", ["least: float", "least: float = Field(gt=0)"])
@@ -201,7 +205,7 @@ def test_a_setting_without_a_default(setting: str) -> None:
     more += f"    {setting}\n    def factor_at(self, step, total, steps_per_epoch): ...\n"
     Path("bare.py").write_text(KIND.format("Schedule") + more)
     with pytest.raises(PluginError) as caught:
-        add_plugin("bare.py", approved=True)
+        add_plugin("bare.py", named_by_user=True)
     assert caught.value.what == "Half of bare.py: its setting least has no default"
 
 
@@ -216,22 +220,22 @@ def test_what_only_watches_belongs_in_no_recipe() -> None:
         "\nfrom cifarlab import CallbackConfig\nclass C(CallbackConfig):\n    kind: str = {!r}\n"
         "    def build(self): ..."
     )
-    both = add_plugin(str(write("both.py", more=callback.format("both"))), approved=True)
+    both = add_plugin(str(write("both.py", more=callback.format("both"))), named_by_user=True)
     Path("only.py").write_text(callback.format("only"))
     Path("none.py").write_text("import math\n")
-    only, none = (add_plugin(name, approved=True) for name in ("only.py", "none.py"))
+    only, none = (add_plugin(name, named_by_user=True) for name in ("only.py", "none.py"))
     assert decisive_plugins([both, only, none]) == (both, none)
 
 
 def test_named_twice_it_is_there_once() -> None:
-    plugin = add_plugin(str(write("slow.py")), approved=True)
+    plugin = add_plugin(str(write("slow.py")), named_by_user=True)
     recipe = from_yaml(recipe_file(plugins=["slow.py", "slow.py"]), [plugin])
     assert recipe.plugins == (plugin,)
 
 
 @pytest.mark.parametrize("entries", [3, ["slow.py", 3], [{"file": "slow.py"}], {"a": 1}])
 def test_an_odd_list_is_refused(entries: Any) -> None:
-    add_plugin(str(write("slow.py")), approved=True)
+    add_plugin(str(write("slow.py")), named_by_user=True)
     with pytest.raises(RecipeError, match="plugins"):
         from_yaml(recipe_file(plugins=entries))
 
@@ -239,7 +243,7 @@ def test_an_odd_list_is_refused(entries: Any) -> None:
 def test_a_shipped_kind_that_a_plug_in_imports_first_is_everybody_s() -> None:
     write("first.py", more="from cifarlab import CallbackConfig\n")
     script = (
-        "from cifarlab.config.plugins import add_plugin; add_plugin('first.py', approved=True)\n"
+        "from cifarlab.config.plugins import approve_plugins; approve_plugins(['first.py'])\n"
         "from cifarlab import CallbackConfig; print(*CallbackConfig.kinds())"
     )
     env = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
@@ -248,7 +252,7 @@ def test_a_shipped_kind_that_a_plug_in_imports_first_is_everybody_s() -> None:
 
 
 def test_a_recipe_takes_its_parts_to_another_process(tmp_path: Path) -> None:
-    plugin = add_plugin(str(write("slow.py")), approved=True)
+    plugin = add_plugin(str(write("slow.py")), named_by_user=True)
     recipe = change(Recipe().add_plugins([plugin]), {"schedule.kind": "slow"})
     Path("slow.py").unlink()
     read = (

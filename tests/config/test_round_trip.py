@@ -29,10 +29,10 @@ def through_a_file(recipe, folder):
 )
 def test_any_valid_recipe_survives_yaml(tree, tmp_path):
     recipe = build(tree)
-    again = through_a_file(recipe, tmp_path)
-    assert again == recipe
-    assert fingerprint(again) == fingerprint(recipe)
-    assert to_yaml(again) == to_yaml(recipe)
+    copy = through_a_file(recipe, tmp_path)
+    assert copy == recipe
+    assert fingerprint(copy) == fingerprint(recipe)
+    assert to_yaml(copy) == to_yaml(recipe)
 
 
 @given(tree=recipes(), data=st.data())
@@ -88,7 +88,7 @@ def test_a_recipe_is_hashable_and_so_holds_nothing_mutable():
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "message"),
     [
         ("seed: 1\nseed: 2", "key 'seed' is given twice"),
         ("model: {stem: 3, stem: 3}", "key 'stem' is given twice"),
@@ -109,14 +109,14 @@ def test_a_recipe_is_hashable_and_so_holds_nothing_mutable():
         ("optimizer: {nesterov: !!bool perhaps}", "is no valid YAML"),
     ],
 )
-def test_a_bad_file_is_refused_in_two_lines_that_name_it(text, why, tmp_path):
+def test_a_bad_file_is_refused_in_two_lines_that_name_it(text, message, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(RecipeError) as caught:
         from_yaml(path)
     what, hint = str(caught.value).split("\n")
     assert str(path) in what
-    assert why in what
+    assert message in what
     assert hint
 
 

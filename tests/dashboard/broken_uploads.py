@@ -16,7 +16,7 @@ def noise(height: int = 40, width: int = 60, channels: int = 3) -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
 
 
-def encoded(image: Image.Image, kind: str, **options) -> bytes:
+def encode(image: Image.Image, kind: str, **options) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
@@ -25,7 +25,7 @@ def encoded(image: Image.Image, kind: str, **options) -> bytes:
 def frames(kind: str, **options) -> bytes:
     """Two frames, the first all red, the second all blue."""
     red, blue = (Image.new("RGB", (40, 40), name) for name in ("red", "blue"))
-    return encoded(red, kind, save_all=True, append_images=[blue], **options)
+    return encode(red, kind, save_all=True, append_images=[blue], **options)
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
@@ -42,20 +42,20 @@ def png_of(width: int, height: int, pixels: bytes, depth: int = 8, color_type: i
 
 def jpeg_of(width: int, height: int) -> bytes:
     """A whole JPEG whose header declares another size."""
-    blob = bytearray(encoded(noise(), "JPEG"))
+    blob = bytearray(encode(noise(), "JPEG"))
     marker = blob.index(b"\xff\xc0")
     blob[marker + 5 : marker + 9] = struct.pack(">HH", height, width)
     return bytes(blob)
 
 
 def bmp_of(width: int, height: int) -> bytes:
-    blob = bytearray(encoded(noise(), "BMP"))
+    blob = bytearray(encode(noise(), "BMP"))
     blob[18:26] = struct.pack("<ii", width, height)
     return bytes(blob)
 
 
 def gif_of(width: int, height: int) -> bytes:
-    blob = bytearray(encoded(noise(), "GIF"))
+    blob = bytearray(encode(noise(), "GIF"))
     blob[6:10] = struct.pack("<HH", width, height)
     return bytes(blob)
 
@@ -77,39 +77,40 @@ def webp_of(width: int, height: int) -> bytes:
     return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
 
 
-def truncated() -> dict[str, bytes]:
+def truncated_images() -> dict[str, bytes]:
     rgb, cmyk = noise(), noise().convert("CMYK")
     deep = Image.fromarray(np.arange(2400, dtype=np.uint16).reshape(40, 60) * 27)
-    whole = {
-        "jpeg": encoded(rgb, "JPEG"),
-        "progressive jpeg": encoded(rgb, "JPEG", progressive=True),
-        "cmyk jpeg": encoded(cmyk, "JPEG"),
-        "grey jpeg": encoded(noise(channels=1), "JPEG"),
-        "png": encoded(rgb, "PNG"),
-        "16-bit png": encoded(deep, "PNG"),
-        "palette png": encoded(rgb.convert("P"), "PNG"),
-        "bmp": encoded(rgb, "BMP"),
-        "webp": encoded(rgb, "WEBP"),
-        "lossless webp": encoded(rgb, "WEBP", lossless=True),
-        "ppm": encoded(rgb, "PPM"),
-        "tiff": encoded(rgb, "TIFF"),
-        "cmyk tiff": encoded(cmyk, "TIFF"),
-        "16-bit tiff": encoded(deep, "TIFF"),
+    images = {
+        "jpeg": encode(rgb, "JPEG"),
+        "progressive jpeg": encode(rgb, "JPEG", progressive=True),
+        "cmyk jpeg": encode(cmyk, "JPEG"),
+        "grey jpeg": encode(noise(channels=1), "JPEG"),
+        "png": encode(rgb, "PNG"),
+        "16-bit png": encode(deep, "PNG"),
+        "palette png": encode(rgb.convert("P"), "PNG"),
+        "bmp": encode(rgb, "BMP"),
+        "webp": encode(rgb, "WEBP"),
+        "lossless webp": encode(rgb, "WEBP", lossless=True),
+        "ppm": encode(rgb, "PPM"),
+        "tiff": encode(rgb, "TIFF"),
+        "cmyk tiff": encode(cmyk, "TIFF"),
+        "16-bit tiff": encode(deep, "TIFF"),
         "animated webp": frames("WEBP", lossless=True),
     }
-    half = {f"half a {name}": blob[: len(blob) // 2] for name, blob in whole.items()}
+    half = {f"half a {name}": blob[: len(blob) // 2] for name, blob in images.items()}
     heads = {
-        f"the head of a {name}": whole[name][:24] for name in ("jpeg", "png", "webp", "tiff", "bmp")
+        f"the head of a {name}": images[name][:24]
+        for name in ("jpeg", "png", "webp", "tiff", "bmp")
     }
-    gif = encoded(rgb, "GIF")
+    gif = encode(rgb, "GIF")
     return {**half, **heads, "the head of a gif": gif[:200], "half a gif": gif[: len(gif) // 2]}
 
 
 def bombs() -> dict[str, bytes]:
     return {
         "a png of 60,000 x 60,000": png_of(60_000, 60_000, b""),
-        "a real png of 4,500 x 4,500": encoded(Image.new("1", (4500, 4500)), "PNG"),
-        "a real png of 20,000 x 20,000": encoded(Image.new("1", (20_000, 20_000)), "PNG"),
+        "a real png of 4,500 x 4,500": encode(Image.new("1", (4500, 4500)), "PNG"),
+        "a real png of 20,000 x 20,000": encode(Image.new("1", (20_000, 20_000)), "PNG"),
         "a png one pixel high": png_of(2**31 - 1, 1, b""),
         "a jpeg of 65,000 x 65,000": jpeg_of(65_000, 65_000),
         "a gif of 65,535 x 65,535": gif_of(65_535, 65_535),
@@ -120,10 +121,10 @@ def bombs() -> dict[str, bytes]:
     }
 
 
-def wrong_types() -> dict[str, bytes]:
+def foreign_files() -> dict[str, bytes]:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("cat.png", encoded(noise(), "PNG"))
+        file.writestr("cat.png", encode(noise(), "PNG"))
     floats = Image.fromarray(np.linspace(0, 1, 2400, dtype=np.float32).reshape(40, 60))
     return {
         "nothing": b"",
@@ -135,17 +136,17 @@ def wrong_types() -> dict[str, bytes]:
         "a pdf": b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n%%EOF",
         "a postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n",
         "a zip": archive.getvalue(),
-        "a gzip of an image": gzip.compress(encoded(noise(), "PNG")),
+        "a gzip of an image": gzip.compress(encode(noise(), "PNG")),
         "a pickle": pickle.dumps({"data": [1, 2, 3]}),
         "a psd": b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, 9, 9, 8, 3) + bytes(40),
-        "an icon": encoded(noise(32, 32), "ICO"),
-        "a tga": encoded(noise(), "TGA"),
-        "a tiff of floats": encoded(floats, "TIFF"),
+        "an icon": encode(noise(32, 32), "ICO"),
+        "a tga": encode(noise(), "TGA"),
+        "a tiff of floats": encode(floats, "TIFF"),
     }
 
 
-def spoiled() -> dict[str, bytes]:
-    png, jpeg = encoded(noise(), "PNG"), encoded(noise(), "JPEG")
+def damaged_images() -> dict[str, bytes]:
+    png, jpeg = encode(noise(), "PNG"), encode(noise(), "JPEG")
     middle = len(png) // 2
     return {
         "a png with a flipped byte": png[:middle] + bytes([png[middle] ^ 255]) + png[middle + 1 :],
@@ -154,6 +155,6 @@ def spoiled() -> dict[str, bytes]:
     }
 
 
-def broken() -> dict[str, bytes]:
+def broken_uploads() -> dict[str, bytes]:
     """By name; each must be refused."""
-    return {**truncated(), **bombs(), **wrong_types(), **spoiled()}
+    return {**truncated_images(), **bombs(), **foreign_files(), **damaged_images()}

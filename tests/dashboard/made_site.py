@@ -9,9 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from made_full_run import make_full_run
 from made_run import Plan, digits, hundred, make
 from made_study import made
-from made_whole import make_full_run
 
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.study.folder import StudyFolder, write_comparison

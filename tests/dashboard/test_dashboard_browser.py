@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from broken_uploads import broken, encoded, noise
+from broken_uploads import broken_uploads, encode, noise
 from made_site import Server, grow, make_site
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
@@ -23,7 +23,7 @@ from cifarlab.run_folder.folder import RunFolder
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
 VIEWS = (
     "/",
-    "/?by=recipe",
+    "/?group_by=recipe",
     "/run/cifar-s0",
     "/run/slow-s1",
     "/run/hundred",
@@ -70,7 +70,7 @@ class Visit:
         return self.page
 
     @property
-    def elsewhere(self) -> list[str]:
+    def foreign_requests(self) -> list[str]:
         """Requests to any other host, and to another port of this one."""
         own_host = urlsplit(self.address).netloc
         local = ("data", "blob")
@@ -81,11 +81,11 @@ class Visit:
 @pytest.fixture(params=[WIDE], ids=["wide"])
 def visit(browser: Browser, server: Server, request) -> Iterator[Visit]:
     context = browser.new_context(viewport=request.param)
-    visited = Visit(context, server.address)
-    yield visited
+    tab = Visit(context, server.address)
+    yield tab
     context.close()
-    assert visited.elsewhere == []
-    assert visited.complaints == []
+    assert tab.foreign_requests == []
+    assert tab.complaints == []
 
 
 both_widths = pytest.mark.parametrize("visit", [WIDE, NARROW], ids=["1280", "400"], indirect=True)
@@ -125,7 +125,7 @@ def test_the_list_sorts_and_filters(visit: Visit) -> None:
 
 
 def test_recipes_show_mean_and_spread_and_lead_to_their_runs(visit: Visit) -> None:
-    page = visit.go("/?by=recipe")
+    page = visit.go("/?group_by=recipe")
     rows = page.locator(".list tbody tr").filter(has_text="made/up")
     three = rows.filter(has=page.get_by_role("cell", name="3", exact=True))
     expect(three).to_have_count(2)
@@ -135,11 +135,11 @@ def test_recipes_show_mean_and_spread_and_lead_to_their_runs(visit: Visit) -> No
 
 
 def test_recipes_of_one_name_and_data_are_rows_of_different_names(visit: Visit) -> None:
-    page = visit.go("/?by=recipe")
+    page = visit.go("/?group_by=recipe")
     expect(page.locator(".list tbody a").first).to_be_visible()
     rows = page.locator(".list tbody tr").filter(has=page.locator("a")).all()
-    named = [(r.locator("a").inner_text(), r.locator("td").nth(8).inner_text()) for r in rows]
-    assert len(named) == 5 and len(set(named)) == 5
+    names = [(r.locator("a").inner_text(), r.locator("td").nth(8).inner_text()) for r in rows]
+    assert len(names) == 5 and len(set(names)) == 5
 
 
 def test_every_column_fits_a_screen_of_1280_and_others_show_that_there_is_more(
@@ -150,16 +150,16 @@ def test_every_column_fits_a_screen_of_1280_and_others_show_that_there_is_more(
     page.evaluate("""for (const [what, words] of [
         ["td.name a", "asha2021-classic-s0-bccd0e3c-12"],
         ["td.wide.text-left span", "/home/me/letters-2026"],
-      ]) document.querySelectorAll(".list " + what).forEach(one => one.textContent = words)""")
+      ]) document.querySelectorAll(".list " + what).forEach(cell => cell.textContent = words)""")
     table = page.locator(".list .q-table__middle")
     assert table.evaluate("table => table.scrollWidth <= table.clientWidth")
-    assert shadowed(page, ".list .q-table__middle") and shadowed(page, ".scroll")
+    assert has_scroll_shadow(page, ".list .q-table__middle") and has_scroll_shadow(page, ".scroll")
 
 
-def shadowed(page: Page, kind: str) -> bool:
+def has_scroll_shadow(page: Page, kind: str) -> bool:
     """Whether what goes on beyond an edge is shown by a shadow there."""
-    drawn = page.locator(kind).first.evaluate("one => getComputedStyle(one).backgroundImage")
-    return drawn.count("gradient") == 4
+    background = page.locator(kind).first.evaluate("box => getComputedStyle(box).backgroundImage")
+    return background.count("gradient") == 4
 
 
 @both_widths
@@ -167,9 +167,10 @@ def test_figures_are_shown_at_one_scale_and_stay_readable(visit: Visit) -> None:
     page = visit.go("/search/searches/rates")
     images = page.locator(".sheet img")
     expect(images).to_have_count(2)
-    narrow, wide = (one["width"] for one in map(Locator.bounding_box, images.all()) if one)
+    narrow, wide = (box["width"] for box in map(Locator.bounding_box, images.all()) if box)
     assert narrow >= 4.3 * 80 and wide / narrow == pytest.approx(7.4 / 4.3, rel=0.05)
-    assert shadowed(page, ".sheet") and shadowed(visit.go("/run/cifar-s0"), "pre.recipe")
+    assert has_scroll_shadow(page, ".sheet")
+    assert has_scroll_shadow(visit.go("/run/cifar-s0"), "pre.recipe")
     assert no_sideways_scroll(page)
 
 
@@ -187,7 +188,7 @@ def test_chosen_runs_are_compared_recipes_first(visit: Visit) -> None:
     expect(page.locator(".differences tbody tr").filter(has_text="optimizer.lr")).to_be_visible()
 
 
-def test_a_torn_and_a_foreign_folder_are_said_with_their_reason(visit: Visit) -> None:
+def test_damaged_and_foreign_folders_are_listed_with_their_reason(visit: Visit) -> None:
     page = visit.go("/")
     section = page.locator("section").filter(has_text="can't be read as runs")
     expect(section).to_contain_text("photos")
@@ -197,24 +198,26 @@ def test_a_torn_and_a_foreign_folder_are_said_with_their_reason(visit: Visit) ->
 
 
 def test_what_is_not_there_answers_404_with_its_reason(visit: Visit) -> None:
-    answered: dict[str, int] = {}
-    visit.page.on("response", lambda event: answered.setdefault(event.request.url, event.status))
+    status_codes: dict[str, int] = {}
+    visit.page.on(
+        "response", lambda event: status_codes.setdefault(event.request.url, event.status)
+    )
     missing = ("/run/none", "/run/photos", "/run/..%2f..%2fetc", "/run//etc", "/study/cifar-s0")
     missing += ("/search/cifar-s0", "/try?run=none")
-    for outside in missing:
-        expect(visit.go(outside).locator(".warning").first).to_be_visible()
-        assert answered[visit.address + outside] == 404
+    for path in missing:
+        expect(visit.go(path).locator(".warning").first).to_be_visible()
+        assert status_codes[visit.address + path] == 404
     expect(visit.go("/run/photos").locator(".warning")).to_contain_text("no recipe.yaml")
-    for there in ("/run/torn", "/run/live", "/study/studies/made", "/search/searches/rates"):
-        visit.go(there)
-        assert answered[visit.address + there] == 200
+    for path in ("/run/torn", "/run/live", "/study/studies/made", "/search/searches/rates"):
+        visit.go(path)
+        assert status_codes[visit.address + path] == 200
     visit.complaints.clear()  # the browser's word for each 404
 
 
-def test_who_leaves_during_an_upload_is_not_complained_about(visit: Visit) -> None:
+def test_a_visitor_who_leaves_during_an_upload_causes_no_error(visit: Visit) -> None:
     page, requests = visit.go("/try?run=trained"), visit.requests
     expect(page.locator(".zone[data-ready]")).to_be_visible()
-    drop(page, encoded(noise(), "PNG"), "a.png")
+    drop(page, encode(noise(), "PNG"), "a.png")
     expect(page.get_by_test_id("answer").locator("img").first).to_be_visible(timeout=30_000)
     path = urlsplit(next(url for url in requests if "/upload/" in url)).path
     port = urlsplit(visit.address).port
@@ -237,10 +240,10 @@ def test_a_run_is_shown_in_full(visit: Visit, root: Path) -> None:
     expect(page.locator(".bars li")).to_have_count(10)
     expect(page.locator(".gallery li")).to_have_count(25)
     expect(page.locator("pre.recipe mark").first).to_be_visible()
-    expect(page.locator(".origin")).to_contain_text("AMD EPYC")
+    expect(page.locator(".provenance")).to_contain_text("AMD EPYC")
 
 
-def test_what_was_measured_beside_accuracy_and_found_in_the_data_is_shown(visit: Visit) -> None:
+def test_a_full_evaluation_and_an_audit_are_shown(visit: Visit) -> None:
     page = visit.go("/run/slow-s1")
     for words in (
         "animals",
@@ -320,18 +323,18 @@ def test_an_image_is_dropped_pasted_and_picked(visit: Visit) -> None:
     expect(page.locator(".zone[data-ready]")).to_be_visible()
     answer = page.get_by_test_id("answer")
     for how in ("drop", "paste"):
-        drop(page, encoded(noise(), "PNG"), f"{how}.png", how)
+        drop(page, encode(noise(), "PNG"), f"{how}.png", how)
         expect(answer.get_by_alt_text(f"{how}.png as the network sees it")).to_be_visible(
             timeout=30_000
         )
     page.locator("input[type=file]").set_input_files(
-        {"name": "pick.gif", "mimeType": "image/gif", "buffer": encoded(noise(), "GIF")}
+        {"name": "pick.gif", "mimeType": "image/gif", "buffer": encode(noise(), "GIF")}
     )
     expect(answer.get_by_alt_text("pick.gif as the network sees it")).to_be_visible()
-    expect(answer.locator(".likeliest li")).to_have_count(5)
-    expect(answer.locator(".large .gallery li")).to_have_count(3)  # a map for each layer
+    expect(answer.locator(".top-classes li")).to_have_count(5)
+    expect(answer.locator(".zoom .gallery li")).to_have_count(3)  # a map for each layer
     expect(answer.locator(".gallery li")).to_have_count(3 + 8)
-    percentages = answer.locator(".likeliest .amount").all_inner_texts()
+    percentages = answer.locator(".top-classes .amount").all_inner_texts()
     values = [float(text.rstrip("%").strip()) for text in percentages]
     assert values == sorted(values, reverse=True) and 0 < sum(values) <= 100.3
     assert no_sideways_scroll(page)
@@ -340,7 +343,7 @@ def test_an_image_is_dropped_pasted_and_picked(visit: Visit) -> None:
 def test_broken_uploads_are_answered_in_the_page(visit: Visit) -> None:
     page = visit.go("/try?run=trained")
     expect(page.locator(".zone[data-ready]")).to_be_visible()
-    blobs = broken()
+    blobs = broken_uploads()
     for name in ("half a png", "a jpeg of 65,000 x 65,000", "a pdf", "nothing"):
         drop(page, blobs[name], f"{name}.png")
         expect(page.get_by_test_id("answer").locator(".warning")).to_contain_text(f"{name}.png")
@@ -351,7 +354,7 @@ def test_broken_uploads_are_answered_in_the_page(visit: Visit) -> None:
 def test_a_run_without_weights_says_so(visit: Visit) -> None:
     page = visit.go("/try?run=digits")
     expect(page.locator(".zone[data-ready]")).to_be_visible()
-    drop(page, encoded(noise(), "PNG"), "a.png")
+    drop(page, encode(noise(), "PNG"), "a.png")
     expect(page.get_by_test_id("answer").locator(".warning")).to_contain_text("last.safetensors")
 
 
@@ -375,17 +378,17 @@ def test_with_a_password_the_page_opens_only_to_it(
     locked = Server(root, "--host", "127.0.0.2", cwd=tmp_path, CIFARLAB_DASHBOARD_PASSWORD="sesame")
     context = browser.new_context(viewport=WIDE)
     try:
-        visited = Visit(context, locked.address)
-        visited.page.goto(f"{locked.address}/run/digits?a=1")
-        visited.page.get_by_label("Password").fill("wrong")
-        visited.page.get_by_role("button").click()
-        expect(visited.page.get_by_role("alert")).to_be_visible()
-        visited.page.get_by_label("Password").fill("sesame")
-        visited.page.get_by_role("button").click()
-        expect(visited.page.locator("h1")).to_have_text("digits")
-        assert visited.page.url == f"{locked.address}/run/digits?a=1"
-        expect(visited.page.locator(".chart canvas").first).to_be_visible()
-        assert visited.elsewhere == []
+        tab = Visit(context, locked.address)
+        tab.page.goto(f"{locked.address}/run/digits?a=1")
+        tab.page.get_by_label("Password").fill("wrong")
+        tab.page.get_by_role("button").click()
+        expect(tab.page.get_by_role("alert")).to_be_visible()
+        tab.page.get_by_label("Password").fill("sesame")
+        tab.page.get_by_role("button").click()
+        expect(tab.page.locator("h1")).to_have_text("digits")
+        assert tab.page.url == f"{locked.address}/run/digits?a=1"
+        expect(tab.page.locator(".chart canvas").first).to_be_visible()
+        assert tab.foreign_requests == []
     finally:
         context.close()
         code, _ = locked.stop()

@@ -38,7 +38,7 @@ def test_a_finished_run_is_listed_with_its_result(root):
     assert entry.test == result["test"]["accuracy"] and entry.val == result["val"]["accuracy"]
     assert entry.interval == tuple(result["test"]["interval"])
     assert (entry.epochs, entry.seconds, entry.parameters) == (8, 412.0, 4903242)
-    assert entry.finished and entry.state(time.time()) == "finished"
+    assert entry.is_finished and entry.state(time.time()) == "finished"
 
 
 def test_seeds_of_one_recipe_are_one_group_and_other_recipes_others(root):
@@ -60,22 +60,22 @@ def test_the_same_recipe_on_images_that_changed_is_another_group(root):
 def test_a_run_that_something_ended_early_says_so(root, stop_reason):
     make(root / "early", Plan(n=200, stop_reason=stop_reason))
     entry = entries(root)["early"]
-    assert entry.state(time.time()) == "ended early" and "after 8 epochs" in entry.early
+    assert entry.state(time.time()) == "ended early" and "after 8 epochs" in entry.early_end
 
 
-def test_groups_of_one_name_are_told_apart_by_what_differs(root):
-    for rate, seed in ((0.1, 0), (0.2, 0), (0.2, 1)):
-        changes = tuple((RECIPE | {"optimizer.lr": rate}).items())
-        make(root / f"rate-{rate}-s{seed}", Plan(n=200, seed=seed, changes=changes))
+def test_groups_of_one_name_are_named_by_their_differences(root):
+    for lr, seed in ((0.1, 0), (0.2, 0), (0.2, 1)):
+        changes = tuple((RECIPE | {"optimizer.lr": lr}).items())
+        make(root / f"lr-{lr}-s{seed}", Plan(n=200, seed=seed, changes=changes))
     shutil.rmtree(root / "young"), shutil.rmtree(root / "studies")
     index = Index(root)
     runs = index.listing().runs
     names = index.group_names(runs)
     by_url_path = {run.url_path: names[run.group] for run in runs}
-    assert by_url_path["rate-0.1-s0"] == "made/up optimizer.lr=0.1"
-    assert by_url_path["rate-0.2-s0"] == by_url_path["rate-0.2-s1"] == "made/up optimizer.lr=0.2"
+    assert by_url_path["lr-0.1-s0"] == "made/up optimizer.lr=0.1"
+    assert by_url_path["lr-0.2-s0"] == by_url_path["lr-0.2-s1"] == "made/up optimizer.lr=0.2"
     assert by_url_path["a-s0"] == by_url_path["a-s1"] == "made/up optimizer.lr=0.05"
-    only_run = [run for run in runs if run.url_path == "rate-0.1-s0"]
+    only_run = [run for run in runs if run.url_path == "lr-0.1-s0"]
     assert list(index.group_names(only_run).values()) == ["made/up"]
 
 
@@ -101,7 +101,7 @@ def test_training_is_what_wrote_within_three_epochs(root):
     assert slow.state(entry.last_modified + 2900) == "training"
 
 
-def test_studies_and_searches_are_found_by_their_files(root):
+def test_studies_and_searches_are_recognized_by_their_files(root):
     (root / "searches" / "wide" / "figures").mkdir(parents=True)
     (root / "searches" / "wide" / "figures" / "course.svg").write_text("")
     (root / "searches" / "wide" / "search.json").write_text("{}")
@@ -146,7 +146,7 @@ def test_a_torn_metrics_log_of_an_unfinished_run_is_its_problem(root):
     assert "line 7 is damaged" in entries(root)["young"].problem
 
 
-def test_strange_values_in_a_result_are_left_out(root):
+def test_invalid_values_in_a_result_are_left_out(root):
     file = root / "a-s0" / "result.json"
     tree = json.loads(file.read_text())
     file.write_text(json.dumps(tree | {"test": [1], "epochs": "many", "cost": 3, "data": {"a": 1}}))
@@ -154,7 +154,7 @@ def test_strange_values_in_a_result_are_left_out(root):
     assert (entry.test, entry.epochs, entry.seconds, entry.problem) == (None, None, None, "")
 
 
-def test_foreign_folders_are_told_and_empty_or_hidden_ones_are_not(root):
+def test_foreign_folders_are_reported_but_no_empty_or_hidden_ones(root):
     (root / "photos").mkdir()
     (root / "photos" / "cat.jpg").write_bytes(b"")
     (root / "empty").mkdir()
@@ -163,7 +163,7 @@ def test_foreign_folders_are_told_and_empty_or_hidden_ones_are_not(root):
     assert [url_path for url_path, _ in Index(root).listing().unrecognized_entries] == ["photos"]
 
 
-def test_a_folder_whose_name_is_not_utf_8_is_told_and_can_be_shown(root):
+def test_a_folder_whose_name_is_not_utf_8_is_reported_and_can_be_shown(root):
     make(root / "odd\udcff", Plan(n=100))
     listing = Index(root).listing()
     assert listing.unrecognized_entries == (("odd\\udcff", "its name is not UTF-8: rename it"),)
@@ -179,7 +179,7 @@ def test_a_recipe_of_very_many_spaces_or_digits_takes_no_time(root):
         assert time.process_time() - began < 5
 
 
-def test_a_run_that_begins_is_nothing_strange(root):
+def test_a_run_that_begins_is_not_reported(root):
     (root / "new").mkdir()
     (root / "new" / ".lock").write_text("")
     (root / "new" / ".recipe.yaml.7.part").write_text("nam")
@@ -194,7 +194,7 @@ def test_links_are_not_followed(root, tmp_path):
 
 
 def test_the_root_of_everything_is_not_walked_for_ever(root, monkeypatch):
-    monkeypatch.setattr(index_module, "MOST_FOLDERS", 2)
+    monkeypatch.setattr(index_module, "MAX_FOLDERS", 2)
     (_, reason), *_ = Index(root).listing().unrecognized_entries
     assert "first 2 folders" in reason
 
@@ -223,14 +223,14 @@ def test_a_deleted_run_leaves_the_list_and_the_memory(root):
         file.unlink() if file.is_file() else file.rmdir()
     (root / "young").rmdir()
     assert "young" not in {run.url_path for run in index.listing().runs}
-    assert root / "young" not in index._known
+    assert root / "young" not in index._entries
 
 
 def test_reading_changes_nothing_and_needs_no_lock(root):
     def state() -> dict[str, tuple[int, int]]:
         return {str(p): (p.stat().st_mtime_ns, p.stat().st_size) for p in root.rglob("*")}
 
-    with RunFolder(root / "young").in_use():
+    with RunFolder(root / "young").lock():
         before = state()
         listing = Index(root).listing()
         assert state() == before
@@ -248,7 +248,7 @@ def test_addresses_lead_nowhere_but_under_the_root(root, url_path):
 @pytest.mark.parametrize(
     ("url_path", "kind"), [("studies/s", "run"), ("a-s0", "study"), ("studies/s", "search")]
 )
-def test_a_folder_of_another_kind_is_not_found(root, url_path, kind):
+def test_a_folder_of_another_kind_is_refused(root, url_path, kind):
     with pytest.raises(MissingFolderError, match=f"is no {kind}"):
         Index(root).path(url_path, kind)
     assert Index(root).path(url_path).is_dir()
@@ -269,7 +269,7 @@ def test_a_line_that_is_being_written_is_not_read(root):
     assert "line 7 is damaged" in entries(root)["young"].problem
 
 
-def test_a_folder_that_may_not_be_read_is_told(root, monkeypatch):
+def test_an_unreadable_folder_is_reported(root, monkeypatch):
     real = os.scandir
 
     def refusing(path):

@@ -10,11 +10,11 @@ NAMES = {"g": "r", "h": "best"}
 
 
 def entry(url_path: str, seed: int = 0, test: float | None = None, **other) -> Entry:
-    usual = {"recipe": "r", "group": "g", "data": "digits", "finished": test is not None}
+    usual = {"recipe": "r", "group": "g", "data": "digits", "is_finished": test is not None}
     return Entry(url_path, url_path, seed=seed, test=test, **{**usual, **other})
 
 
-def test_a_recipe_is_the_mean_and_sample_deviation_of_its_seeds():
+def test_a_recipe_has_the_mean_and_sample_std_of_its_seeds():
     accuracies = [0.9, 0.92, 0.97]
     rows = recipe_rows(
         [entry(str(seed), seed, accuracy) for seed, accuracy in enumerate(accuracies)], NAMES
@@ -23,14 +23,14 @@ def test_a_recipe_is_the_mean_and_sample_deviation_of_its_seeds():
     row, values = rows[0], np.array(accuracies)
     assert row["n"] == 3
     assert row["test"] == pytest.approx(values.mean())
-    assert row["spread"] == pytest.approx(values.std(ddof=1))
-    assert (row["least"], row["most"]) == pytest.approx((0.9, 0.97))
-    assert (row["texts"]["test"], row["texts"]["spread"]) == ("93.00", "3.61")
+    assert row["test_std"] == pytest.approx(values.std(ddof=1))
+    assert (row["test_min"], row["test_max"]) == pytest.approx((0.9, 0.97))
+    assert (row["texts"]["test"], row["texts"]["test_std"]) == ("93.00", "3.61")
 
 
-def test_a_single_seed_has_no_spread():
+def test_a_single_seed_has_no_std():
     (row,) = recipe_rows([entry("a", 0, 0.9)], NAMES)
-    assert (row["n"], row["test"], row["spread"]) == (1, pytest.approx(0.9), None)
+    assert (row["n"], row["test"], row["test_std"]) == (1, pytest.approx(0.9), None)
 
 
 def test_a_repeated_seed_counts_once():
@@ -41,14 +41,14 @@ def test_a_repeated_seed_counts_once():
 def test_unfinished_and_damaged_runs_are_in_no_mean():
     runs = [entry("a", 0, 0.9), entry("b", 1, val=0.5), entry("c", 2, 0.1, problem="torn")]
     (row,) = recipe_rows(runs, NAMES)
-    assert (row["n"], row["open"], row["test"]) == (1, 1, pytest.approx(0.9))
+    assert (row["n"], row["n_left_out"], row["test"]) == (1, 1, pytest.approx(0.9))
 
 
 def test_what_ended_early_is_in_no_mean_and_says_why():
     """A trial that ASHA stopped once counted as a seed of its recipe."""
-    runs = [entry("a", 0, 0.9), entry("b", 1, 0.4, early="stopped by a search after 1 epoch")]
+    runs = [entry("a", 0, 0.9), entry("b", 1, 0.4, early_end="stopped by a search after 1 epoch")]
     (row,) = recipe_rows(runs, NAMES)
-    assert (row["n"], row["open"], row["test"]) == (1, 1, pytest.approx(0.9))
+    assert (row["n"], row["n_left_out"], row["test"]) == (1, 1, pytest.approx(0.9))
     early = next(row for row in run_rows(runs, now=1e6) if row["url_path"] == "b")
     assert early["state"] == "ended early"
     assert early["titles"]["state"] == "stopped by a search after 1 epoch"

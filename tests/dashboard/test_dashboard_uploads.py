@@ -6,26 +6,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from broken_uploads import broken, encoded, frames, noise
+from broken_uploads import broken_uploads, encode, frames, noise
 from PIL import Image
 
 from cifarlab.dashboard.guard import UPLOAD_BYTES
-from cifarlab.dashboard.trial import UPLOAD_PIXELS
+from cifarlab.dashboard.image_prediction import UPLOAD_PIXELS
 from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.inference.inputs import decode_image, input_policy
 from cifarlab.system.errors import DataError
 
-BROKEN = broken()
+BROKEN = broken_uploads()
 PEAK = """
 import resource, sys
 sys.path.insert(0, sys.argv[1])
-from broken_uploads import broken
+from broken_uploads import broken_uploads
 from cifarlab.system.errors import DataError
 from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.inference.inputs import decode_image
 policy = ImagePolicy(size=32, resize_mode="crop", channels="rgb")
 most, what = int(sys.argv[2]), sys.argv[3]
-blobs = list(broken().values()) if what == "broken" else [open(what, "rb").read()]
+blobs = list(broken_uploads().values()) if what == "broken" else [open(what, "rb").read()]
 open("/proc/self/clear_refs", "w").write("5")  # forget what making them took
 def peak():
     return int(next(l for l in open("/proc/self/status") if "VmHWM" in l).split()[1]) / 1024
@@ -89,23 +89,23 @@ def test_of_an_animation_the_first_frame_is_seen(kind):
     assert image[..., 0].min() > 200 and image[..., 2].max() < 60
 
 
-def test_cmyk_is_seen_in_its_colours():
-    image = decode_upload(encoded(Image.new("CMYK", (40, 40), (0, 255, 255, 0)), "TIFF"))  # red
+def test_cmyk_keeps_its_colors():
+    image = decode_upload(encode(Image.new("CMYK", (40, 40), (0, 255, 255, 0)), "TIFF"))  # red
     assert image[..., 0].min() > 200 and image[..., 1:].max() < 80
 
 
 def test_16_bits_are_scaled_not_clipped():
     deep = Image.fromarray(np.full((40, 40), 257 * 100, np.uint16))
-    assert (decode_upload(encoded(deep, "PNG")) == 100).all()
+    assert (decode_upload(encode(deep, "PNG")) == 100).all()
 
 
 def test_transparency_is_white():
-    assert (decode_upload(encoded(Image.new("RGBA", (40, 40), (9, 9, 9, 0)), "PNG")) == 255).all()
+    assert (decode_upload(encode(Image.new("RGBA", (40, 40), (9, 9, 9, 0)), "PNG")) == 255).all()
 
 
-def test_a_palette_is_seen_in_its_colours():
+def test_a_palette_keeps_its_colors():
     image = Image.new("RGB", (40, 40), (10, 200, 30)).convert("P", palette=Image.Palette.ADAPTIVE)
-    assert (decode_upload(encoded(image, "PNG")) == (10, 200, 30)).all()
+    assert (decode_upload(encode(image, "PNG")) == (10, 200, 30)).all()
 
 
 def test_a_photo_is_turned_upright():
@@ -113,28 +113,28 @@ def test_a_photo_is_turned_upright():
     tall.paste("red", (0, 0, 40, 40))  # the upper half
     exif = Image.Exif()
     exif[0x0112] = 6  # turn a quarter clockwise: the red half goes to the right
-    image = decode_upload(encoded(tall, "JPEG", exif=exif, quality=95))
+    image = decode_upload(encode(tall, "JPEG", exif=exif, quality=95))
     assert image[:, -4:, 0].min() > 200 and image[:, :4, 0].max() < 60
 
 
 def test_the_short_side_is_scaled_and_the_centre_cropped():
     wide = Image.new("RGB", (96, 32), "white")
     wide.paste("red", (32, 0, 64, 32))
-    assert (decode_upload(encoded(wide, "PNG")) == (255, 0, 0)).all()
+    assert (decode_upload(encode(wide, "PNG")) == (255, 0, 0)).all()
 
 
 def test_the_recipes_own_way_to_fit_is_followed():
     wide = Image.new("RGB", (64, 32), "white")
-    image = decode_upload(encoded(wide, "PNG"), resize_mode="pad")
+    image = decode_upload(encode(wide, "PNG"), resize_mode="pad")
     assert (image[:8] == 0).all() and (image[8:24] == 255).all()
 
 
 def test_channels_follow_the_network():
-    assert decode_upload(encoded(noise(), "PNG"), (8, 8, 1)).shape == (8, 8, 1)
-    grey = decode_upload(encoded(noise(channels=1), "PNG"))
+    assert decode_upload(encode(noise(), "PNG"), (8, 8, 1)).shape == (8, 8, 1)
+    grey = decode_upload(encode(noise(channels=1), "PNG"))
     assert grey.shape == (32, 32, 3) and (grey == grey[..., :1]).all()
 
 
 def test_an_image_of_the_right_size_is_not_touched():
     image = noise(32, 32)
-    assert (decode_upload(encoded(image, "PNG")) == np.asarray(image)).all()
+    assert (decode_upload(encode(image, "PNG")) == np.asarray(image)).all()

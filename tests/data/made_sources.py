@@ -22,8 +22,8 @@ Files = dict[str, bytes]
 
 def png(value: int = 0, size: tuple[int, int] = (8, 8), mode: str = "RGB") -> bytes:
     """One plain image; ``value`` makes it different from others."""
-    colour = value % 256 if mode == "L" else (value % 256, (value * 7) % 256, (value * 31) % 256)
-    return encoded(Image.new(mode, size, colour))
+    color = value % 256 if mode == "L" else (value % 256, (value * 7) % 256, (value * 31) % 256)
+    return encoded(Image.new(mode, size, color))
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -143,5 +143,5 @@ def own_plugins() -> list[dict[str, str]]:
     """The plug-in of own_data.py, as a recipe names it; it is run."""
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", folder)
-        plugin = add_plugin(str(Path(__file__).with_name("own_data.py")), approved=True)
+        plugin = add_plugin(str(Path(__file__).with_name("own_data.py")), named_by_user=True)
     return [plugin.model_dump()]

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 
 from cifarlab.data.label_noise import LabelNoiseConfig
-from cifarlab.data.sources import Arrays, SourceConfig
+from cifarlab.data.sources import Arrays, ArraySourceConfig
 
 
 def shades(count, classes=3, side=8, channels=1, seed=0):
@@ -16,7 +16,7 @@ def shades(count, classes=3, side=8, channels=1, seed=0):
     return (noise + 60 * labels[:, None, None, None]).astype(np.uint8), labels
 
 
-class Shades(SourceConfig):
+class Shades(ArraySourceConfig):
     """Images whose class is their shade."""
 
     kind: Literal["made-shades"] = "made-shades"
@@ -52,7 +52,7 @@ class Wild(LabelNoiseConfig):
         return labels + classes
 
 
-class Unread(SourceConfig):
+class Unread(ArraySourceConfig):
     """A source with a mistake in its code."""
 
     kind: Literal["made-unread"] = "made-unread"
@@ -61,7 +61,7 @@ class Unread(SourceConfig):
         return {}["images"]
 
 
-class Nothing(SourceConfig):
+class Nothing(ArraySourceConfig):
     """A source that forgets to return anything."""
 
     kind: Literal["made-nothing"] = "made-nothing"

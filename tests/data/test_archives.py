@@ -127,7 +127,7 @@ def sparse_header(kind: str) -> bytes:
 def test_a_sparse_tar_member_is_refused_before_it_is_looked_at(tmp_path, kind):
     path = tmp_path / "a.tar"
     path.write_bytes(sparse_header(kind))
-    message, peak = measured(path)
+    message, peak = measure_refusal(path)
     assert peak < 2**22
     assert "'train/cat/0.png' is a link, sparse or a device\nunpack it" in message
 
@@ -138,11 +138,11 @@ def test_one_header_after_another_takes_little_memory(tmp_path):
     block = header.tobuf(format=tarfile.GNU_FORMAT) + bytes(2**20)
     path = tmp_path / "a.tar"
     path.write_bytes(block * 50)
-    message, peak = measured(path)
+    message, peak = measure_refusal(path)
     assert peak < 2**23 and "a header of 1,048,576 bytes" in message
 
 
-def measured(source) -> tuple[str, int]:
+def measure_refusal(source) -> tuple[str, int]:
     """The refusal, and the most memory that it took."""
     tracemalloc.start()
     try:
@@ -158,7 +158,7 @@ def test_a_zip_member_that_is_larger_than_it_says_is_not_inflated(tmp_path, meth
         file.writestr("train/cat/9.png", bytes(2**26))
     content = archive.read_bytes().replace((2**26).to_bytes(4, "little"), b"\x64\0\0\0")
     archive.write_bytes(content)
-    message, peak = measured(archive)
+    message, peak = measure_refusal(archive)
     assert peak < 2**23
     if method != zipfile.ZIP_DEFLATED:
         assert "'train/cat/9.png' is compressed, but not by deflate\nunpack it" in message
@@ -261,16 +261,18 @@ def test_reading_takes_one_pass(tmp_path, monkeypatch):
 
 def test_what_may_never_end_is_no_source(tmp_path):
     os.mkfifo(tmp_path / "pipe.zip")
-    with socket.socket(socket.AF_UNIX) as made:
-        made.bind(str(tmp_path / "socket.tar"))
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket.tar"))
     kinds = {
         "pipe": tmp_path / "pipe.zip",
         "socket": tmp_path / "socket.tar",
         "device": "/dev/zero",
     }
     for kind, source in kinds.items():
-        told = f"{source} can't be read: it is a {kind}, no plain file\nsave its content as a file"
-        assert refusal(source).startswith(told)
+        message = (
+            f"{source} can't be read: it is a {kind}, no plain file\nsave its content as a file"
+        )
+        assert refusal(source).startswith(message)
     assert "no data source" in refusal("x" * 300) and "no data source" in refusal("x/" * 3000)
 
 

@@ -96,8 +96,8 @@ def test_training_works_with_the_test_files_deleted(archive, decodings):
         file.unlink()
     after = open_dataset(str(archive))
     assert len(decodings) == 1 and after == before
-    for one, two in zip(training_subsets(after, Data()), expected, strict=True):
-        np.testing.assert_array_equal(one.indices, two.indices)
+    for subset, expected_subset in zip(training_subsets(after, Data()), expected, strict=True):
+        np.testing.assert_array_equal(subset.indices, expected_subset.indices)
     with pytest.raises(DataError, match="decoded test split of pets is missing") as caught:
         after.read("test")
     assert str(after.folder) in caught.value.hint
@@ -167,20 +167,20 @@ print(dataset.fingerprint, len(dataset.read("train")), dataset.folder)
     assert len(outputs) == 1 and " 800 " in outputs.pop()
 
 
-def everything(folder: Path) -> dict[str, int]:
+def all_splits(folder: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
 @pytest.mark.parametrize("source", ["archive", "digits"])
 def test_what_is_cached_is_given_without_opening_it(archive, cache, decodings, source):
     name = str(archive) if source == "archive" else source
-    assert open_cached_data(Data(source=name)) is None and not everything(cache)
+    assert open_cached_data(Data(source=name)) is None and not all_splits(cache)
     opened = open_dataset(name)
-    before, counted = everything(cache), len(decodings)
+    before, counted = all_splits(cache), len(decodings)
     crop = ImagePolicy(size=16, resize_mode="crop")
     assert open_cached_data(Data(source=name)).dataset == opened
     assert open_cached_data(Data(source=name, images=crop)) is None
-    assert everything(cache) == before and len(decodings) == counted
+    assert all_splits(cache) == before and len(decodings) == counted
 
 
 def test_an_archive_that_changed_is_not_cached(archive):
@@ -191,8 +191,8 @@ def test_an_archive_that_changed_is_not_cached(archive):
 
 @pytest.mark.parametrize("source", ["cifar10", "cifar100"])
 def test_nothing_is_downloaded_to_look_into_the_cache(cache, monkeypatch, source):
-    monkeypatch.setattr(paths, "fetch", lambda *_: pytest.fail("it was downloaded"))
-    assert open_cached_data(Data(source=source)) is None and not everything(cache)
+    monkeypatch.setattr(paths, "download_archive", lambda *_: pytest.fail("it was downloaded"))
+    assert open_cached_data(Data(source=source)) is None and not all_splits(cache)
 
 
 def test_an_unknown_source_is_in_no_cache():

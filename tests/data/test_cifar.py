@@ -16,7 +16,7 @@ from made_sources import (
     python2_pickle,
 )
 
-from cifarlab.data.cifar import KINDS, content_hash
+from cifarlab.data.cifar import DATASETS, content_hash
 from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.opening import open_dataset
 from cifarlab.system.errors import DataError
@@ -55,9 +55,9 @@ def test_cifar10_images_labels_and_classes(tmp_path, dump):
 
 def test_the_order_of_members_changes_nothing(tmp_path):
     files = cifar10_files()
-    one = open_dataset(str(as_tar(tmp_path / "one.tar.gz", files)))
-    two = open_dataset(str(as_tar(tmp_path / "two.tar", dict(reversed(files.items())))))
-    assert one.fingerprint == two.fingerprint
+    in_order = open_dataset(str(as_tar(tmp_path / "one.tar.gz", files)))
+    in_disorder = open_dataset(str(as_tar(tmp_path / "two.tar", dict(reversed(files.items())))))
+    assert in_order.fingerprint == in_disorder.fingerprint
 
 
 @pytest.mark.parametrize(("labels", "count"), [("fine", 100), ("coarse", 20)])
@@ -77,19 +77,19 @@ def published(tmp_path, monkeypatch) -> None:
         name: content_hash(split.images, split.labels, dataset.classes)
         for name, split in ((name, dataset.read(name)) for name in dataset.split_names)
     }
-    kind = KINDS["cifar10"]
+    kind = DATASETS["cifar10"]
     labels = {"fine": replace(kind.labels["fine"], published=hashes)}
-    monkeypatch.setitem(KINDS, "cifar10", replace(kind, labels=labels))
+    monkeypatch.setitem(DATASETS, "cifar10", replace(kind, labels=labels))
 
 
-def swapped(content: dict) -> dict:
+def swap_images(content: dict) -> dict:
     """Two images with their labels in each other's place."""
     data, labels = content["data"].copy(), list(content["labels"])
     data[[0, 1]], labels[:2] = data[[1, 0]], labels[1::-1]
     return content | {"data": data, "labels": labels}
 
 
-def named(tmp_path, **changed) -> str:
+def name_of(tmp_path, **changed) -> str:
     """What the made files are called with some of them changed; None: left out."""
     files = {"first": TRAIN_1, "test": TEST, "meta": META}
     new = {files[name]: content for name, content in changed.items()}
@@ -98,10 +98,10 @@ def named(tmp_path, **changed) -> str:
 
 
 def test_what_was_published_carries_its_name_in_any_order(tmp_path, published):
-    assert named(tmp_path) == "CIFAR-10"
-    again = python2_pickle(swapped(batch(20, 0, labels=10)))
-    assert named(tmp_path, first=again) == "CIFAR-10"
-    assert named(tmp_path, test=None) == "CIFAR-10"
+    assert name_of(tmp_path) == "CIFAR-10"
+    swapped_batch = python2_pickle(swap_images(batch(20, 0, labels=10)))
+    assert name_of(tmp_path, first=swapped_batch) == "CIFAR-10"
+    assert name_of(tmp_path, test=None) == "CIFAR-10"
 
 
 def other_labels(seed: int) -> bytes:
@@ -121,7 +121,7 @@ def other_labels(seed: int) -> bytes:
     ],
 )
 def test_anything_else_in_that_layout_is_called_by_its_path(tmp_path, published, changed):
-    assert named(tmp_path, **changed) == str(tmp_path / "mine.tar")
+    assert name_of(tmp_path, **changed) == str(tmp_path / "mine.tar")
 
 
 def test_the_real_ones_are_known(monkeypatch):
@@ -132,11 +132,11 @@ def test_the_real_ones_are_known(monkeypatch):
         ("cifar100", "fine", "CIFAR-100 (fine)"),
         ("cifar100", "coarse", "CIFAR-100 (coarse)"),
     ):
-        if REAL_DATA and (Path(REAL_DATA) / KINDS[source].folder).is_dir():
+        if REAL_DATA and (Path(REAL_DATA) / DATASETS[source].folder).is_dir():
             assert open_dataset(source, label_mode=labels).name == name
     assert all(
         len(hashed) == 64
-        for kind in KINDS.values()
+        for kind in DATASETS.values()
         for labels in kind.labels.values()
         for hashed in (labels.published["train"], labels.published["test"])
     )
@@ -171,11 +171,11 @@ def test_named_sources_use_the_users_own_file(tmp_path, monkeypatch, source, fil
 
 def test_a_missing_test_batch_is_no_fault(tmp_path):
     files = cifar10_files()
-    whole = open_dataset(str(as_tar(tmp_path / "whole.tar.gz", files)))
+    complete = open_dataset(str(as_tar(tmp_path / "whole.tar.gz", files)))
     del files["cifar-10-batches-py/test_batch"]
     dataset = open_dataset(str(as_tar(tmp_path / "part.tar.gz", files)))
     assert dataset.split_names == ("train",)
-    assert dataset.fingerprint == whole.fingerprint
+    assert dataset.fingerprint == complete.fingerprint
     with pytest.raises(DataError, match="has no test split"):
         dataset.read("test")
 

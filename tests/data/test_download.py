@@ -14,11 +14,11 @@ from cifarlab.data.opening import open_dataset
 from cifarlab.system.errors import DownloadError, StorageError
 
 CONTENT = bytes(range(256)) * 40
-KIND = replace(cifar.KINDS["cifar10"], archive="made.bin", md5=md5(CONTENT), size=len(CONTENT))
+KIND = replace(cifar.DATASETS["cifar10"], archive="made.bin", md5=md5(CONTENT), size=len(CONTENT))
 
 
 class Server:
-    """What one mirror does, and the ranges that it was range_header for."""
+    """What one mirror does, and the ranges that it was asked for."""
 
     def __init__(self, content: bytes = CONTENT, **behaviour: object) -> None:
         self.content = content
@@ -77,23 +77,25 @@ def fetch(tmp_path, monkeypatch):
     monkeypatch.setattr(download, "TIMEOUT_S", 0.5)
     progress: list[tuple[str, int, int | None]] = []
 
-    def fetching(*servers: Server, kind: cifar.Kind = KIND) -> bytes:
+    def fetch_from(*servers: Server, kind: cifar.OfficialDataset = KIND) -> bytes:
         addresses = [serving(server) for server in servers]
         entered = [address.__enter__() for address in addresses]
         monkeypatch.setattr(download, "MIRRORS", tuple(entered))
         try:
             folder = tmp_path / "downloads"
-            return download.fetch(kind, folder, lambda *call: progress.append(call)).read_bytes()
+            return download.download_archive(
+                kind, folder, lambda *call: progress.append(call)
+            ).read_bytes()
         finally:
             for address in addresses:
                 address.__exit__(None, None, None)
 
-    fetching.part = tmp_path / "downloads/made.bin.part"
-    fetching.progress = progress
-    return fetching
+    fetch_from.part = tmp_path / "downloads/made.bin.part"
+    fetch_from.progress = progress
+    return fetch_from
 
 
-def started(fetch, content: bytes) -> None:
+def write_part(fetch, content: bytes) -> None:
     fetch.part.parent.mkdir()
     fetch.part.write_bytes(content)
 
@@ -121,17 +123,17 @@ def test_a_stalled_connection_is_continued_by_the_next_mirror(fetch):
 def test_a_broken_download_is_continued_by_the_next_start(fetch):
     with pytest.raises(DownloadError, match="broke at 1,000 of 10,240 bytes"):
         fetch(Server(breaks_after=1000))
-    again = Server()
-    assert fetch(again) == CONTENT and again.ranges == ["bytes=1000-"]
+    second_server = Server()
+    assert fetch(second_server) == CONTENT and second_server.ranges == ["bytes=1000-"]
 
 
 def test_a_server_that_ignores_ranges_starts_over(fetch):
-    started(fetch, CONTENT[:1000])
+    write_part(fetch, CONTENT[:1000])
     assert fetch(Server(knows_ranges=False)) == CONTENT
 
 
 def test_a_server_with_another_range_is_left(fetch):
-    started(fetch, CONTENT[:1000])
+    write_part(fetch, CONTENT[:1000])
     with pytest.raises(DownloadError, match="another range"):
         fetch(Server(shift=5))
     assert fetch.part.read_bytes() == CONTENT[:1000]
@@ -149,19 +151,19 @@ def test_a_wrong_checksum_goes_to_the_next_mirror(fetch):
 
 
 def test_a_wrong_beginning_is_not_held_against_the_mirror(fetch):
-    started(fetch, bytes(1000))
+    write_part(fetch, bytes(1000))
     server = Server()
     assert fetch(server) == CONTENT and server.ranges == ["bytes=1000-", None]
 
 
 @pytest.mark.parametrize("size", [len(CONTENT), len(CONTENT) + 5])
 def test_a_wrong_file_of_full_size_is_fetched_again(fetch, size):
-    started(fetch, bytes(size))
+    write_part(fetch, bytes(size))
     assert fetch(Server()) == CONTENT
 
 
 def test_a_complete_part_needs_no_server(fetch):
-    started(fetch, CONTENT)
+    write_part(fetch, CONTENT)
     server = Server()
     assert fetch(server) == CONTENT and server.ranges == []
 
@@ -190,15 +192,15 @@ def test_nobody_there(fetch, monkeypatch):
 
 
 def test_own_mirrors_come_first(monkeypatch):
-    assert download.mirrors() == download.MIRRORS
+    assert download.mirror_urls() == download.MIRRORS
     monkeypatch.setenv("CIFARLAB_MIRRORS", "http://a/x  http://b/")
-    assert download.mirrors() == ("http://a/x/", "http://b/", *download.MIRRORS)
+    assert download.mirror_urls() == ("http://a/x/", "http://b/", *download.MIRRORS)
 
 
 def test_an_unwritable_folder_is_a_storage_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
-        download.fetch(KIND, tmp_path / "file/downloads", lambda *_: None)
+        download.download_archive(KIND, tmp_path / "file/downloads", lambda *_: None)
 
 
 def test_an_unwritable_cache_says_what_to_set(tmp_path, monkeypatch):
@@ -211,8 +213,8 @@ def test_an_unwritable_cache_says_what_to_set(tmp_path, monkeypatch):
 
 def test_cifar10_is_downloaded_once_on_demand(tmp_path, monkeypatch, cache):
     content = as_tar(tmp_path / "made.tar.gz", cifar10_files()).read_bytes()
-    kind = replace(cifar.KINDS["cifar10"], md5=md5(content), size=len(content))
-    monkeypatch.setitem(paths.KINDS, "cifar10", kind)
+    kind = replace(cifar.DATASETS["cifar10"], md5=md5(content), size=len(content))
+    monkeypatch.setitem(paths.DATASETS, "cifar10", kind)
     server = Server(content)
     with serving(server) as address:
         monkeypatch.setattr(download, "MIRRORS", (address,))

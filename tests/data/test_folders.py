@@ -18,7 +18,7 @@ from cifarlab.system.errors import DataError
 SOURCES = ["folder", "a.tar", "a.tar.gz", "a.tgz", "a.tar.xz", "a.tar.bz2", "a.zip"]
 
 
-def made(path: Path, files: Files, kind: str = "folder") -> str:
+def make_source(path: Path, files: Files, kind: str = "folder") -> str:
     if kind == "folder":
         return str(as_folder(path / "pets", files))
     return str((as_zip if kind.endswith("zip") else as_tar)(path / kind, files))
@@ -26,14 +26,14 @@ def made(path: Path, files: Files, kind: str = "folder") -> str:
 
 def refusal(path: Path, files: Files, **options: object) -> str:
     with pytest.raises(DataError) as caught:
-        open_dataset(made(path, files), **options)
+        open_dataset(make_source(path, files), **options)
     return str(caught.value)
 
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_every_container_gives_the_same(tmp_path, kind):
     files = class_folders({"train": 3, "val": 1, "test": 2})
-    dataset = open_dataset(made(tmp_path, files, kind))
+    dataset = open_dataset(make_source(tmp_path, files, kind))
     assert dataset.name == ("pets" if kind == "folder" else "a")
     assert dataset.classes == ("cat", "dog")
     assert dataset.split_names == ("train", "val", "test")
@@ -43,7 +43,7 @@ def test_every_container_gives_the_same(tmp_path, kind):
     assert train.images.dtype == np.uint8 and not train.images.flags.writeable
     assert train.images[:, 0, 0, 0].tolist() == [1, 2, 3, 4, 5, 6]
     assert test.images[:, 0, 0, 0].tolist() == [9, 10, 11, 12]
-    reference = open_dataset(made(tmp_path / "again", files))
+    reference = open_dataset(make_source(tmp_path / "again", files))
     assert dataset.fingerprint == reference.fingerprint
 
 
@@ -51,16 +51,16 @@ def test_the_order_in_an_archive_changes_nothing(tmp_path):
     files = class_folders({"train": 5, "test": 2})
     shuffled = list(files.items())
     random.Random(0).shuffle(shuffled)
-    one = open_dataset(str(as_tar(tmp_path / "one.tar", files)))
-    two = open_dataset(str(as_tar(tmp_path / "two.tar", dict(shuffled))))
-    assert one.fingerprint == two.fingerprint
+    in_order = open_dataset(str(as_tar(tmp_path / "one.tar", files)))
+    in_disorder = open_dataset(str(as_tar(tmp_path / "two.tar", dict(shuffled))))
+    assert in_order.fingerprint == in_disorder.fingerprint
     for split in ("train", "test"):
-        np.testing.assert_array_equal(one.read(split).images, two.read(split).images)
-        np.testing.assert_array_equal(one.read(split).labels, two.read(split).labels)
+        np.testing.assert_array_equal(in_order.read(split).images, in_disorder.read(split).images)
+        np.testing.assert_array_equal(in_order.read(split).labels, in_disorder.read(split).labels)
 
 
 def test_class_folders_alone_are_all_training(tmp_path):
-    dataset = open_dataset(made(tmp_path, class_folders({"": 3})))
+    dataset = open_dataset(make_source(tmp_path, class_folders({"": 3})))
     assert dataset.split_names == ("train",)
     assert len(dataset.read("train")) == 6
 
@@ -76,7 +76,7 @@ def test_wrapping_folders_are_stripped(tmp_path, wrapper, splits):
 
 @pytest.mark.parametrize("alias", ["val", "valid", "validation", "Valid"])
 def test_names_of_the_validation_folder(tmp_path, alias):
-    dataset = open_dataset(made(tmp_path, class_folders({"train": 2, alias: 1})))
+    dataset = open_dataset(make_source(tmp_path, class_folders({"train": 2, alias: 1})))
     assert dataset.split_names == ("train", "val")
 
 
@@ -94,7 +94,7 @@ def test_names_of_the_validation_folder(tmp_path, alias):
 def test_other_spellings_of_the_splits(tmp_path, train, others):
     """Each level of which all folders speak of splits is one of splits, not of classes."""
     files = class_folders({train: 2, **dict.fromkeys(others, 1)})
-    dataset = open_dataset(made(tmp_path, files))
+    dataset = open_dataset(make_source(tmp_path, files))
     assert dataset.classes == ("cat", "dog")
     assert set(dataset.split_names) == {"train", *others.values()}
 
@@ -109,7 +109,7 @@ def test_other_spellings_of_the_splits(tmp_path, train, others):
         (("trainpng", "testpng"), "testpng, trainpng look like splits"),
     ],
 )
-def test_splits_that_can_not_be_told_apart_are_refused(tmp_path, splits, expected):
+def test_ambiguous_splits_are_refused(tmp_path, splits, expected):
     assert expected in refusal(tmp_path, class_folders(dict.fromkeys(splits, 1)))
 
 
@@ -121,13 +121,15 @@ def test_splits_without_class_folders_are_refused(tmp_path, splits):
 
 @pytest.mark.parametrize("name", ["train", "test", "test_tube", "Training shoe"])
 def test_a_class_among_others_may_be_called_like_a_split(tmp_path, name):
-    dataset = open_dataset(made(tmp_path, class_folders({"": 2}, ("bus", "car", name))))
+    dataset = open_dataset(make_source(tmp_path, class_folders({"": 2}, ("bus", "car", name))))
     assert set(dataset.classes) == {"bus", "car", name}
     assert dataset.split_names == ("train",)
 
 
 def test_kinds_of_trains_are_classes(tmp_path):
-    dataset = open_dataset(made(tmp_path, class_folders({"": 2}, ("train_fast", "train_slow"))))
+    dataset = open_dataset(
+        make_source(tmp_path, class_folders({"": 2}, ("train_fast", "train_slow")))
+    )
     assert dataset.classes == ("train_fast", "train_slow")
 
 
@@ -135,8 +137,8 @@ def test_clutter_and_metadata_are_passed_over(tmp_path):
     files = class_folders({"train": 2})
     clutter = ["__MACOSX/x.png", ".DS_Store", "train/cat/Thumbs.db", "desktop.ini", ".git/x"]
     clutter += ["train/cat/._0.png", "labels.csv", "README", "train/about.html", "meta.yaml"]
-    plain = open_dataset(made(tmp_path / "plain", files))
-    cluttered = open_dataset(made(tmp_path / "full", files | dict.fromkeys(clutter, b"x")))
+    plain = open_dataset(make_source(tmp_path / "plain", files))
+    cluttered = open_dataset(make_source(tmp_path / "full", files | dict.fromkeys(clutter, b"x")))
     assert cluttered.fingerprint == plain.fingerprint
 
 
@@ -172,7 +174,9 @@ def test_an_empty_class_is_refused(tmp_path):
 def test_an_empty_class_in_an_archive_is_refused(tmp_path):
     files = class_folders({"": 2}) | {"bird/broken.png": b""}
     with pytest.raises(DataError, match="'bird' has no image"):
-        open_dataset(made(tmp_path, files, "a.zip"), images=ImagePolicy(on_bad_images="skip"))
+        open_dataset(
+            make_source(tmp_path, files, "a.zip"), images=ImagePolicy(on_bad_images="skip")
+        )
 
 
 def test_a_broken_file_is_named_or_skipped(tmp_path):
@@ -196,7 +200,7 @@ def test_a_size_that_differs_is_refused_by_name(tmp_path):
     assert dataset.image_shape == (8, 8, 3)
 
 
-def pasted(message: str) -> ImagePolicy:
+def parse_hint(message: str) -> ImagePolicy:
     """The policy that a message proposes, as if its settings were typed."""
     settings = re.findall(r"data\.images\.\S+", message.splitlines()[1])
     return apply_overrides(Recipe(), settings).data.images
@@ -228,15 +232,15 @@ BROKEN = {"train/dog/8.png": png()[:40]}
         ),
     ],
 )
-def test_all_that_is_wrong_is_told_at_once_with_what_to_set(tmp_path, extra, policy):
+def test_one_error_names_all_problems_and_the_settings(tmp_path, extra, policy):
     message = refusal(tmp_path, class_folders({"train": 2}) | extra)
     assert len(message.splitlines()) == 2
     assert next(iter(extra)) in message
-    assert pasted(message) == ImagePolicy(**policy)
-    open_dataset(str(tmp_path / "pets"), images=pasted(message))
+    assert parse_hint(message) == ImagePolicy(**policy)
+    open_dataset(str(tmp_path / "pets"), images=parse_hint(message))
 
 
-def test_how_many_are_alike_is_said(tmp_path):
+def test_the_error_counts_similar_files(tmp_path):
     files = {f"{name}/{k}.png": png(k, (8, 8 + k % 5)) for name in "ab" for k in range(20)}
     broken = {f"a/x{k}.png": b"" for k in range(3)}
     message = refusal(tmp_path, files | broken)
@@ -244,7 +248,7 @@ def test_how_many_are_alike_is_said(tmp_path):
     assert "a/x0.png can't be decoded: it is no image" in message and "(and 2 like it)" in message
 
 
-def test_what_is_wrong_is_told_before_a_large_source_is_at_its_end(tmp_path, monkeypatch):
+def test_a_large_source_is_refused_before_its_end(tmp_path, monkeypatch):
     monkeypatch.setattr("cifarlab.data.folders._MORE", 3)
     files = {f"a/{k}.png": png(k, (8, 8 if k < 4 else 9)) for k in range(9)}
     message = refusal(tmp_path, files | {f"b/{k}.png": b"" for k in range(9)})
@@ -258,10 +262,10 @@ def test_a_bomb_is_never_skipped(tmp_path):
 
 def test_grey_only_if_all_are_grey(tmp_path):
     grey = {f"{name}/{i}.png": png(i, mode="L") for name in "ab" for i in range(3)}
-    dataset = open_dataset(made(tmp_path / "grey", grey))
+    dataset = open_dataset(make_source(tmp_path / "grey", grey))
     assert dataset.image_shape == (8, 8, 1)
     mixed = {"a/1.png": png(5), "z/0.png": png(6), **grey, "b/1.png": png(7)}
-    images = open_dataset(made(tmp_path / "mixed", mixed)).read("train").images
+    images = open_dataset(make_source(tmp_path / "mixed", mixed)).read("train").images
     assert images.shape == (7, 8, 8, 3)
     expected = [
         np.array(Image.open(tmp_path / "mixed/pets" / n).convert("RGB")) for n in sorted(mixed)
@@ -276,10 +280,11 @@ def test_no_folder_or_archive_passes_for_a_known_data_set(tmp_path, name, how):
     assert open_dataset(str(path)).name == str(path)
 
 
-def test_progress_is_told(tmp_path):
+def test_progress_is_reported(tmp_path):
     calls = []
     open_dataset(
-        made(tmp_path, class_folders({"train": 2})), progress=lambda *call: calls.append(call)
+        make_source(tmp_path, class_folders({"train": 2})),
+        progress=lambda *call: calls.append(call),
     )
     assert calls[-1] == ("decoding images", 4, 4)
 

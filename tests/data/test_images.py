@@ -10,23 +10,23 @@ from made_sources import bomb, encoded, png
 from PIL import Image
 
 from cifarlab.data.image_policy import ImagePolicy
-from cifarlab.data.images import MAX_SCANS, BrokenError, RefusedError, conform, decode
+from cifarlab.data.images import MAX_SCANS, BrokenError, RefusedError, conform_images, decode_bytes
 
 AS_IS = ImagePolicy()
 RAMP = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 
 
 def pixels(blob: bytes, policy: ImagePolicy = AS_IS) -> np.ndarray:
-    decoded = decode(blob, policy)
+    decoded = decode_bytes(blob, policy)
     assert decoded.dtype == np.uint8 and decoded.ndim == 3
     return decoded
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "WEBP"])
 def test_lossless_formats_keep_each_pixel(kind):
-    colour = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    color = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     options = {"lossless": True} if kind == "WEBP" else {}
-    np.testing.assert_array_equal(pixels(encoded(Image.fromarray(colour), kind, **options)), colour)
+    np.testing.assert_array_equal(pixels(encoded(Image.fromarray(color), kind, **options)), color)
 
 
 def test_jpeg_is_as_pillow_decodes_it():
@@ -47,7 +47,7 @@ def test_black_and_white():
     np.testing.assert_array_equal(pixels(encoded(bits))[..., 0], (RAMP > 100) * 255)
 
 
-def test_palette_becomes_colour():
+def test_a_palette_becomes_rgb():
     image = Image.fromarray(np.stack([RAMP, 255 - RAMP, RAMP], -1)).quantize(64)
     np.testing.assert_array_equal(pixels(encoded(image)), np.asarray(image.convert("RGB")))
 
@@ -66,7 +66,7 @@ def test_half_transparency_is_half_white():
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "P"])
-def test_a_transparent_colour_becomes_white(mode):
+def test_transparency_becomes_white(mode):
     image = Image.new(mode, (8, 8), 0)
     clear = (0, 0, 0) if mode == "RGB" else 0
     assert (pixels(encoded(image, transparency=clear)) == 255).all()
@@ -132,21 +132,21 @@ def test_fits():
 
 def test_sizes_that_are_refused():
     with pytest.raises(RefusedError, match="16x8, which is not square"):
-        decode(png(size=(16, 8)), AS_IS)
+        decode_bytes(png(size=(16, 8)), AS_IS)
     for side in (7, 97):
         with pytest.raises(RefusedError, match=f"{side}x{side}; sides from 8 to 96"):
-            decode(png(size=(side, side)), AS_IS)
+            decode_bytes(png(size=(side, side)), AS_IS)
     with pytest.raises(RefusedError, match="is 8x8, not 16x16") as refused:
-        decode(png(), ImagePolicy(size=16))
+        decode_bytes(png(), ImagePolicy(size=16))
     assert "data.images.resize_mode" in refused.value.hint
 
 
 def test_a_decompression_bomb_is_refused_by_what_it_declares():
     with pytest.raises(RefusedError, match="too many pixels") as refused:
-        decode(bomb(20_000), AS_IS)
+        decode_bytes(bomb(20_000), AS_IS)
     assert not isinstance(refused.value, BrokenError), "skipping must not hide an attack"
     with pytest.raises(RefusedError, match="9000x9000 pixels"):
-        decode(bomb(9_000), AS_IS)
+        decode_bytes(bomb(9_000), AS_IS)
 
 
 def test_a_jpeg_of_endless_scans_is_refused():
@@ -159,7 +159,7 @@ def test_a_jpeg_of_endless_scans_is_refused():
     endless = head + scan * MAX_SCANS + end  # each of 4,096 pixels
     assert pixels(endless).shape == (64, 64, 1)
     with pytest.raises(RefusedError, match="draws 64x64 pixels 69 times over") as refused:
-        decode(endless, AS_IS, 64 * 64)
+        decode_bytes(endless, AS_IS, 64 * 64)
     assert not isinstance(refused.value, BrokenError)
 
 
@@ -175,7 +175,7 @@ def tiled(width: int, height: int) -> bytes:
 def test_a_tile_far_larger_than_its_image_is_refused_too():
     assert (pixels(tiled(16, 16)) == 77).all()
     with pytest.raises(RefusedError, match="16384x16384 pixels"):
-        decode(tiled(2**14, 2**14), AS_IS)
+        decode_bytes(tiled(2**14, 2**14), AS_IS)
 
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
@@ -185,20 +185,22 @@ CUT = [blob[: len(blob) // 2] for blob in (encoded(NOISE, kind) for kind in ("PN
 @pytest.mark.parametrize("blob", [b"", b"no image", png()[:20], *CUT])
 def test_what_is_no_image_is_broken(blob):
     with pytest.raises(BrokenError, match="can't be decoded"):
-        decode(blob, AS_IS)
+        decode_bytes(blob, AS_IS)
 
 
 def test_decoded_images_conform_too():
     grey = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), dtype=np.uint8)
-    assert conform(grey, AS_IS) is grey
-    assert conform(grey, ImagePolicy(size=8, channels="grey")) is grey
-    wide = conform(grey, ImagePolicy(channels="rgb"))
+    assert conform_images(grey, AS_IS) is grey
+    assert conform_images(grey, ImagePolicy(size=8, channels="grey")) is grey
+    wide = conform_images(grey, ImagePolicy(channels="rgb"))
     np.testing.assert_array_equal(wide, np.repeat(grey, 3, axis=3))
-    assert conform(wide, ImagePolicy(size=32, resize_mode="stretch", channels="grey")).shape == (
+    assert conform_images(
+        wide, ImagePolicy(size=32, resize_mode="stretch", channels="grey")
+    ).shape == (
         3,
         32,
         32,
         1,
     )
     with pytest.raises(RefusedError, match="is 8x8, not 32x32"):
-        conform(grey, ImagePolicy(size=32))
+        conform_images(grey, ImagePolicy(size=32))

@@ -19,14 +19,14 @@ BY_TURNS = {"crop": {"padding": 2}, "hflip": "alternating"}
 every_augment = pytest.mark.parametrize("augment", [PLAIN, ALL, BY_TURNS], ids=str)
 
 
-def numbered(count):
+def number_images(count):
     """Images that all differ, with their place as label."""
     images = np.random.default_rng(0).integers(0, 256, (count, 6, 5, 3), dtype=np.uint8)
     return images, np.arange(count, dtype=np.int64)
 
 
 def loader(count=50, batch_size=16, seed=0, augment=PLAIN, indices=None, images=None):
-    pixels, labels = numbered(count)
+    pixels, labels = number_images(count)
     indices = np.arange(count) if indices is None else np.array(indices)
     subset = Subset(pixels if images is None else images, labels, indices.astype(np.int64))
     config = build({"augment": augment}).augment
@@ -35,22 +35,22 @@ def loader(count=50, batch_size=16, seed=0, augment=PLAIN, indices=None, images=
     return Loader(subset, augmentation, sizes, seed, torch.device("cpu"))
 
 
-def joined(batches):
+def join(batches):
     images, labels, *_ = zip(*batches, strict=True)
     return torch.cat(images), torch.cat(labels)
 
 
-def assert_same(one, other):
-    for a, b in zip(one, other, strict=True):
+def assert_same(batch, expected):
+    for a, b in zip(batch, expected, strict=True):
         assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 7])
 @pytest.mark.parametrize(("count", "batch_size"), [(50, 16), (48, 16), (5, 99), (2, 2), (4, 3)])
 def test_each_image_once_per_epoch_with_its_label(count, batch_size, epoch):
-    images, labels = joined(loader(count, batch_size).epoch(epoch))
+    images, labels = join(loader(count, batch_size).epoch(epoch))
     assert len(labels) == len(labels.unique()) == count
-    np.testing.assert_array_equal(images.numpy(), numbered(count)[0][labels.numpy()])
+    np.testing.assert_array_equal(images.numpy(), number_images(count)[0][labels.numpy()])
 
 
 def test_shapes_and_types():
@@ -71,34 +71,34 @@ def test_its_batches_are_those_of_the_rule(count, batch_size):
 
 def test_only_the_subset_s_images_are_shown():
     indices = [3, 5, 8, 13, 21, 34]
-    images, labels = joined(loader(indices=indices, batch_size=4).epoch(0))
+    images, labels = join(loader(indices=indices, batch_size=4).epoch(0))
     assert sorted(labels.tolist()) == indices
-    np.testing.assert_array_equal(images.numpy(), numbered(50)[0][labels.numpy()])
+    np.testing.assert_array_equal(images.numpy(), number_images(50)[0][labels.numpy()])
 
 
 @every_augment
 def test_the_same_seed_gives_the_same_batches(augment):
-    one, other = (loader(augment=augment, seed=3) for _ in range(2))
-    list(one.epoch(0))  # what was drawn before must not matter
+    batches, same_batches = (loader(augment=augment, seed=3) for _ in range(2))
+    list(batches.epoch(0))  # what was drawn before must not matter
     torch.rand(7)
-    assert_same(joined(one.epoch(2)), joined(other.epoch(2)))
+    assert_same(join(batches.epoch(2)), join(same_batches.epoch(2)))
 
 
 @every_augment
 def test_another_seed_or_epoch_gives_other_batches(augment):
-    one = joined(loader(augment=augment, seed=3).epoch(2))
+    batches = join(loader(augment=augment, seed=3).epoch(2))
     for seed, epoch in ((4, 2), (3, 1), (2, 3)):
-        images, labels = joined(loader(augment=augment, seed=seed).epoch(epoch))
-        assert not torch.equal(labels, one[1])
-        assert not torch.equal(images, one[0])
+        images, labels = join(loader(augment=augment, seed=seed).epoch(epoch))
+        assert not torch.equal(labels, batches[1])
+        assert not torch.equal(images, batches[0])
 
 
 @pytest.mark.parametrize("augment", [ALL, BY_TURNS], ids=str)
 def test_the_same_image_looks_different_in_another_epoch(augment):
     made = loader(augment=augment)
-    images, labels = joined(made.epoch(0))
-    again, labels_again = joined(made.epoch(1))
-    changed = (images[labels.argsort()] != again[labels_again.argsort()]).flatten(1).any(1)
+    images, labels = join(made.epoch(0))
+    other_images, labels_again = join(made.epoch(1))
+    changed = (images[labels.argsort()] != other_images[labels_again.argsort()]).flatten(1).any(1)
     assert changed.double().mean() > 0.5
 
 
@@ -109,7 +109,7 @@ def test_the_number_of_threads_changes_nothing(augment):
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            epochs.append(joined(loader(3000, 256, augment=augment).epoch(1)))
+            epochs.append(join(loader(3000, 256, augment=augment).epoch(1)))
     finally:
         torch.set_num_threads(before)
     assert_same(*epochs)
@@ -119,24 +119,24 @@ def test_the_number_of_threads_changes_nothing(augment):
 def test_the_batch_size_does_not_change_the_order(batch_size):
     expected = loader(50, 50).order(3)
     assert torch.equal(loader(50, batch_size).order(3), expected)
-    labels = joined(loader(50, batch_size).epoch(3))[1]
+    labels = join(loader(50, batch_size).epoch(3))[1]
     assert torch.equal(labels, expected)
 
 
 @every_augment
 @pytest.mark.parametrize(("start", "stop"), [(0, None), (2, None), (1, 3), (0, 1), (3, 3), (4, 4)])
 def test_a_slice_is_that_part_of_the_whole_epoch(augment, start, stop):
-    whole = list(loader(augment=augment).epoch(5))[start:stop]
+    epoch_batches = list(loader(augment=augment).epoch(5))[start:stop]
     part = list(loader(augment=augment).epoch(5, start, stop))
-    assert len(part) == len(whole)
-    for one, other in zip(whole, part, strict=True):
-        assert_same(one[:2], other[:2])
+    assert len(part) == len(epoch_batches)
+    for expected, batch in zip(epoch_batches, part, strict=True):
+        assert_same(expected[:2], batch[:2])
 
 
 def test_orders_are_permutations_that_spread():
     orders = torch.stack([loader(100).order(epoch) for epoch in range(200)])
     assert torch.equal(orders.sort(1).values, torch.arange(100).expand(200, 100))
-    # each image's mean place is 49.5, deviation of the mean 2.04
+    # each image's mean position is 49.5, its std 2.04
     assert (orders.argsort(1).double().mean(0) - 49.5).abs().max() < 9
 
 
@@ -144,7 +144,7 @@ def test_orders_are_permutations_that_spread():
 @pytest.mark.parametrize("mode", ["r", "r+"])
 def test_images_mapped_from_disk_are_never_written_to(augment, mode, tmp_path):
     path = tmp_path / "images.npy"
-    np.save(path, numbered(50)[0])
+    np.save(path, number_images(50)[0])
     before = hashlib.sha256(path.read_bytes()).digest()
     mapped = np.load(path, mmap_mode=mode)
     for epoch in range(2):

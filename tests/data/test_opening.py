@@ -8,7 +8,7 @@ from made_sources import as_folder, as_tar, batch, cifar10_files, class_folders,
 from PIL import Image
 
 from cifarlab.data.config import Data
-from cifarlab.data.opening import open_data, open_dataset, summary
+from cifarlab.data.opening import open_data, open_dataset
 from cifarlab.data.splits import test_subset, training_subsets
 
 
@@ -49,7 +49,7 @@ def test_the_test_split_stays_closed(tmp_path):
     dataset = open_dataset(str(path))
     for file in dataset.folder.glob("test.*"):
         file.unlink()
-    assert "+ 6 test images" in summary(open_data(Data(source=str(path))))[0]
+    assert "+ 6 test images" in open_data(Data(source=str(path))).summary()[0]
 
 
 def test_what_was_skipped_is_counted(tmp_path):
@@ -86,7 +86,7 @@ def grey_files(splits=("train",), odd: str = "") -> dict[str, bytes]:
     return files | ({odd: png(3)} if odd else {})
 
 
-def test_grey_images_stored_in_colour_are_noticed(tmp_path):
+def test_grey_images_stored_as_rgb_are_noticed(tmp_path):
     path = as_folder(tmp_path / "grey", grey_files(("train", "val", "test")))
     line, note = logged_lines(path)
     assert line.endswith("of 8 x 8, colour") and note.startswith(GREY)
@@ -101,7 +101,7 @@ def test_one_coloured_image_is_enough(tmp_path, odd):
     assert len(logged_lines(as_folder(tmp_path / "odd", grey_files(("train", "val"), odd)))) == 1
 
 
-def test_colour_in_the_last_part_of_many_images(tmp_path, monkeypatch):
+def test_a_color_image_at_the_end_of_many(tmp_path, monkeypatch):
     monkeypatch.setattr("cifarlab.data.dataset._CHUNK", 3)
     files = grey_files(("train",), "train/b/z.png")
     assert len(logged_lines(as_folder(tmp_path / "odd", files))) == 1

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from made_sources import own_plugins
 
-from cifarlab.config.family import knowing
+from cifarlab.config.family import allow_plugins
 from cifarlab.config.plugins import add_plugin
 from cifarlab.data.arrays import StoredArrays, store_arrays
 from cifarlab.data.config import Data
@@ -22,10 +22,10 @@ from cifarlab.training.train import train
 SHADES = """
 from typing import Literal
 import numpy as np
-from cifarlab.data.sources import Arrays, SourceConfig
+from cifarlab.data.sources import Arrays, ArraySourceConfig
 
 
-class Shades(SourceConfig):
+class Shades(ArraySourceConfig):
     kind: Literal["plugged-shades"] = "plugged-shades"
 
     def read(self):
@@ -37,7 +37,7 @@ class Shades(SourceConfig):
 
 @pytest.fixture(autouse=True)
 def _known():
-    with knowing(plugin["sha256"] for plugin in own_plugins()):
+    with allow_plugins(plugin["sha256"] for plugin in own_plugins()):
         yield
 
 
@@ -66,8 +66,8 @@ def test_an_own_source_is_named_by_its_kind_or_with_settings():
     assert (
         apply_overrides(own_build({}), ["data.source=made-shades", "data.source.count=99"]) == more
     )
-    one = ["data.source.kind=made-shades", "data.source.count=99"]
-    assert apply_overrides(own_build({}), one) == more
+    overrides = ["data.source.kind=made-shades", "data.source.count=99"]
+    assert apply_overrides(own_build({}), overrides) == more
     assert change(more, {"data.source": "digits"}).data.source.kind == "digits"
     assert fingerprint(plain) != fingerprint(more)
     for recipe in (plain, more, own_build({"data": {"source": "/some/where"}})):
@@ -91,7 +91,7 @@ def test_a_source_is_written_as_short_as_it_can_be(source, written):
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "message"),
     [
         ({"kind": "made-shade"}, "did you mean 'made-shades'"),
         ({"kind": "made-shades", "many": 1}, "unknown key 'data.source.many'"),
@@ -100,10 +100,10 @@ def test_a_source_is_written_as_short_as_it_can_be(source, written):
     ],
     ids=str,
 )
-def test_what_is_wrong_with_a_source_is_named(source, said):
+def test_what_is_wrong_with_a_source_is_named(source, message):
     with pytest.raises(RecipeError) as caught:
         own_build({"data": {"source": source}})
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_an_own_source_is_opened_once_for_its_settings_and_kept():
@@ -123,14 +123,14 @@ def test_a_plug_in_that_changed_is_read_anew(tmp_path, monkeypatch):
     prints = []
     for light in (250, 240):
         (tmp_path / "mine.py").write_text(SHADES.replace("{light}", str(light)))
-        plugin = add_plugin("mine.py", tmp_path, approved=True)
+        plugin = add_plugin("mine.py", tmp_path, named_by_user=True)
         tree = {"plugins": [plugin], "data": {"source": "plugged-shades"}}
         prints.append(open_data(build(tree).data).dataset.fingerprint)
     assert prints[0] != prints[1]
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"dtype": "float32"}, "the train images are float32, not uint8"),
         ({"names": ("dark", "grey")}, "labels go from 0 to 2, the classes from 0 to 1"),
@@ -139,17 +139,17 @@ def test_a_plug_in_that_changed_is_read_anew(tmp_path, monkeypatch):
     ],
     ids=str,
 )
-def test_a_source_that_gives_something_else_is_refused(settings, said):
-    with pytest.raises(DataError, match=said):
+def test_a_source_that_gives_something_else_is_refused(settings, message):
+    with pytest.raises(DataError, match=message):
         open_dataset(own_source(**settings))
 
 
-def test_what_an_own_source_raises_is_said_in_two_lines():
+def test_what_an_own_source_raises_is_a_two_line_error():
     with pytest.raises(PluginError) as caught:
         open_dataset(own_build({"data": {"source": "made-unread"}}).data.source)
-    own = Path(__file__).with_name("own_data.py")
-    line = own.read_text().split("\n").index('        return {}["images"]') + 1
-    what = f"kind 'made-unread' fails in {own}, line {line}: KeyError: 'images'"
+    plugin = Path(__file__).with_name("own_data.py")
+    line = plugin.read_text().split("\n").index('        return {}["images"]') + 1
+    what = f"kind 'made-unread' fails in {plugin}, line {line}: KeyError: 'images'"
     assert (str(caught.value), caught.value.exit_code) == (f"{what}\nmend it there", 2)
     with pytest.raises(DataError, match=r"made-nothing: read\(\) gives a NoneType"):
         open_dataset(own_build({"data": {"source": "made-nothing"}}).data.source)
@@ -191,13 +191,13 @@ def test_own_images_are_trained_on_and_resumed(kind, tiny, tmp_path, end_of, sig
     recipe = tiny(
         {"plugins": own_plugins(), "data.source": source, "training.duration": "2 epochs"}
     )
-    whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
-    result = train(recipe, whole)
+    complete_run, interrupted_run = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
+    result = train(recipe, complete_run)
     assert result["test"]["n"] == 30
     with pytest.raises(Exception, match="interrupted"):
-        train(recipe, cut, callbacks=[signal_after(3)])
-    train(cut.recipe(), cut, resume=True)
-    assert end_of(cut) == end_of(whole)
+        train(recipe, interrupted_run, callbacks=[signal_after(3)])
+    train(interrupted_run.recipe(), interrupted_run, resume=True)
+    assert end_of(interrupted_run) == end_of(complete_run)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ IMAGES, LABELS = shades(12)
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (IMAGES, "data of type ndarray is no pair"),
         ((IMAGES, LABELS, LABELS), "no pair"),
@@ -241,8 +241,8 @@ IMAGES, LABELS = shades(12)
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_arrays_that_are_no_data_are_refused(tmp_path, data, said):
-    with pytest.raises(DataError, match=said):
+def test_arrays_that_are_no_data_are_refused(tmp_path, data, message):
+    with pytest.raises(DataError, match=message):
         store_arrays(tmp_path, data)
     assert not list(tmp_path.iterdir())
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from made_sources import python2_pickle
 
-from cifarlab.data.cifar_pickles import load
+from cifarlab.data.cifar_pickles import load_pickle
 from cifarlab.system.errors import DataError
 
 ARRAYS = {
@@ -29,7 +29,7 @@ PLAIN = {"ids": [1, -1, 300, 70_000, 2**40, "ä", b"\xff", None, True, 1.5], "na
 @pytest.mark.parametrize("key", [str, str.encode])
 def test_what_is_written_is_read(protocol: int, key: Any) -> None:
     content = {**ARRAYS, **PLAIN}
-    loaded = load(pickle.dumps({key(k): v for k, v in content.items()}, protocol), "file")
+    loaded = load_pickle(pickle.dumps({key(k): v for k, v in content.items()}, protocol), "file")
     assert list(loaded) == list(content)
     assert {k: loaded[k] for k in PLAIN} == PLAIN
     for name, array in ARRAYS.items():
@@ -39,7 +39,7 @@ def test_what_is_written_is_read(protocol: int, key: Any) -> None:
 
 
 def test_what_python_2_wrote_is_read() -> None:
-    loaded = load(
+    loaded = load_pickle(
         python2_pickle({"labels": [1, 2], "data": ARRAYS["data"], "names": ["a"]}), "file"
     )
     assert loaded["labels"] == [1, 2] and loaded["names"] == [b"a"]
@@ -146,7 +146,7 @@ def test_a_hostile_one_is_refused_fast_and_in_little_memory(name: str) -> None:
     tracemalloc.start()
     began = time.process_time()
     with pytest.raises(DataError, match="file is not what"):
-        load(blob, "file")
+        load_pickle(blob, "file")
     seconds, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert seconds < 10 and peak < 2**20 + 100 * len(blob)
@@ -154,9 +154,9 @@ def test_a_hostile_one_is_refused_fast_and_in_little_memory(name: str) -> None:
 
 def test_the_steps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cifarlab.data.cifar_pickles._MOST_STEPS", 1000)
-    assert load(b"}U\x01a](" + b"N" * 900 + b"es.", "file") == {"a": [None] * 900}
+    assert load_pickle(b"}U\x01a](" + b"N" * 900 + b"es.", "file") == {"a": [None] * 900}
     with pytest.raises(DataError, match="1,000 instructions"):
-        load(b"}U\x01a](" + b"N" * 1000 + b"es.", "file")
+        load_pickle(b"}U\x01a](" + b"N" * 1000 + b"es.", "file")
 
 
 @pytest.mark.parametrize("order", "<>")
@@ -164,10 +164,10 @@ def test_texts_are_checked_in_little_memory(order: str) -> None:
     array = np.full(10**6, "\u4e00", f"{order}U1")
     blob = pickle.dumps({"data": array}, 4)
     tracemalloc.start()
-    assert np.array_equal(load(blob, "file")["data"], array)
+    assert np.array_equal(load_pickle(blob, "file")["data"], array)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 * len(blob)
     wrong = blob.replace(array.tobytes()[:4], b"\xff" * 4)
     with pytest.raises(DataError, match="no characters"):
-        load(wrong, "file")
+        load_pickle(wrong, "file")

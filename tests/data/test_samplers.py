@@ -25,16 +25,16 @@ from cifarlab.training.train import train
 SIZES = (2, 9, 30, 5)
 
 
-def rare(sizes: tuple[int, ...] = SIZES) -> Subset:
+def make_subset(sizes: tuple[int, ...] = SIZES) -> Subset:
     """Images of classes of these sizes: every third image of a split, in a mixed order."""
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
-    whole = np.zeros(3 * len(labels), dtype=np.int64)
-    whole[::3] = labels
-    images = np.zeros((len(whole), 2, 2, 1), dtype=np.uint8)
-    return Subset(images, whole, np.arange(0, len(whole), 3))
+    split_labels = np.zeros(3 * len(labels), dtype=np.int64)
+    split_labels[::3] = labels
+    images = np.zeros((len(split_labels), 2, 2, 1), dtype=np.uint8)
+    return Subset(images, split_labels, np.arange(0, len(split_labels), 3))
 
 
-def shown(config: SamplerConfig, subset: Subset, epoch: int = 0) -> list[int]:
+def draw_epoch(config: SamplerConfig, subset: Subset, epoch: int = 0) -> list[int]:
     order = config.build(subset)(generator(7, "order", epoch))
     assert order.dtype == torch.int64 and order.shape == (len(subset),)
     assert int(order.min()) >= 0 and int(order.max()) < len(subset)
@@ -45,11 +45,15 @@ def labels_of(subset: Subset, positions: list[int]) -> list[int]:
     return subset.labels[subset.indices[positions]].tolist()
 
 
-def usable(tmp_path: Path, config: SamplerConfig) -> SamplerConfig:
-    return weighted(tmp_path, {"index 3": 2}) if isinstance(config, WeightsSampler) else config
+def complete_config(tmp_path: Path, config: SamplerConfig) -> SamplerConfig:
+    return (
+        make_weights_sampler(tmp_path, {"index 3": 2})
+        if isinstance(config, WeightsSampler)
+        else config
+    )
 
 
-def weighted(tmp_path: Path, weights: dict[str, Any]) -> WeightsSampler:
+def make_weights_sampler(tmp_path: Path, weights: dict[str, Any]) -> WeightsSampler:
     file = tmp_path / "weights.csv"
     lines = [f"{name},{weight}" for name, weight in weights.items()]
     file.write_text("\n".join(["path,weight", *lines]) + "\n", encoding="utf-8")
@@ -58,24 +62,24 @@ def weighted(tmp_path: Path, weights: dict[str, Any]) -> WeightsSampler:
 
 @pytest.mark.parametrize("config", known(SamplerConfig), ids=lambda c: c.kind)
 def test_an_epoch_follows_from_its_generator_alone(tmp_path: Path, config: SamplerConfig) -> None:
-    config, subset = usable(tmp_path, config), rare()
-    assert shown(config, subset) == shown(config, subset) != shown(config, subset, 1)
+    config, subset = complete_config(tmp_path, config), make_subset()
+    assert draw_epoch(config, subset) == draw_epoch(config, subset) != draw_epoch(config, subset, 1)
     first = config.build(subset)
     first(generator(7, "order", 0))
-    assert first(generator(7, "order", 1)).tolist() == shown(config, subset, 1)
+    assert first(generator(7, "order", 1)).tolist() == draw_epoch(config, subset, 1)
 
 
 def test_uniform_is_the_permutation_of_old() -> None:
     expected = torch.randperm(46, generator=generator(7, "order", 3)).tolist()
-    assert shown(UniformSampler(), rare(), 3) == expected
+    assert draw_epoch(UniformSampler(), make_subset(), 3) == expected
     assert sorted(expected) == list(range(46))
 
 
 @pytest.mark.parametrize("sizes", [SIZES, (1, 100), (7, 7, 7), (1, 1, 40), (5,)])
 @pytest.mark.parametrize("epoch", range(4))
 def test_balanced_shows_every_class_equally_often(sizes: tuple[int, ...], epoch: int) -> None:
-    subset = rare(sizes)
-    positions = shown(BalancedSampler(), subset, epoch)
+    subset = make_subset(sizes)
+    positions = draw_epoch(BalancedSampler(), subset, epoch)
     by_class = Counter(labels_of(subset, positions))
     assert len(by_class) == len(sizes)
     assert max(by_class.values()) - min(by_class.values()) <= 1
@@ -87,24 +91,24 @@ def test_balanced_shows_every_class_equally_often(sizes: tuple[int, ...], epoch:
 
 
 def test_balanced_gives_what_is_left_over_to_each_class_in_turn() -> None:
-    subset = rare((2, 9, 30, 6))  # 47 images, 4 classes
+    subset = make_subset((2, 9, 30, 6))  # 47 images, 4 classes
     more = Counter()
     for epoch in range(200):
-        counts = Counter(labels_of(subset, shown(BalancedSampler(), subset, epoch)))
+        counts = Counter(labels_of(subset, draw_epoch(BalancedSampler(), subset, epoch)))
         more.update(label for label, count in counts.items() if count == 12)
     assert sum(more.values()) == 3 * 200 and min(more.values()) > 120
 
 
 def test_balanced_mixes_the_classes() -> None:
-    subset = rare((50, 50))
-    labels = labels_of(subset, shown(BalancedSampler(), subset))
+    subset = make_subset((50, 50))
+    labels = labels_of(subset, draw_epoch(BalancedSampler(), subset))
     assert 15 < sum(labels[:50]) < 35
 
 
 def test_weights_are_drawn_in_proportion(tmp_path: Path) -> None:
-    subset = rare((10,))
+    subset = make_subset((10,))
     names = [f"index {index}" for index in subset.indices]
-    config = weighted(tmp_path, {names[0]: 0, names[3]: 4, names[9]: 0.0})
+    config = make_weights_sampler(tmp_path, {names[0]: 0, names[3]: 4, names[9]: 0.0})
     draw = config.build(subset)
     counts = Counter()
     for epoch in range(2000):
@@ -124,8 +128,10 @@ def test_names_are_those_of_the_source(tmp_path: Path) -> None:
     subset = Subset(
         images, np.array([0, 0, 1]), np.array([1, 2]), ImageNames(tmp_path / "names.json")
     )
-    config = weighted(tmp_path, {'"cats/ü, 2.png"': 0, "cats/1.png": 5})
-    assert set(shown(config, subset)) == {1}  # the first is no training image, and has no place
+    config = make_weights_sampler(tmp_path, {'"cats/ü, 2.png"': 0, "cats/1.png": 5})
+    assert set(draw_epoch(config, subset)) == {
+        1
+    }  # the first is no training image, and has no place
 
 
 @pytest.mark.parametrize(
@@ -152,27 +158,27 @@ def test_a_file_that_is_wrong_is_refused(tmp_path: Path, text: str, what: str) -
     file.write_text(text, encoding="utf-8")
     config = WeightsSampler.model_validate({"file": str(file)})
     with pytest.raises(RecipeError, match=what):
-        config.build(rare())
+        config.build(make_subset())
 
 
 def test_a_file_is_known_by_its_hash(tmp_path: Path) -> None:
-    config = weighted(tmp_path, {"index 3": 2})
+    config = make_weights_sampler(tmp_path, {"index 3": 2})
     file = Path(config.file)
     assert config.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
     tree: dict[str, Any] = {"data": {"sampler": {"kind": "weights", "file": str(file)}}}
-    one = build(tree)
-    weighted(tmp_path, {"index 3": 3})
-    assert fingerprint(build(tree)) != fingerprint(one)
+    recipe = build(tree)
+    make_weights_sampler(tmp_path, {"index 3": 3})
+    assert fingerprint(build(tree)) != fingerprint(recipe)
     with pytest.raises(RecipeError, match="not the file that the recipe was made with"):
-        config.build(rare())
+        config.build(make_subset())
     file.unlink()
     with pytest.raises(RecipeError, match="can't read"):
-        config.build(rare())
+        config.build(make_subset())
     with pytest.raises(RecipeError, match=r"data\.sampler: can't read"):
         build(tree)
-    assert build(one.model_dump(mode="json")) == one  # a run of it can still be looked at
+    assert build(recipe.model_dump(mode="json")) == recipe  # a run of it can still be looked at
     with pytest.raises(RecipeError, match="is null"):
-        build({"data": {"sampler": {"kind": "weights"}}}).data.sampler.build(rare())
+        build({"data": {"sampler": {"kind": "weights"}}}).data.sampler.build(make_subset())
 
 
 def test_a_run_shows_what_the_sampler_says(
@@ -191,11 +197,11 @@ def test_a_run_shows_what_the_sampler_says(
 def test_a_run_by_weights_is_resumed_bit_for_bit(
     tmp_path: Path, tiny: Callable[..., Recipe], end_of: Callable, signal_after: Callable
 ) -> None:
-    config = weighted(tmp_path, {"index 3": 200})
+    config = make_weights_sampler(tmp_path, {"index 3": 200})
     recipe = tiny({"data.sampler": {"kind": "weights", "file": config.file}})
-    whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
-    train(recipe, whole)
+    complete_run, interrupted_run = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
+    train(recipe, complete_run)
     with pytest.raises(Interrupted):
-        train(recipe, cut, callbacks=[signal_after(14)])
-    train(from_yaml(cut.recipe_file), cut, resume=True)
-    assert end_of(cut) == end_of(whole)
+        train(recipe, interrupted_run, callbacks=[signal_after(14)])
+    train(from_yaml(interrupted_run.recipe_file), interrupted_run, resume=True)
+    assert end_of(interrupted_run) == end_of(complete_run)

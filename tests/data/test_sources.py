@@ -81,9 +81,9 @@ def test_the_fingerprint_sees_training_and_validation_but_not_test(tmp_path):
 
 
 def test_the_fingerprint_sees_class_names(tmp_path):
-    one = as_folder(tmp_path / "a", class_folders({"train": 2}, ("a", "b")))
-    two = as_folder(tmp_path / "b", class_folders({"train": 2}, ("a", "c")))
-    assert open_dataset(str(one)).fingerprint != open_dataset(str(two)).fingerprint
+    folder = as_folder(tmp_path / "a", class_folders({"train": 2}, ("a", "b")))
+    other_folder = as_folder(tmp_path / "b", class_folders({"train": 2}, ("a", "c")))
+    assert open_dataset(str(folder)).fingerprint != open_dataset(str(other_folder)).fingerprint
 
 
 def test_importing_sources_imports_no_torch():

@@ -53,10 +53,10 @@ def test_a_refused_cut_was_impossible(labels, fraction):
 
 def test_the_seed_decides_and_nothing_else():
     labels = np.arange(1000) % 10
-    one, two = (stratified_split(labels, 0.1, 7)[1] for _ in range(2))
-    np.testing.assert_array_equal(one, two)
-    assert not np.array_equal(one, stratified_split(labels, 0.1, 8)[1])
-    assert np.bincount(labels[one]).tolist() == [10] * 10
+    indices, same_indices = (stratified_split(labels, 0.1, 7)[1] for _ in range(2))
+    np.testing.assert_array_equal(indices, same_indices)
+    assert not np.array_equal(indices, stratified_split(labels, 0.1, 8)[1])
+    assert np.bincount(labels[indices]).tolist() == [10] * 10
 
 
 def test_the_cut_is_pinned():
@@ -73,14 +73,16 @@ def test_impossible_cuts_are_refused():
 
 def test_all_three_ways_to_a_validation_part(tmp_path):
     data = Data(val_fraction=0.25)
-    own = opened(tmp_path, train=8, val=3, test=2)
-    train, val = training_subsets(own, data)
-    assert (len(train), len(val), len(test_subset(own, data))) == (16, 6, 4)
-    cut = open_dataset(str(as_tar(tmp_path / "b.tar", class_folders({"train": 8, "test": 2}))))
-    train, val = training_subsets(cut, data)
-    assert (len(train), len(val), len(test_subset(cut, data))) == (12, 4, 4)
+    with_splits = opened(tmp_path, train=8, val=3, test=2)
+    train, val = training_subsets(with_splits, data)
+    assert (len(train), len(val), len(test_subset(with_splits, data))) == (16, 6, 4)
+    without_val = open_dataset(
+        str(as_tar(tmp_path / "b.tar", class_folders({"train": 8, "test": 2})))
+    )
+    train, val = training_subsets(without_val, data)
+    assert (len(train), len(val), len(test_subset(without_val, data))) == (12, 4, 4)
     assert train.images is val.images, "no image is copied"
-    for dataset in (own, cut):
+    for dataset in (with_splits, without_val):
         train, val = training_subsets(dataset, Data(val_fraction=0))
         assert len(train) == 16 and val is None
 
@@ -104,13 +106,13 @@ def test_without_a_test_split_one_is_cut_first(tmp_path):
 
 
 @pytest.mark.parametrize("validation", [0, 0.25])
-def test_a_share_of_the_training_images_is_the_same_of_each_class(tmp_path, validation):
+def test_a_fraction_of_the_training_images_is_the_same_of_each_class(tmp_path, validation):
     dataset = opened(tmp_path, train=80, test=2)
-    whole, held_out = training_subsets(dataset, Data(val_fraction=validation))
+    all_training, held_out = training_subsets(dataset, Data(val_fraction=validation))
     data = Data(val_fraction=validation, train_subset_fraction=0.1)
     train, val = training_subsets(dataset, data)
-    assert np.bincount(train.labels[train.indices]).tolist() == [len(whole) // 20] * 2
-    assert set(train.indices) < set(whole.indices) and (np.diff(train.indices) > 0).all()
+    assert np.bincount(train.labels[train.indices]).tolist() == [len(all_training) // 20] * 2
+    assert set(train.indices) < set(all_training.indices) and (np.diff(train.indices) > 0).all()
     if held_out:
         np.testing.assert_array_equal(val.indices, held_out.indices)
     assert len(test_subset(dataset, data)) == len(test_subset(dataset, Data()))
@@ -118,7 +120,7 @@ def test_a_share_of_the_training_images_is_the_same_of_each_class(tmp_path, vali
     assert not np.array_equal(other.indices, train.indices)
 
 
-def test_a_larger_share_has_all_of_a_smaller_one(tmp_path):
+def test_a_larger_fraction_has_all_of_a_smaller_one(tmp_path):
     dataset = opened(tmp_path, train=80, test=2)
     small, large = (
         set(training_subsets(dataset, Data(train_subset_fraction=fraction))[0].indices)
@@ -127,7 +129,7 @@ def test_a_larger_share_has_all_of_a_smaller_one(tmp_path):
     assert small < large
 
 
-def test_a_share_that_leaves_a_class_without_images_is_refused(tmp_path):
+def test_a_fraction_that_leaves_a_class_without_images_is_refused(tmp_path):
     with pytest.raises(DataError, match="without a training image") as caught:
         training_subsets(opened(tmp_path, train=8, test=2), Data(train_subset_fraction=0.01))
     assert "raise data.train_subset_fraction" in caught.value.hint

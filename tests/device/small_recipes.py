@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from shortened import shortened
+from short_recipes import shorten
 
 from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.recipes.schema import Recipe
@@ -12,7 +12,7 @@ from cifarlab.recipes.text import change
 RECIPES = {name: find(name) for name in shipped_recipes()}
 DURATION = re.compile(r"[\d.]+ (epochs?|steps?|of the run)$")
 # what the runs here have of their own
-CUT = (
+IGNORED_KEYS = (
     "name",
     "data.source",
     "data.train_subset_fraction",
@@ -27,7 +27,7 @@ CUT = (
 
 def shrink(recipe: Recipe) -> Recipe:
     """The recipe with two steps on digits of 8 pixels, in few channels and blocks."""
-    changes = shortened(recipe) | {
+    changes = shorten(recipe) | {
         "data.train_subset_fraction": 0.03,  # 39 images
         "training.batch_size": 18,
         "training.duration": "2 steps",
@@ -44,7 +44,7 @@ def shrink(recipe: Recipe) -> Recipe:
 
 def settings(tree: Any, path: str = "") -> set[tuple[str, Any]]:
     """What the recipe does, by path: kinds, names and switches as they are, of numbers the sign."""
-    if path in CUT:
+    if path in IGNORED_KEYS:
         return set()
     if isinstance(tree, dict):
         below = (settings(value, f"{path}.{key}".lstrip(".")) for key, value in tree.items())

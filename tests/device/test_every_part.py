@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from everything import WAYS
-from on_a_device import WaitRecorder, outcome, require_alike
-from pretended_device import pretended
+from combined_settings import COMBINATIONS
+from device_runs import WaitRecorder, find_differences, read_outcome
+from mock_device import use_mock_device
 from small_recipes import RUN, SETTINGS, settings
 from torch import Tensor
 
@@ -24,10 +24,10 @@ SHORT = {
     "training.batch_size": 34,
     "training.duration": "2 epochs",
 }  # 8 steps
-COLOUR = {"data.images.channels": "rgb"}
+RGB = {"data.images.channels": "rgb"}
 MORE: dict[str, dict[str, Any]] = {
-    **WAYS,
-    "others": COLOUR
+    **COMBINATIONS,
+    "others": RGB
     | {
         "augment.policy.kind": "trivialaugment",
         "augment.fill_mode": "constant",
@@ -60,35 +60,37 @@ def test_every_kind_is_run(tiny: Callable) -> None:
         (key.path, kind)
         for key in keys()
         if key.path.endswith(".kind") and not key.path.endswith(OFF_THE_DEVICE)
-        for kind in key.allowed.split(" | ")
+        for kind in key.allowed_values.split(" | ")
     }
     assert len(kinds) > 30
     assert kinds - run == set()
 
 
 @pytest.mark.parametrize("way", MORE)
-def test_a_way_to_train_tells_the_same(way: str, tiny: Callable, tmp_path: Path) -> None:
+def test_a_way_to_train_gives_the_same_on_both_devices(
+    way: str, tiny: Callable, tmp_path: Path
+) -> None:
     recipe, plain, folder = short(tiny, way), RunFolder(tmp_path / "a"), RunFolder(tmp_path / "b")
     train(recipe, plain)
-    wanted = outcome(plain)
-    with pretended() as device:
+    expected = read_outcome(plain)
+    with use_mock_device() as device:
         recorder = WaitRecorder(device)
         train(recipe, folder, callbacks=[recorder])
-        require_alike(vars(outcome(folder)), vars(wanted))
+        assert not find_differences(vars(read_outcome(folder)), vars(expected))
     assert recorder.count == 8
     assert recorder.waits == []
 
 
 def test_images_that_stay_in_the_host_s_memory(tiny: Callable, tmp_path: Path) -> None:
-    recipe = short(tiny, "everything")
-    with pretended() as resident:
-        there = WaitRecorder(resident)
-        train(recipe, RunFolder(tmp_path / "a"), callbacks=[there])
-    with pretended(free=0) as device:
+    recipe = short(tiny, "all settings")
+    with use_mock_device() as device:
+        recorder = WaitRecorder(device)
+        train(recipe, RunFolder(tmp_path / "a"), callbacks=[recorder])
+    with use_mock_device(free=0) as device:
         recorder = WaitRecorder(device)
         train(recipe, RunFolder(tmp_path / "b"), callbacks=[recorder])
     assert recorder.waits == []
-    require_alike(
+    assert not find_differences(
         RunFolder(tmp_path / "b").metrics.read()[-1]["train"],
         RunFolder(tmp_path / "a").metrics.read()[-1]["train"],
     )
@@ -99,10 +101,10 @@ def test_in_bfloat16(name: str, tmp_path: Path) -> None:
     """The device's autocast is not the processor's: alike, not equal."""
     recipe = change(RUN[name], {"training.precision": "bfloat16"})
     train(recipe, RunFolder(tmp_path / "a"))
-    with pretended() as device:
+    with use_mock_device() as device:
         recorder = WaitRecorder(device)
         train(recipe, RunFolder(tmp_path / "b"), callbacks=[recorder])
-        outcome(RunFolder(tmp_path / "b"))
+        read_outcome(RunFolder(tmp_path / "b"))
     assert recorder.waits == []
     ours, theirs = (
         RunFolder(tmp_path / run).metrics.read()[-1]["train"]["loss"] for run in ("b", "a")
@@ -126,10 +128,10 @@ class OneOfTwo(Processes):
     run_in_all = broadcast_from_rank0
 
 
-@pytest.mark.parametrize("way", ["ema", "everything"])
+@pytest.mark.parametrize("way", ["ema", "all settings"])
 def test_one_of_two_processes(way: str, tiny: Callable, tmp_path: Path) -> None:
     recipe = short(tiny, way)
-    with pretended() as device:
+    with use_mock_device() as device:
         recorder = WaitRecorder(device)
         train(recipe, RunFolder(tmp_path), callbacks=[recorder], processes=OneOfTwo(0, 2))
     assert recorder.count == 8

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from on_a_device import WaitRecorder, outcome, require_alike, train_in_two
-from pretended_device import pretended
+from device_runs import WaitRecorder, find_differences, read_outcome, train_in_two
+from mock_device import use_mock_device
 from small_recipes import RECIPES, RUN, SETTINGS, settings
 
 from cifarlab.run_folder.folder import RunFolder
@@ -16,23 +16,23 @@ from cifarlab.training.train import train
 def test_no_recipe_has_a_setting_that_is_not_run_here() -> None:
     run = set().union(*(settings(recipe.model_dump(mode="json")) for recipe in RUN.values()))
     assert len(RECIPES) > 90
-    assert {name: told - run for name, told in SETTINGS.items() if told - run} == {}
+    assert {name: missing for name, all_ in SETTINGS.items() if (missing := all_ - run)} == {}
 
 
 @pytest.mark.parametrize("name", RUN)
-def test_a_recipe_trains_and_tells_the_same(
+def test_a_recipe_trains_alike_on_both_devices(
     name: str, tmp_path: Path, signal_after: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "fsync", lambda _: None)  # takes longer than the steps
     recipe = RUN[name]
     plain = RunFolder(tmp_path / "processor")
     train(recipe, plain)
-    wanted = outcome(plain)
+    expected = read_outcome(plain)
     for index in (True, False):
         folder = RunFolder(tmp_path / f"device {index}")
-        with pretended(index=index) as device:
+        with use_mock_device(index=index) as device:
             recorder = WaitRecorder(device)
             train_in_two(recipe, folder, recorder, signal_after(1))
-            require_alike(vars(outcome(folder)), vars(wanted))
+            assert not find_differences(vars(read_outcome(folder)), vars(expected))
         assert recorder.count == 2
         assert recorder.waits == []

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from on_a_device import MADE, require_alike
-from pretended_device import pretended
+from device_runs import IMAGES, find_differences
+from mock_device import use_mock_device
 
 from cifarlab.audit.duplicates import find_near_duplicates
 from cifarlab.evaluation.features import features
@@ -18,7 +18,7 @@ from cifarlab.inference.inputs import Inputs
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import RunPredictor
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.device import choose
+from cifarlab.system.device import choose_compute
 from cifarlab.training.tensor_stats import TensorStats
 from cifarlab.training.train import train
 
@@ -29,54 +29,62 @@ def silent(_what: str, _done: int, _total: int | None) -> None: ...
 def without_seconds(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {k: without_seconds(v) for k, v in tree.items() if k not in ("cost", "time")}
-    return [without_seconds(one) for one in tree] if isinstance(tree, list) else tree
+    return [without_seconds(entry) for entry in tree] if isinstance(tree, list) else tree
 
 
-def evaluated(folder: RunFolder) -> Any:
+def evaluate(folder: RunFolder) -> Any:
     return [evaluate_run(folder, "val", views) for views in (1, 10)]
 
 
-def fully_evaluated(folder: RunFolder) -> Any:
-    return without_seconds(evaluate_fully(folder, images=20))
+def run_full_evaluation(folder: RunFolder) -> Any:
+    return without_seconds(evaluate_fully(folder, n_images=20))
 
 
-def explained(folder: RunFolder) -> Any:
+def explain(folder: RunFolder) -> Any:
     predictor = Predictor.load(folder.weights("last"))
     shapes = map_shapes(predictor)
-    checked = randomize_layers(predictor, MADE[:3])
+    cascade = randomize_layers(predictor, IMAGES[:3])
     return {
         "shapes": {name: list(shape) for name, shape in shapes.items()},
-        "maps": class_activation_maps(predictor, MADE, list(shapes)),
-        "features": feature_maps(predictor, MADE, list(shapes)),
-        "cascade": checked.maps,
-        "before the last layer": features(predictor, MADE),
+        "maps": class_activation_maps(predictor, IMAGES, list(shapes)),
+        "features": feature_maps(predictor, IMAGES, list(shapes)),
+        "cascade": cascade.maps,
+        "before the last layer": features(predictor, IMAGES),
     }
 
 
-def predicted(folder: RunFolder) -> Any:
-    return RunPredictor(folder).predict(Inputs(list("abcdefg"), MADE)).probabilities
+def predict(folder: RunFolder) -> Any:
+    return RunPredictor(folder).predict(Inputs(list("abcdefg"), IMAGES)).probabilities
 
 
-def duplicates(_folder: RunFolder) -> Any:
-    images = np.concatenate([MADE, MADE ^ 1, MADE[:2]])
-    twins = find_near_duplicates(images, choose().device, silent)
+def find_duplicates(_folder: RunFolder) -> Any:
+    images = np.concatenate([IMAGES, IMAGES ^ 1, IMAGES[:2]])
+    twins = find_near_duplicates(images, choose_compute().device, silent)
     assert len(twins.pairs) == 9
     return {"pairs": twins.pairs.tolist(), "similarity": twins.similarity}
 
 
-@pytest.mark.parametrize("tool", [evaluated, fully_evaluated, explained, predicted, duplicates])
-def test_a_tool_tells_the_same(tool: Callable, copied: RunFolder) -> None:
-    wanted = tool(copied)
+def test_a_difference_is_noticed() -> None:
+    tree = {"a": [1.0, np.ones(3), "x"]}
+    assert not find_differences({"a": [1.00001, np.ones(3), "x"]}, tree)
+    different = {"a": [1.001, np.ones(2), "y"]}
+    assert [d.split(":")[0] for d in find_differences(different, tree)] == [".a.0", ".a.1", ".a.2"]
+    assert find_differences({"a": [1.0]}, tree) and find_differences({}, tree)
+
+
+@pytest.mark.parametrize("tool", [evaluate, run_full_evaluation, explain, predict, find_duplicates])
+def test_a_tool_gives_the_same_on_both_devices(tool: Callable, copied: RunFolder) -> None:
+    expected = tool(copied)
     for index in (True, False):
-        with pretended(index=index):
-            require_alike(tool(copied), wanted)
+        with use_mock_device(index=index):
+            assert not find_differences(tool(copied), expected)
 
 
-def test_the_record_is_the_same(tiny: Callable, tmp_path: Path) -> None:
+def test_the_tensor_stats_are_the_same(tiny: Callable, tmp_path: Path) -> None:
     recipe = tiny({"data.train_subset_fraction": 0.1, "training.duration": "1 epoch"})
     plain, folder = RunFolder(tmp_path / "processor"), RunFolder(tmp_path / "device")
     train(recipe, plain, callbacks=[TensorStats()])
-    with pretended():
+    with use_mock_device():
         train(recipe, folder, callbacks=[TensorStats()])
     assert len(plain.tensor_stats.read()) == 2
-    require_alike(folder.tensor_stats.read(), plain.tensor_stats.read())
+    assert not find_differences(folder.tensor_stats.read(), plain.tensor_stats.read())

@@ -11,8 +11,8 @@ import pytest
 import ray
 import yaml
 
-PLACE = Path(__file__).parents[2] / "docs" / "cluster"
-MADE_UP = {
+CLUSTER = Path(__file__).parents[2] / "docs" / "cluster"
+MOCK_COMMANDS = {
     # Slow, so that a script that stops reading after one line always fails.
     "scontrol": "echo one; sleep 0.2; echo two",
     "hostname": "echo 10.0.0.1 fe80::1",
@@ -29,10 +29,10 @@ def job(tmp_path: Path):
     """Run a script of ours in a job of two machines; every command that it gave, in words."""
     tools, log = tmp_path / "bin", tmp_path / "log"
     tools.mkdir()
-    for name, does in MADE_UP.items():
+    for name, script in MOCK_COMMANDS.items():
         file = tools / name
         file.write_text(
-            f'#!/bin/bash\necho "{name} $*" >> {log}\n{does.replace("LOG", str(log))}\n'
+            f'#!/bin/bash\necho "{name} $*" >> {log}\n{script.replace("LOG", str(log))}\n'
         )
         file.chmod(file.stat().st_mode | stat.S_IXUSR)
 
@@ -45,7 +45,7 @@ def job(tmp_path: Path):
             "SLURM_JOB_NUM_NODES": "2",
             "SLURM_CPUS_PER_TASK": "16",
         }
-        command = ["bash", str(PLACE / script), *words]
+        command = ["bash", str(CLUSTER / script), *words]
         subprocess.run(command, env=settings, cwd=tmp_path, check=True, timeout=60)
         return log.read_text().splitlines()
 
@@ -54,7 +54,7 @@ def job(tmp_path: Path):
 
 def test_the_ray_cluster_is_one_by_ray_s_schema() -> None:
     schema = Path(ray.__file__).parent / "autoscaler" / "ray-schema.json"
-    cluster_file = yaml.safe_load((PLACE / "ray.yaml").read_text())
+    cluster_file = yaml.safe_load((CLUSTER / "ray.yaml").read_text())
     jsonschema.validate(cluster_file, json.loads(schema.read_text()))
     assert cluster_file["provider"]["type"] == "local"
 
@@ -62,11 +62,11 @@ def test_the_ray_cluster_is_one_by_ray_s_schema() -> None:
 def test_a_slurm_job_searches_on_all_its_machines(job) -> None:
     commands = job("search.slurm", "quickstart", "--trials", "4")
     assert commands[-1] == "cifarlab search quickstart --trials 4 --cluster 10.0.0.1:23456 --resume"
-    started = [line for line in commands if line.startswith("ray start")]
-    assert len(started) == 2
-    assert "--head --node-ip-address=10.0.0.1 --port=23456" in "".join(started)
-    assert "ray start --address 10.0.0.1:23456 --num-cpus 16 --block" in started
-    assert all("--num-cpus 16" in line for line in started)
+    starts = [line for line in commands if line.startswith("ray start")]
+    assert len(starts) == 2
+    assert "--head --node-ip-address=10.0.0.1 --port=23456" in "".join(starts)
+    assert "ray start --address 10.0.0.1:23456 --num-cpus 16 --block" in starts
+    assert all("--num-cpus 16" in line for line in starts)
 
 
 def test_a_slurm_job_trains_on_all_its_machines_and_goes_on(job, tmp_path: Path) -> None:

@@ -23,13 +23,13 @@ def shot_noise(x, draws, s):
 
 
 def impulse_noise(x, draws, s):
-    share = [0.01, 0.02, 0.03, 0.05, 0.07][s - 1]
+    fraction = [0.01, 0.02, 0.03, 0.05, 0.07][s - 1]
     x = x.copy()
-    for place in np.ndindex(x.shape):
-        if draws[0][place] < share / 2:
-            x[place] = 0
-        elif draws[0][place] >= 1 - share / 2:
-            x[place] = 1
+    for position in np.ndindex(x.shape):
+        if draws[0][position] < fraction / 2:
+            x[position] = 0
+        elif draws[0][position] >= 1 - fraction / 2:
+            x[position] = 1
     return x
 
 
@@ -45,27 +45,27 @@ def defocus_blur(x, draws, s):
     )
 
 
-def blurred(x, sigma, mode="nearest", truncate=4.0):
+def blur(x, sigma, mode="nearest", truncate=4.0):
     return ndimage.gaussian_filter(x, (sigma, sigma, 0), mode=mode, truncate=truncate)
 
 
 def glass_blur(x, draws, s):
-    sigma, reach, rounds = [(0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)][
+    sigma, reach, iterations = [(0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)][
         s - 1
     ]
-    x = blurred(x, sigma)
+    x = blur(x, sigma)
     height, width, _ = x.shape
-    for turn in range(rounds):
+    for iteration in range(iterations):
         for h in range(height - reach, reach, -1):
             for w in range(width - reach, reach, -1):
-                down, right = draws[0][turn, h, w]
-                mine = x[h, w].copy()
+                down, right = draws[0][iteration, h, w]
+                pixel = x[h, w].copy()
                 x[h, w] = x[h + down, w + right]
-                x[h + down, w + right] = mine
-    return blurred(x, sigma)
+                x[h + down, w + right] = pixel
+    return blur(x, sigma)
 
 
-def smeared(x, angle, radius, sigma):
+def smear(x, angle, radius, sigma):
     taps = np.exp(-(np.arange(2 * radius + 1) ** 2) / (2 * sigma**2))
     taps /= taps.sum()
     height, width, _ = x.shape
@@ -81,10 +81,10 @@ def smeared(x, angle, radius, sigma):
 
 
 def motion_blur(x, draws, s):
-    return smeared(x, draws[0], *[(6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)][s - 1])
+    return smear(x, draws[0], *[(6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)][s - 1])
 
 
-def zoomed(x, factor):
+def magnify(x, factor):
     height, width, _ = x.shape
     h, w = math.ceil(height / factor), math.ceil(width / factor)
     top, left = (height - h) // 2, (width - w) // 2
@@ -96,22 +96,22 @@ def zoomed(x, factor):
 
 def zoom_blur(x, draws, s):
     factors = np.arange(1, [1.06, 1.11, 1.16, 1.21, 1.26][s - 1], 0.01)
-    return (x + sum(zoomed(x, factor) for factor in factors)) / (len(factors) + 1)
+    return (x + sum(magnify(x, factor) for factor in factors)) / (len(factors) + 1)
 
 
 def snow(x, draws, s):
-    loc, scale, zoom, threshold, radius, sigma, kept = [
+    loc, scale, zoom, threshold, radius, sigma, weight = [
         (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
         (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
         (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
         (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
         (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
     ][s - 1]
-    layer = zoomed((loc + scale * draws[0])[..., None], zoom).copy()
+    layer = magnify((loc + scale * draws[0])[..., None], zoom).copy()
     layer[layer < threshold] = 0
-    layer = smeared(layer.clip(0, 1), draws[1], radius, sigma)
+    layer = smear(layer.clip(0, 1), draws[1], radius, sigma)
     grey = x @ [[0.299], [0.587], [0.114]] if x.shape[2] == 3 else x
-    x = kept * x + (1 - kept) * np.maximum(x, grey * 1.5 + 0.5)
+    x = weight * x + (1 - weight) * np.maximum(x, grey * 1.5 + 0.5)
     return x + layer + np.rot90(layer, 2)
 
 
@@ -131,30 +131,32 @@ def frost(x, draws, s):
                 value += down * right * grid[top + 1, left + 1]
                 ice[h, w] += (1 - abs(2 * value - 1)) ** 2 / 2**octave
     ice = (ice - ice.min()) / (ice.max() - ice.min())
-    colour = np.array([0.82, 0.92, 1.0])
-    colour = colour if channels == 3 else colour @ [[0.299], [0.587], [0.114]]
-    kept, thickness = [(1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)][s - 1]
-    return kept * x + thickness * ice[..., None] * colour
+    color = np.array([0.82, 0.92, 1.0])
+    color = color if channels == 3 else color @ [[0.299], [0.587], [0.114]]
+    weight, thickness = [(1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)][s - 1]
+    return weight * x + thickness * ice[..., None] * color
 
 
 def plasma(noise, decay):
     side = len(noise)
-    made = np.zeros((side, side))
+    heights = np.zeros((side, side))
     step, reach = side, 1.0
     while step > 1:
         half = step // 2
         for h in range(half, side, step):
             for w in range(half, side, step):
-                near = [made[h + a, (w + b) % side] for a in (-half,) for b in (-half, half)]
-                near += [made[(h + half) % side, (w + b) % side] for b in (-half, half)]
-                made[h, w] = np.mean(near) + reach * noise[h, w]
+                neighbors = [
+                    heights[h + a, (w + b) % side] for a in (-half,) for b in (-half, half)
+                ]
+                neighbors += [heights[(h + half) % side, (w + b) % side] for b in (-half, half)]
+                heights[h, w] = np.mean(neighbors) + reach * noise[h, w]
         for h in range(0, side, half):
             for w in range((h // half + 1) % 2 * half, side, step):
-                near = [made[(h - half) % side, w], made[(h + half) % side, w]]
-                near += [made[h, (w - half) % side], made[h, (w + half) % side]]
-                made[h, w] = np.mean(near) + reach * noise[h, w]
+                neighbors = [heights[(h - half) % side, w], heights[(h + half) % side, w]]
+                neighbors += [heights[h, (w - half) % side], heights[h, (w + half) % side]]
+                heights[h, w] = np.mean(neighbors) + reach * noise[h, w]
         step, reach = half, reach / decay**2
-    return (made - made.min()) / (made.max() - made.min())
+    return (heights - heights.min()) / (heights.max() - heights.min())
 
 
 def fog(x, draws, s):
@@ -164,11 +166,11 @@ def fog(x, draws, s):
 
 
 def brightness(x, draws, s):
-    more = [0.05, 0.1, 0.15, 0.2, 0.3][s - 1]
+    shift = [0.05, 0.1, 0.15, 0.2, 0.3][s - 1]
     if x.shape[2] == 1:
-        return (x + more).clip(0, 1)
+        return (x + shift).clip(0, 1)
     hsv = rgb_to_hsv(x)
-    hsv[..., 2] = (hsv[..., 2] + more).clip(0, 1)
+    hsv[..., 2] = (hsv[..., 2] + shift).clip(0, 1)
     return hsv_to_rgb(hsv)
 
 
@@ -181,8 +183,8 @@ def elastic(x, draws, s):
     height, width, channels = x.shape
     side = min(height, width)
     alpha, sigma, reach = (
-        share * side
-        for share in [
+        fraction * side
+        for fraction in [
             (0, 0, 0.08),
             (0.05, 0.2, 0.07),
             (0.08, 0.06, 0.06),
@@ -190,40 +192,43 @@ def elastic(x, draws, s):
             (0.1, 0.03, 0.03),
         ][s - 1]
     )
-    centre, far = np.array([height // 2, width // 2]), side // 3
-    old = centre + far * np.array([[1, 1], [1, -1], [-1, -1]])
+    centre, distance = np.array([height // 2, width // 2]), side // 3
+    old = centre + distance * np.array([[1, 1], [1, -1], [-1, -1]])
     new = np.hstack([old + reach * draws[0], np.ones((3, 1))])
-    back = np.linalg.solve(new, old.astype(float)).T  # from a new place to the old one
+    inverse = np.linalg.solve(new, old.astype(float)).T  # from a new place to the old one
     rows, columns = np.mgrid[:height, :width].astype(float)
-    places = np.einsum("ij,jhw->ihw", back, np.stack([rows, columns, np.ones_like(rows)]))
-    bent = [
-        ndimage.map_coordinates(x[..., c], places, order=1, mode="mirror") for c in range(channels)
+    points = np.einsum("ij,jhw->ihw", inverse, np.stack([rows, columns, np.ones_like(rows)]))
+    warped = [
+        ndimage.map_coordinates(x[..., c], points, order=1, mode="mirror") for c in range(channels)
     ]
     if not alpha:
-        return np.stack(bent, -1)
+        return np.stack(warped, -1)
     down, right = (
         alpha * ndimage.gaussian_filter(draws[1][..., i], sigma, mode="reflect", truncate=3)
         for i in range(2)
     )
-    places = np.stack([rows + down, columns + right])
+    points = np.stack([rows + down, columns + right])
     return np.stack(
-        [ndimage.map_coordinates(one, places, order=1, mode="reflect") for one in bent], -1
+        [ndimage.map_coordinates(channel, points, order=1, mode="reflect") for channel in warped],
+        -1,
     )
 
 
-def pillow(x):
+def to_pillow(x):
     pixels = (x * 255).round().astype(np.uint8)
     return Image.fromarray(pixels[..., 0] if x.shape[2] == 1 else pixels)
 
 
 def pixelate(x, draws, s):
-    share = [0.95, 0.9, 0.85, 0.75, 0.65][s - 1]
+    fraction = [0.95, 0.9, 0.85, 0.75, 0.65][s - 1]
     height, width, _ = x.shape
-    small = pillow(x).resize((int(width * share), int(height * share)), Image.Resampling.BOX)
+    small = to_pillow(x).resize(
+        (int(width * fraction), int(height * fraction)), Image.Resampling.BOX
+    )
     return np.asarray(small.resize((width, height), Image.Resampling.BOX)).reshape(x.shape) / 255
 
 
 def jpeg(x, draws, s):
     file = io.BytesIO()
-    pillow(x).save(file, "JPEG", quality=[80, 65, 58, 50, 40][s - 1])
+    to_pillow(x).save(file, "JPEG", quality=[80, 65, 58, 50, 40][s - 1])
     return np.asarray(Image.open(file)).reshape(x.shape) / 255

@@ -27,68 +27,68 @@ def images(shape: tuple[int, ...]) -> torch.Tensor:
     return torch.from_numpy(levels)
 
 
-class KeptDraws(Draws):
-    """Draws that remember what was drawn."""
+class RecordingDraws(Draws):
+    """Draws that record their tensors."""
 
     def __init__(self, seed: int, name: str) -> None:
         super().__init__(generator(seed, name), torch.device("cpu"))
-        self.drawn: list[torch.Tensor] = []
+        self.tensors: list[torch.Tensor] = []
 
-    def send(self, drawn: torch.Tensor) -> torch.Tensor:
-        self.drawn.append(drawn)
-        return super().send(drawn)
+    def send(self, tensor: torch.Tensor) -> torch.Tensor:
+        self.tensors.append(tensor)
+        return super().send(tensor)
 
 
-def drawn_for(name: str, draws: KeptDraws, number: int) -> list[np.ndarray]:
+def draws_of_image(name: str, draws: RecordingDraws, number: int) -> list[np.ndarray]:
     """One image's part of a batch's draws."""
     axis = 3 if name == "glass blur" else 0
-    each = [drawn.select(axis, number).numpy() for drawn in draws.drawn]
+    each = [tensor.select(axis, number).numpy() for tensor in draws.tensors]
     return [grid[0] for grid in each] if name == "frost" else each
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_the_batch_is_each_image_alone(name: str, shape: tuple[int, ...]) -> None:
-    given = images(shape)
+    batch = images(shape)
     for severity in SEVERITIES:
-        draws = KeptDraws(1, name)
-        changed = CORRUPTIONS[name].apply(given.float() / 255, draws, severity)
-        assert changed.shape == shape
-        for number, image in enumerate(given.numpy()):
-            slow = SLOW[name](image / 255.0, drawn_for(name, draws, number), severity)
-            error = np.abs(changed[number].numpy().clip(0, 1) - np.clip(slow, 0, 1)).max()
+        draws = RecordingDraws(1, name)
+        corrupted = CORRUPTIONS[name].apply(batch.float() / 255, draws, severity)
+        assert corrupted.shape == shape
+        for number, image in enumerate(batch.numpy()):
+            slow = SLOW[name](image / 255.0, draws_of_image(name, draws, number), severity)
+            error = np.abs(corrupted[number].numpy().clip(0, 1) - np.clip(slow, 0, 1)).max()
             assert 255 * error < LEVELS.get(name, 0.1), f"severity {severity}"
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_given_images_stay_and_the_same_draws_give_the_same(name: str) -> None:
-    given = images(SHAPES[0])
-    before = given.clone()
-    first, again = (corrupt(given, name, 3, generator(0, name)) for _ in range(2))
-    assert torch.equal(given, before)
-    assert torch.equal(first, again)
-    assert first.dtype == torch.uint8 and first.shape == given.shape
-    assert not torch.equal(first, given)
+def test_input_images_stay_and_the_same_draws_give_the_same(name: str) -> None:
+    batch = images(SHAPES[0])
+    before = batch.clone()
+    first, second = (corrupt(batch, name, 3, generator(0, name)) for _ in range(2))
+    assert torch.equal(batch, before)
+    assert torch.equal(first, second)
+    assert first.dtype == torch.uint8 and first.shape == batch.shape
+    assert not torch.equal(first, batch)
 
 
-def draws_nothing(name: str) -> bool:
-    draws = KeptDraws(0, name)
+def uses_no_draws(name: str) -> bool:
+    draws = RecordingDraws(0, name)
     CORRUPTIONS[name].apply(images(SHAPES[0]) / 255, draws, 1)
-    return not draws.drawn
+    return not draws.tensors
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_other_draws_give_another_image(name: str) -> None:
-    given = images(SHAPES[0])
-    first, other = (corrupt(given, name, 3, generator(seed, name)) for seed in (0, 1))
-    assert torch.equal(first, other) == draws_nothing(name)
+    batch = images(SHAPES[0])
+    first, other = (corrupt(batch, name, 3, generator(seed, name)) for seed in (0, 1))
+    assert torch.equal(first, other) == uses_no_draws(name)
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_the_worst_severity_changes_more_than_the_least(name: str) -> None:
-    given = images((64, 32, 32, 3))
+    batch = images((64, 32, 32, 3))
     change = [
-        (corrupt(given, name, severity, generator(0, name)).float() - given).abs().mean()
+        (corrupt(batch, name, severity, generator(0, name)).float() - batch).abs().mean()
         for severity in (1, 5)
     ]
     # elastic moves less and bends more: Hendrycks & Dietterich lower the affine part
@@ -105,18 +105,18 @@ def test_fifteen_in_four_families() -> None:
     }
 
 
-def test_impulses_are_as_frequent_as_said() -> None:
+def test_impulses_have_the_frequency_of_their_severity() -> None:
     grey = torch.full((40, 32, 32, 3), 100, dtype=torch.uint8)
-    changed = corrupt(grey, "impulse noise", 5, generator(0, "x"))
+    corrupted = corrupt(grey, "impulse noise", 5, generator(0, "x"))
     for level in (0, 255):
-        assert (changed == level).float().mean() == pytest.approx(0.035, abs=0.003)
+        assert (corrupted == level).float().mean() == pytest.approx(0.035, abs=0.003)
 
 
 def test_photons_have_their_mean_and_variance() -> None:
     grey = torch.full((40, 32, 32, 3), 102, dtype=torch.uint8)
-    counted = 50 * CORRUPTIONS["shot noise"].apply(grey.float() / 255, KeptDraws(0, "x"), 5)
-    assert counted.mean() == pytest.approx(20, abs=0.1)
-    assert counted.var() == pytest.approx(20, abs=0.3)
+    n_photons = 50 * CORRUPTIONS["shot noise"].apply(grey.float() / 255, RecordingDraws(0, "x"), 5)
+    assert n_photons.mean() == pytest.approx(20, abs=0.1)
+    assert n_photons.var() == pytest.approx(20, abs=0.3)
 
 
 def test_filters_keep_a_flat_image() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import cifarlab
-from cifarlab.dashboard.trial import Network
+from cifarlab.dashboard.image_prediction import Network
 from cifarlab.evaluation.run_evaluation import evaluate_fully, evaluate_run
 from cifarlab.explain.explain_run import explain_run
 from cifarlab.inference.run_predictor import RunPredictor
@@ -20,7 +20,7 @@ from cifarlab.report.write import write_report
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system.errors import CheckpointError, DataError, RecipeError, RunFolderError
-from cifarlab.training.launch import launch
+from cifarlab.training.request import resolve_request
 from cifarlab.training.train import train
 
 SOURCE = Path(cifarlab.__file__).parent
@@ -59,12 +59,12 @@ def test_other_views_measure_anew_and_change_no_file(copied: RunFolder) -> None:
 
 
 def test_each_opening_of_the_test_split_is_recorded(copied: RunFolder) -> None:
-    assert [o["by"] for o in copied.provenance()["test_openings"]] == ["train"]
+    assert [o["opener"] for o in copied.provenance()["test_openings"]] == ["train"]
     evaluate_run(copied, "val")
     evaluate_run(copied, "test", command="first")
     evaluate_run(copied, "test", 2, command="second")
     openings = copied.provenance()["test_openings"]
-    assert [o["by"] for o in openings] == ["train", "evaluate", "evaluate"]
+    assert [o["opener"] for o in openings] == ["train", "evaluate", "evaluate"]
     assert [o["command"] for o in openings[1:]] == ["first", "second"]
     assert all(re.match(r"\d{4}-\d\d-\d\dT", o["time"]) for o in openings)
 
@@ -98,9 +98,9 @@ def test_wrong_groups_are_refused_before_the_test_split_is_opened(
     copied: RunFolder, tmp_path: Path
 ) -> None:
     (tmp_path / "groups.yaml").write_text("pets: [cat]\n")
-    for look in (evaluate_run, evaluate_fully):
+    for evaluate in (evaluate_run, evaluate_fully):
         with pytest.raises(RecipeError, match="'cat', which is no class"):
-            look(copied, "test", groups=tmp_path / "groups.yaml")
+            evaluate(copied, "test", groups=tmp_path / "groups.yaml")
     assert len(copied.provenance()["test_openings"]) == 1
 
 
@@ -123,11 +123,11 @@ def test_a_missing_checkpoint(copied: RunFolder) -> None:
         evaluate_run(copied)
 
 
-def another_seed(folder: RunFolder, other: RunFolder) -> None:
+def copy_other_weights(folder: RunFolder, other: RunFolder) -> None:
     shutil.copyfile(other.weights("last"), folder.weights("last"))
 
 
-def a_flipped_bit(folder: RunFolder, _: RunFolder) -> None:
+def flip_a_bit(folder: RunFolder, _: RunFolder) -> None:
     content = bytearray(folder.weights("last").read_bytes())
     content[-5] ^= 1  # of a mantissa
     folder.weights("last").write_bytes(content)
@@ -139,7 +139,9 @@ USES: dict[str, Callable[[RunFolder], object]] = {
     "predict": RunPredictor,
     "explain": explain_run,
     "the page": lambda folder: Network(folder.path),
-    "extend": lambda folder: launch("tiny", run=folder.path, extend="1 epoch", schedule="hold"),
+    "extend": lambda folder: resolve_request(
+        "tiny", run=folder.path, extend="1 epoch", schedule="hold"
+    ),
 }
 
 
@@ -150,7 +152,7 @@ def other_seed(tiny: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFac
     return folder
 
 
-@pytest.mark.parametrize("change", [another_seed, a_flipped_bit])
+@pytest.mark.parametrize("change", [copy_other_weights, flip_a_bit])
 @pytest.mark.parametrize("use", USES)
 def test_weights_that_the_result_does_not_know_are_refused(
     copied: RunFolder, other_seed: RunFolder, change: Callable[..., None], use: str
@@ -165,13 +167,13 @@ def test_weights_that_the_result_does_not_know_are_refused(
 def test_a_report_of_them_says_so(copied: RunFolder, other_seed: RunFolder) -> None:
     words = "checkpoints/last.safetensors is not the file that the run"
     assert words not in write_report([copied.path]).read_text()
-    another_seed(copied, other_seed)
+    copy_other_weights(copied, other_seed)
     assert words in write_report([copied.path]).read_text()
 
 
 def test_weights_of_an_unfinished_run_are_taken_as_they_are(copied: RunFolder) -> None:
     copied.result_file.unlink()
-    a_flipped_bit(copied, copied)
+    flip_a_bit(copied, copied)
     assert evaluate_run(copied, "val")[0]["n"]
 
 
@@ -186,21 +188,23 @@ def test_nothing_held_out(tmp_path: Path, tiny: Callable[..., Recipe]) -> None:
 
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_the_kept_predictions_are_those_that_were_measured(finished: RunFolder, split: str) -> None:
-    kept = Predictions.read(finished.predictions / f"{split}.safetensors")
+    predictions = Predictions.read(finished.predictions / f"{split}.safetensors")
     result = finished.result()[split]
-    assert len(kept.labels) == result["n"]
-    assert (kept.logits.argmax(1) == kept.labels).mean() == pytest.approx(result["accuracy"])
-    wrong = np.flatnonzero(kept.logits.argmax(1) != kept.labels)
-    shares = np.exp(kept.logits.astype(float))
-    shares /= shares.sum(1, keepdims=True)
-    loss = -np.log(shares[np.arange(len(kept.labels)), kept.labels])
-    worst = wrong[np.argsort(-loss[wrong])]
-    surest = wrong[np.argsort(-shares[wrong].max(1))]
-    assert set(kept.mistakes) == {*worst[:100], *surest[:50]}
-    assert (np.diff(loss[kept.mistakes]) <= 1e-6).all()
+    assert len(predictions.labels) == result["n"]
+    assert (predictions.logits.argmax(1) == predictions.labels).mean() == pytest.approx(
+        result["accuracy"]
+    )
+    mistakes = np.flatnonzero(predictions.logits.argmax(1) != predictions.labels)
+    probs = np.exp(predictions.logits.astype(float))
+    probs /= probs.sum(1, keepdims=True)
+    loss = -np.log(probs[np.arange(len(predictions.labels)), predictions.labels])
+    worst = mistakes[np.argsort(-loss[mistakes])]
+    surest = mistakes[np.argsort(-probs[mistakes].max(1))]
+    assert set(predictions.mistakes) == {*worst[:100], *surest[:50]}
+    assert (np.diff(loss[predictions.mistakes]) <= 1e-6).all()
 
 
-def calls_of(pattern: str) -> set[str]:
+def files_that_call(pattern: str) -> set[str]:
     return {
         str(path.relative_to(SOURCE))
         for path in SOURCE.rglob("*.py")
@@ -210,10 +214,10 @@ def calls_of(pattern: str) -> set[str]:
 
 
 def test_one_function_opens_the_test_split() -> None:
-    assert calls_of(r"\btest_subset\(") == {"evaluation/test_split.py"}
-    assert calls_of(r"""\.read\(\s*["']test["']""") == {"data/splits.py"}
+    assert files_that_call(r"\btest_subset\(") == {"evaluation/test_split.py"}
+    assert files_that_call(r"""\.read\(\s*["']test["']""") == {"data/splits.py"}
     openers = {"training/finish.py", "evaluation/run_evaluation.py", "audit/run_audit.py"}
-    assert calls_of(r"\bopen_test_split\(") == openers
+    assert files_that_call(r"\bopen_test_split\(") == openers
 
 
 def test_the_record_is_json_that_anybody_can_read(copied: RunFolder) -> None:

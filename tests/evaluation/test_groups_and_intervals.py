@@ -24,14 +24,15 @@ def test_groups_by_hand() -> None:
     )
     insects, pets = rows
     assert (insects["n"], insects["correct"], insects["accuracy"]) == (16, 9, 9 / 16)
-    assert insects["inside"] == 14 / 16
+    assert insects["coarse_accuracy"] == 14 / 16
     assert insects["interval"] == wilson_interval(9, 16)
-    assert (pets["n"], pets["correct"], pets["inside"]) == (10, 6, 1.0)
+    assert (pets["n"], pets["correct"], pets["coarse_accuracy"]) == (10, 6, 1.0)
 
 
-def test_a_group_without_images_has_no_shares() -> None:
+def test_a_group_without_images_has_no_fractions() -> None:
     [row] = accuracy_by_group(CONFUSION, CLASSES, {"dogs": ("dog",)})
-    assert (row["n"], row["accuracy"], row["interval"], row["inside"]) == (0, None, None, None)
+    assert row["n"] == 0
+    assert row["accuracy"] is row["interval"] is row["coarse_accuracy"] is None
 
 
 def test_cifars_classes_have_their_groups_in_any_order() -> None:
@@ -40,10 +41,10 @@ def test_cifars_classes_have_their_groups_in_any_order() -> None:
     )
     names = [name for members in cifar10.values() for name in members]
     assert len(set(names)) == 10 and known_groups(sorted(names)) == cifar10
-    fine = [name for members in cifar100.values() for name in members]
-    assert len(set(fine)) == 100 and len(cifar100) == 20
+    fine_classes = [name for members in cifar100.values() for name in members]
+    assert len(set(fine_classes)) == 100 and len(cifar100) == 20
     assert all(len(members) == 5 for members in cifar100.values())
-    assert known_groups(fine) == cifar100
+    assert known_groups(fine_classes) == cifar100
     assert known_groups(names[:-1]) is None and known_groups(CLASSES) is None
 
 
@@ -54,7 +55,7 @@ def test_a_mapping_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("insects: [ant, wasp]", "names 'wasp'"),
         ("a: [ant]\nb: [ant]", "has 'ant' twice"),
@@ -65,10 +66,10 @@ def test_a_mapping_is_read(tmp_path: Path) -> None:
         ("a: [", "no valid YAML"),
     ],
 )
-def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "groups.yaml"
     file.write_text(text)
-    with pytest.raises(RecipeError, match=said):
+    with pytest.raises(RecipeError, match=message):
         read_groups(file, CLASSES)
 
 
@@ -86,23 +87,23 @@ def test_a_paired_gain_is_the_textbook_formula(seed: int) -> None:
     for o, b in zip(ours, base, strict=True):
         table[int(o)][int(b)] += 1
     n = sum(map(sum, table))
-    better, worse = table[1][0] / n, table[0][1] / n
-    reach = 1.959963984540054 * math.sqrt((better + worse - (better - worse) ** 2) / n)
-    told = paired_gain(ours, base)
-    assert told["gain"] == pytest.approx(ours.mean() - base.mean())
-    expected = [better - worse - reach, better - worse + reach]
-    assert told["interval"] == pytest.approx(expected)
+    gained, lost = table[1][0] / n, table[0][1] / n
+    half_width = 1.959963984540054 * math.sqrt((gained + lost - (gained - lost) ** 2) / n)
+    result = paired_gain(ours, base)
+    assert result["gain"] == pytest.approx(ours.mean() - base.mean())
+    expected = [gained - lost - half_width, gained - lost + half_width]
+    assert result["interval"] == pytest.approx(expected)
     b, c = int((ours & ~base).sum()), int((~ours & base).sum())
     tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
-    assert told["p"] == pytest.approx(min(1.0, 2 * tail))
-    assert told["p"] == binomtest(b, b + c).pvalue
+    assert result["p"] == pytest.approx(min(1.0, 2 * tail))
+    assert result["p"] == binomtest(b, b + c).pvalue
 
 
 def test_equal_predictions_gain_nothing_but_not_surely() -> None:
-    same = np.array([True] * 50 + [False] * 10)
-    told = paired_gain(same, same)
-    assert (told["gain"], told["p"]) == (0.0, 1.0)
-    low, high = told["interval"]
+    correct = np.array([True] * 50 + [False] * 10)
+    result = paired_gain(correct, correct)
+    assert (result["gain"], result["p"]) == (0.0, 1.0)
+    low, high = result["interval"]
     assert low < 0 < high
 
 
@@ -110,14 +111,14 @@ def test_equal_predictions_gain_nothing_but_not_surely() -> None:
 def test_top_k_by_sorting_each_image(classes: int) -> None:
     draws = np.random.default_rng(classes)
     logits, labels = draws.normal(size=(100, classes)), draws.integers(0, classes, 100)
-    told = top_k(logits, labels)
-    assert len(told) == min(5, classes - 1)
-    for k, share in enumerate(told, 1):
-        hits = [
+    result = top_k(logits, labels)
+    assert len(result) == min(5, classes - 1)
+    for k, fraction in enumerate(result, 1):
+        is_in_top_k = [
             label in sorted(range(classes), key=lambda c, row=row: -row[c])[:k]
             for row, label in zip(logits, labels, strict=True)
         ]
-        assert share == pytest.approx(np.mean(hits))
+        assert fraction == pytest.approx(np.mean(is_in_top_k))
 
 
 def test_equal_logits_take_the_first_class() -> None:

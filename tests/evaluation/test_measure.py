@@ -22,7 +22,7 @@ def predictions(logits: np.ndarray, labels: np.ndarray) -> Predictions:
     return Predictions(CLASSES[: logits.shape[1]], logits, labels, indices, nothing, images)
 
 
-def drawn(seed: int, n: int = 200, classes: int = 4) -> Predictions:
+def draw_predictions(seed: int, n: int = 200, classes: int = 4) -> Predictions:
     draws = np.random.default_rng(seed)
     logits = draws.normal(0, 3, (n, classes)).astype(np.float32)
     return predictions(logits, draws.integers(0, classes, n))
@@ -30,31 +30,33 @@ def drawn(seed: int, n: int = 200, classes: int = 4) -> Predictions:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_accuracy_and_loss_are_those_of_scikit_learn(seed: int) -> None:
-    made = drawn(seed)
-    measured = measure(made)
-    shares = torch.from_numpy(made.logits).double().softmax(1).numpy()
+    drawn_predictions = draw_predictions(seed)
+    measured = measure(drawn_predictions)
+    probs = torch.from_numpy(drawn_predictions.logits).double().softmax(1).numpy()
     assert measured["n"] == 200
-    assert measured["accuracy"] == accuracy_score(made.labels, made.logits.argmax(1))
-    assert measured["loss"] == pytest.approx(log_loss(made.labels, shares), rel=1e-12)
+    assert measured["accuracy"] == accuracy_score(
+        drawn_predictions.labels, drawn_predictions.logits.argmax(1)
+    )
+    assert measured["loss"] == pytest.approx(log_loss(drawn_predictions.labels, probs), rel=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_confusion_has_a_row_per_true_class(seed: int) -> None:
-    made = drawn(seed)
-    counted = [[0] * 4 for _ in range(4)]
-    for row, label in zip(made.logits, made.labels, strict=True):
-        counted[label][int(np.argmax(row))] += 1
-    measured = measure(made)
-    assert measured["confusion_matrix"] == counted
+    drawn_predictions = draw_predictions(seed)
+    counts = [[0] * 4 for _ in range(4)]
+    for row, label in zip(drawn_predictions.logits, drawn_predictions.labels, strict=True):
+        counts[label][int(np.argmax(row))] += 1
+    measured = measure(drawn_predictions)
+    assert measured["confusion_matrix"] == counts
     assert (
         measured["confusion_matrix"]
-        == confusion_matrix(made.labels, made.logits.argmax(1)).tolist()
+        == confusion_matrix(drawn_predictions.labels, drawn_predictions.logits.argmax(1)).tolist()
     )
-    assert counted != np.transpose(counted).tolist()  # else the orientation is not tested
+    assert counts != np.transpose(counts).tolist()  # else the orientation is not tested
 
 
 def test_per_class_counts_by_hand() -> None:
-    logits = np.eye(4, dtype=np.float32)[[0, 0, 1, 2, 2, 2]]  # what is said
+    logits = np.eye(4, dtype=np.float32)[[0, 0, 1, 2, 2, 2]]  # predicted
     measured = measure(predictions(logits, np.array([0, 1, 1, 2, 2, 0])))
     assert [(row["class"], row["n"], row["correct"]) for row in measured["per_class"]] == [
         ("ant", 2, 1),
@@ -70,26 +72,26 @@ def test_per_class_counts_by_hand() -> None:
 
 @pytest.mark.parametrize(("correct", "n"), [(0, 10), (10, 10), (1, 1), (37, 50), (9999, 10000)])
 def test_wilson_interval_is_the_closed_formula(correct: int, n: int) -> None:
-    z, share = 1.959963984540054, correct / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    z, proportion = 1.959963984540054, correct / n
+    centre = (proportion + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(proportion * (1 - proportion) / n + z * z / (4 * n * n))
     assert wilson_interval(correct, n) == pytest.approx([centre - half, centre + half], abs=1e-12)
 
 
 def test_interval_belongs_to_the_accuracy() -> None:
-    made = drawn(0)
-    measured = measure(made)
-    correct = int((made.logits.argmax(1) == made.labels).sum())
+    drawn_predictions = draw_predictions(0)
+    measured = measure(drawn_predictions)
+    correct = int((drawn_predictions.logits.argmax(1) == drawn_predictions.labels).sum())
     assert measured["interval"] == wilson_interval(correct, 200)
 
 
-def test_deviation_is_that_of_the_classes_with_images() -> None:
+def test_std_is_that_of_the_classes_with_images() -> None:
     logits = np.eye(4, dtype=np.float32)[[0, 0, 1, 2, 2, 2]]
     measured = measure(predictions(logits, np.array([0, 1, 1, 2, 2, 0])))
     assert measured["std"] == pytest.approx(np.std([0.5, 0.5, 1.0]))
 
 
-def test_asha2021s_deviation_is_that_of_its_table() -> None:
+def test_asha2021s_std_is_that_of_its_table() -> None:
     accuracies = [52.4, 65.2, 41.5, 62.4, 60.2, 80.1, 63.8, 77.0, 72.0, 69.2]
     assert np.std(accuracies) == pytest.approx(10.8, abs=0.05)  # of the population, as measured
 
@@ -97,19 +99,22 @@ def test_asha2021s_deviation_is_that_of_its_table() -> None:
 def test_groups_are_known_by_the_classes() -> None:
     names = ("airplane", "automobile", "bird", "cat", "deer")
     more = ("dog", "frog", "horse", "ship", "truck")
-    made = drawn(0, classes=10)
-    told = replace(made, classes=(*names, *more))
-    groups = measure(told)["groups"]
+    drawn_predictions = draw_predictions(0, classes=10)
+    groups = measure(replace(drawn_predictions, classes=(*names, *more)))["groups"]
     assert [row["group"] for row in groups] == ["animals", "vehicles"]
-    animals = np.isin(made.labels, [2, 3, 4, 5, 6, 7])
-    right = made.logits.argmax(1) == made.labels
+    animals = np.isin(drawn_predictions.labels, [2, 3, 4, 5, 6, 7])
+    right = drawn_predictions.logits.argmax(1) == drawn_predictions.labels
     assert groups[0]["accuracy"] == right[animals].mean()
     assert groups[0]["n"] + groups[1]["n"] == 200
 
 
 def test_a_temperature_is_measured_beside() -> None:
-    made = drawn(0)
-    assert measure(made)["calibrated"] is None
-    told = measure(made, 2.0)
-    assert told["calibrated"]["temperature"] == 2.0
-    assert told["calibrated"]["nll"] != told["calibration"]["nll"] == pytest.approx(told["loss"])
+    drawn_predictions = draw_predictions(0)
+    assert measure(drawn_predictions)["calibrated"] is None
+    measured = measure(drawn_predictions, 2.0)
+    assert measured["calibrated"]["temperature"] == 2.0
+    assert (
+        measured["calibrated"]["nll"]
+        != measured["calibration"]["nll"]
+        == pytest.approx(measured["loss"])
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_predictor import CLASSES, MODEL, SHAPE, images, made, slow_views
+from made_predictor import CLASSES, MODEL, SHAPE, images, make_predictor, slow_views
 
 from cifarlab.data.dataset import ImageNames, Subset
 from cifarlab.evaluation.measure import CONFIDENT_MISTAKES, MISTAKES, predict
@@ -20,7 +20,7 @@ from cifarlab.system.errors import DataError
 def test_saved_and_loaded_gives_identical_logits(
     tmp_path: Path, precision: str, views: int
 ) -> None:
-    predictor = made(precision)
+    predictor = make_predictor(precision)
     about = WeightsFile(MODEL, CLASSES, SHAPE, precision, "dataset", 3, 33)
     about.write(tmp_path / "w.safetensors", predictor.classifier)
     loaded = Predictor.load(tmp_path / "w.safetensors")
@@ -30,13 +30,13 @@ def test_saved_and_loaded_gives_identical_logits(
     assert WeightsFile.read(tmp_path / "w.safetensors")[0] == about
 
 
-def test_a_normalisation_by_image_is_kept(tmp_path: Path) -> None:
-    predictor = made()
-    plain = predictor.logits(images(7))
+def test_a_normalization_by_image_is_stored(tmp_path: Path) -> None:
+    predictor = make_predictor()
+    by_dataset = predictor.logits(images(7))
     predictor.classifier.by_image = True
-    own = predictor.logits(images(7))
-    assert not torch.allclose(own, plain)
-    for kind, expected in (("image", own), ("dataset", plain)):
+    by_image = predictor.logits(images(7))
+    assert not torch.allclose(by_image, by_dataset)
+    for kind, expected in (("image", by_image), ("dataset", by_dataset)):
         about = WeightsFile(MODEL, CLASSES, SHAPE, "float32", kind, 1, 1)
         about.write(tmp_path / kind, predictor.classifier)
         assert torch.equal(Predictor.load(tmp_path / kind).logits(images(7)), expected)
@@ -44,7 +44,7 @@ def test_a_normalisation_by_image_is_kept(tmp_path: Path) -> None:
 
 def test_loading_draws_no_random_number(tmp_path: Path) -> None:
     about = WeightsFile(MODEL, CLASSES, SHAPE, "float32", "dataset", 1, 1)
-    about.write(tmp_path / "w", made().classifier)
+    about.write(tmp_path / "w", make_predictor().classifier)
     before = torch.get_rng_state()
     Predictor.load(tmp_path / "w")
     assert torch.equal(torch.get_rng_state(), before)
@@ -52,7 +52,7 @@ def test_loading_draws_no_random_number(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("views", [1, 2, 6, 10])
 def test_views_against_one_image_at_a_time(views: int) -> None:
-    predictor, batch = made(), images(4)
+    predictor, batch = make_predictor(), images(4)
     slow = [
         torch.stack([predictor.logits(view[None])[0] for view in slow_views(image, views)]).mean(0)
         for image in batch
@@ -61,32 +61,34 @@ def test_views_against_one_image_at_a_time(views: int) -> None:
 
 
 def test_views_differ() -> None:
-    one, two, six, ten = (made().logits(images(4), views) for views in (1, 2, 6, 10))
-    assert not torch.allclose(one, two)
+    single, two, six, ten = (make_predictor().logits(images(4), views) for views in (1, 2, 6, 10))
+    assert not torch.allclose(single, two)
     assert not torch.allclose(two, six)
     assert not torch.allclose(six, ten)
 
 
 def test_indices_pick_without_changing_anything() -> None:
-    predictor, batch = made(), images(20)
-    places = np.array([3, 4, 19])
-    torch.testing.assert_close(predictor.logits(batch, 1, places), predictor.logits(batch)[places])
+    predictor, batch = make_predictor(), images(20)
+    indices = np.array([3, 4, 19])
+    torch.testing.assert_close(
+        predictor.logits(batch, 1, indices), predictor.logits(batch)[indices]
+    )
 
 
 def test_numpy_and_tensor_images_give_the_same() -> None:
-    predictor, batch = made(), images(5)
+    predictor, batch = make_predictor(), images(5)
     assert torch.equal(predictor.logits(batch), predictor.logits(torch.from_numpy(batch)))
 
 
 def test_more_images_than_one_batch() -> None:
-    predictor, batch = made(), images(1203)
+    predictor, batch = make_predictor(), images(1203)
     logits = predictor.logits(batch)
     assert logits.shape == (1203, 3)
     torch.testing.assert_close(logits[499:502], predictor.logits(batch[499:502]))
 
 
 def test_the_mode_is_put_back() -> None:
-    predictor = made()
+    predictor = make_predictor()
     predictor.classifier.train()
     statistics = {k: v.clone() for k, v in predictor.classifier.state_dict().items()}
     predictor.logits(images(4))
@@ -96,7 +98,7 @@ def test_the_mode_is_put_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "array",
     [
         images(2).astype(np.float32),
         images(2).astype(np.int64),
@@ -105,47 +107,49 @@ def test_the_mode_is_put_back() -> None:
     ],
     ids=["float", "int64", "one image", "flat"],
 )
-def test_other_types_and_ranks_are_refused(wrong: np.ndarray) -> None:
+def test_other_types_and_ranks_are_refused(array: np.ndarray) -> None:
     with pytest.raises(DataError, match="can't be read"):
-        made().logits(wrong)
+        make_predictor().logits(array)
 
 
 @pytest.mark.parametrize("shape", [(2, 9, 8, 1), (2, 9, 8, 4), (2, 3, 9, 8), (2, 32, 32, 3)])
 def test_images_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     """Grey images would broadcast, larger ones would fit: logits of no meaning, without a word."""
     with pytest.raises(DataError):
-        made().logits(np.zeros(shape, dtype=np.uint8))
+        make_predictor().logits(np.zeros(shape, dtype=np.uint8))
 
 
 def test_no_images_give_no_logits() -> None:
-    assert made().logits(images(0)).shape == (0, 3)
+    assert make_predictor().logits(images(0)).shape == (0, 3)
 
 
 def test_predict_keeps_the_worst_and_the_most_confident_mistakes_in_order(tmp_path: Path) -> None:
-    predictor, batch = made(), images(400)
+    predictor, batch = make_predictor(), images(400)
     labels = np.random.default_rng(1).integers(0, 3, 400)
     (tmp_path / "names").write_text(json.dumps([f"{n}.png" for n in range(400)]))
     subset = Subset(batch, labels, np.arange(100, 400), ImageNames(tmp_path / "names"))
-    found = predict(predictor, subset)
-    losses = -torch.from_numpy(found.logits).double().log_softmax(1).numpy()
-    loss = [losses[row, label] for row, label in enumerate(found.labels)]
-    wrong = [row for row in range(300) if found.logits[row].argmax() != found.labels[row]]
-    by_loss = sorted(wrong, key=lambda row: -loss[row])
-    sure = sorted(by_loss, key=lambda row: losses[row].min())[:CONFIDENT_MISTAKES]
-    kept = {*by_loss[:MISTAKES], *sure}
-    assert len(wrong) > len(kept) > MISTAKES
-    assert found.mistakes.tolist() == [row for row in by_loss if row in kept]
-    assert np.array_equal(found.labels, labels[100:])
-    assert np.array_equal(found.indices, np.arange(100, 400))
-    assert np.array_equal(found.mistake_images, batch[100:][found.mistakes])
-    assert found.mistake_names == tuple(f"{100 + row}.png" for row in found.mistakes)
-    assert found.classes == CLASSES
+    predictions = predict(predictor, subset)
+    losses = -torch.from_numpy(predictions.logits).double().log_softmax(1).numpy()
+    loss = [losses[row, label] for row, label in enumerate(predictions.labels)]
+    mistakes = [
+        row for row in range(300) if predictions.logits[row].argmax() != predictions.labels[row]
+    ]
+    by_loss = sorted(mistakes, key=lambda row: -loss[row])
+    most_confident = sorted(by_loss, key=lambda row: losses[row].min())[:CONFIDENT_MISTAKES]
+    stored = {*by_loss[:MISTAKES], *most_confident}
+    assert len(mistakes) > len(stored) > MISTAKES
+    assert predictions.mistakes.tolist() == [row for row in by_loss if row in stored]
+    assert np.array_equal(predictions.labels, labels[100:])
+    assert np.array_equal(predictions.indices, np.arange(100, 400))
+    assert np.array_equal(predictions.mistake_images, batch[100:][predictions.mistakes])
+    assert predictions.mistake_names == tuple(f"{100 + row}.png" for row in predictions.mistakes)
+    assert predictions.classes == CLASSES
 
 
 def test_predict_without_a_mistake() -> None:
-    predictor, batch = made(), images(30)
+    predictor, batch = make_predictor(), images(30)
     labels = predictor.logits(batch).argmax(1).numpy()
-    found = predict(predictor, Subset(batch, labels, np.arange(30)))
-    assert found.mistake_names == ()
-    assert found.mistakes.shape == (0,)
-    assert found.mistake_images.shape == (0, *SHAPE)
+    predictions = predict(predictor, Subset(batch, labels, np.arange(30)))
+    assert predictions.mistake_names == ()
+    assert predictions.mistakes.shape == (0,)
+    assert predictions.mistake_images.shape == (0, *SHAPE)

@@ -30,52 +30,52 @@ def write(path: Path, model: Model = RESIDUAL, classes: tuple[str, ...] = ("a", 
     about.write(path, classifier(model, len(classes)))
 
 
-def cut_short(path: Path) -> None:
+def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
 
 
-def emptied(path: Path) -> None:
+def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-def header_spoilt(path: Path) -> None:
+def damage_header(path: Path) -> None:
     path.write_bytes(b"\xff" * 8 + path.read_bytes()[8:])
 
 
-def a_folder(path: Path) -> None:
+def replace_by_folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
 
 
-def foreign(path: Path) -> None:
+def write_foreign_tensors(path: Path) -> None:
     save_file({"weight": torch.zeros(3)}, path)
 
 
-def foreign_metadata(path: Path) -> None:
+def write_foreign_metadata(path: Path) -> None:
     save_file({"weight": torch.zeros(3)}, path, {"format": "pt"})
 
 
-def not_json(path: Path) -> None:
+def write_no_json(path: Path) -> None:
     save_file({"weight": torch.zeros(3)}, path, {"cifarlab": "{"})
 
 
-def a_list(path: Path) -> None:
+def write_list(path: Path) -> None:
     save_file({"weight": torch.zeros(3)}, path, {"cifarlab": "[]"})
 
 
-def unknown_model(path: Path) -> None:
+def write_unknown_model(path: Path) -> None:
     about = {"model": {"kind": "perceptron"}, "classes": ["a"], "image_shape": [8, 8, 1]}
     about["plugins"] = []
     save_file({"weight": torch.zeros(3)}, path, {"cifarlab": json.dumps(about)})
 
 
-def unknown_normalisation(path: Path) -> None:
+def write_unknown_normalization(path: Path) -> None:
     about, tensors = WeightsFile.read(path)
     WeightsFile(**{**vars(about), "normalization": "whitened"}).write(path, classifier(about.model))
     assert tensors.keys() == classifier(about.model).state_dict().keys()  # all else is right
 
 
-def no_number_as_threshold(path: Path) -> None:
+def write_text_as_threshold(path: Path) -> None:
     about, _ = WeightsFile.read(path)
     WeightsFile(**{**vars(about), "tta_threshold": "low"}).write(path, classifier(about.model))
 
@@ -83,17 +83,17 @@ def no_number_as_threshold(path: Path) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        cut_short,
-        emptied,
-        header_spoilt,
-        a_folder,
-        foreign,
-        foreign_metadata,
-        not_json,
-        a_list,
-        unknown_model,
-        unknown_normalisation,
-        no_number_as_threshold,
+        truncate,
+        empty,
+        damage_header,
+        replace_by_folder,
+        write_foreign_tensors,
+        write_foreign_metadata,
+        write_no_json,
+        write_list,
+        write_unknown_model,
+        write_unknown_normalization,
+        write_text_as_threshold,
     ],
 )
 def test_damaged_or_foreign_files_are_refused(

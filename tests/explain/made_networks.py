@@ -9,7 +9,7 @@ from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.cnn import CNNConfig
 from cifarlab.models.resnet import ResNetConfig
-from cifarlab.system.device import choose
+from cifarlab.system.device import choose_compute
 
 SMALL = {"stem_width": 4, "depths": (1, 2), "channels": (4, 6), "strides": (1, 2)}
 MODELS = {
@@ -36,10 +36,10 @@ MODELS = {
     "airbench-relu": AirbenchConfig(channels=(4, 6), activation="relu6", norm={"kind": "none"}),
 }
 CLASSES = ("x", "y", "z")
-COLOUR, GREY = (12, 11, 3), (12, 11, 1)  # not square, so that mixed-up axes show
+COLOR, GREY = (12, 11, 3), (12, 11, 1)  # not square, so that mixed-up axes show
 
 
-def predictor(kind: str, shape=COLOUR, precision: str = "float32") -> Predictor:
+def make_predictor(kind: str, shape=COLOR, precision: str = "float32") -> Predictor:
     torch.manual_seed(1)
     channels = shape[2]
     body = build_body(MODELS[kind], shape, len(CLASSES))
@@ -54,13 +54,13 @@ def predictor(kind: str, shape=COLOUR, precision: str = "float32") -> Predictor:
         for name, parameter in body.named_parameters():
             if name.endswith("gain") and parameter.ndim == 0:
                 parameter.fill_(0.5)  # at its start of 0 nothing of a block would pass
-    return Predictor(classifier, CLASSES, shape, choose(precision))
+    return Predictor(classifier, CLASSES, shape, choose_compute(precision))
 
 
-def images(n: int, shape=COLOUR, seed: int = 0) -> np.ndarray:
+def images(n: int, shape=COLOR, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (n, *shape), dtype=np.uint8)
 
 
-def hooks(classifier: torch.nn.Module) -> int:
+def count_hooks(classifier: torch.nn.Module) -> int:
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return sum(len(getattr(m, kind)) for m in classifier.modules() for kind in kinds)

@@ -1,11 +1,11 @@
 """The drawn architecture: everything inside the sheet, words inside their boxes, equal bytes."""
 
 import pytest
-from made_networks import COLOUR, MODELS
+from made_networks import COLOR, MODELS
 
 from cifarlab.explain.drawing import _width, draw_architecture, format_count
 from cifarlab.explain.structure import architecture
-from cifarlab.plots.style import render, styled
+from cifarlab.plots.style import figure_style, render
 from cifarlab.recipes.catalog import find, usual_shape
 
 SHIPPED = (
@@ -22,82 +22,83 @@ SHIPPED = (
 )
 
 
-def shipped(name):
+def describe_recipe(name):
     recipe = find(name)
     shape, classes = usual_shape(recipe)
     return architecture(recipe.model, shape, classes)
 
 
 @pytest.fixture(scope="module", params=[*SHIPPED, *MODELS])
-def drawn(request):
+def drawing(request):
     name = request.param
-    of = shipped(name) if name in SHIPPED else architecture(MODELS[name], COLOUR, 3)
-    with styled():
-        figure = draw_architecture(of, name)
+    summary = describe_recipe(name) if name in SHIPPED else architecture(MODELS[name], COLOR, 3)
+    with figure_style():
+        figure = draw_architecture(summary, name)
         figure.canvas.draw()
-        texts = [
+        boxes_of_texts = [
             (
                 text.get_text(),
                 text.get_window_extent().transformed(figure.dpi_scale_trans.inverted()),
             )
             for text in figure.axes[0].texts
         ]
-    return of, figure, texts
+    return summary, figure, boxes_of_texts
 
 
-def test_all_words_are_on_the_sheet(drawn):
-    _, figure, texts = drawn
+def test_all_words_are_on_the_sheet(drawing):
+    _, figure, boxes_of_texts = drawing
     width, height = figure.get_size_inches()
-    for words, box in texts:
-        assert box.x0 >= 0 and box.x1 <= width, words
-        assert box.y0 >= 0 and box.y1 <= height, words
+    for text, box in boxes_of_texts:
+        assert box.x0 >= 0 and box.x1 <= width, text
+        assert box.y0 >= 0 and box.y1 <= height, text
 
 
-def test_words_fit_their_boxes(drawn):
-    of, _, texts = drawn
-    widths = {words: box.width for words, box in texts}
-    for stage in of.stages:
+def test_words_fit_their_boxes(drawing):
+    summary, _, boxes_of_texts = drawing
+    widths = {text: box.width for text, box in boxes_of_texts}
+    for stage in summary.stages:
         for block in stage.blocks:
             for step in block.steps:
-                words = f"{step.text}\n{step.note}" if step.note else step.text
-                assert widths[words] <= _width(step), words
+                text = f"{step.text}\n{step.note}" if step.note else step.text
+                assert widths[text] <= _width(step), text
 
 
-def test_no_words_meet(drawn):
-    _, _, texts = drawn
-    for place, (words, box) in enumerate(texts):
-        for others, other in texts[place + 1 :]:
-            apart = (
+def test_no_words_meet(drawing):
+    _, _, boxes_of_texts = drawing
+    for index, (text, box) in enumerate(boxes_of_texts):
+        for other_words, other in boxes_of_texts[index + 1 :]:
+            is_apart = (
                 box.x1 <= other.x0
                 or other.x1 <= box.x0
                 or box.y1 <= other.y0 + 0.01
                 or other.y1 <= box.y0 + 0.01
             )
-            assert apart, f"{words!r} meets {others!r}"
+            assert is_apart, f"{text!r} meets {other_words!r}"
 
 
-def test_every_number_is_written(drawn):
-    of, _, texts = drawn
-    words = " ".join(text for text, _ in texts)
-    assert f"{of.parameters:,}" in words
-    for stage in of.stages:
-        assert stage.name in words
+def test_every_number_is_written(drawing):
+    summary, _, boxes_of_texts = drawing
+    sheet = " ".join(text for text, _ in boxes_of_texts)
+    assert f"{summary.parameters:,}" in sheet
+    for stage in summary.stages:
+        assert stage.name in sheet
         for block in stage.blocks:
-            assert " × ".join(map(str, block.shape)) in words
+            assert " × ".join(map(str, block.shape)) in sheet
             if block.times > 1:
-                assert f"× {block.times}" in words
+                assert f"× {block.times}" in sheet
 
 
 def test_the_same_network_gives_the_same_bytes():
-    with styled():
-        first, again = (
-            render(draw_architecture(shipped("quickstart"), "x"), "x", "").svg for _ in range(2)
+    with figure_style():
+        first, second = (
+            render(draw_architecture(describe_recipe("quickstart"), "x"), "x", "").svg
+            for _ in range(2)
         )
-    assert first == again
+    assert first == second
 
 
 @pytest.mark.parametrize(
-    ("count", "words"),
+    ("count", "text"),
     [
         (999, "999"),
         (36_864, "36.9 k"),
@@ -106,5 +107,5 @@ def test_the_same_network_gives_the_same_bytes():
         (5.2e9, "5.2 G"),
     ],
 )
-def test_large_numbers_are_short(count, words):
-    assert format_count(int(count)) == words
+def test_large_numbers_are_short(count, text):
+    assert format_count(int(count)) == text

@@ -25,7 +25,7 @@ ALWAYS = ["maps", "mistakes", "features", "filters", "architecture"]
 
 
 @pytest.fixture(scope="module")
-def explained(finished, tmp_path_factory):
+def explained_run(finished, tmp_path_factory):
     """The tiny run, explained with all layers and the sanity check."""
     path = tmp_path_factory.mktemp("explained") / "run"
     shutil.copytree(finished.path, path)
@@ -33,41 +33,48 @@ def explained(finished, tmp_path_factory):
     return folder, explain_run(folder, layers="all", sanity_check=True, formats=["png"])
 
 
-def test_every_figure_is_written_and_listed(explained):
-    folder, told = explained
-    assert told.folder == folder.explained
-    assert told.slugs == ["maps", "mistakes", "features", "sanity_check", "filters", "architecture"]
+def test_every_figure_is_written_and_listed(explained_run):
+    folder, result = explained_run
+    assert result.folder == folder.explained
+    assert result.slugs == [
+        "maps",
+        "mistakes",
+        "features",
+        "sanity_check",
+        "filters",
+        "architecture",
+    ]
     index = json.loads((folder.explained / "explained.json").read_text())
     assert (index["epoch"], index["step"]) == (3, 33)
-    assert list(index["figures"]) == told.slugs
-    for slug in told.slugs:
+    assert list(index["figures"]) == result.slugs
+    for slug in result.slugs:
         pixels = np.array(Image.open(folder.explained / f"{slug}.png").convert("L"))
         assert pixels.std() > 5
         assert (folder.explained / f"{slug}.svg").read_bytes().startswith(b"<?xml")
 
 
-def test_the_weights_that_were_checked_are_those_that_are_told(copied, monkeypatch):
-    def changed_once_it_is_read(folder, fit):
-        oracle = RunPredictor(folder, fit)
+def test_the_index_names_the_weights_that_were_checked(copied, monkeypatch):
+    def delete_weights_after_reading(folder, fit):
+        run_predictor = RunPredictor(folder, fit)
         folder.weights("last").unlink()
-        return oracle
+        return run_predictor
 
-    monkeypatch.setattr(run, "RunPredictor", changed_once_it_is_read)
+    monkeypatch.setattr(run, "RunPredictor", delete_weights_after_reading)
     explain_run(copied)
     index = json.loads((copied.explained / "explained.json").read_text())
     assert (index["epoch"], index["step"]) == (3, 33)
 
 
-def test_held_out_images_are_shown_one_of_each_class(explained, tiny):
-    _, told = explained
+def test_held_out_images_are_shown_one_of_each_class(explained_run, tiny):
+    _, result = explained_run
     recipe = tiny()
     _, held_out = training_subsets(open_dataset("digits"), recipe.data)
-    places = [int(name.removeprefix("validation index ")) for name, *_ in told.rows]
-    assert set(places) <= set(held_out.indices)
-    assert [true for _, true, *_ in told.rows] == [str(k) for k in range(10)]
+    indices = [int(name.removeprefix("validation index ")) for name, *_ in result.rows]
+    assert set(indices) <= set(held_out.indices)
+    assert [true for _, true, *_ in result.rows] == [str(k) for k in range(10)]
     labels = open_dataset("digits").read("train").labels
-    assert [str(labels[place]) for place in places] == [row[1] for row in told.rows]
-    assert all(row[4] == row[2] for row in told.rows)
+    assert [str(labels[index]) for index in indices] == [row[1] for row in result.rows]
+    assert all(row[4] == row[2] for row in result.rows)
 
 
 def test_probabilities_are_those_of_a_prediction(tmp_path, tiny):
@@ -83,31 +90,33 @@ def test_probabilities_are_those_of_a_prediction(tmp_path, tiny):
     files = [tmp_path / f"{number}.png" for number in range(8)]
     for file in files:
         Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(file)
-    shares = predict_paths(folder, files).probabilities.max(1)
+    probabilities = predict_paths(folder, files).probabilities.max(1)
     rows = explain_run(folder, files, out=tmp_path / "out").rows
-    assert [row[3] for row in rows] == [f"{100 * share:.1f} %" for share in shares]
+    assert [row[3] for row in rows] == [
+        f"{100 * probability:.1f} %" for probability in probabilities
+    ]
 
 
-def test_the_test_split_stays_closed(explained, finished):
-    folder, _ = explained
+def test_the_test_split_stays_closed(explained_run, finished):
+    folder, _ = explained_run
     assert folder.provenance()["test_openings"] == finished.provenance()["test_openings"]
     assert folder.result() == finished.result()
 
 
-def test_coarse_maps_are_warned_about(explained):
-    _, told = explained
-    assert told.notes[:3] == [
+def test_coarse_maps_are_warned_about(explained_run):
+    _, result = explained_run
+    assert result.notes[:3] == [
         "layer stem, map of 8 x 8",
         "layer stage1, map of 8 x 8",
         "layer stage2, map of 4 x 4",
     ]
-    assert told.notes[3].startswith("warning: a map of 4 x 4 or less says little")
-    assert "stage2 has 4 x 4; for a finer map: --layers stage1" in told.notes[3]
-    assert told.notes[4].startswith("The maps ")
+    assert result.notes[3].startswith("warning: a map of 4 x 4 or less says little")
+    assert "stage2 has 4 x 4; for a finer map: --layers stage1" in result.notes[3]
+    assert result.notes[4].startswith("The maps ")
 
 
-def test_a_report_shows_what_is_there(explained, tmp_path):
-    folder, _ = explained
+def test_a_report_shows_what_is_there(explained_run, tmp_path):
+    folder, _ = explained_run
     page = unescape(write_report([folder.path], tmp_path / "page.html").read_text("utf-8"))
     for figure in json.loads((folder.explained / "explained.json").read_text())["figures"].values():
         assert figure["caption"].partition("(")[0] in page
@@ -116,8 +125,8 @@ def test_a_report_shows_what_is_there(explained, tmp_path):
 
 def test_other_layers_replace_the_figure_and_leave_the_rest(copied):
     explain_run(copied, sanity_check=True)
-    told = explain_run(copied, layers="stage1")
-    assert told.slugs == ALWAYS and told.notes == ["layer stage1, map of 8 x 8"]
+    result = explain_run(copied, layers="stage1")
+    assert result.slugs == ALWAYS and result.notes == ["layer stage1, map of 8 x 8"]
     index = json.loads((copied.explained / "explained.json").read_text())["figures"]
     assert set(index) == {*ALWAYS, "sanity_check"}
     assert "of stage1 after epoch 3" in index["maps"]["caption"]
@@ -130,8 +139,8 @@ def test_figures_of_other_weights_are_forgotten(copied):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"step": 22}))
     explain_run(copied)
     assert "sanity_check" not in json.loads(file.read_text())["figures"]
-    left = [one.name for one in copied.explained.glob("sanity_check.*")]
-    assert left == ["sanity_check.md"]
+    names = [file.name for file in copied.explained.glob("sanity_check.*")]
+    assert names == ["sanity_check.md"]
     assert (copied.explained / "maps.svg").exists()
 
 
@@ -149,11 +158,11 @@ def test_image_files_are_explained_apart(copied, tmp_path):
     photo = tmp_path / "photo.png"
     pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
     Image.fromarray(pixels).save(photo)
-    told = explain_run(
+    result = explain_run(
         copied, [photo], resize_mode="crop", target="7", out=tmp_path / "out", formats=["pdf"]
     )
-    assert told.slugs == ["given-maps", "given-features"]
-    [row] = told.rows
+    assert result.slugs == ["given-maps", "given-features"]
+    [row] = result.rows
     assert row[0] == "photo.png" and row[1] == "" and row[4] == "7"
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "given-features.pdf",
@@ -164,7 +173,7 @@ def test_image_files_are_explained_apart(copied, tmp_path):
     assert not copied.explained.exists()
 
 
-def test_what_can_t_be_done_as_asked_is_refused(copied, tmp_path):
+def test_wrong_options_are_refused(copied, tmp_path):
     photo = tmp_path / "photo.png"
     Image.new("RGB", (40, 30)).save(photo)
     (tmp_path / "torn.png").write_bytes(photo.read_bytes()[:60])
@@ -195,16 +204,16 @@ def test_nothing_held_out_shows_training_images(tiny, tmp_path):
 
     folder = RunFolder(tmp_path / "run")
     train(tiny({"data.val_fraction": 0, "training.duration": "2 steps"}), folder)
-    told = explain_run(folder)
-    assert all(name.startswith("training index ") for name, *_ in told.rows)
+    result = explain_run(folder)
+    assert all(name.startswith("training index ") for name, *_ in result.rows)
 
 
 def test_the_commands(copied, tmp_path):
     outcome = CliRunner().invoke(app, ["explain", str(copied.path), "--layers", "stage1"])
     assert outcome.exit_code == 0, outcome.output
     assert outcome.output.startswith("10 classes: 0, 1, ")
-    drawn = ["recipes", "draw", "speed/94", "model.channels=[8, 16, 16]", "--out", str(tmp_path)]
-    outcome = CliRunner().invoke(app, drawn)
+    command = ["recipes", "draw", "speed/94", "model.channels=[8, 16, 16]", "--out", str(tmp_path)]
+    outcome = CliRunner().invoke(app, command)
     assert outcome.exit_code == 0, outcome.output
     assert [file.name for file in tmp_path.glob("speed*")] == ["speed-94-architecture.svg"]
     assert {file.suffix for file in copied.explained.iterdir()} == {".svg", ".json"}

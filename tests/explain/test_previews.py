@@ -7,8 +7,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cifarlab.cli import app
-from cifarlab.explain.figures import make_tile
 from cifarlab.explain.previews import draw_activations, preview_augmentation
+from cifarlab.explain.tiles import make_tile
 from cifarlab.models.layers import ACTIVATIONS
 from cifarlab.plots import spec
 from cifarlab.recipes.catalog import find

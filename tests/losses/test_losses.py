@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cifarlab.augment.config import Augment
 from cifarlab.augment.mixing import NoMix
-from cifarlab.config.family import knowing, owned_by
+from cifarlab.config.family import allow_plugins, set_kind_owner
 from cifarlab.data.loader import Batch
 from cifarlab.losses.build import build_loss, mean_loss
 from cifarlab.losses.kinds import BinaryCrossEntropy, CrossEntropy, Focal, LossConfig
@@ -31,13 +31,13 @@ WEIGHTS = {"bee": 0.5, "dog": 3.0}
 of_each_kind = pytest.mark.parametrize("config", known(LossConfig), ids=lambda c: c.kind)
 
 
-def drawn(n: int = 12) -> tuple[Tensor, Tensor]:
+def random_batch(n: int = 12) -> tuple[Tensor, Tensor]:
     draws = torch.Generator().manual_seed(0)
     logits = 2 * torch.randn(n, 4, generator=draws, dtype=torch.float64)
     return logits, torch.randint(0, 4, (n,), generator=draws)
 
 
-def made(config: LossConfig) -> Any:
+def build_fn(config: LossConfig) -> Any:
     return build_loss(config, CLASSES, COUNTS, CPU)
 
 
@@ -87,8 +87,8 @@ def slow_binary(row: list[float], target: list[float]) -> float:
 def test_each_image_s_loss_is_the_formula(
     config: Any, slow: Callable, setting: float, weights: dict[str, float] | None
 ) -> None:
-    logits, labels = drawn()
-    loss = made(config.model_copy(update={"class_weights": weights}))
+    logits, labels = random_batch()
+    loss = build_fn(config.model_copy(update={"class_weights": weights}))
     factors = [(weights or {}).get(name, 1.0) for name in CLASSES]
     expected = [
         factors[label] * slow(row, label, setting)
@@ -99,9 +99,9 @@ def test_each_image_s_loss_is_the_formula(
 
 
 def test_the_mean_without_weights_is_pytorch_s_to_the_last_bit() -> None:
-    logits, labels = drawn(100)
+    logits, labels = random_batch(100)
     for smoothing in (0.0, 0.2):
-        ours = mean_loss(made(CrossEntropy(label_smoothing=smoothing)), logits.float(), labels)
+        ours = mean_loss(build_fn(CrossEntropy(label_smoothing=smoothing)), logits.float(), labels)
         theirs = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)(logits.float(), labels)
         assert torch.equal(ours, theirs)
 
@@ -110,15 +110,15 @@ def test_the_mean_without_weights_is_pytorch_s_to_the_last_bit() -> None:
 def test_the_means_of_a_batch_s_parts_add_up(config: LossConfig) -> None:
     if "class_weights" in type(config).model_fields:
         config = config.model_copy(update={"class_weights": WEIGHTS})
-    (logits, labels), loss = drawn(), made(config)
+    (logits, labels), loss = random_batch(), build_fn(config)
     parts = [mean_loss(loss, logits[part], labels[part]) for part in (slice(5), slice(5, 12))]
-    whole = mean_loss(loss, logits, labels)
-    torch.testing.assert_close(parts[0] * 5 / 12 + parts[1] * 7 / 12, whole)
+    total = mean_loss(loss, logits, labels)
+    torch.testing.assert_close(parts[0] * 5 / 12 + parts[1] * 7 / 12, total)
 
 
 @of_each_kind
 def test_a_step_against_the_gradient_lowers_it(config: LossConfig) -> None:
-    (logits, labels), loss = drawn(), made(config)
+    (logits, labels), loss = random_batch(), build_fn(config)
     logits.requires_grad_()
     before = mean_loss(loss, logits, labels)
     before.backward()
@@ -133,7 +133,7 @@ def test_losses_and_gradients_of_sure_predictions_are_finite(
 ) -> None:
     logits = (scale * torch.eye(4)).requires_grad_()
     for labels in (torch.arange(4), torch.arange(4).flip(0)):
-        loss = mean_loss(made(config), logits, labels)
+        loss = mean_loss(build_fn(config), logits, labels)
         loss.backward()
         assert loss.isfinite() and logits.grad is not None and logits.grad.isfinite().all()
 
@@ -141,7 +141,7 @@ def test_losses_and_gradients_of_sure_predictions_are_finite(
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
 def test_focal_loss_has_no_wrong_slope_where_it_is_nearly_sure(gamma: float) -> None:
     logits = torch.tensor([[20.0, 0, 0, 0]], requires_grad=True)
-    made(Focal(gamma=gamma))(logits, torch.tensor([0])).sum().backward()
+    build_fn(Focal(gamma=gamma))(logits, torch.tensor([0])).sum().backward()
     assert logits.grad is not None and logits.grad[0, 0] <= 0
 
 
@@ -150,14 +150,14 @@ def test_focal_loss_has_no_wrong_slope_where_it_is_nearly_sure(gamma: float) -> 
 def test_binary_cross_entropy_of_a_mixed_image_is_that_of_the_mixed_target(
     lam: float, smoothing: float
 ) -> None:
-    logits, labels = drawn()
+    logits, labels = random_batch()
     batch = Batch(torch.zeros(12, 1, 1, 1), labels, labels.roll(1), lam)
     expected = []
-    for row, own, other in zip(logits, labels, labels.roll(1), strict=True):
-        targets = [slow_target(int(label), smoothing) for label in (own, other)]
+    for row, label, other in zip(logits, labels, labels.roll(1), strict=True):
+        targets = [slow_target(int(y), smoothing) for y in (label, other)]
         mixed = [lam * a + (1 - lam) * b for a, b in zip(*targets, strict=True)]
         expected.append(slow_binary(row.tolist(), mixed))
-    loss = made(BinaryCrossEntropy(label_smoothing=smoothing))
+    loss = build_fn(BinaryCrossEntropy(label_smoothing=smoothing))
     assert mixed_loss(loss, logits, batch).tolist() == pytest.approx(expected)
 
 
@@ -186,13 +186,13 @@ def test_weights_that_nothing_uses_are_refused(weights: Any, counts: Any, what: 
 
 
 @pytest.mark.parametrize("weights", [{"dog": 0.0}, {"dog": -1.0}, {"dog": "x"}, "even", 2, [1, 2]])
-def test_what_is_no_weight_is_refused(weights: Any) -> None:
+def test_a_wrong_weight_is_refused(weights: Any) -> None:
     with pytest.raises(RecipeError, match=r"loss\.class_weights"):
         build({"loss": {"class_weights": weights}})
 
 
 def test_what_is_no_loss_of_each_image_is_refused() -> None:
-    with owned_by("this test"):
+    with set_kind_owner("this test"):
 
         class Mean(LossConfig):
             kind: Literal["mean"] = "mean"
@@ -201,7 +201,7 @@ def test_what_is_no_loss_of_each_image_is_refused() -> None:
                 return torch.nn.CrossEntropyLoss()
 
     with pytest.raises(RecipeError, match=r"shape \(\) for 3 images"):
-        made(Mean())
+        build_fn(Mean())
 
 
 @of_each_kind
@@ -213,35 +213,35 @@ def test_a_loss_is_right_under_a_mix_or_refused(config: LossConfig, mix: str) ->
             build(tree)
         return
     build(tree)
-    (logits, labels), loss = drawn(), made(config)
+    (logits, labels), loss = random_batch(), build_fn(config)
     batch = Batch(torch.zeros(12, 1, 1, 1), labels, labels.roll(1), 0.3)
     expected = 0.3 * loss(logits, labels) + 0.7 * loss(logits, labels.roll(1))
     torch.testing.assert_close(mixed_loss(loss, logits, batch), expected)
 
 
 def test_a_loss_is_mixed_only_where_it_says_so() -> None:
-    silent = {config.kind for config in known(LossConfig) if not config.mixes}
-    assert silent >= {"focal", "made-hinge"}
+    unmixed = {config.kind for config in known(LossConfig) if not config.mixes}
+    assert unmixed >= {"focal", "made-hinge"}
 
 
 def test_a_mix_that_mixes_nothing_goes_with_any_loss() -> None:
-    with owned_by("this test"):
+    with set_kind_owner("this test"):
 
         class Idle(NoMix):
             kind: Literal["idle"] = "idle"
 
-    with knowing(["this test"]):
+    with allow_plugins(["this test"]):
         recipe = Recipe(loss=Focal(), augment=Augment(mix=Idle()))
     assert recipe.augment.mix.kind == "idle"
 
 
 def test_the_order_of_class_weights_is_not_in_the_fingerprint() -> None:
-    one, other = (
+    first, second = (
         build({"loss": {"class_weights": weights}})
         for weights in ({"cat": 2, "dog": 3}, {"dog": 3, "cat": 2})
     )
     changed = build({"loss": {"class_weights": {"cat": 3, "dog": 2}}})
-    assert fingerprint(one) == fingerprint(other) != fingerprint(changed)
+    assert fingerprint(first) == fingerprint(second) != fingerprint(changed)
 
 
 @pytest.mark.parametrize(

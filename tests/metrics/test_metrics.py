@@ -16,7 +16,7 @@ from sklearn.metrics import (
 )
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from cifarlab.config.family import owned_by
+from cifarlab.config.family import set_kind_owner
 from cifarlab.metrics.calibration import scaled_softmax
 from cifarlab.metrics.kinds import (
     Accuracy,
@@ -38,8 +38,8 @@ from cifarlab.training.train import train
 of_each_kind = pytest.mark.parametrize("metric", known(MetricConfig), ids=lambda m: m.kind)
 
 
-def drawn(seed: int, n: int = 120, classes: int = 6) -> tuple[np.ndarray, np.ndarray]:
-    """Logits that know something, of classes of unlike sizes, the last without an image."""
+def random_logits(seed: int, n: int = 120, classes: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    """Logits better than chance, of classes of unlike sizes, the last without an image."""
     draws = np.random.default_rng(seed)
     labels = draws.choice(classes - 1, n, p=np.arange(1, classes) / sum(range(classes)))
     logits = draws.normal(0, 2, (n, classes))
@@ -73,7 +73,7 @@ SLOW: dict[MetricConfig, Callable] = {
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("metric", SLOW, ids=lambda m: m.name)
 def test_it_is_the_slow_version(metric: MetricConfig, seed: int) -> None:
-    logits, labels = drawn(seed)
+    logits, labels = random_logits(seed)
     assert metric.value(logits, labels) == pytest.approx(SLOW[metric](logits, labels), rel=1e-10)
 
 
@@ -93,14 +93,14 @@ def test_log_loss_of_huge_logits_is_finite() -> None:
 
 def test_log_loss_is_computed_in_double_precision() -> None:
     row = np.array([0.1, -0.2, 0.3], dtype=np.float32)
-    one = math.log(sum(math.exp(x) for x in row.tolist())) - float(row[0])
+    expected = math.log(sum(math.exp(x) for x in row.tolist())) - float(row[0])
     loss = LogLoss().value(np.tile(row, (100_000, 1)), np.zeros(100_000, dtype=np.int64))
-    assert loss == pytest.approx(one, rel=1e-12)
+    assert loss == pytest.approx(expected, rel=1e-12)
 
 
 @of_each_kind
 def test_the_order_of_the_images_does_not_matter(metric: MetricConfig) -> None:
-    logits, labels = drawn(0)
+    logits, labels = random_logits(0)
     order = np.random.default_rng(1).permutation(len(labels))
     value = metric.value(logits, labels)
     assert isinstance(value, float)
@@ -109,7 +109,7 @@ def test_the_order_of_the_images_does_not_matter(metric: MetricConfig) -> None:
 
 @of_each_kind
 def test_nothing_is_better_than_to_be_right(metric: MetricConfig) -> None:
-    logits, labels = drawn(0)
+    logits, labels = random_logits(0)
     right = 50 * np.eye(logits.shape[1], dtype=np.float32)[labels]
     assert metric.is_better(metric.value(right, labels), metric.value(logits, labels))
     assert not metric.is_better(metric.value(logits, labels), metric.value(right, labels))
@@ -129,7 +129,7 @@ def test_a_name_says_the_settings_that_were_changed() -> None:
 
 
 def test_a_value_that_is_no_finite_number_is_refused() -> None:
-    with owned_by("this test"):
+    with set_kind_owner("this test"):
 
         class Broken(MetricConfig):
             kind: Literal["broken"] = "broken"
@@ -188,10 +188,10 @@ def test_early_stopping_waits_by_its_own_monitor(tmp_path: Path, tiny: Any, end_
     result = train(recipe, folder)
     lines = [line["val"] for line in folder.metrics.read()]
     errors = [line["calibration_error"] for line in lines]
-    waited = [n - errors.index(min(errors[: n + 1])) for n in range(len(errors))]
-    assert result["stop_reason"] == "early_stopping" and waited.index(2) + 1 == len(lines)
+    waits = [n - errors.index(min(errors[: n + 1])) for n in range(len(errors))]
+    assert result["stop_reason"] == "early_stopping" and waits.index(2) + 1 == len(lines)
     accuracies = [line["accuracy"] for line in lines]
-    assert [n - accuracies.index(max(accuracies[: n + 1])) for n in range(len(lines))] != waited
+    assert [n - accuracies.index(max(accuracies[: n + 1])) for n in range(len(lines))] != waits
 
 
 def test_a_plateau_watches_its_monitor_in_its_direction(tmp_path: Path, tiny: Any) -> None:
@@ -200,15 +200,15 @@ def test_a_plateau_watches_its_monitor_in_its_direction(tmp_path: Path, tiny: An
     folder = RunFolder(tmp_path / "run")
     train(recipe, folder)
     lines = folder.metrics.read()
-    rates, lr, best = [], 0.1, None
+    lrs, lr, best = [], 0.1, None
     for line in lines:
-        rates.append(lr)
+        lrs.append(lr)
         if best is None or line["val"]["macro_f1"] > 1.1 * best:
             best = line["val"]["macro_f1"]
         else:
             lr /= 2
-    assert [line["lr"] for line in lines] == pytest.approx(rates)
-    assert 2 < len(set(rates)) < 8
+    assert [line["lr"] for line in lines] == pytest.approx(lrs)
+    assert 2 < len(set(lrs)) < 8
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_plateau_watches_its_monitor_in_its_direction(tmp_path: Path, tiny: An
     ],
     ids=str,
 )
-def test_what_is_always_1_decides_nothing(tmp_path: Path, tiny: Any, changes: Any) -> None:
+def test_a_metric_that_is_always_1_is_refused(tmp_path: Path, tiny: Any, changes: Any) -> None:
     with pytest.raises(RecipeError, match=r"top_k\(k=1[01]\) is always 1 with 10 classes"):
         train(tiny(changes), RunFolder(tmp_path / "run"))
     TopK(k=9).check(10)

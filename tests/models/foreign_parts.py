@@ -55,15 +55,15 @@ class MisfitConfig(ModelConfig):
     """A network that makes something else than logits."""
 
     kind: Literal["misfit"] = "misfit"
-    why: Literal["classes", "raises", "list"] = "classes"
+    problem: Literal["classes", "raises", "list"] = "classes"
 
     def build(self, image_shape, classes):
         """Build what does not fit."""
-        if self.why == "raises":
+        if self.problem == "raises":
             raise ValueError("no such\nthing")
         features = image_shape[0] * image_shape[1] * image_shape[2]
         flat = nn.Sequential(nn.Flatten(), nn.Linear(features, classes + 1))
-        return Lists() if self.why == "list" else flat
+        return Lists() if self.problem == "list" else flat
 
 
 class Lists(nn.Module):

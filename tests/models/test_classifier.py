@@ -14,7 +14,7 @@ MEANS = {1: [0.31], 3: [0.4914, 0.4822, 0.4465]}
 STDS = {1: [0.19], 3: [0.2470, 0.2435, 0.2616]}
 
 
-class Through(nn.Module):
+class FlattenBody(nn.Module):
     """A body that gives back its input as its logits."""
 
     memory_format = torch.channels_last
@@ -29,8 +29,8 @@ def images(channels):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_each_channel_is_normalised_by_its_formula(channels):
-    classifier = Classifier(Through(), MEANS[channels], STDS[channels])
+def test_each_channel_is_normalized_by_its_formula(channels):
+    classifier = Classifier(FlattenBody(), MEANS[channels], STDS[channels])
     pixels = images(channels)
     classifier(torch.from_numpy(pixels))
     expected = np.empty((4, channels, 5, 7))
@@ -41,8 +41,8 @@ def test_each_channel_is_normalised_by_its_formula(channels):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_each_image_is_normalised_by_its_own_mean_and_deviation(channels, dtype):
-    classifier = Classifier(Through(), [0.0] * channels, [1.0] * channels, by_image=True)
+def test_each_image_is_normalized_by_its_own_mean_and_std(channels, dtype):
+    classifier = Classifier(FlattenBody(), [0.0] * channels, [1.0] * channels, by_image=True)
     pixels = images(channels)
     pixels[1] //= 20  # a dark one
     classifier(torch.from_numpy(pixels).to(dtype))
@@ -53,29 +53,29 @@ def test_each_image_is_normalised_by_its_own_mean_and_deviation(channels, dtype)
 
 
 def test_an_image_without_contrast_is_no_division_by_zero():
-    classifier = Classifier(Through(), [0.0], [1.0], by_image=True)
+    classifier = Classifier(FlattenBody(), [0.0], [1.0], by_image=True)
     flat = torch.full((1, 4, 4, 1), 77, dtype=torch.uint8)
     classifier(flat)
     np.testing.assert_allclose(classifier.body.input, 0, atol=1e-4)
-    flat[0, 0, 0] = 78  # a deviation of a quarter grey level counts as a whole one
+    flat[0, 0, 0] = 78  # a standard deviation of a quarter grey level counts as 1
     classifier(flat)
     np.testing.assert_allclose(classifier.body.input[0, 0, 0, 0], 15 / 16, atol=1e-4)
 
 
 def test_the_body_sees_channels_last_without_a_copy_of_the_layout():
-    classifier = Classifier(Through(), MEANS[3], STDS[3])
+    classifier = Classifier(FlattenBody(), MEANS[3], STDS[3])
     classifier(torch.from_numpy(images(3)))
     assert classifier.body.input.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_body_that_says_nothing_sees_pytorch_s_usual_layout(channels):
-    class Quiet(nn.Module):
+def test_a_body_without_memory_format_sees_pytorch_s_usual_layout(channels):
+    class ViewBody(nn.Module):
         def forward(self, x):
             return x.view(len(x), -1)  # fails on channels_last
 
     pixels = torch.from_numpy(images(channels))
-    body = nn.Sequential(nn.Conv2d(channels, 4, 3), Quiet())
+    body = nn.Sequential(nn.Conv2d(channels, 4, 3), ViewBody())
     classifier = Classifier(body, MEANS[channels], STDS[channels])
     assert classifier(pixels).shape == (4, 4 * 3 * 5)
 
@@ -87,7 +87,7 @@ def test_logits_are_float32_whatever_the_body_makes():
 
 
 def test_floats_from_0_to_255_are_read_as_bytes_are():
-    classifier = Classifier(Through(), MEANS[3], STDS[3])
+    classifier = Classifier(FlattenBody(), MEANS[3], STDS[3])
     pixels = torch.from_numpy(images(3))
     for dtype in (torch.float32, torch.float64):
         assert torch.equal(classifier(pixels), classifier(pixels.to(dtype)))
@@ -113,7 +113,7 @@ def test_logits_are_no_rounded_bfloat16(kind):
     assert (logits != logits.bfloat16().float()).float().mean() > 0.9
 
 
-def test_the_normalisation_is_saved_with_the_weights_but_not_trained():
+def test_the_normalization_is_saved_with_the_weights_but_not_trained():
     classifier = Classifier(nn.Linear(2, 2), MEANS[3], STDS[3])
     state = classifier.state_dict()
     torch.testing.assert_close(state["mean"], torch.tensor(MEANS[3]))

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from foreign import PLUGIN
+from foreign_plugin import PLUGIN
 from torch.nn.functional import cross_entropy
 
-from cifarlab.config.family import knowing
+from cifarlab.config.family import allow_plugins
 from cifarlab.models.build import build_body, count_parameters
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.configs import ModelConfig
@@ -22,7 +22,7 @@ NARROWED = {
     "cnn": {"kind": "cnn", "channels": [8, 8, 16], "hidden_features": 16},
     "airbench": {"kind": "airbench", "channels": [8, 12]},
 }
-with knowing([PLUGIN.sha256]):
+with allow_plugins([PLUGIN.sha256]):
     NARROW = {
         kind: NARROWED.get(kind, {"kind": kind}) for kind in ModelConfig.kinds() if kind != "misfit"
     }
@@ -88,7 +88,9 @@ def network(kind, size=9, channels=3, classes=10, seed=0, **settings):
     torch.manual_seed(seed)
     body = build_body(config(kind, **settings), (size, size, channels), classes)
     for block in body.modules():
-        if isinstance(block, ResidualBlock) and block.scaled:  # at 0 nothing passes a branch
+        if (
+            isinstance(block, ResidualBlock) and block.normalizer_free
+        ):  # at 0 nothing passes a branch
             block.gain.data.fill_(0.7)
     net = Classifier(body, [0.4] * channels, [0.25] * channels)
     net.fit_whitening(batch(size, channels)[0])
@@ -143,8 +145,8 @@ def test_a_rectangular_image(kind):
 
 @every_kind
 def test_the_seed_decides_the_weights(kind):
-    usual = {"init": "default"} if hasattr(config(kind), "init") else {}
-    nets = [network(kind, seed=seed, **usual) for seed in (0, 0, 1)]
+    init = {"init": "default"} if hasattr(config(kind), "init") else {}
+    nets = [network(kind, seed=seed, **init) for seed in (0, 0, 1)]
     first, same, other = (net.state_dict() for net in nets)
     assert all(torch.equal(first[name], same[name]) for name in first)
     weights = [name for name, p in trainable(nets[0]).items() if p.ndim > 1]
@@ -160,16 +162,16 @@ def test_memory_format_changes_nothing(kind):
     assert all(p.is_contiguous(memory_format=net.memory_format) for p in four)
     net.body.to(memory_format=torch.contiguous_format)
     pixels = (images.float() / 255 - net.mean) / net.std
-    plain = net.body(pixels.permute(0, 3, 1, 2).contiguous())
-    torch.testing.assert_close(plain, expected, rtol=1e-4, atol=1e-5)
+    contiguous = net.body(pixels.permute(0, 3, 1, 2).contiguous())
+    torch.testing.assert_close(contiguous, expected, rtol=1e-4, atol=1e-5)
 
 
 @every_kind
-def test_each_image_is_judged_alone_in_evaluation(kind):
+def test_each_image_is_evaluated_independently(kind):
     net = network(kind).eval()
     images, _ = batch()
-    alone = torch.cat([net(image[None]) for image in images])
-    torch.testing.assert_close(alone, net(images), rtol=1e-4, atol=1e-5)
+    single = torch.cat([net(image[None]) for image in images])
+    torch.testing.assert_close(single, net(images), rtol=1e-4, atol=1e-5)
 
 
 @every_kind

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from foreign import PLUGIN, load
+from foreign_plugin import PLUGIN, load
 
 from cifarlab import models
-from cifarlab.config.family import knowing
+from cifarlab.config.family import allow_plugins
 from cifarlab.config.plugins import Plugin, approve
 from cifarlab.evaluation.features import features
 from cifarlab.explain.explain_run import draw_recipe, explain_run
@@ -77,13 +77,13 @@ def test_it_trains_and_freezes(run: RunFolder, recipe: Callable[..., Recipe]) ->
     shorter = RunFolder(run.path.parent / "shorter")
     train(recipe({"kind": "foreign"}, duration="4 steps"), shorter)
     at_4, at_33 = (WeightsFile.read(f.weights("last"))[1] for f in (shorter, run))
-    still = {name for name in at_4 if torch.equal(at_4[name], at_33[name])}
-    trained = {f"body.{name}" for name in ("stem.weight", "stem.bias", "blocks.0.0.weight")}
-    assert trained <= still
-    assert not still & {"body.blocks.1.0.weight", "body.hidden.weight", "body.fc.weight"}
+    unchanged = {name for name in at_4 if torch.equal(at_4[name], at_33[name])}
+    frozen = {f"body.{name}" for name in ("stem.weight", "stem.bias", "blocks.0.0.weight")}
+    assert frozen <= unchanged
+    assert not unchanged & {"body.blocks.1.0.weight", "body.hidden.weight", "body.fc.weight"}
 
 
-def test_its_stages_are_its_children_and_the_last_layer_is_in_none(
+def test_its_stages_are_its_children_without_the_last_layer(
     recipe: Callable[..., Recipe],
 ) -> None:
     net = classifier(recipe({"kind": "foreign"}))
@@ -91,26 +91,33 @@ def test_its_stages_are_its_children_and_the_last_layer_is_in_none(
     parts = [{names[p].rpartition(".")[0] for p in part} for part in stages(net)]
     blocks = [{f"blocks.{n}.{layer}" for layer in (0, 1)} for n in (0, 1)]
     assert parts == [{"stem"}, *blocks, {"hidden"}, {"norm"}]
-    roles = {role: {names[p] for p in found} for role, found in parameter_roles(net).items()}
+    roles = {role: {names[p] for p in group} for role, group in parameter_roles(net).items()}
     assert roles["head"] == {"fc.weight", "fc.bias"}
     assert {"norm.weight", "norm.bias", "blocks.0.1.weight"} <= roles["norms"]
     assert "hidden.weight" in roles["matrices"] and "hidden.bias" in roles["biases"]
 
 
-def test_a_net_in_a_wrapper_and_one_layer_alone() -> None:
+def test_a_wrapped_network_and_a_single_layer() -> None:
     inner = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Conv2d(2, 2, 3))
     wrapped = Classifier(torch.nn.Sequential(torch.nn.Sequential(inner)), [0.5], [0.5])
     assert [len(part) for part in stages(wrapped)] == [2, 2]
-    alone = Classifier(torch.nn.Linear(3, 2), [0.5], [0.5])
-    assert stages(alone) == []
-    assert [len(found) for found in parameter_roles(alone).values()] == [0, 0, 0, 0, 2, 0]
+    single = Classifier(torch.nn.Linear(3, 2), [0.5], [0.5])
+    assert stages(single) == []
+    assert [len(parameters) for parameters in parameter_roles(single).values()] == [
+        0,
+        0,
+        0,
+        0,
+        2,
+        0,
+    ]
 
 
 def test_a_shared_parameter_has_one_role() -> None:
     tied = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
     tied[1].weight = tied[0].weight
-    found = [p for role in parameter_roles(tied).values() for p in role]
-    assert len(found) == len(set(found)) == 3
+    parameters = [p for role in parameter_roles(tied).values() for p in role]
+    assert len(parameters) == len(set(parameters)) == 3
 
 
 def test_it_predicts_as_it_was_trained(run: RunFolder, recipe: Callable[..., Recipe]) -> None:
@@ -120,10 +127,10 @@ def test_it_predicts_as_it_was_trained(run: RunFolder, recipe: Callable[..., Rec
     assert torch.equal(torch.get_rng_state(), before)
     assert predictor.classifier.body.scale.item() == 0.5
     images = np.random.default_rng(0).integers(0, 256, (5, *SHAPE), dtype=np.uint8)
-    made_anew = classifier(run.recipe())
-    made_anew.load_state_dict(predictor.classifier.state_dict())
+    rebuilt = classifier(run.recipe())
+    rebuilt.load_state_dict(predictor.classifier.state_dict())
     with torch.no_grad():
-        assert torch.equal(predictor.logits(images), made_anew.eval()(torch.from_numpy(images)))
+        assert torch.equal(predictor.logits(images), rebuilt.eval()(torch.from_numpy(images)))
     assert features(predictor, images).shape == (5, 16)
 
 
@@ -135,26 +142,26 @@ def test_it_is_explained_and_drawn(run: RunFolder, tmp_path: Path) -> None:
     assert map_shapes(predictor) == shapes
     images = np.random.default_rng(0).integers(0, 256, (2, *SHAPE), dtype=np.uint8)
     maps = class_activation_maps(predictor, images, ["stem", "blocks.1"])
-    assert all(found.shape[1:] == shapes[name][1:] for name, found in maps.items())
-    (drawn,) = draw_recipe(run.recipe(), tmp_path)
-    assert drawn.stat().st_size > 1000
+    assert all(array.shape[1:] == shapes[name][1:] for name, array in maps.items())
+    (figure,) = draw_recipe(run.recipe(), tmp_path)
+    assert figure.stat().st_size > 1000
 
 
 def test_its_drawing_has_its_children_as_stages_and_the_right_numbers(
     recipe: Callable[..., Recipe],
 ) -> None:
     model = recipe({"kind": "foreign"}).model
-    drawn = architecture(model, SHAPE, 10)
+    drawing = architecture(model, SHAPE, 10)
     names = ["stem", "blocks.0", "blocks.1", "hidden", "norm", "drop", "fc"]
-    assert [stage.name for stage in drawn.stages] == names
-    assert drawn.parameters == count_parameters(model, SHAPE)
+    assert [stage.name for stage in drawing.stages] == names
+    assert drawing.parameters == count_parameters(model, SHAPE)
     convolutions = 64 * 9 * (4 + 4 * 8) + 16 * 9 * 8 * 8
-    assert drawn.multiply_adds == convolutions + 32 * 16 + 16 * 10
-    assert [s.text for s in drawn.stages[1].blocks[0].steps] == ["3×3", "BN"]
+    assert drawing.multiply_adds == convolutions + 32 * 16 + 16 * 10
+    assert [s.text for s in drawing.stages[1].blocks[0].steps] == ["3×3", "BN"]
 
 
 def test_its_weights_need_its_plugin(run: RunFolder) -> None:
-    with knowing(()), pytest.raises(RecipeError, match=r"model\.kind can't be 'foreign'"):
+    with allow_plugins(()), pytest.raises(RecipeError, match=r"model\.kind can't be 'foreign'"):
         build({"model": {"kind": "foreign"}})
     path = run.weights("last")
     assert Predictor.load(path).classes == tuple("0123456789")
@@ -165,28 +172,26 @@ def test_its_weights_need_its_plugin(run: RunFolder) -> None:
         Predictor.load(path)
 
 
-def test_the_linter_and_the_schema_ask_it(recipe: Callable[..., Recipe]) -> None:
-    made = recipe({"kind": "foreign"})
-    assert not [finding for finding in lint(made, 1000, ["train"]) if "dropout" in str(finding)]
+def test_linter_and_schema_read_its_answers(recipe: Callable[..., Recipe]) -> None:
+    foreign = recipe({"kind": "foreign"})
+    assert not [finding for finding in lint(foreign, 1000, ["train"]) if "dropout" in str(finding)]
     with pytest.raises(RecipeError, match=r"any image size: model\.kind=foreign takes one"):
         recipe({"kind": "foreign"}, selective_backprop={"keep": 0.5, "image_size": 4})
 
 
 @pytest.mark.parametrize(
-    ("why", "message"),
+    ("problem", "message"),
     [
         ("classes", r"of one image it makes \(1, 11\), not \(1, 10\)"),
         ("raises", "ValueError: no such thing"),
         ("list", "of one image it makes list, not"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_words(
-    recipe: Callable[..., Recipe], why: str, message: str
-) -> None:
-    model = recipe({"kind": "misfit", "why": why}).model
-    for build_it in (build_body, count_parameters):
+def test_a_misfit_is_refused(recipe: Callable[..., Recipe], problem: str, message: str) -> None:
+    model = recipe({"kind": "misfit", "problem": problem}).model
+    for function in (build_body, count_parameters):
         with pytest.raises(RecipeError, match=r"model\.kind=misfit can't be built.*" + message):
-            build_it(model, SHAPE, 10)
+            function(model, SHAPE, 10)
 
 
 @pytest.mark.parametrize("kind", [*NormConfig.kinds(), "max"])
@@ -195,7 +200,7 @@ def test_every_normalization_keeps_shapes_and_trains(
 ) -> None:
     """A new kind is tested by existing."""
     tree = {"kind": kind, "num_groups": 2} if kind == "group" else {"kind": kind}
-    with knowing([PLUGIN.sha256]):
+    with allow_plugins([PLUGIN.sha256]):
         norm = NormConfig.kinds()[kind].model_validate(tree)
     torch.manual_seed(0)
     for size in [(3, 5)] if norm.needs_map else [(3, 5), None]:
@@ -212,14 +217,14 @@ def test_every_normalization_keeps_shapes_and_trains(
     assert (PLUGIN.sha256.encode() in folder.weights("last").read_bytes()) == (kind == "max")
 
 
-MOVED = {
+COPIED = {
     "resnet": {"stem_width": 4, "depths": [1, 1], "channels": [4, 8], "strides": [1, 2]},
     "cnn": {"channels": [4, 6], "hidden_features": [8], "dropout": 0.1},
     "airbench": {"channels": [4, 6], "shortcut": True},
 }
 
 
-@pytest.mark.parametrize("kind", MOVED)
+@pytest.mark.parametrize("kind", COPIED)
 def test_a_shipped_network_in_a_file_of_ones_own_gives_the_same_bits(
     kind: str, recipe: Callable[..., Recipe], tmp_path: Path
 ) -> None:
@@ -232,14 +237,13 @@ def test_a_shipped_network_in_a_file_of_ones_own_gives_the_same_bits(
     )
     file = tmp_path / "moved.py"
     file.write_text(text)
-    approve(moved := load(file))
+    approve(plugin := load(file))
     ends = []
     for name in (kind, f"moved-{kind}"):
         folder = RunFolder(tmp_path / name)
         freeze = [{"start": "5 steps", "stages": 1}]
-        train(
-            recipe({"kind": name, **MOVED[kind]}, moved, duration="8 steps", freeze=freeze), folder
-        )
+        model = {"kind": name, **COPIED[kind]}
+        train(recipe(model, plugin, duration="8 steps", freeze=freeze), folder)
         _, tensors = WeightsFile.read(folder.weights("last"))
         ends.append((without_cost(folder.metrics.read()), tensors))
     (metrics, tensors), (metrics_moved, tensors_moved) = ends
@@ -247,5 +251,5 @@ def test_a_shipped_network_in_a_file_of_ones_own_gives_the_same_bits(
     assert all(torch.equal(tensors_moved[name], value) for name, value in tensors.items())
     shutil.rmtree(tmp_path / kind)
     assert type(Predictor.load(folder.weights("last")).classifier.body).__module__ != modules.stem
-    of_ours = architecture(build({"model": {"kind": kind, **MOVED[kind]}}).model, SHAPE, 10)
-    assert architecture(folder.recipe().model, SHAPE, 10) == of_ours
+    expected = architecture(build({"model": {"kind": kind, **COPIED[kind]}}).model, SHAPE, 10)
+    assert architecture(folder.recipe().model, SHAPE, 10) == expected

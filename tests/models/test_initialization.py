@@ -17,7 +17,7 @@ from cifarlab.recipes.text import build
 
 
 def bodies(**settings):
-    """The same network, initialised as usual and with dirac."""
+    """The same network, initialised with default and with dirac."""
     for init in ("default", "dirac"):
         torch.manual_seed(0)
         tree = {**settings, "init": init}
@@ -45,10 +45,10 @@ def test_with_a_stride_and_an_even_kernel():
 
 @pytest.mark.parametrize("kind", LayeredConfig.kinds())
 def test_it_replaces_those_filters_of_every_convolution_and_nothing_else(kind):
-    usual, dirac = bodies(kind=kind)
-    convs = {name for name, m in usual.named_modules() if isinstance(m, nn.Conv2d)}
+    default, dirac = bodies(kind=kind)
+    convs = {name for name, m in default.named_modules() if isinstance(m, nn.Conv2d)}
     other = dirac.state_dict()
-    for name, value in usual.state_dict().items():
+    for name, value in default.state_dict().items():
         changed = other[name].clone()
         if name.rpartition(".")[0] in convs and name.endswith("weight"):
             filters = min(value.shape[:2])
@@ -61,9 +61,9 @@ def test_it_replaces_those_filters_of_every_convolution_and_nothing_else(kind):
 
 
 @pytest.mark.parametrize("kind", ["airbench", "resnet"])
-def test_the_whitening_layer_is_spared(kind):
-    usual, dirac = bodies(kind=kind, whitening={"kernel_size": 3})
-    (ours, _), (theirs, _) = dirac.whitening, usual.whitening
+def test_the_whitening_layer_is_left_alone(kind):
+    default, dirac = bodies(kind=kind, whitening={"kernel_size": 3})
+    (ours, _), (theirs, _) = dirac.whitening, default.whitening
     assert torch.equal(ours.bias, theirs.bias)
     assert not ours.weight.any()
     assert not theirs.weight.any()
@@ -76,7 +76,7 @@ def test_only_the_speed_network_starts_so_by_default():
     assert {kind for kind, name in by_default.items() if name == "dirac"} == {"airbench"}
 
 
-def started(name, **settings):
+def build_layers(name, **settings):
     """A network with that initialisation, and its convolutions and linear layers but the head."""
     torch.manual_seed(0)
     tree = {"init": name, "channels": [32, 64], "hidden_features": [64], **settings}
@@ -99,7 +99,7 @@ VARIANCES = {
 
 @pytest.mark.parametrize("name", VARIANCES)
 def test_variances_follow_the_paper(name):
-    _, layers = started(name)
+    _, layers = build_layers(name)
     assert len(layers) == 6
     for layer in layers:
         weight = layer.weight.detach().double()
@@ -113,7 +113,7 @@ def test_variances_follow_the_paper(name):
 
 
 def test_orthogonal_filters():
-    _, layers = started("orthogonal")
+    _, layers = build_layers("orthogonal")
     for layer in layers:
         matrix = layer.weight.detach().double().flatten(1)
         rows, columns = matrix.shape
@@ -163,5 +163,5 @@ def test_counting_parameters_imports_no_compiler():
     names = get_args(Init)
     trees = [{"kind": kind, "init": name} for kind in LayeredConfig.kinds() for name in names]
     command = [sys.executable, "-c", WITHOUT_VALUES, json.dumps(trees)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "False"

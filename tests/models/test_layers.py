@@ -1,4 +1,4 @@
-"""Activations by their formulas; dropout and activations in their places; initialisation."""
+"""Activations by their formulas; dropout and activations in their places; initialization."""
 
 import math
 from typing import get_args
@@ -10,7 +10,7 @@ from torch import nn
 
 from cifarlab.models.build import build_body, count_parameters
 from cifarlab.models.configs import Activation, LayeredConfig
-from cifarlab.models.layers import activation
+from cifarlab.models.layers import build_activation
 from cifarlab.recipes.text import build
 from cifarlab.system.errors import RecipeError
 
@@ -32,7 +32,7 @@ def body(tree, shape=(8, 8, 3)):
     return build_body(build({"model": tree}).model, shape, 10)
 
 
-def executed(net, shape=(3, 8, 8)):
+def layers_run(net, shape=(3, 8, 8)):
     """The kinds of layers in the order in which a forward pass runs them."""
     order = []
     nothing = (nn.Identity, nn.Sequential)
@@ -46,7 +46,7 @@ def executed(net, shape=(3, 8, 8)):
     return order
 
 
-def around(order, name):
+def neighbours(order, name):
     """What runs right before and right after each layer of that kind."""
     return [(order[i - 1], order[i + 1]) for i, layer in enumerate(order) if layer == name]
 
@@ -54,26 +54,26 @@ def around(order, name):
 @every_activation
 def test_an_activation_is_its_formula(name):
     x = np.linspace(-9, 9, 201)
-    y = activation(name)(torch.tensor(x))
+    y = build_activation(name)(torch.tensor(x))
     np.testing.assert_allclose(y.numpy(), [FORMULAS[name](v) for v in x], rtol=1e-12, atol=1e-15)
 
 
 @every_activation
 @pytest.mark.parametrize("kind", LayeredConfig.kinds())
-def test_every_place_has_the_chosen_activation(kind, name):
-    kinds = {type(activation(n)) for n in ACTIVATIONS}
+def test_all_activations_are_the_recipe_s(kind, name):
+    kinds = {type(build_activation(n)) for n in ACTIVATIONS}
     net = body({"kind": kind, "activation": name})
-    assert {type(m) for m in net.modules() if type(m) in kinds} == {type(activation(name))}
+    assert {type(m) for m in net.modules() if type(m) in kinds} == {type(build_activation(name))}
 
 
 @pytest.mark.parametrize("kind", LayeredConfig.kinds())
-def test_no_dropout_unless_asked_for(kind):
+def test_no_dropout_by_default(kind):
     assert not [m for m in body({"kind": kind}).modules() if isinstance(m, nn.Dropout)]
 
 
 def test_residual_dropout_after_each_block_s_first_activation():
     net = body({"dropout": 0.3, "depths": [2, 2, 1, 1]})
-    assert around(executed(net), "Dropout") == [("ReLU", "PackedConv2d")] * 6
+    assert neighbours(layers_run(net), "Dropout") == [("ReLU", "PackedConv2d")] * 6
 
 
 def test_residual_dropout_of_each_stage():
@@ -82,22 +82,22 @@ def test_residual_dropout_of_each_stage():
     assert rates == [0.1, 0.1, 0.2, 0.3, 0.4]
 
 
-def test_residual_dropout_before_the_dense_layer():
+def test_residual_dropout_before_the_head():
     net = body({"head_dropout": 0.3})
-    assert around(executed(net), "Dropout") == [("ReLU", "Head")]
+    assert neighbours(layers_run(net), "Dropout") == [("ReLU", "Head")]
 
 
-def test_cnn_dropout_after_each_pool_and_the_hidden_dense_layer():
+def test_cnn_dropout_after_each_pool_and_the_hidden_linear_layer():
     rates = [0.1, 0.2, 0.3, 0.4]
     net = body({"kind": "cnn", "dropout": rates})
     pooled = [("MaxPool2d", "PackedConv2d")] * 2 + [("MaxPool2d", "Flatten")]
-    assert around(executed(net), "Dropout") == [*pooled, ("ReLU", "Head")]
+    assert neighbours(layers_run(net), "Dropout") == [*pooled, ("ReLU", "Head")]
     assert [m.p for m in net.modules() if isinstance(m, nn.Dropout)] == rates
 
 
-def test_cnn_dropout_only_where_its_rate_is_above_0():
+def test_cnn_dropout_only_where_it_is_above_0():
     net = body({"kind": "cnn", "dropout": [0, 0.2, 0, 0]})
-    assert around(executed(net), "Dropout") == [("MaxPool2d", "PackedConv2d")]
+    assert neighbours(layers_run(net), "Dropout") == [("MaxPool2d", "PackedConv2d")]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_cnn_dropout_only_where_its_rate_is_above_0():
         ([0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.3, 0.4]),
     ],
 )
-def test_cnn_dropout_one_for_all_or_for_the_dense_layers(dropout, rates):
+def test_cnn_dropout_one_for_all_or_for_the_linear_layers(dropout, rates):
     net = body({"kind": "cnn", "channels": [4, 5], "hidden_features": [6, 7], "dropout": dropout})
     assert [m.p for m in net.modules() if isinstance(m, nn.Dropout)] == rates
 
@@ -125,7 +125,7 @@ def test_dropout_acts_in_training_only(tree):
 def test_the_layers_of_the_tutorial_cnn():
     block = ["PackedConv2d", "ReLU", "PackedConv2d", "ReLU", "MaxPool2d"]
     head = ["Flatten", "Linear", "ReLU", "Head"]
-    assert executed(body(CNN)) == block * 3 + head
+    assert layers_run(body(CNN)) == block * 3 + head
 
 
 def test_the_layers_of_the_classic_cnn():
@@ -138,7 +138,7 @@ def test_the_layers_of_the_classic_cnn():
     block = ["PackedConv2d", "ReLU", "MaxPool2d"]
     head = ["Flatten", "Linear", "ReLU", "Linear", "ReLU", "Head"]
     net = body({**CNN, **tree})
-    assert executed(net) == block * 2 + head
+    assert layers_run(net) == block * 2 + head
     assert {m.kernel_size for m in net.modules() if isinstance(m, nn.Conv2d)} == {(5, 5)}
 
 
@@ -151,11 +151,11 @@ def test_kth2024_s_combined_network_and_the_same_with_norm_and_dropout_exchanged
     names |= {"norm": "BatchNorm2d", "dropout": "Dropout"}
     swapped = {"norm": "dropout", "dropout": "norm"} if exchanged else {}
     block = [swapped.get(step, step) for step in COMBINED]
-    dense = [swapped.get(step, step) for step in ["linear", "act", "norm", "dropout"]]
-    net = body({**CNN, "block": block, "linear_order": dense, "dropout": [0.2, 0.3, 0.4, 0.5]})
-    after = [names[step].replace("2d", "1d" if step == "norm" else "2d") for step in dense]
+    order = [swapped.get(step, step) for step in ["linear", "act", "norm", "dropout"]]
+    net = body({**CNN, "block": block, "linear_order": order, "dropout": [0.2, 0.3, 0.4, 0.5]})
+    after = [names[step].replace("2d", "1d" if step == "norm" else "2d") for step in order]
     expected = [names[step] for step in block] * 3 + ["Flatten", *after, "Head"]
-    assert executed(net) == expected
+    assert layers_run(net) == expected
     rates = [m.p for m in net.modules() if isinstance(m, nn.Dropout)]
     each = 2 if exchanged else 1
     assert rates == [0.2] * each + [0.3] * each + [0.4] * each + [0.5]
@@ -172,7 +172,7 @@ def test_a_pool_that_would_leave_nothing_is_refused(blocks):
 
 def test_without_pools_any_depth_passes():
     net = body({**CNN, "channels": [2] * 12, "block": ["conv", "act"]})
-    assert executed(net).count("PackedConv2d") == 12
+    assert layers_run(net).count("PackedConv2d") == 12
 
 
 @pytest.mark.parametrize("tree", [{}, CNN, {"kind": "airbench"}], ids=str)
@@ -189,8 +189,8 @@ def test_a_network_with_too_many_parameters_is_refused(tree):
 def test_residual_convolutions_start_normal_by_fan_out():
     for weight in (p for p in body({}).parameters() if p.ndim == 4):
         fan_out = weight.shape[0] * weight.shape[2] * weight.shape[3]
-        deviation = weight.double().std().item()
-        assert deviation == pytest.approx(math.sqrt(2 / fan_out), rel=0.1)
+        std = weight.double().std().item()
+        assert std == pytest.approx(math.sqrt(2 / fan_out), rel=0.1)
 
 
 def test_the_tutorial_cnn_starts_uniform_by_fan_in_with_biases_0():

@@ -35,25 +35,25 @@ TWO_STAGES = {"stem_width": 4, "depths": [1, 1], "channels": [4, 8], "strides": 
 PRE = ["norm", "act", "conv", "norm", "act", "conv", "add"]
 
 
-def survives(tree, frozen=0):
+def train_in_process(tree, frozen=0):
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", TRAIN, json.dumps(tree), str(frozen)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("width", [4, 16])
 @pytest.mark.parametrize("settings", [{}, {"weight_standardization": True}], ids=str)
 def test_a_shortcut_with_a_stride(width, settings):
-    survives({**NARROW, "stem_width": width, "channels": [2 * width], **settings})
+    train_in_process({**NARROW, "stem_width": width, "channels": [2 * width], **settings})
 
 
 @pytest.mark.parametrize("kind", ["layer", "instance"])
-def test_an_image_that_is_normalised_first(kind):
-    survives({**NARROW, "input_norm": True, "norm": {"kind": kind}})
+def test_an_image_that_is_normalized_first(kind):
+    train_in_process({**NARROW, "input_norm": True, "norm": {"kind": kind}})
 
 
 @pytest.mark.parametrize("kind", ["layer", "group", "instance"])
-def test_a_normalisation_behind_a_frozen_stage(kind):
+def test_a_normalization_behind_a_frozen_stage(kind):
     norm = {"kind": kind, "num_groups": 2} if kind == "group" else {"kind": kind}
-    survives({**TWO_STAGES, "order": PRE, "norm": norm}, frozen=1)
+    train_in_process({**TWO_STAGES, "order": PRE, "norm": norm}, frozen=1)

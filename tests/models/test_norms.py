@@ -74,10 +74,10 @@ def test_gradients_and_layout_are_those_of_torch_s_own(name):
     assert out.is_contiguous(memory_format=torch.channels_last)
     grads = torch.autograd.grad(out, [ours, layer.weight, layer.bias], back)
     if name == "batch":
-        plain = functional.batch_norm(theirs, None, None, layer.weight, layer.bias, True, 0, 0.1)
+        torch_s = functional.batch_norm(theirs, None, None, layer.weight, layer.bias, True, 0, 0.1)
     else:
-        plain = functional.group_norm(theirs, layer.num_groups, layer.weight, layer.bias, 0.1)
-    expected = torch.autograd.grad(plain, [theirs, layer.weight, layer.bias], back)
+        torch_s = functional.group_norm(theirs, layer.num_groups, layer.weight, layer.bias, 0.1)
+    expected = torch.autograd.grad(torch_s, [theirs, layer.weight, layer.bias], back)
     torch.testing.assert_close(grads, expected)
 
 
@@ -87,7 +87,7 @@ def test_none_is_nothing():
 
 @pytest.mark.parametrize("kind", ["batch", "layer", "group", "instance", "none"])
 @pytest.mark.parametrize("tree", [*TREES, CNN], ids=lambda tree: tree.get("kind", "resnet"))
-def test_every_place_of_a_network_has_the_recipe_s(tree, kind):
+def test_all_norms_of_a_network_are_of_the_recipe_s_kind(tree, kind):
     part = {"kind": kind, "num_groups": 2} if kind == "group" else {"kind": kind}
     features, count = ({8}, 5) if tree is CNN else (set(), 6)
     if kind == "instance" and tree is CNN:
@@ -127,7 +127,7 @@ def test_groups_that_do_not_divide_the_channels_are_refused(tree, channels):
 
 
 @pytest.mark.parametrize("norm", [{"kind": "instance"}, {"kind": "group", "num_groups": 4}])
-def test_a_normalisation_of_single_values_is_refused(norm):
+def test_a_normalization_of_single_values_is_refused(norm):
     tree = {"stem_width": 4, "depths": [1, 1], "channels": [4, 4], "strides": [4, 2], "norm": norm}
     model = build({"model": tree}).model
     build_body(model, (12, 8, 3), 10)

@@ -81,12 +81,12 @@ def set_floats(net, vector):
 
 
 # settings for an update every so many steps
-EVERY = {
+INTERVALS = {
     "ema": lambda steps: {"every": steps},
     "lookahead": lambda steps: {"every": steps},
     "swa": lambda steps: {"every": f"{steps} steps", "start": "0 steps"},
 }
-each_kind = pytest.mark.parametrize("kind", EVERY)
+each_kind = pytest.mark.parametrize("kind", INTERVALS)
 
 
 @pytest.mark.parametrize("every", [1, 4, 5, 11])
@@ -97,7 +97,7 @@ def test_ema(decay, every):
     walk(net, averager, range(STEPS))
     fast, slow = ema_by_hand(decay, every)
     np.testing.assert_array_equal(floats(net), fast)  # training does not see it
-    np.testing.assert_allclose(floats(averager.slow), slow, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(floats(averager.average), slow, rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("every", [1, 4, 5, 23])
@@ -108,72 +108,72 @@ def test_lookahead(decay, every, total):
     averager = averager_of(net, kind="lookahead", decay=decay, every=every)
     walk(net, averager, range(total), total)
     fast, slow = lookahead_by_hand(decay, every, total)
-    np.testing.assert_allclose(floats(averager.slow), slow, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(floats(averager.average), slow, rtol=0, atol=2e-6)
     np.testing.assert_allclose(floats(net), fast, rtol=0, atol=2e-6)
-    np.testing.assert_array_equal(floats(net), floats(averager.slow))
+    np.testing.assert_array_equal(floats(net), floats(averager.average))
 
 
 def test_look_ahead_leaves_the_fast_weights_alone_between_its_updates():
     net = network()
     averager = averager_of(net, kind="lookahead", every=5)
     walk(net, averager, range(5))
-    np.testing.assert_array_equal(floats(net), floats(averager.slow))
-    slow = floats(averager.slow)
+    np.testing.assert_array_equal(floats(net), floats(averager.average))
+    slow = floats(averager.average)
     for step in range(5, 9):
         change(net, step)
         before = floats(net)
         averager.update(net, step, STEPS)
         np.testing.assert_array_equal(floats(net), before)
-        np.testing.assert_array_equal(floats(averager.slow), slow)
+        np.testing.assert_array_equal(floats(averager.average), slow)
 
 
 @each_kind
 def test_counters_are_copied_and_not_averaged(kind):
     net = network()
-    averager = averager_of(net, **EVERY[kind](5), kind=kind)
+    averager = averager_of(net, **INTERVALS[kind](5), kind=kind)
     walk(net, averager, range(10))
-    assert int(averager.slow[1].num_batches_tracked) == int(net[1].num_batches_tracked) == 10
+    assert int(averager.average[1].num_batches_tracked) == int(net[1].num_batches_tracked) == 10
 
 
 @each_kind
 @pytest.mark.parametrize("middle", [1, 4, 5, 12])
-def test_it_goes_on_from_the_slow_tensors_and_the_step_alone(kind, middle):
+def test_it_resumes_from_the_average_and_the_step_alone(kind, middle):
     net = network()
-    averager = averager_of(net, **EVERY[kind](5), kind=kind)
+    averager = averager_of(net, **INTERVALS[kind](5), kind=kind)
     walk(net, averager, range(middle))
     resumed_net = network(seed=1)
-    resumed = averager_of(resumed_net, **EVERY[kind](5), kind=kind)
+    resumed = averager_of(resumed_net, **INTERVALS[kind](5), kind=kind)
     resumed_net.load_state_dict(net.state_dict())
-    resumed.slow.load_state_dict(averager.slow.state_dict())
+    resumed.average.load_state_dict(averager.average.state_dict())
     walk(net, averager, range(middle, STEPS))
     walk(resumed_net, resumed, range(middle, STEPS))
-    np.testing.assert_array_equal(floats(resumed.slow), floats(averager.slow))
+    np.testing.assert_array_equal(floats(resumed.average), floats(averager.average))
     np.testing.assert_array_equal(floats(resumed_net), floats(net))
 
 
 @each_kind
-def test_slow_is_a_copy_of_its_own_without_gradients_in_the_same_layout(kind):
+def test_the_average_is_a_copy_without_gradients_in_the_same_layout(kind):
     net = network()
-    averager = averager_of(net, **EVERY[kind](2), kind=kind)
-    np.testing.assert_array_equal(floats(averager.slow), floats(net))
-    asked = [p.requires_grad for p in net.parameters()]
-    assert not any(p.requires_grad for p in averager.slow.parameters())
+    averager = averager_of(net, **INTERVALS[kind](2), kind=kind)
+    np.testing.assert_array_equal(floats(averager.average), floats(net))
+    requires_grad = [p.requires_grad for p in net.parameters()]
+    assert not any(p.requires_grad for p in averager.average.parameters())
     strides = [p.stride() for p in net.parameters()]
     addresses = [p.data_ptr() for p in net.parameters()]
     walk(net, averager, range(4))
-    assert [p.requires_grad for p in net.parameters()] == asked == [True] * 5 + [False]
+    assert [p.requires_grad for p in net.parameters()] == requires_grad == [True] * 5 + [False]
     assert [p.stride() for p in net.parameters()] == strides
-    assert [p.stride() for p in averager.slow.parameters()] == strides
+    assert [p.stride() for p in averager.average.parameters()] == strides
     assert [p.data_ptr() for p in net.parameters()] == addresses
-    assert not {p.data_ptr() for p in averager.slow.parameters()} & set(addresses)
-    assert averager.slow.training == net.training
+    assert not {p.data_ptr() for p in averager.average.parameters()} & set(addresses)
+    assert averager.average.training == net.training
 
 
 @each_kind
 def test_an_update_never_reads_a_number_from_the_device(kind):
     # a tensor on the meta device has no numbers: to ask for one is an error
     net = network().to("meta")
-    averager = averager_of(net, **EVERY[kind](2), kind=kind)
+    averager = averager_of(net, **INTERVALS[kind](2), kind=kind)
     for step in range(4):
         averager.update(net, step, 4)
 
@@ -185,23 +185,23 @@ def test_swa_is_the_mean_of_the_weights_at_equal_distances(start, every):
     net = network()
     averager = averager_of(net, kind="swa", start=f"{start} steps", every=f"{every} steps")
     walk(net, averager, range(STEPS))
-    again, kept = network(), []
+    other, snapshots = network(), []
     for step in range(STEPS):
-        change(again, step)
+        change(other, step)
         if step + 1 > start and (step + 1 - start) % every == 0:
-            kept.append(floats(again))
-    expected = np.mean(kept, axis=0)
-    np.testing.assert_array_equal(floats(net), floats(again))  # training does not see it
-    np.testing.assert_allclose(floats(averager.slow), expected, rtol=0, atol=2e-6)
+            snapshots.append(floats(other))
+    expected = np.mean(snapshots, axis=0)
+    np.testing.assert_array_equal(floats(net), floats(other))  # training does not see it
+    np.testing.assert_allclose(floats(averager.average), expected, rtol=0, atol=2e-6)
 
 
-def test_swa_starts_at_a_share_of_the_planned_run_and_counts_in_epochs():
+def test_swa_starts_at_a_fraction_of_the_planned_run_and_counts_in_epochs():
     nets = network(), network()
     texts = averager_of(nets[0], kind="swa", start="0.5 of the run", every="1 epoch")
     steps = averager_of(nets[1], kind="swa", start="12 steps", every="4 steps")
     for net, averager in zip(nets, (texts, steps), strict=True):
         walk(net, averager, range(STEPS))
-    np.testing.assert_array_equal(floats(texts.slow), floats(steps.slow))
+    np.testing.assert_array_equal(floats(texts.average), floats(steps.average))
 
 
 def test_before_its_first_mean_swa_is_the_network_itself():
@@ -209,7 +209,7 @@ def test_before_its_first_mean_swa_is_the_network_itself():
     averager = averager_of(net, kind="swa", start="12 steps", every="4 steps")
     for step in range(15):
         walk(net, averager, [step])
-        np.testing.assert_array_equal(floats(averager.slow), floats(net))
+        np.testing.assert_array_equal(floats(averager.average), floats(net))
 
 
 @pytest.mark.parametrize(
@@ -223,10 +223,10 @@ def test_before_its_first_mean_swa_is_the_network_itself():
 )
 def test_an_average_that_would_never_happen_is_refused(most, settings):
     swa = settings["kind"] == "swa"
-    allowed, refused = (f"{n} steps" if swa else n for n in (most, most + 1))
-    assert averager_of(network(), every=allowed, **settings)
+    longest, too_long = (f"{n} steps" if swa else n for n in (most, most + 1))
+    assert averager_of(network(), every=longest, **settings)
     with pytest.raises(RecipeError, match="would average nothing") as caught:
-        averager_of(network(), every=refused, **settings)
+        averager_of(network(), every=too_long, **settings)
     assert "averaging.every" in caught.value.hint
     assert ("averaging.start" in caught.value.hint) == swa
 
@@ -238,6 +238,6 @@ def test_none_is_none():
 @each_kind
 def test_a_network_without_counters_is_averaged_too(kind):
     net = nn.Linear(2, 3)
-    averager = averager_of(net, **EVERY[kind](1), kind=kind)
+    averager = averager_of(net, **INTERVALS[kind](1), kind=kind)
     walk(net, averager, range(3), total=3)
-    assert np.isfinite(floats(averager.slow)).all()
+    assert np.isfinite(floats(averager.average)).all()

@@ -11,40 +11,40 @@ SHAPES = [(7,), (5, 4), (6, 3, 2, 2)]
 
 def parameters(gradient_scale):
     generator = torch.Generator().manual_seed(0)
-    made = []
+    params = []
     for shape in SHAPES:
         p = nn.Parameter(torch.randn(shape, generator=generator, dtype=torch.float64))
         p.data[0] = 0  # a unit without weights: its norm counts as 1e-3
         p.grad = gradient_scale * torch.randn(shape, generator=generator, dtype=torch.float64)
-        made.append(p)
-    return made
+        params.append(p)
+    return params
 
 
-def slow(p, share):
+def clip_by_unit(p, clip_factor):
     units = [(p.detach(), p.grad)] if p.ndim == 1 else list(zip(p.detach(), p.grad, strict=True))
     clipped = []
     for weights, gradient in units:
-        largest = share * max(float(weights.square().sum()) ** 0.5, 1e-3)
+        largest = clip_factor * max(float(weights.square().sum()) ** 0.5, 1e-3)
         norm = float(gradient.square().sum()) ** 0.5
         clipped.append(gradient * largest / norm if norm > largest else gradient)
     return clipped[0] if p.ndim == 1 else torch.stack(clipped)
 
 
-@pytest.mark.parametrize("share", [0.01, 0.3, 10])
+@pytest.mark.parametrize("clip_factor", [0.01, 0.3, 10])
 @pytest.mark.parametrize("scale", [1e-3, 0.1, 10])
-def test_against_one_unit_at_a_time(share, scale):
-    made = parameters(scale)
-    expected = [slow(p, share) for p in made]
-    adaptive_clip_grad(made, share)
-    for p, gradient in zip(made, expected, strict=True):
+def test_against_one_unit_at_a_time(clip_factor, scale):
+    params = parameters(scale)
+    expected = [clip_by_unit(p, clip_factor) for p in params]
+    adaptive_clip_grad(params, clip_factor)
+    for p, gradient in zip(params, expected, strict=True):
         torch.testing.assert_close(p.grad, gradient, rtol=1e-12, atol=1e-15)
 
 
 def test_small_gradients_stay_to_the_last_bit():
-    made = parameters(1e-6)
-    before = [p.grad.clone() for p in made]
-    adaptive_clip_grad(made, 0.5)
-    assert all(torch.equal(p.grad, b) for p, b in zip(made, before, strict=True))
+    params = parameters(1e-6)
+    before = [p.grad.clone() for p in params]
+    adaptive_clip_grad(params, 0.5)
+    assert all(torch.equal(p.grad, b) for p, b in zip(params, before, strict=True))
 
 
 def test_zero_gradients_stay_zero_and_none_stays_none():

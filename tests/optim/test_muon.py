@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cifarlab.optim.muon import Muon
+from cifarlab.optim.muon import MuonWithAuxSGD
 
-RATES = (0.1, 0.05, 0.2, 0.01)
+LRS = (0.1, 0.05, 0.2, 0.01)
 CONTIGUOUS, CHANNELS_LAST = torch.contiguous_format, torch.channels_last
 SHAPES = [(4, 3, 3, 3), (4, 3, 3, 3), (8, 2, 1, 1), (20, 1, 3, 3), (1, 2, 2, 2), (5, 7), (9, 2)]
 SETTINGS = {
@@ -30,24 +30,24 @@ def draws(step, shapes=SHAPES):
 
 def parameters(shapes=SHAPES, dtype=torch.float64, memory_format=CONTIGUOUS):
     return [
-        nn.Parameter(laid_out(torch.tensor(w, dtype=dtype), memory_format))
+        nn.Parameter(as_layout(torch.tensor(w, dtype=dtype), memory_format))
         for w in draws(99, shapes)
     ]
 
 
-def laid_out(tensor, memory_format):
+def as_layout(tensor, memory_format):
     return tensor.contiguous(memory_format=memory_format) if tensor.ndim == 4 else tensor
 
 
 def muon(weights, **settings):
-    return Muon([{"params": weights}], {**SETTINGS, **settings})
+    return MuonWithAuxSGD([{"params": weights}], {**SETTINGS, **settings})
 
 
 def steps(optimizer, weights, numbers=range(4), memory_format=CONTIGUOUS):
     for number in numbers:
-        optimizer.param_groups[0]["lr"] = RATES[number]
+        optimizer.param_groups[0]["lr"] = LRS[number]
         for p, g in zip(weights, draws(number, [p.shape for p in weights]), strict=True):
-            p.grad = laid_out(torch.tensor(g, dtype=p.dtype), memory_format)
+            p.grad = as_layout(torch.tensor(g, dtype=p.dtype), memory_format)
         optimizer.step()
     return [p.detach().double().numpy() for p in weights]
 
@@ -65,7 +65,7 @@ def newton_schulz_by_hand(matrix, iterations):
 def by_hand(shape_number, momentum, nesterov, weight_decay, ns_steps, normalize_weights, **_):
     w = draws(99)[shape_number]
     buffer = np.zeros_like(w)
-    for number, lr in enumerate(RATES):
+    for number, lr in enumerate(LRS):
         g = draws(number)[shape_number]
         buffer = momentum * buffer + g
         direction = g + momentum * buffer if nesterov else buffer
@@ -123,26 +123,26 @@ def test_against_pytorch_s_muon_up_to_bfloat16(shape, nesterov):
             updater.step()
     start = parameters([shape], torch.float32)[0] * (1 - 0.1 * 0.1) ** 4
     scale = max(1, rows / columns) ** 0.5  # PyTorch's factor on the rate of tall matrices
-    moved, reference_with_momentum = ours[0] - start, theirs[0] - start
-    torch.testing.assert_close(moved * scale, reference_with_momentum, rtol=0, atol=0.01)
-    assert reference_with_momentum.abs().max() > 0.15
+    update, expected = ours[0] - start, theirs[0] - start
+    torch.testing.assert_close(update * scale, expected, rtol=0, atol=0.01)
+    assert expected.abs().max() > 0.15
 
 
 @every_layout
 @pytest.mark.parametrize(
     ("momentum", "nesterov", "decay"), [(0, False, 0), (0.9, False, 0.1), (0.85, True, 0.1)]
 )
-def test_the_others_are_updated_as_by_pytorch_s_sgd(momentum, nesterov, decay, memory_format):
+def test_other_parameters_are_updated_as_by_pytorch_s_sgd(momentum, nesterov, decay, memory_format):
     shapes = [*SHAPES, (6,)]
     ours, theirs = (parameters(shapes, torch.float32, memory_format) for _ in range(2))
     settings = {"lr": 0.1, "momentum": momentum, "nesterov": nesterov, "weight_decay": decay}
     optimizer = muon(parameters([(2, 2)]))
     optimizer.add_param_group({"params": ours, "matrices": False, **settings})
     reference = torch.optim.SGD(theirs, foreach=True, **settings)
-    for number, lr in enumerate(RATES):
+    for number, lr in enumerate(LRS):
         optimizer.param_groups[1]["lr"] = reference.param_groups[0]["lr"] = lr
         for p, q, g in zip(ours, theirs, draws(number, shapes), strict=True):
-            p.grad = laid_out(torch.tensor(g).float(), memory_format)
+            p.grad = as_layout(torch.tensor(g).float(), memory_format)
             q.grad = p.grad.clone()
         optimizer.step()
         reference.step()
@@ -191,9 +191,9 @@ def test_the_state_is_one_buffer_in_the_parameter_s_layout():
 
 
 def test_a_gradient_that_lies_otherwise_in_memory_changes_nothing():
-    alike, otherwise = (parameters(memory_format=CHANNELS_LAST) for _ in range(2))
-    expected = steps(muon(alike), alike, memory_format=CHANNELS_LAST)
-    got = steps(muon(otherwise), otherwise, memory_format=CONTIGUOUS)
+    weights, others = (parameters(memory_format=CHANNELS_LAST) for _ in range(2))
+    expected = steps(muon(weights), weights, memory_format=CHANNELS_LAST)
+    got = steps(muon(others), others, memory_format=CONTIGUOUS)
     for w, e in zip(got, expected, strict=True):
         np.testing.assert_allclose(w, e, rtol=0, atol=1e-12)
 
@@ -224,7 +224,7 @@ class Calls(TorchDispatchMode):
 
 
 @every_layout
-def test_matrices_of_one_shape_share_their_products_and_nothing_is_copied(memory_format):
+def test_matrices_of_equal_shape_are_multiplied_together_and_nothing_is_copied(memory_format):
     weights = parameters(memory_format=memory_format)
     optimizer = muon(weights)
     steps(optimizer, weights, range(1), memory_format)
@@ -238,8 +238,9 @@ def test_matrices_of_one_shape_share_their_products_and_nothing_is_copied(memory
 
 @every_layout
 def test_saved_and_restored_in_the_middle_it_goes_on_to_the_last_bit(memory_format):
-    whole, first = (parameters(dtype=torch.float32, memory_format=memory_format) for _ in range(2))
-    expected = steps(muon(whole), whole, memory_format=memory_format)
+    settings = {"dtype": torch.float32, "memory_format": memory_format}
+    complete, first = parameters(**settings), parameters(**settings)
+    expected = steps(muon(complete), complete, memory_format=memory_format)
     saving = muon(first)
     steps(saving, first, range(2), memory_format)
     second = [nn.Parameter(p.detach().clone()) for p in first]

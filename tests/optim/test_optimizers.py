@@ -11,7 +11,7 @@ from cifarlab.optim.group_settings import apply_penalties
 from cifarlab.optim.optimizers import ROLES, build_optimizer
 from cifarlab.recipes.text import build
 
-RATES = [0.1, 0.05, 0.2, 0.01, 0.1]  # the loop sets another one before each step
+LRS = [0.1, 0.05, 0.2, 0.01, 0.1]  # the loop sets another one before each step
 SHAPE = (4, 3, 3, 2)
 
 
@@ -49,9 +49,9 @@ def optimizer_of(module, **settings):
     return build_optimizer(config(**settings), roles(matrices=list(module.parameters())))
 
 
-def trained(module, optimizer):
-    for rate in RATES:
-        optimizer.param_groups[0]["lr"] = rate
+def train(module, optimizer):
+    for lr in LRS:
+        optimizer.param_groups[0]["lr"] = lr
         optimizer.zero_grad(set_to_none=True)
         module.loss().backward()
         apply_penalties(optimizer)
@@ -60,68 +60,68 @@ def trained(module, optimizer):
 
 
 def sgd_by_hand(module, momentum, nesterov, decay):
-    """Sutskever et al. 2013 in PyTorch's form: the rate multiplies the velocity."""
+    """Sutskever et al. 2013 in PyTorch's form: the learning rate multiplies the velocity."""
     w, velocity = module.start.copy(), np.zeros(SHAPE)
-    for rate in RATES:
+    for lr in LRS:
         gradient = module.gradient(w) + decay * w
         velocity = momentum * velocity + gradient
-        w = w - rate * (gradient + momentum * velocity if nesterov else velocity)
+        w = w - lr * (gradient + momentum * velocity if nesterov else velocity)
     return w
 
 
 def adamw_by_hand(module, beta1, beta2, eps, decay):
-    """Loshchilov & Hutter 2019, algorithm 2, decay multiplied by the rate."""
+    """Loshchilov & Hutter 2019, algorithm 2, decay multiplied by the learning rate."""
     w, m, v = module.start.copy(), np.zeros(SHAPE), np.zeros(SHAPE)
-    for t, rate in enumerate(RATES, 1):
+    for t, lr in enumerate(LRS, 1):
         gradient = module.gradient(w)
         m = beta1 * m + (1 - beta1) * gradient
         v = beta2 * v + (1 - beta2) * gradient**2
         unbiased_m, unbiased_v = m / (1 - beta1**t), v / (1 - beta2**t)
-        w = w - rate * (unbiased_m / (np.sqrt(unbiased_v) + eps) + decay * w)
+        w = w - lr * (unbiased_m / (np.sqrt(unbiased_v) + eps) + decay * w)
     return w
 
 
 def adam_by_hand(module, beta1, beta2, eps, decay):
     """Kingma & Ba 2015, algorithm 1, with L2 in the gradient."""
     w, m, v = module.start.copy(), np.zeros(SHAPE), np.zeros(SHAPE)
-    for t, rate in enumerate(RATES, 1):
+    for t, lr in enumerate(LRS, 1):
         gradient = module.gradient(w) + decay * w
         m = beta1 * m + (1 - beta1) * gradient
         v = beta2 * v + (1 - beta2) * gradient**2
-        w = w - rate * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps)
+        w = w - lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps)
     return w
 
 
-def adagrad_by_hand(module, start, eps, decay, shrinking):
+def adagrad_by_hand(module, start, eps, decay, decoupled_decay):
     """Duchi et al. 2011, figure 1, diagonal."""
     w, total = module.start.copy(), np.full(SHAPE, float(start))
-    for rate in RATES:
+    for lr in LRS:
         gradient = module.gradient(w) + decay * w
         total = total + gradient**2
-        w = w * (1 - rate * shrinking) - rate * gradient / (np.sqrt(total) + eps)
+        w = w * (1 - lr * decoupled_decay) - lr * gradient / (np.sqrt(total) + eps)
     return w
 
 
-def adadelta_by_hand(module, rho, eps, decay, shrinking):
-    """Zeiler 2012, algorithm 1, its update times the rate."""
-    w, squares, moves = module.start.copy(), np.zeros(SHAPE), np.zeros(SHAPE)
-    for rate in RATES:
+def adadelta_by_hand(module, rho, eps, decay, decoupled_decay):
+    """Zeiler 2012, algorithm 1, its update times the learning rate."""
+    w, squares, squared_updates = module.start.copy(), np.zeros(SHAPE), np.zeros(SHAPE)
+    for lr in LRS:
         gradient = module.gradient(w) + decay * w
         squares = rho * squares + (1 - rho) * gradient**2
-        move = -np.sqrt(moves + eps) / np.sqrt(squares + eps) * gradient
-        moves = rho * moves + (1 - rho) * move**2
-        w = w * (1 - rate * shrinking) + rate * move
+        update = -np.sqrt(squared_updates + eps) / np.sqrt(squares + eps) * gradient
+        squared_updates = rho * squared_updates + (1 - rho) * update**2
+        w = w * (1 - lr * decoupled_decay) + lr * update
     return w
 
 
-def rmsprop_by_hand(module, smoothing, momentum, eps, decay, shrinking):
+def rmsprop_by_hand(module, alpha, momentum, eps, decay, decoupled_decay):
     """Tieleman & Hinton 2012, lecture 6.5, with PyTorch's momentum and eps."""
     w, squares, velocity = module.start.copy(), np.zeros(SHAPE), np.zeros(SHAPE)
-    for rate in RATES:
+    for lr in LRS:
         gradient = module.gradient(w) + decay * w
-        squares = smoothing * squares + (1 - smoothing) * gradient**2
+        squares = alpha * squares + (1 - alpha) * gradient**2
         velocity = momentum * velocity + gradient / (np.sqrt(squares) + eps)
-        w = w * (1 - rate * shrinking) - rate * velocity
+        w = w * (1 - lr * decoupled_decay) - lr * velocity
     return w
 
 
@@ -142,7 +142,7 @@ every_dtype = pytest.mark.parametrize(
 def test_sgd(momentum, nesterov, decay, dtype, tolerance, memory_format):
     module = Quadratic(dtype, memory_format)
     settings = {"momentum": momentum, "nesterov": nesterov, "weight_decay": decay}
-    got = trained(module, optimizer_of(module, kind="sgd", **settings))
+    got = train(module, optimizer_of(module, kind="sgd", **settings))
     expected = sgd_by_hand(module, momentum, nesterov, decay)
     np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
 
@@ -156,7 +156,7 @@ def test_sgd(momentum, nesterov, decay, dtype, tolerance, memory_format):
 def test_adamw(betas, eps, decay, dtype, tolerance, memory_format):
     module = Quadratic(dtype, memory_format)
     settings = {"betas": betas, "eps": eps, "weight_decay": decay}
-    got = trained(module, optimizer_of(module, kind="adamw", **settings))
+    got = train(module, optimizer_of(module, kind="adamw", **settings))
     expected = adamw_by_hand(module, *betas, eps, decay)
     np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
 
@@ -169,7 +169,7 @@ def test_adamw(betas, eps, decay, dtype, tolerance, memory_format):
 def test_adam(betas, eps, decay, dtype, tolerance, memory_format):
     module = Quadratic(dtype, memory_format)
     settings = {"betas": betas, "eps": eps, "weight_decay": decay}
-    got = trained(module, optimizer_of(module, kind="adam", **settings))
+    got = train(module, optimizer_of(module, kind="adam", **settings))
     expected = adam_by_hand(module, *betas, eps, decay)
     np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
 
@@ -197,28 +197,28 @@ BY_HAND = {
 @every_dtype
 @pytest.mark.parametrize("decoupled_weight_decay", [False, True])
 @pytest.mark.parametrize("decay", [0, 0.1])
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("index", [0, 1])
 @pytest.mark.parametrize("kind", BY_HAND)
 def test_the_ada_family(
-    kind, which, decay, decoupled_weight_decay, dtype, tolerance, memory_format
+    kind, index, decay, decoupled_weight_decay, dtype, tolerance, memory_format
 ):
     by_hand, cases = BY_HAND[kind]
-    settings = cases[which]
+    settings = cases[index]
     module = Quadratic(dtype, memory_format)
     penalty = {"weight_decay": decay, "decoupled_weight_decay": decoupled_weight_decay}
-    got = trained(module, optimizer_of(module, kind=kind, **settings, **penalty))
-    shares = (0, decay) if decoupled_weight_decay else (decay, 0)
-    expected = by_hand(module, *settings.values(), *shares)
+    got = train(module, optimizer_of(module, kind=kind, **settings, **penalty))
+    penalties = (0, decay) if decoupled_weight_decay else (decay, 0)
+    expected = by_hand(module, *settings.values(), *penalties)
     np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adam", "adamw", "adagrad", "adadelta", "rmsprop"])
-def test_it_starts_at_the_recipe_s_rate_and_leaves_frozen_parameters_alone(kind):
+def test_it_starts_at_the_recipe_s_lr_and_leaves_frozen_parameters_alone(kind):
     module = Quadratic(torch.float32, torch.contiguous_format)
     optimizer = optimizer_of(module, kind=kind, lr=0.3, weight_decay=0.5)
     assert [group["lr"] for group in optimizer.param_groups] == [0.3]
     assert [p for group in optimizer.param_groups for p in group["params"]] == [module.w]
-    trained(module, optimizer)
+    train(module, optimizer)
     assert torch.equal(module.frozen, torch.ones(2))
 
 

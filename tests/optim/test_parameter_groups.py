@@ -27,7 +27,7 @@ def by_role():
     }
 
 
-def built(roles, **settings):
+def build_for(roles, **settings):
     return build_optimizer(build({"optimizer": settings}).optimizer, roles)
 
 
@@ -49,7 +49,7 @@ def same(some, others):
 @every_kind
 def test_without_settings_of_their_own_all_roles_are_treated_alike(kind):
     roles = by_role()
-    groups = built(roles, kind=kind, lr=0.3).param_groups
+    groups = build_for(roles, kind=kind, lr=0.3).param_groups
     assert len(groups) == (2 if kind == "muon" else 1)  # Muon's matrices are a group in any case
     numbered = [id(p) for group in groups for p in group["params"]]
     assert numbered == [id(p) for role in ROLES for p in roles[role]]
@@ -58,7 +58,7 @@ def test_without_settings_of_their_own_all_roles_are_treated_alike(kind):
 @every_kind
 def test_a_setting_of_one_s_own_makes_a_group_of_each_role_that_has_parameters(kind):
     roles = by_role() | {"whitening": []}
-    groups = built(roles, kind=kind, norms={"weight_decay": 0.25}).param_groups
+    groups = build_for(roles, kind=kind, norms={"weight_decay": 0.25}).param_groups
     names = ("matrices", "norms", "biases", "head")
     assert [[id(p) for p in g["params"]] for g in groups] == [
         [id(p) for p in roles[name]] for name in names
@@ -67,8 +67,9 @@ def test_a_setting_of_one_s_own_makes_a_group_of_each_role_that_has_parameters(k
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
 def test_each_group_has_its_own_settings_and_else_the_rest_s(kind):
-    own = {"norms": {"lr": 0.5}, "head": {"weight_decay": 0}, "whitening": {"until": "3 epochs"}}
-    groups = built(by_role(), kind=kind, lr=0.2, weight_decay=0.1, **own).param_groups
+    settings = {"norms": {"lr": 0.5}, "head": {"weight_decay": 0}}
+    settings["whitening"] = {"until": "3 epochs"}
+    groups = build_for(by_role(), kind=kind, lr=0.2, weight_decay=0.1, **settings).param_groups
     assert [group["peak_lr"] for group in groups] == [0.2, 0.5, 0.2, 0.2, 0.2]
     assert [group["lr"] for group in groups] == [0.2, 0.5, 0.2, 0.2, 0.2]
     assert [group["weight_decay"] for group in groups] == [0.1, 0.1, 0.1, 0, 0.1]
@@ -76,7 +77,7 @@ def test_each_group_has_its_own_settings_and_else_the_rest_s(kind):
     assert {group["peak_momentum"] for group in groups} == {0.9 if kind == "sgd" else None}
 
 
-def test_muon_s_other_groups_take_what_they_lack_from_others():
+def test_muon_s_other_groups_take_their_defaults_from_aux_sgd():
     settings = {
         "lr": 0.2,
         "momentum": 0.6,
@@ -86,7 +87,7 @@ def test_muon_s_other_groups_take_what_they_lack_from_others():
         "biases": {"lr": 0.5},
         "head": {"weight_decay": 0.02},
     }
-    groups = built(by_role(), kind="muon", **settings).param_groups
+    groups = build_for(by_role(), kind="muon", **settings).param_groups
     assert [group["peak_lr"] for group in groups] == [0.2, 0.05, 0.5, 0.05, 0.05]
     assert [group["weight_decay"] for group in groups] == [0.1, 0.01, 0.01, 0.02, 0.01]
     assert [group["matrices"] for group in groups] == [True, False, False, False, False]
@@ -97,47 +98,47 @@ def test_muon_s_other_groups_take_what_they_lack_from_others():
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
 def test_roles_alone_change_no_bit_of_training(kind):
-    together, mixed, apart = by_role(), by_role(), by_role()
-    got = train(built(together, kind=kind, weight_decay=0.1), together)
+    together, mixed, separate = by_role(), by_role(), by_role()
+    got = train(build_for(together, kind=kind, weight_decay=0.1), together)
     order = [p for role in reversed(ROLES) for p in mixed[role]]
     in_one = {role: [] for role in ROLES} | {"matrices": order}
-    expected = train(built(in_one, kind=kind, weight_decay=0.1), mixed)
-    grouped = built(apart, kind=kind, weight_decay=0.1, head={"weight_decay": 0.1})
+    expected = train(build_for(in_one, kind=kind, weight_decay=0.1), mixed)
+    grouped = build_for(separate, kind=kind, weight_decay=0.1, head={"weight_decay": 0.1})
     assert len(grouped.param_groups) == 5
-    others = train(grouped, apart)
+    others = train(grouped, separate)
     for role in ROLES:
         assert same(got[role], expected[role])
         assert same(got[role], others[role])
 
 
 @every_kind
-@pytest.mark.parametrize("own", ["norms", "biases", "head", "whitening"])
+@pytest.mark.parametrize("group", ["norms", "biases", "head", "whitening"])
 @pytest.mark.parametrize("setting", ["lr", "weight_decay"])
-def test_a_group_s_setting_changes_that_group_and_no_other(kind, own, setting):
+def test_a_group_s_setting_changes_that_group_and_no_other(kind, group, setting):
     roles, changed = by_role(), by_role()
-    before = train(built(roles, kind=kind), roles)
-    after = train(built(changed, kind=kind, **{own: {setting: 0.37}}), changed)
-    assert [role for role in ROLES if not same(before[role], after[role])] == [own]
+    before = train(build_for(roles, kind=kind), roles)
+    after = train(build_for(changed, kind=kind, **{group: {setting: 0.37}}), changed)
+    assert [role for role in ROLES if not same(before[role], after[role])] == [group]
 
 
 @every_kind
-@pytest.mark.parametrize("own", ["norms", "biases", "whitening"])
+@pytest.mark.parametrize("group", ["norms", "biases", "whitening"])
 @pytest.mark.parametrize(
     "settings", [{"lr": 0.5}, {"weight_decay": 0.1}, {"l1": 0.1}, {"until": "0 epochs"}], ids=str
 )
-def test_settings_of_a_role_without_parameters_are_refused(kind, own, settings):
-    roles = by_role() | {own: []}
-    with pytest.raises(RecipeError, match=f"optimizer.{own} is set, but this network trains no"):
-        built(roles, kind=kind, **{own: settings})
+def test_settings_of_a_role_without_parameters_are_refused(kind, group, settings):
+    roles = by_role() | {group: []}
+    with pytest.raises(RecipeError, match=f"optimizer.{group} is set, but this network trains no"):
+        build_for(roles, kind=kind, **{group: settings})
     # no penalty on biases is a rule for any network
-    built(roles, kind=kind, weight_decay=0.1, **{own: {"weight_decay": 0, "l1": 0}})
+    build_for(roles, kind=kind, weight_decay=0.1, **{group: {"weight_decay": 0, "l1": 0}})
 
 
 @every_kind
 def test_parameters_that_are_frozen_from_the_start_take_no_part(kind):
     roles = by_role()
     roles["whitening"][0].requires_grad_(False)
-    groups = built(roles, kind=kind).param_groups
+    groups = build_for(roles, kind=kind).param_groups
     assert id(roles["whitening"][0]) not in {id(p) for g in groups for p in g["params"]}
 
 

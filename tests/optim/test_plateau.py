@@ -18,14 +18,14 @@ def plateau(**settings):
 
 def factors(schedule, values):
     """The rate's factor in the epoch after each of these losses."""
-    state, seen = ScheduleState(), []
+    state, factors = ScheduleState(), []
     for value in values:
-        state = schedule.after_epoch(state, value)
-        seen.append(state.factor)
-    return seen
+        state = schedule.update_state(state, value)
+        factors.append(state.factor)
+    return factors
 
 
-def test_a_loss_that_stays_is_borne_for_patience_epochs_and_then_the_rate_falls():
+def test_a_loss_that_stays_is_borne_for_patience_epochs_and_then_the_lr_falls():
     assert factors(plateau(patience=2, factor=0.5), [1.0] * 8) == [
         1,
         1,
@@ -54,7 +54,7 @@ def test_too_small_an_improvement_is_none():
     ]
 
 
-def test_the_rate_never_falls_below_the_least():
+def test_the_lr_never_falls_below_the_least():
     assert factors(plateau(patience=0, factor=0.5, min_factor=0.3), [1.0] * 5) == [
         1,
         0.5,

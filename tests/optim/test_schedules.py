@@ -35,45 +35,45 @@ def steps_of(text, total, per_epoch):
     return math.floor(Fraction(number) * length + Fraction(1, 2))
 
 
-def warmed(rise, after):
+def warm_up(rise, after):
     """A linear rise over ``rise`` steps that ends one step before the first 1."""
     return [Fraction(s + 1, rise) for s in range(rise)][: len(after)] + after[rise:]
 
 
-def slow_multistep(total, per_epoch, share, milestones):
-    rate, rates = Fraction(1), []
+def slow_multistep(total, per_epoch, gamma, milestones):
+    factor, factors = Fraction(1), []
     for step in range(total):
         for milestone in milestones:
             if steps_of(milestone, total, per_epoch) == step:
-                rate *= share
-        rates.append(rate)
-    return rates
+                factor *= gamma
+        factors.append(factor)
+    return factors
 
 
-def slow_exponential(total, per_epoch, share):
-    rate, rates = Fraction(1), []
-    while len(rates) < total:
-        rates += [rate] * per_epoch
-        rate *= share
-    return rates[:total]
+def slow_exponential(total, per_epoch, gamma):
+    factor, factors = Fraction(1), []
+    while len(factors) < total:
+        factors += [factor] * per_epoch
+        factor *= gamma
+    return factors[:total]
 
 
 def slow_cosine(total, rise, final):
     """cos² of half the angle: the same curve by another formula."""
-    rates = [Fraction(0)] * rise
+    factors = [Fraction(0)] * rise
     for step in range(rise, total):
         height = math.cos(math.pi / 2 * (step - rise) / (total - rise)) ** 2
-        rates.append(final + (1 - final) * height)
-    return rates
+        factors.append(final + (1 - final) * height)
+    return factors
 
 
 def slow_linear(total, rise, final):
     """The same stride down at each step, from 1; one more would reach ``final``."""
-    rates, rate = [Fraction(0)] * rise, Fraction(1)
+    factors, factor = [Fraction(0)] * rise, Fraction(1)
     for _ in range(rise, total):
-        rates.append(rate)
-        rate -= (1 - final) / (total - rise)
-    return rates
+        factors.append(factor)
+        factor -= (1 - final) / (total - rise)
+    return factors
 
 
 def test_constant():
@@ -125,9 +125,9 @@ def test_cosine_at_the_points_that_are_exact():
     assert all(earlier > later > 0 for earlier, later in pairwise(got))
 
 
-def test_cosine_falls_towards_its_final_share():
-    whole, half = factors(schedule("cosine"), 9), factors(schedule("cosine", end_factor=0.25), 9)
-    assert half == pytest.approx([0.25 + 0.75 * f for f in whole], abs=1e-15)
+def test_cosine_falls_towards_its_end_factor():
+    full, half = factors(schedule("cosine"), 9), factors(schedule("cosine", end_factor=0.25), 9)
+    assert half == pytest.approx([0.25 + 0.75 * f for f in full], abs=1e-15)
     assert factors(schedule("cosine", end_factor=1), 9) == [1] * 9
 
 
@@ -145,7 +145,7 @@ def test_cosine_against_the_slow_one(total, per_epoch, warmup, final):
     got = factors(
         schedule("cosine", warmup=warmup, end_factor=final / 4), total, per_epoch=per_epoch
     )
-    slow = warmed(rise, slow_cosine(total, min(rise, total), final / 4))
+    slow = warm_up(rise, slow_cosine(total, min(rise, total), final / 4))
     assert got == pytest.approx([float(f) for f in slow], abs=1e-14)
 
 
@@ -166,7 +166,7 @@ def test_linear_against_the_slow_one(total, per_epoch, warmup, final):
     got = factors(
         schedule("linear", warmup=warmup, end_factor=final / 4), total, per_epoch=per_epoch
     )
-    slow = warmed(rise, slow_linear(total, min(rise, total), Fraction(final, 4)))
+    slow = warm_up(rise, slow_linear(total, min(rise, total), Fraction(final, 4)))
     assert got == pytest.approx([float(f) for f in slow], abs=1e-15)
 
 
@@ -174,7 +174,7 @@ def test_linear_against_the_slow_one(total, per_epoch, warmup, final):
 def test_exponential_against_the_slow_one(total, per_epoch, warmup):
     got = factors(schedule("exponential", gamma=0.5, warmup=warmup), total, per_epoch=per_epoch)
     slow = slow_exponential(total, per_epoch, Fraction(1, 2))
-    assert got == [float(f) for f in warmed(steps_of(warmup, total, per_epoch), slow)]
+    assert got == [float(f) for f in warm_up(steps_of(warmup, total, per_epoch), slow)]
 
 
 @given(
@@ -187,7 +187,7 @@ def test_exponential_against_the_slow_one(total, per_epoch, warmup):
 def test_multistep_against_the_slow_one(total, per_epoch, warmup, milestones):
     config = schedule("multistep", gamma=0.5, warmup=warmup, milestones=milestones)
     slow = slow_multistep(total, per_epoch, Fraction(1, 2), milestones)
-    expected = warmed(steps_of(warmup, total, per_epoch), slow)
+    expected = warm_up(steps_of(warmup, total, per_epoch), slow)
     assert factors(config, total, per_epoch=per_epoch) == [float(f) for f in expected]
 
 
@@ -196,15 +196,15 @@ def test_a_factor_of_a_tenth_is_a_power_of_it():
     assert got == pytest.approx([1, 0.1, 0.01, 0.001], rel=1e-15)
 
 
-def test_step_lowers_the_rate_every_so_often_from_the_run_s_start():
+def test_step_lowers_the_lr_every_so_often_from_the_run_s_start():
     config = schedule("step", step_size="3 steps", gamma=0.5, warmup="2 steps")
     assert factors(config, 10) == [0.5, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125]
 
 
-@given(total=lengths, per_epoch=st.integers(1, 9), every=st.integers(1, 5), warmup=warmups)
-def test_step_is_a_multistep_of_all_multiples(total, per_epoch, every, warmup):
-    config = schedule("step", step_size=f"{every} epochs", gamma=0.5, warmup=warmup)
-    milestones = [f"{n * every} epochs" for n in range(1, 1 + total)]
+@given(total=lengths, per_epoch=st.integers(1, 9), interval=st.integers(1, 5), warmup=warmups)
+def test_step_is_a_multistep_of_all_multiples(total, per_epoch, interval, warmup):
+    config = schedule("step", step_size=f"{interval} epochs", gamma=0.5, warmup=warmup)
+    milestones = [f"{n * interval} epochs" for n in range(1, 1 + total)]
     same = schedule("multistep", milestones=milestones, gamma=0.5, warmup=warmup)
     got = factors(config, total, per_epoch=per_epoch)
     assert got == factors(same, total, per_epoch=per_epoch)
@@ -212,14 +212,14 @@ def test_step_is_a_multistep_of_all_multiples(total, per_epoch, every, warmup):
 
 def slow_restarts(total, rise, period, growth, peak, final):
     """One cosine after another, each appended whole."""
-    rates, number = [Fraction(0)] * rise, 0
-    while len(rates) < total:
+    factors, number = [Fraction(0)] * rise, 0
+    while len(factors) < total:
         length = max(1, round(period * growth**number))
         for step in range(length):
             height = math.cos(math.pi / 2 * step / length) ** 2
-            rates.append(peak**number * (final + (1 - final) * height))
+            factors.append(peak**number * (final + (1 - final) * height))
         number += 1
-    return rates[:total]
+    return factors[:total]
 
 
 @given(
@@ -239,7 +239,7 @@ def test_restarts_against_the_slow_one(total, warmup, period, growth, peak, fina
     }
     rise = steps_of(warmup, total, PER_EPOCH)
     got = factors(schedule("cosine_restarts", warmup=warmup, **settings), total)
-    slow = warmed(rise, slow_restarts(total, min(rise, total), period, growth, peak, final))
+    slow = warm_up(rise, slow_restarts(total, min(rise, total), period, growth, peak, final))
     assert got == pytest.approx([float(f) for f in slow], abs=1e-14)
 
 
@@ -270,7 +270,7 @@ def test_one_cycle_at_the_points_that_are_exact():
 
 @pytest.mark.parametrize(("total", "rise"), [(10, 0.3), (101, 0.25)])
 def test_one_cycle_is_pytorch_s_but_for_its_last_step(total, rise):
-    """PyTorch's reaches the final rate in its last step; like all schedules here, ours after it."""
+    """PyTorch's reaches the end factor in its last step, ours after it, as all schedules here."""
     optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0, momentum=0.9)
     theirs = OneCycleLR(
         optimizer, 1.0, total_steps=total + 1, pct_start=(rise * total + 1) / (total + 1)
@@ -291,6 +291,6 @@ def test_the_later_schedules_warm_up_by_exact_fractions(kind):
 
 
 @given(warmup=warmups)
-def test_plateau_itself_never_changes_the_rate(warmup):
+def test_plateau_itself_never_changes_the_lr(warmup):
     constant = factors(schedule("constant", warmup=warmup), 20)
     assert factors(schedule("plateau", warmup=warmup), 20) == constant

@@ -1,4 +1,4 @@
-"""Parts of somebody's own that all fail, each at another place."""
+"""Parts of somebody's own that all fail, each in another method."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -7,6 +7,7 @@ import numpy as np
 
 from cifarlab import (
     Arrays,
+    ArraySourceConfig,
     LossConfig,
     MetricConfig,
     OptimizerConfig,
@@ -22,22 +23,19 @@ def fail(*_: Any) -> Any:
 
 class Failing(SourceConfig):
     kind: Literal["failing"] = "failing"
-    place: str = "find"
+    method: str = "find"
 
     def find(self, progress: Any = None) -> Path | None:
-        return fail() if self.place == "find" else None
+        return fail() if self.method == "find" else None
 
-    def identity(self, path: Path | None) -> object:
-        return {fail} if self.place == "identity" else fail() if self.place == "code" else 1
+    def cache_key(self, path: Path | None) -> object:
+        return {fail} if self.method == "identity" else fail() if self.method == "code" else 1
 
-    def decode(self, path: Path | None, decoding: Any) -> Any:
-        return Path("none").read_bytes() if self.place == "disk" else fail()
-
-    def read(self) -> Arrays:
-        return fail()
+    def decode(self, path: Path | None, request: Any) -> Any:
+        return Path("none").read_bytes() if self.method == "disk" else fail()
 
 
-class Writing(SourceConfig):
+class Writing(ArraySourceConfig):
     kind: Literal["writing"] = "writing"
 
     def read(self) -> Arrays:
@@ -53,10 +51,10 @@ class FailingSampler(SamplerConfig):
 
 class FailingLoss(LossConfig):
     kind: Literal["failing"] = "failing"
-    built: bool = False
+    fails_late: bool = False
 
     def build(self, classes: Any, counts: Any) -> Any:
-        return fail if self.built else fail()
+        return fail if self.fails_late else fail()
 
 
 class FailingOptimizer(OptimizerConfig):

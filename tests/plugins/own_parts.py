@@ -10,6 +10,7 @@ from torch import nn
 
 from cifarlab import (
     Arrays,
+    ArraySourceConfig,
     AugmentationConfig,
     Callback,
     CallbackConfig,
@@ -18,7 +19,6 @@ from cifarlab import (
     ModelConfig,
     OptimizerConfig,
     ScheduleConfig,
-    SourceConfig,
     TrialSamplerConfig,
     TrialSchedulerConfig,
 )
@@ -73,11 +73,11 @@ class OwnTriangle(ScheduleConfig):
     """Up to the peak in the middle of the run, and down again."""
 
     kind: Literal["own-triangle"] = "own-triangle"
-    least: float = Field(0.1, gt=0, le=1, description="factor at both ends")
+    end_factor: float = Field(0.1, gt=0, le=1, description="factor at both ends")
 
     def factor_at(self, step: int, total: int, steps_per_epoch: int) -> float:
         height = 1 - abs(2 * step / max(1, total) - 1)
-        return self.least + (1 - self.least) * height
+        return self.end_factor + (1 - self.end_factor) * height
 
 
 class OwnLoss(LossConfig):
@@ -107,18 +107,18 @@ class OwnStripes(AugmentationConfig):
     """One black row in some images."""
 
     kind: Literal["own-stripes"] = "own-stripes"
-    share: float = Field(0.5, ge=0, le=1, description="of the images")
+    fraction: float = Field(0.5, ge=0, le=1, description="of the images")
 
     def apply(self, images: torch.Tensor, draws: Any) -> torch.Tensor:
-        drawn = draws.uniform(2)
-        rows = (drawn[:, 1] * images.shape[1]).long()
-        hit = (drawn[:, :1] < self.share) & (
+        values = draws.uniform(2)
+        rows = (values[:, 1] * images.shape[1]).long()
+        mask = (values[:, :1] < self.fraction) & (
             torch.arange(images.shape[1], device=images.device) == rows[:, None]
         )
-        return images.masked_fill(hit[:, :, None, None], 0)
+        return images.masked_fill(mask[:, :, None, None], 0)
 
 
-class OwnSource(SourceConfig):
+class OwnSource(ArraySourceConfig):
     """Bars, upright or lying, in noise."""
 
     kind: Literal["own-bars"] = "own-bars"
@@ -142,10 +142,10 @@ class OwnCallback(CallbackConfig):
     file: str = Field("notes.txt", description="its name")
 
     def build(self) -> Callback:
-        return Notes(self.file)
+        return LossNotes(self.file)
 
 
-class Notes(Callback):
+class LossNotes(Callback):
     def __init__(self, file: str) -> None:
         self.file = file
 

@@ -67,7 +67,7 @@ class Desk:
         out, err, exit_code = io.StringIO(), io.StringIO(), None
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.chdir(self.path)
-            patch.setattr(plugins, "_loaded", {})
+            patch.setattr(plugins, "_sources", {})
             patch.setattr(sys, "argv", ["cifarlab", *map(str, words)])
             for name, value in self.env(home).items():
                 patch.setenv(name, value)
@@ -105,8 +105,10 @@ def test_a_run_has_its_copy_and_names_its_callbacks(desk: Desk) -> None:
     (copy,) = (run.path / "plugins").iterdir()
     assert copy.read_bytes() == PARTS.read_bytes()
     assert len((run.path / "notes.txt").read_text().splitlines()) == 8
-    watching = json.loads(run.provenance_file.read_text())["starts"][0]["callbacks"]
-    assert any(name.startswith("cifarlab_plugin_") and name.endswith(".Notes") for name in watching)
+    names = json.loads(run.provenance_file.read_text())["starts"][0]["callbacks"]
+    assert any(
+        name.startswith("cifarlab_plugin_") and name.endswith(".LossNotes") for name in names
+    )
     assert run.result()["val"]["accuracy"] > 0.6
     assert run.metrics.read()[0]["val"]["own-margin"] is not None
 
@@ -121,7 +123,7 @@ def test_killed_and_resumed_is_bit_identical_and_a_callback_changes_no_bit(
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert not run.finished
+    assert not run.is_finished
     (desk.path / "parts").rename(desk.path / "elsewhere")  # the run's own copy is enough
     desk.run("train", "own", "--run", "killed", "--resume")
     (desk.path / "elsewhere").rename(desk.path / "parts")
@@ -222,8 +224,8 @@ def test_what_only_watches_is_in_no_fingerprint(desk: Desk) -> None:
     desk.run("train", *short, "--run", "plain")
     words = ("--plugin", "watch.py", "--callback", "watch", "--run", "watched")
     assert "watched step" in desk.run("train", *short, *words)[0]
-    plain, watched = (desk.folder(name).result() for name in ("plain", "watched"))
-    assert plain["fingerprint"] == watched["fingerprint"]
+    plain, with_callback = (desk.folder(name).result() for name in ("plain", "watched"))
+    assert plain["fingerprint"] == with_callback["fingerprint"]
     assert not (desk.path / "watched" / "plugins").exists()
 
 
@@ -242,7 +244,7 @@ class WatchConfig(CallbackConfig):
 """
 
 
-def test_somebody_elses_run_is_refused_until_it_is_trusted(desk: Desk, image: Path) -> None:
+def test_somebody_elses_run_is_refused_until_it_is_approved(desk: Desk, image: Path) -> None:
     shutil.copytree(desk.path / "whole", desk.path / "sent")
     commands: list[tuple[object, ...]] = [
         ("evaluate", "sent"),
@@ -276,7 +278,7 @@ def test_a_list_shows_such_a_run_with_a_note(
     desk.run(*words, home="nobody")
     page = (desk.path / "page.html").read_text()
     assert "sent is left out:" in page and "have not approved" in page
-    monkeypatch.setattr(plugins, "_loaded", {})  # as in a new process
+    monkeypatch.setattr(plugins, "_sources", {})  # as in a new process
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "nobody"))
     index = Index(runs)
     entries = {entry.name: entry for entry in index.listing().runs}
@@ -288,8 +290,8 @@ def test_a_list_shows_such_a_run_with_a_note(
 
 
 def test_the_dashboard_tries_an_image(desk: Desk, image: Path, monkeypatch: Any) -> None:
-    from cifarlab.dashboard.trial import Network
+    from cifarlab.dashboard.image_prediction import Network
 
     monkeypatch.setenv("XDG_CONFIG_HOME", str(desk.path / "home"))
-    tried = Network(desk.path / "whole").predict_image(image.read_bytes())
-    assert tried.likeliest[0][0] == "upright" and len(tried.neighbours) == 8
+    prediction = Network(desk.path / "whole").predict_image(image.read_bytes())
+    assert prediction.top_classes[0][0] == "upright" and len(prediction.neighbors) == 8

@@ -1,4 +1,4 @@
-"""What a part of somebody's own raises is told in two lines, wherever it is called."""
+"""What a part of somebody's own raises becomes two lines, wherever it is called."""
 
 import errno
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import torch
 
 from cifarlab.augment.config import Augment
 from cifarlab.augment.pipeline import Augmentation
-from cifarlab.config.family import Family, knowing
+from cifarlab.config.family import Family, allow_plugins
 from cifarlab.config.plugins import add_plugin
 from cifarlab.data.config import Data
 from cifarlab.data.dataset import Subset
@@ -30,10 +30,10 @@ FILE = Path(__file__).with_name("failing_parts.py")
 
 
 @pytest.fixture(autouse=True)
-def _known(tmp_path, monkeypatch):
+def _plugin_kinds(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("CIFARLAB_CACHE", str(tmp_path / "cache"))
-    with knowing([add_plugin(str(FILE), approved=True).sha256]):
+    with allow_plugins([add_plugin(str(FILE), named_by_user=True).sha256]):
         yield
 
 
@@ -51,12 +51,12 @@ def loader() -> Loader:
 CALLS: dict[str, Callable[[], Any]] = {
     "find": lambda: open_dataset(part(SourceConfig)),
     "find, of the cache": lambda: open_cached_data(Data(source=part(SourceConfig))),
-    "identity": lambda: open_dataset(part(SourceConfig, place="code")),
-    "decode": lambda: open_dataset(part(SourceConfig, place="decode")),
+    "identity": lambda: open_dataset(part(SourceConfig, method="code")),
+    "decode": lambda: open_dataset(part(SourceConfig, method="decode")),
     "sampler": lambda: loader().order(0),
     "loss": lambda: build_loss(part(LossConfig), "ab", [1, 1], torch.device("cpu")),
     "loss of images": lambda: build_loss(
-        part(LossConfig, built=True), "ab", [1, 1], torch.device("cpu")
+        part(LossConfig, fails_late=True), "ab", [1, 1], torch.device("cpu")
     ),
     "optimizer": lambda: build_optimizer(part(OptimizerConfig), roles()),
     "averaging": lambda: build_averaging(part(AveragingConfig), torch.nn.Linear(1, 1), 4, 8),
@@ -69,20 +69,20 @@ def roles() -> dict[str, list[torch.nn.Parameter]]:
     return parameters | {"matrices": [torch.nn.Parameter(torch.zeros(2, 2))]}
 
 
-@pytest.mark.parametrize("place", CALLS)
-def test_what_an_own_part_raises_is_told_in_two_lines(place: str) -> None:
+@pytest.mark.parametrize("call", CALLS)
+def test_what_an_own_part_raises_becomes_two_lines(call: str) -> None:
     line = FILE.read_text().split("\n").index('    return {}["mine"]') + 1
     with pytest.raises(PluginError) as caught:
-        CALLS[place]()
+        CALLS[call]()
     what = f"kind 'failing' fails in {FILE}, line {line}: KeyError: 'mine'"
     assert str(caught.value) == f"{what}\nmend it there"
 
 
 def test_an_identity_that_is_no_json_and_a_missing_file_are_the_source_s() -> None:
     with pytest.raises(PluginError, match="fails: TypeError: Object of type"):
-        open_dataset(part(SourceConfig, place="identity"))
+        open_dataset(part(SourceConfig, method="identity"))
     with pytest.raises(PluginError, match=r"line \d+: FileNotFoundError: "):
-        open_dataset(part(SourceConfig, place="disk"))
+        open_dataset(part(SourceConfig, method="disk"))
 
 
 def test_a_full_disk_is_no_fault_of_an_own_source(monkeypatch: pytest.MonkeyPatch) -> None:

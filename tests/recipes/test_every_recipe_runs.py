@@ -1,7 +1,7 @@
 """Every shipped recipe and every row of a study trains, evaluates and leaves a result."""
 
 import pytest
-from shortened import shortened
+from short_recipes import shorten
 
 from cifarlab.experiments.study.definition import find_study, shipped_studies
 from cifarlab.experiments.study.engine import run_study
@@ -18,7 +18,7 @@ def small(study):
     """The study with each row's recipe shortened."""
     recipes = study.recipes()
     rows = tuple(
-        row.model_copy(update={"overrides": {**row.overrides, **shortened(recipes[row.name])}})
+        row.model_copy(update={"overrides": {**row.overrides, **shorten(recipes[row.name])}})
         for row in study.rows
     )
     return study.model_copy(update={"rows": rows, "n_seeds": 1})
@@ -27,7 +27,7 @@ def small(study):
 @pytest.mark.parametrize("name", sorted(set(shipped_recipes()) - OF_REPORTS))
 def test_a_recipe_that_no_study_has_as_it_is(tmp_path, name):
     recipe = find(name)
-    result = train(change(recipe, shortened(recipe)), RunFolder(tmp_path))
+    result = train(change(recipe, shorten(recipe)), RunFolder(tmp_path))
     assert (result["epochs"], result["stop_reason"]) == (2, "planned")
     assert result["test"]["n"] == 359
 

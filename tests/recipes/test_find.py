@@ -81,7 +81,7 @@ def test_a_file_that_changes_another_recipe(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("base: quikstart", "no recipe is called 'quikstart'\ndid you mean 'quickstart'?"),
         ("base: mine.yaml", "the recipe mine.yaml has itself as a base\n"),
@@ -108,10 +108,10 @@ def test_a_file_that_changes_another_recipe(tmp_path):
         ),
     ],
 )
-def test_a_bad_base_says_what_is_wrong(tmp_path, monkeypatch, text, told):
+def test_a_bad_base_says_what_is_wrong(tmp_path, monkeypatch, text, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text(text)
-    with pytest.raises(RecipeError, match=told):
+    with pytest.raises(RecipeError, match=message):
         find("mine.yaml")
 
 

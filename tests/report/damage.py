@@ -23,10 +23,10 @@ DAMAGE: dict[str, Damage] = {
     "a folder": lambda file: file.mkdir(),
     "a pipe": lambda file: os.mkfifo(file),
 }
-ODD: tuple[Any, ...] = ("x", [1], {"a": 1}, None, True, -1, 2**62, 1e308)
+INVALID: tuple[Any, ...] = ("x", [1], {"a": 1}, None, True, -1, 2**62, 1e308)
 
 
-def damaged(path: Path, damages: Iterable[Damage]) -> Iterator[None]:
+def damage_in_turn(path: Path, damages: Iterable[Damage]) -> Iterator[None]:
     """Damage a file in one way after another; at the end it is as it was."""
     before = path.read_bytes() if path.exists() else None
     for damage in damages:
@@ -38,13 +38,13 @@ def damaged(path: Path, damages: Iterable[Damage]) -> Iterator[None]:
             path.write_bytes(before)
 
 
-def spoilt(path: Path) -> list[Damage]:
+def invalid_values(path: Path) -> list[Damage]:
     """A JSON file, or the first line of several, with one value after another of another type."""
     first, rest = path.read_text(), ""
     if path.suffix == ".jsonl":
         first, _, rest = first.partition("\n")
     tree = json.loads(first)
-    texts = [f"{json.dumps(spoilt)}\n{rest}" for spoilt in _spoilt(tree)]
+    texts = [f"{json.dumps(changed)}\n{rest}" for changed in _damaged_trees(tree)]
     return [lambda file, text=text: file.write_text(text) for text in texts]
 
 
@@ -57,12 +57,12 @@ def _paths(tree: Any, *above: Any) -> Iterator[tuple[Any, ...]]:
             yield from _paths(value, *above, key)
 
 
-def _spoilt(tree: Any) -> Iterator[Any]:
+def _damaged_trees(tree: Any) -> Iterator[Any]:
     """The tree with one value after another replaced by one of another type."""
     for number, path in enumerate(_paths(tree)):
-        spoilt = copy.deepcopy(tree)
-        parent = spoilt
+        damaged_tree = copy.deepcopy(tree)
+        parent = damaged_tree
         for key in path[:-1]:
             parent = parent[key]
-        parent[path[-1]] = ODD[number % len(ODD)]
-        yield spoilt
+        parent[path[-1]] = INVALID[number % len(INVALID)]
+        yield damaged_tree

@@ -61,8 +61,8 @@ def make(path: Path, plan: Plan | None = None) -> Path:
     folder.write_recipe(recipe)
     folder.write_provenance(_provenance(plan))
     splits = [name for name in ("val", "test") if getattr(plan, name)]
-    done = plan.epochs if plan.finished else plan.epochs // 2
-    for line in _lines(plan, draw)[:done]:
+    n_epochs = plan.epochs if plan.finished else plan.epochs // 2
+    for line in _lines(plan, draw)[:n_epochs]:
         folder.metrics.append(line)
     if plan.finished:
         by_split = {split: _predictions(plan, draw) for split in splits}
@@ -78,12 +78,12 @@ def _lines(plan: Plan, draw: np.random.Generator) -> list[dict[str, Any]]:
         elapsed = epoch / plan.epochs
         train = 0.92 - 0.6 * np.exp(-3 * elapsed) + 0.004 * draw.standard_normal()
         val = 0.88 - 0.6 * np.exp(-3.5 * elapsed) + 0.012 * draw.standard_normal()
-        rate = 0.05 * (1 + np.cos(np.pi * elapsed)) / 2
+        lr = 0.05 * (1 + np.cos(np.pi * elapsed)) / 2
         lines.append(
             {
                 "epoch": epoch,
                 "step": 352 * epoch,
-                "lr": float(rate),
+                "lr": float(lr),
                 "train": {"loss": float(2.3 - 2.2 * train), "accuracy": float(train)},
                 "val": {"loss": float(2.4 - 2.2 * val), "accuracy": float(val)}
                 if plan.val
@@ -101,14 +101,14 @@ def _lines(plan: Plan, draw: np.random.Generator) -> list[dict[str, Any]]:
 def _predictions(plan: Plan, draw: np.random.Generator) -> Predictions:
     k = len(plan.classes)
     labels = np.arange(plan.n) % k
-    alike = draw.normal(0, 1, (k, k))
+    similarity = draw.normal(0, 1, (k, k))
     hard = draw.uniform(0.8, 1.2, k)
-    logits = draw.normal(0, 1, (plan.n, k)) + 0.9 * alike[labels]
+    logits = draw.normal(0, 1, (plan.n, k)) + 0.9 * similarity[labels]
     logits[np.arange(plan.n), labels] += plan.skill * hard[labels]
     logits = (1.5 * logits).astype(np.float32)
     loss = -_log_probs(logits)[np.arange(plan.n), labels]
-    wrong = np.flatnonzero(logits.argmax(1) != labels)
-    worst = wrong[np.argsort(-loss[wrong], kind="stable")][:25]
+    mistakes = np.flatnonzero(logits.argmax(1) != labels)
+    worst = mistakes[np.argsort(-loss[mistakes], kind="stable")][:25]
     images = (
         np.stack([_image(plan.shape, draw) for _ in worst])
         if len(worst)
@@ -126,8 +126,8 @@ def _log_probs(logits: np.ndarray) -> np.ndarray:
 def _image(shape: tuple[int, int, int], draw: np.random.Generator) -> np.ndarray:
     h, w, c = shape
     y, x = np.mgrid[:h, :w] / h
-    centre, radius = draw.uniform(0.3, 0.7, 2), draw.uniform(0.15, 0.4)
-    blob = (np.hypot(y - centre[0], x - centre[1]) < radius)[..., None]
+    center, radius = draw.uniform(0.3, 0.7, 2), draw.uniform(0.15, 0.4)
+    blob = (np.hypot(y - center[0], x - center[1]) < radius)[..., None]
     color, ground = draw.uniform(0, 255, c), draw.uniform(0, 255, c)
     picture = np.where(blob, color, ground * (1 - 0.5 * y[..., None]))
     return np.clip(picture + draw.normal(0, 9, shape), 0, 255).astype(np.uint8)
@@ -185,15 +185,19 @@ def _split(plan: Plan, predictions: Predictions) -> dict[str, Any]:
     }
 
 
-def wilson_interval(right: int, n: int) -> list[float]:
-    """95 % interval of a share."""
-    z, p = 1.959964, right / n
-    centre, spread = p + z * z / (2 * n), z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
-    return [(centre - spread) / (1 + z * z / n), (centre + spread) / (1 + z * z / n)]
+def wilson_interval(n_correct: int, n: int) -> list[float]:
+    """Return the 95 % interval of a fraction."""
+    z, p = 1.959964, n_correct / n
+    center, half_width = p + z * z / (2 * n), z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
+    return [(center - half_width) / (1 + z * z / n), (center + half_width) / (1 + z * z / n)]
 
 
 def _provenance(plan: Plan) -> dict[str, Any]:
-    opened = {"time": "2026-01-05T10:08:11Z", "by": "train", "command": "cifarlab train made/up"}
+    opening = {
+        "time": "2026-01-05T10:08:11Z",
+        "opener": "train",
+        "command": "cifarlab train made/up",
+    }
     return {
         "cifarlab": "0.1.0",
         "commit": None,
@@ -216,5 +220,5 @@ def _provenance(plan: Plan) -> dict[str, Any]:
         "starts": [
             {"time": "2026-01-05T10:00:00Z", "command": "cifarlab train made/up", "step": 0}
         ],
-        "test_openings": [opened] if plan.finished and plan.test else [],
+        "test_openings": [opening] if plan.finished and plan.test else [],
     }

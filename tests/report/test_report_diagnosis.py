@@ -82,7 +82,7 @@ def test_a_high_training_loss_under_dropout_is_no_plateau():
     assert finding_titles(run(loss=[GUESSING] * EPOCHS, accuracy=[0.2] * EPOCHS)) == []
 
 
-def test_the_rate_fell_within_the_first_epoch():
+def test_the_lr_fell_within_the_first_epoch():
     accuracy = [0.19, 0.2, *[0.25] * 18]
     [finding] = diagnose(run(lr=[1e-4] * EPOCHS, accuracy=accuracy, schedule="multistep"))
     assert finding.what.startswith(
@@ -90,14 +90,14 @@ def test_the_rate_fell_within_the_first_epoch():
     )
 
 
-def test_the_rate_fell_before_it_learned():
+def test_the_lr_fell_before_it_learned():
     lr = [0.1, 0.001, 0.001] + [1e-4] * 17
     accuracy = [0.3, 0.5, 0.55] + [0.6] * 17
     [finding] = diagnose(run(lr=lr, accuracy=accuracy, schedule="multistep"))
     assert finding.what.startswith(
         "the learning rate fell before it had learned: from epoch 2 of 20"
     )
-    assert "10.0 points only" in finding.why
+    assert "10.0 points only" in finding.reason
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_the_rate_fell_before_it_learned():
         ([0.1] * 15 + [1e-4] * 5, [0.5] * 20),  # late in the run
     ],
 )
-def test_a_low_rate_alone_is_no_finding(lr, accuracy):
+def test_a_low_lr_alone_is_no_finding(lr, accuracy):
     assert finding_titles(run(lr=lr, accuracy=accuracy, schedule="multistep")) == []
 
 
@@ -142,7 +142,7 @@ def test_validation_loss_that_rises_with_training_loss_is_no_overfit():
     assert finding_titles(run(val_loss=curve, loss=curve)) == []
 
 
-def test_still_learning_at_a_constant_rate():
+def test_still_learning_at_a_constant_lr():
     rising = [0.3 + 0.02 * n for n in range(EPOCHS)]
     expected = finding_titles(run(val_accuracy=rising, lr=[0.1] * EPOCHS, schedule="constant"))
     assert expected == ["it was still learning"]

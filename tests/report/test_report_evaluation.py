@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_full_run import KINDS, NAME, bins, examined, make_full_run
 from made_run import Plan, digits, make
-from made_whole import KINDS, NAME, bins, examined, make_full_run
-from reading import Page, parse, read
+from page_parser import Page, parse, read
 
 from cifarlab.plots import images
 from cifarlab.plots import run as figures
@@ -55,7 +55,7 @@ def test_the_page_shows_everything(run: RunData, tmp_path: Path) -> None:
 
 
 def test_confident_mistakes_are_the_surest(run: RunData) -> None:
-    written = [item.details[0].partition(",")[0] for item in images.confident(run)]
+    written = [item.details[0].partition(",")[0] for item in images.confident_mistakes(run)]
     predictions = run.predictions
     powers = np.exp(predictions.logits[predictions.mistakes].astype(float))
     sure = (powers / powers.sum(1, keepdims=True)).max(1)
@@ -78,9 +78,9 @@ def test_grey_images_and_validation(tmp_path: Path) -> None:
 def test_test_is_shown_before_validation(tmp_path: Path) -> None:
     folder = RunFolder(make(tmp_path / "run"))
     folder.write_evaluation("val", examined("val"))
-    assert read_runs([folder.path])[0].examined["split"] == "val"
+    assert read_runs([folder.path])[0].full_evaluation["split"] == "val"
     folder.write_evaluation("test", examined("test"))
-    assert read_runs([folder.path])[0].examined["split"] == "test"
+    assert read_runs([folder.path])[0].full_evaluation["split"] == "test"
 
 
 def test_the_reliability_diagram_shows_the_filled_bins(run: RunData) -> None:
@@ -104,35 +104,35 @@ def test_the_heat_map_is_true_to_the_numbers(run: RunData) -> None:
     assert "clean 86.00\u00a0%, corrupted 61.30\u00a0%" in panel.title
 
 
-def shown(run: RunData, part: str = "evaluation") -> Page:
+def render_part(run: RunData, part: str = "evaluation") -> Page:
     """A part of the page, as the dashboard shows it, too."""
     return parse(render(f"{part}.html", run=run, pictures={}, top=2))
 
 
 def test_groups_of_a_mapping_come_before_the_usual(run: RunData) -> None:
     groups = [{"group": "mine", "classes": ["cat"], "n": 3}]
-    with_groups = {**run.examined, "measured": {"groups": groups}}
-    assert shown(replace(run, examined=with_groups)).tables["groups"][1][0] == "mine"
+    with_groups = {**run.full_evaluation, "measured": {"groups": groups}}
+    assert render_part(replace(run, full_evaluation=with_groups)).tables["groups"][1][0] == "mine"
     other = {**with_groups, "split": "val"}
-    assert shown(replace(run, examined=other)).tables["groups"][1][0] == "animals"
+    assert render_part(replace(run, full_evaluation=other)).tables["groups"][1][0] == "animals"
 
 
-ODD = [None, 3, "x", [], {}, [None, 3], {"a": [1]}, True]
+INVALID = [None, 3, "x", [], {}, [None, 3], {"a": [1]}, True]
 
 
-@pytest.mark.parametrize("odd", ODD, ids=json.dumps)
-def test_odd_values_cost_nothing(run: RunData, odd: object) -> None:
+@pytest.mark.parametrize("value", INVALID, ids=json.dumps)
+def test_invalid_values_cost_nothing(run: RunData, value: object) -> None:
     for key in ("tta", "shift", "ood", "measured", "data", "split"):
-        damaged = replace(run, examined={**run.examined, key: odd})
-        assert shown(damaged).tables.keys() >= {"groups", "calibration"}
-        figures.shift(damaged)
+        damaged_run = replace(run, full_evaluation={**run.full_evaluation, key: value})
+        assert render_part(damaged_run).tables.keys() >= {"groups", "calibration"}
+        figures.shift(damaged_run)
     for key, other in (("labels", "twins"), ("duplicates", "depths"), ("classes", "twins")):
-        assert other in shown(replace(run, audit={**run.audit, key: odd}), "audit").tables
+        assert other in render_part(replace(run, audit={**run.audit, key: value}), "audit").tables
     for part in ("labels", "duplicates"):
         for key in run.audit[part]:
-            changed = {**run.audit, part: {**run.audit[part], key: odd}}
-            assert "there twice" in shown(replace(run, audit=changed), "audit").text
-    split = {**run.result["test"], "calibration": odd, "top_k": odd, "groups": odd}
-    damaged = replace(run, result={**run.result, "test": split}, examined={})
-    assert "Standard deviation between classes" in shown(damaged).text
-    assert figures.filled_bins(odd) == []
+            changed = {**run.audit, part: {**run.audit[part], key: value}}
+            assert "there twice" in render_part(replace(run, audit=changed), "audit").text
+    split = {**run.result["test"], "calibration": value, "top_k": value, "groups": value}
+    damaged_run = replace(run, result={**run.result, "test": split}, full_evaluation={})
+    assert "Standard deviation between classes" in render_part(damaged_run).text
+    assert figures.filled_bins(value) == []

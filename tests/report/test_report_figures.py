@@ -16,8 +16,8 @@ from cifarlab.plots import images
 from cifarlab.plots import run as figures
 from cifarlab.plots.draw import draw
 from cifarlab.plots.spec import Marks
-from cifarlab.plots.style import render, styled
-from cifarlab.report.html import page
+from cifarlab.plots.style import figure_style, render
+from cifarlab.report.html import render_report
 from cifarlab.report.write import write_report
 from cifarlab.run_folder.run_data import read_runs
 from cifarlab.system.errors import UserError
@@ -70,17 +70,17 @@ def test_an_unknown_format_is_refused_before_anything_is_written(read, tmp_path)
 
 
 def test_same_run_same_bytes(read):
-    first, again = (page([read["grey"]]) for _ in range(2))
-    assert first == again
+    first, second = (render_report([read["grey"]]) for _ in range(2))
+    assert first == second
 
 
 def test_users_matplotlib_settings_change_nothing(read):
     import matplotlib
 
-    with styled():
+    with figure_style():
         usual = render(draw(figures.curves(read["plain"])), "x", "").svg
     with matplotlib.rc_context({"font.size": 22, "axes.facecolor": "red"}):
-        with styled():
+        with figure_style():
             assert render(draw(figures.curves(read["plain"])), "x", "").svg == usual
         assert matplotlib.rcParams["font.size"] == 22
 
@@ -96,7 +96,7 @@ def test_imports_are_late_and_light():
 
 def test_curves_show_the_metrics_log_the_test_and_the_best_epoch(read):
     run = read["plain"]
-    accuracy, loss, rate = (
+    accuracy, loss, lr = (
         [mark for mark in panel.marks if isinstance(mark, Marks)]
         for panel in figures.curves(run).panels
     )
@@ -104,7 +104,7 @@ def test_curves_show_the_metrics_log_the_test_and_the_best_epoch(read):
     assert np.allclose(train.y, 100 * run.curve("train", "accuracy"))
     assert np.allclose(val.y, 100 * run.curve("val", "accuracy"))
     assert np.allclose(loss[0].y, run.curve("train", "loss"))
-    assert np.allclose(rate[0].y, run.curve("lr"))
+    assert np.allclose(lr[0].y, run.curve("lr"))
     epoch, best = run.best
     assert best_mark.label == f"best validation: {100 * best:.2f}\u00a0%, epoch {epoch}"
     test = run.result["test"]
@@ -135,7 +135,7 @@ def test_small_matrix_has_numbers_large_has_few_labels(read):
     assert not large.texts and len(large.get_yticklabels()) <= 20
 
 
-def test_off_diagonal_colours_depend_on_the_errors_alone(read):
+def test_off_diagonal_colors_depend_on_the_errors_alone(read):
     mark = figures.confusion(read["plain"]).panels[0].marks[0]
     image = draw(figures.confusion(read["plain"])).axes[0].images[0]
     counts = np.array(read["plain"].result["test"]["confusion_matrix"])
@@ -160,7 +160,7 @@ def test_class_chart_is_sorted_with_intervals(read):
     assert np.allclose(dots.ends.T, ends)
 
 
-def cut_marks(figure):
+def find_cut_labels(figure):
     """Markers of lines and scatters that the edge of their axes cuts, as (x, y)."""
     figure.canvas.draw()
     outside_points = []
@@ -194,7 +194,7 @@ def test_no_mark_is_cut_at_0_or_100_per_cent(read):
     lines = [{**line, "lr": 0.0 if index else 0.1} for index, line in enumerate(plain.lines)]
     run = replace(plain, result=result, lines=lines)
     for plot in (figures.per_class, figures.reliability, figures.curves):
-        assert cut_marks(draw(plot(run))) == [], plot.__name__
+        assert find_cut_labels(draw(plot(run))) == [], plot.__name__
 
 
 def test_the_reliability_diagram_s_legend_covers_no_point(read):
@@ -221,7 +221,7 @@ def test_of_a_thousand_classes_the_most_confused_are_drawn_in_bounded_memory(rea
     split = {"confusion_matrix": counts.tolist(), "per_class": rows, "accuracy": 0.5}
     run = replace(read["plain"], result={**read["plain"].result, "test": split})
     tracemalloc.start()
-    with styled():
+    with figure_style():
         matrix, bars = draw(figures.confusion(run)), draw(figures.per_class(run))
         render(matrix, "x", "")
     peak = tracemalloc.get_traced_memory()[1]
@@ -231,7 +231,7 @@ def test_of_a_thousand_classes_the_most_confused_are_drawn_in_bounded_memory(rea
     names = [text.get_text() for text in axes.get_yticklabels()]
     assert len(names) == 30 and {"c700", "c3", "c41", "c999"} <= set(names)
     assert "30 of 1,000 classes" in axes.get_title(loc="left")
-    assert "30 of the most frequent confusions" in page([run])[0]
+    assert "30 of the most frequent confusions" in render_report([run])[0]
     low = [text.get_text() for axes in bars.axes for text in axes.get_yticklabels()]
     assert low == [f"c{n}" for n in reversed(range(120))]
 
@@ -242,8 +242,8 @@ def test_hundred_classes_are_all_named_in_columns(read):
     assert len(figure.axes) == 3 and len(set(names)) == 100
 
 
-def test_gallery_shows_grey_and_colour(read):
+def test_gallery_shows_grey_and_color(read):
     for name in ("plain", "grey"):
         figure = draw(images.worst_gallery(read[name]))
         count = len(read[name].predictions.mistakes)
-        assert len(figure.axes[0].images) == count == len(images.worst(read[name]))
+        assert len(figure.axes[0].images) == count == len(images.worst_mistakes(read[name]))

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import yaml
 from made_run import Plan, make
+from page_parser import read
 from PIL import Image
-from reading import read
 
 from cifarlab.recipes.schema import Recipe
 from cifarlab.report.write import write_report
@@ -110,7 +110,7 @@ def test_recipe_is_complete_valid_yaml_and_marks_departures(run, page):
 
 
 def test_provenance_is_whole_and_lists_each_opening(page):
-    rows = dict(page.tables["origin"])
+    rows = dict(page.tables["provenance"])
     assert rows["libraries"] == "torch 2.11.0, numpy 2.4.6"
     assert rows["data: source"] == "/data/images" and rows["device: threads"] == "2"
     assert rows["data: mean"] == "0.4914, 0.4822, 0.4465"
@@ -118,7 +118,7 @@ def test_provenance_is_whole_and_lists_each_opening(page):
     assert ["2026-01-05T10:08:11Z", "train", "cifarlab train made/up"] in page.tables["log"]
 
 
-def test_a_start_shows_what_is_not_said_already(run, tmp_path):
+def test_a_start_shows_what_the_provenance_does_not(run, tmp_path):
     path = shutil.copytree(run, tmp_path / "run")
     file = path / "provenance.json"
     provenance = json.loads(file.read_text())

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from made_run import Plan, digits, make
-from reading import read
+from page_parser import read
 
 from cifarlab.report.write import write_report
 from cifarlab.run_folder.folder import RunFolder
@@ -88,7 +88,7 @@ def test_whatever_is_missing_is_left_out(tmp_path):
     )
     page = read(write_report([path]))
     assert "50.00 % 95 % interval —, n = 200" in page.text and "Device a box" in page.text
-    assert ["more: a", "1, b —"] in page.tables["origin"]
+    assert ["more: a", "1, b —"] in page.tables["provenance"]
     edit(path / "result.json", test=None)
     (path / "predictions" / "test.safetensors").unlink()
     (path / "predictions" / "val.safetensors").unlink()
@@ -224,7 +224,7 @@ def test_no_run_is_refused(tmp_path, monkeypatch, runs):
     assert not list(tmp_path.iterdir())
 
 
-def test_unwritable_place_is_said(tmp_path):
+def test_an_unwritable_folder_is_an_error(tmp_path):
     path = make(tmp_path / "run", Plan(finished=False, epochs=0))
     (tmp_path / "report.html").mkdir()
     with pytest.raises(StorageError, match=r"report\.html"):

@@ -7,7 +7,7 @@ from cifarlab.recipes.text import change
 from cifarlab.report.settings import distinct_names
 
 PLAIN = Recipe(name="plain")
-RATE, DECAY = {"optimizer.lr": 0.5}, {"optimizer.weight_decay": 0.001}
+LR, DECAY = {"optimizer.lr": 0.5}, {"optimizer.weight_decay": 0.001}
 CLIP = {"training.clip_grad_norm": 1.0, "data.train_subset_fraction": 0.5, "augment.degrees": 3.0}
 
 
@@ -18,18 +18,18 @@ def names(*changes: dict) -> list[str]:
 
 
 def test_a_name_of_its_own_stays():
-    recipes = [PLAIN, change(PLAIN, RATE)]
+    recipes = [PLAIN, change(PLAIN, LR)]
     assert distinct_names(["a", "b"], recipes, ["x", "y"]) == ["a", "b"]
 
 
 def test_equal_names_get_the_settings_that_differ():
-    assert names({}, RATE) == ["plain optimizer.lr=0.1", "plain optimizer.lr=0.5"]
+    assert names({}, LR) == ["plain optimizer.lr=0.1", "plain optimizer.lr=0.5"]
     assert names({}, {"seed": 3}) == ["plain", "plain"]
 
 
 def test_of_many_settings_those_that_most_others_have_are_left_out():
     assert names(
-        {}, RATE, DECAY, {"data.train_subset_fraction": 0.5}, {"training.clip_grad_norm": 1.0}
+        {}, LR, DECAY, {"data.train_subset_fraction": 0.5}, {"training.clip_grad_norm": 1.0}
     ) == [
         "plain",
         "plain optimizer.lr=0.5",
@@ -41,6 +41,6 @@ def test_of_many_settings_those_that_most_others_have_are_left_out():
 
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_what_would_be_too_long_is_named_by_its_folder(index):
-    changes = [{}, RATE, {}]
+    changes = [{}, LR, {}]
     changes[index] = {**CLIP, **DECAY, "augment.translate": 0.1}
     assert names(*changes)[index] == f"plain run-{index}"

@@ -14,8 +14,8 @@ from cifarlab.run_folder.folder import RunFolder
 from cifarlab.training import loop
 from cifarlab.training.train import train
 
-REAL = Path.replace
-SHORT = {"training.duration": "2 epochs", "evaluation.checkpoint": "best"}
+REAL_REPLACE = Path.replace
+TWO_EPOCHS = {"training.duration": "2 epochs", "evaluation.checkpoint": "best"}
 RENAMES = 17  # of a run of two epochs that both improve; the last test counts them
 
 
@@ -24,45 +24,47 @@ class KilledError(BaseException):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Recipe]) -> RunFolder:
-    folder = RunFolder(tmp_path_factory.mktemp("whole") / "run")
-    train(tiny(SHORT), folder)
+def uninterrupted_run(
+    tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Recipe]
+) -> RunFolder:
+    folder = RunFolder(tmp_path_factory.mktemp("uninterrupted") / "run")
+    train(tiny(TWO_EPOCHS), folder)
     return folder
 
 
 def die_before(patch: pytest.MonkeyPatch, rename: int) -> list[str]:
     """From that renaming on nothing reaches the disk any more; gives the names renamed so far."""
-    done: list[str] = []
+    names: list[str] = []
 
     def replace(self: Path, target: Any) -> Path:
-        if len(done) >= rename:
+        if len(names) >= rename:
             raise KilledError
-        done.append(Path(target).name)
-        return REAL(self, target)
+        names.append(Path(target).name)
+        return REAL_REPLACE(self, target)
 
     patch.setattr(Path, "replace", replace)
     # a killed process does not tidy up either
     patch.setattr(Path, "unlink", lambda self, missing_ok=False: None)
-    return done
+    return names
 
 
-def killed_at(rename: int, recipe: Recipe, folder: RunFolder) -> list[str]:
+def train_until_killed(rename: int, recipe: Recipe, folder: RunFolder) -> list[str]:
     with pytest.MonkeyPatch.context() as patch:
-        done = die_before(patch, rename)
+        names = die_before(patch, rename)
         with pytest.raises(KilledError):
             train(recipe, folder, resume=folder.exists)
-    return done
+    return names
 
 
 @pytest.mark.parametrize("rename", range(RENAMES))
 def test_resumed_after_a_kill_there(
-    tmp_path: Path, tiny: Callable, whole: RunFolder, end_of: Callable, rename: int
+    tmp_path: Path, tiny: Callable, uninterrupted_run: RunFolder, end_of: Callable, rename: int
 ) -> None:
     folder = RunFolder(tmp_path / "run")
-    killed_at(rename, tiny(SHORT), folder)
-    assert not folder.finished
-    train(tiny(SHORT), folder, resume=folder.exists)
-    assert end_of(folder) == end_of(whole)
+    train_until_killed(rename, tiny(TWO_EPOCHS), folder)
+    assert not folder.is_finished
+    train(tiny(TWO_EPOCHS), folder, resume=folder.exists)
+    assert end_of(folder) == end_of(uninterrupted_run)
 
 
 @pytest.mark.parametrize("rename", range(RENAMES))
@@ -71,9 +73,9 @@ def test_an_epoch_that_ends_otherwise_when_it_is_trained_again_can_be_finished(
 ) -> None:
     """As on a GPU: ``best`` must not be of an epoch that the resumed run finds worse."""
     folder, real = RunFolder(tmp_path / "run"), loop.validate
-    killed_at(rename, tiny(SHORT), folder)
+    train_until_killed(rename, tiny(TWO_EPOCHS), folder)
     monkeypatch.setattr(loop, "validate", lambda run: {**real(run), "accuracy": 0.01})
-    result = train(tiny(SHORT), folder, resume=folder.exists)
+    result = train(tiny(TWO_EPOCHS), folder, resume=folder.exists)
     about, _ = WeightsFile.read(folder.weights("best"))
     assert about.epoch == result["best"]["epoch"] == result["evaluated"]["epoch"]
 
@@ -82,18 +84,18 @@ def test_an_epoch_that_ends_otherwise_when_it_is_trained_again_can_be_finished(
 def test_whatever_is_there_can_be_read(tmp_path: Path, tiny: Callable, rename: int) -> None:
     """A report or an evaluation may look at a run whose writer was killed."""
     folder = RunFolder(tmp_path / "run")
-    killed_at(rename, tiny(SHORT), folder)
+    train_until_killed(rename, tiny(TWO_EPOCHS), folder)
     folder.metrics.read()
     folder.provenance()
     if folder.exists:
-        assert folder.recipe() == tiny(SHORT)
+        assert folder.recipe() == tiny(TWO_EPOCHS)
     for name in ("last", "best"):
         if folder.weights(name).exists():
             Predictor.load(folder.weights(name))
 
 
 def test_killed_at_each_boundary_in_turn(
-    tmp_path: Path, tiny: Callable, whole: RunFolder, end_of: Callable
+    tmp_path: Path, tiny: Callable, uninterrupted_run: RunFolder, end_of: Callable
 ) -> None:
     """Each start gets one renaming further than the one before it."""
     folder = RunFolder(tmp_path / "run")
@@ -101,20 +103,20 @@ def test_killed_at_each_boundary_in_turn(
         if rename == RENAMES:
             break
         try:
-            killed_at(rename, tiny(SHORT), folder)
+            train_until_killed(rename, tiny(TWO_EPOCHS), folder)
         except pytest.fail.Exception:  # it reached the end
             break
-    if not folder.finished:
-        train(tiny(SHORT), folder, resume=True)
-    assert end_of(folder) == end_of(whole)
+    if not folder.is_finished:
+        train(tiny(TWO_EPOCHS), folder, resume=True)
+    assert end_of(folder) == end_of(uninterrupted_run)
 
 
 def test_the_boundaries_are_all_there_are(tmp_path: Path, tiny: Callable) -> None:
     folder = RunFolder(tmp_path / "run")
     with pytest.MonkeyPatch.context() as patch:
-        done = die_before(patch, 10**6)
-        train(tiny(SHORT), folder)
-    assert len(done) == RENAMES
-    assert done[:3] == ["format.json", "recipe.yaml", "provenance.json"]
-    assert done[-1] == "result.json"
-    assert {"last.safetensors", "last.state.safetensors", "best.safetensors"} <= set(done)
+        names = die_before(patch, 10**6)
+        train(tiny(TWO_EPOCHS), folder)
+    assert len(names) == RENAMES
+    assert names[:3] == ["format.json", "recipe.yaml", "provenance.json"]
+    assert names[-1] == "result.json"
+    assert {"last.safetensors", "last.state.safetensors", "best.safetensors"} <= set(names)

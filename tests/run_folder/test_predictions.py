@@ -29,10 +29,10 @@ def made(mistakes=3):
 def test_all_of_it_is_read_again(tmp_path, mistakes):
     path = tmp_path / "predictions" / "test.safetensors"
     made(mistakes).write(path)
-    again = Predictions.read(path)
-    assert again.classes == ("cat", "dög", "a, b")
+    loaded = Predictions.read(path)
+    assert loaded.classes == ("cat", "dög", "a, b")
     for name in ARRAYS:
-        first, other = getattr(made(mistakes), name), getattr(again, name)
+        first, other = getattr(made(mistakes), name), getattr(loaded, name)
         assert first.dtype == other.dtype
         np.testing.assert_array_equal(first, other)
 
@@ -41,8 +41,8 @@ def test_mistakes_have_names_or_else_their_index(tmp_path):
     path = tmp_path / "test.safetensors"
     named = replace(made(), mistake_names=("a/1.png", "b/<i>.png", "c/\udcff.png"))
     named.write(path)
-    again = Predictions.read(path)
-    assert [again.mistake_name(k) for k in range(3)] == [
+    loaded = Predictions.read(path)
+    assert [loaded.mistake_name(k) for k in range(3)] == [
         *named.mistake_names[:2],
         "c/\\udcff.png",  # what no file can hold is an escape
     ]
@@ -58,27 +58,27 @@ def test_the_same_predictions_are_the_same_bytes(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def refusal(path):
+def is_refused(path):
+    """Return whether reading the file is refused in two lines, with its name and a hint."""
     with pytest.raises(RunFolderError) as caught:
         Predictions.read(path)
     what, hint = str(caught.value).split("\n")
-    assert what.startswith(f"can't read predictions {path}: ")
-    assert "restore" in hint
+    return what.startswith(f"can't read predictions {path}: ") and "restore" in hint
 
 
-@pytest.mark.parametrize("kept", [0, 7, 8, 100, 400, -1])
-def test_a_cut_file(tmp_path, kept):
+@pytest.mark.parametrize("n_bytes", [0, 7, 8, 100, 400, -1])
+def test_a_cut_file(tmp_path, n_bytes):
     path = tmp_path / "test.safetensors"
     made().write(path)
-    path.write_bytes(path.read_bytes()[:kept])
-    refusal(path)
+    path.write_bytes(path.read_bytes()[:n_bytes])
+    assert is_refused(path)
 
 
 @pytest.mark.parametrize("content", [b"not safetensors at all", bytes(64), b"\xff" * 64])
 def test_a_file_of_something_else(tmp_path, content):
     path = tmp_path / "test.safetensors"
     path.write_bytes(content)
-    refusal(path)
+    assert is_refused(path)
 
 
 @pytest.mark.parametrize("missing", ARRAYS)
@@ -86,7 +86,7 @@ def test_an_array_is_missing(tmp_path, missing):
     path = tmp_path / "test.safetensors"
     arrays = {n: np.ascontiguousarray(getattr(made(), n)) for n in ARRAYS if n != missing}
     save_file(arrays, path, {"cifarlab": '{"classes": [], "fingerprint": ""}'})
-    refusal(path)
+    assert is_refused(path)
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ def test_an_array_is_missing(tmp_path, missing):
 def test_the_classes_are_missing_or_damaged(tmp_path, metadata):
     path = tmp_path / "test.safetensors"
     save_file({n: np.ascontiguousarray(getattr(made(), n)) for n in ARRAYS}, path, metadata)
-    refusal(path)
+    assert is_refused(path)
 
 
 def test_no_file_and_a_folder(tmp_path):
-    refusal(tmp_path / "missing.safetensors")
-    refusal(tmp_path)
+    assert is_refused(tmp_path / "missing.safetensors")
+    assert is_refused(tmp_path)

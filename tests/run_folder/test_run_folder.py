@@ -16,7 +16,7 @@ from cifarlab.system.errors import RunFolderError, StorageError
 HOLD = """
 import sys
 from cifarlab.run_folder.folder import RunFolder
-with RunFolder(sys.argv[1]).in_use():
+with RunFolder(sys.argv[1]).lock():
     print("held", flush=True)
     sys.stdin.readline()
 """
@@ -41,20 +41,20 @@ def holder(folder):
         other.kill()
 
 
-def take(folder):
-    with folder.in_use():
+def lock(folder):
+    with folder.lock():
         return True
 
 
 def test_a_folder_held_by_another_process_is_refused_until_that_dies(folder, holder):
     with pytest.raises(RunFolderError) as caught:
-        take(folder)
+        lock(folder)
     what, hint = str(caught.value).split("\n")
     assert what == f"{folder.path} is in use by another process"
     assert "--run" in hint
     holder.kill()  # without a chance to clean up
     holder.wait()
-    assert take(folder)
+    assert lock(folder)
 
 
 def test_a_held_folder_can_be_read(folder, holder):
@@ -63,21 +63,21 @@ def test_a_held_folder_can_be_read(folder, holder):
 
 
 def test_a_folder_is_free_again_after_its_writer_ended_or_failed(folder):
-    assert take(folder)
-    with pytest.raises(KeyError), folder.in_use():
+    assert lock(folder)
+    with pytest.raises(KeyError), folder.lock():
         raise KeyError
-    assert take(folder)
+    assert lock(folder)
 
 
 def test_a_second_writer_in_the_same_process_is_refused_too(folder):
-    with folder.in_use(), pytest.raises(RunFolderError, match="in use"):
-        take(RunFolder(folder.path))
+    with folder.lock(), pytest.raises(RunFolderError, match="in use"):
+        lock(RunFolder(folder.path))
 
 
 def test_a_folder_below_a_file_can_not_be_taken(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="a part of the path is a file"):
-        take(RunFolder(tmp_path / "file" / "run"))
+        lock(RunFolder(tmp_path / "file" / "run"))
 
 
 def test_a_folder_comes_into_being_with_its_recipe(tmp_path):
@@ -85,7 +85,7 @@ def test_a_folder_comes_into_being_with_its_recipe(tmp_path):
     assert not folder.exists
     folder.write_recipe(Recipe())
     assert folder.exists
-    assert not folder.finished
+    assert not folder.is_finished
     assert folder.require() is folder
     assert folder.recipe() == Recipe()
 
@@ -114,8 +114,8 @@ def test_the_format_is_written_before_the_recipe(tmp_path, monkeypatch):
 
 def test_a_start_killed_after_the_format_leaves_the_folder_vacant(folder):
     folder.recipe_file.unlink()
-    assert folder.format_file.exists() and folder.vacant and not folder.exists
-    assert take(folder)
+    assert folder.format_file.exists() and folder.is_vacant and not folder.exists
+    assert lock(folder)
     assert not folder.path.exists()
 
 
@@ -154,7 +154,7 @@ def test_provenance_and_result(folder):
     folder.write_result({"test": {"accuracy": 0.5}})
     assert folder.provenance() == {"device": "cpu", "starts": [{"step": 0}]}
     assert folder.result() == {"test": {"accuracy": 0.5}}
-    assert folder.finished
+    assert folder.is_finished
 
 
 @pytest.mark.parametrize(
@@ -185,10 +185,11 @@ def test_a_folder_instead_of_a_file(folder):
         folder.result()
 
 
-@pytest.mark.parametrize("known", [{}, {"data": {}}, {"data": {"fingerprint": "abc"}}])
-def test_the_same_images_or_unknown_ones_pass(folder, known):
-    folder.write_provenance(known)
-    folder.require_same_data("abc")
+@pytest.mark.parametrize("provenance", [{}, {"data": {}}, {"data": {"fingerprint": "abc"}}])
+def test_the_same_images_or_unknown_ones_pass(folder, provenance):
+    folder.write_provenance(provenance)
+    assert folder.has_same_data("abc")
+    folder.require_same_data("abc")  # raises nothing
 
 
 def test_other_images_are_refused(folder):
@@ -226,13 +227,13 @@ def test_only_what_killed_writers_left_is_removed(folder):
         killed.kill()
         killed.wait()
         assert left.exists() and used.exists()
-        assert take(folder)
+        assert lock(folder)
         assert not left.exists() and used.read_text() == "whole" and not target.exists()
         living.communicate("\n\n")
     assert target.read_text() == "whole"
 
 
-def test_a_folder_can_be_told_to_another_process(folder):
+def test_a_folder_can_be_pickled_for_another_process(folder):
     folder.metrics.append({"epoch": 1})
     copy = pickle.loads(pickle.dumps(folder))
     assert copy.path == folder.path and copy.metrics.read() == [{"epoch": 1}]

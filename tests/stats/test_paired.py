@@ -21,50 +21,54 @@ FIRST = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
 SECOND = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
 
 
-def test_mean_deviation_and_interval_by_hand():
-    of = summarize([1, 2, 3, 4, 5])
-    assert (of.n, of.mean) == (5, 3)
-    assert of.std == pytest.approx(math.sqrt(10 / 4))
-    reach = 2.776445 * math.sqrt(2.5) / math.sqrt(5)  # t at 0.975 with 4 degrees of freedom
-    assert of.interval == pytest.approx((3 - reach, 3 + reach), abs=1e-6)
-    further = 2.776445 * math.sqrt(2.5) * math.sqrt(1 + 1 / 5)
-    assert prediction_interval(of) == pytest.approx((3 - further, 3 + further), abs=1e-6)
+def test_mean_std_and_interval_by_hand():
+    summary = summarize([1, 2, 3, 4, 5])
+    assert (summary.n, summary.mean) == (5, 3)
+    assert summary.std == pytest.approx(math.sqrt(10 / 4))
+    half_width = 2.776445 * math.sqrt(2.5) / math.sqrt(5)  # t at 0.975 with 4 degrees of freedom
+    assert summary.interval == pytest.approx((3 - half_width, 3 + half_width), abs=1e-6)
+    prediction_half_width = 2.776445 * math.sqrt(2.5) * math.sqrt(1 + 1 / 5)
+    assert prediction_interval(summary) == pytest.approx(
+        (3 - prediction_half_width, 3 + prediction_half_width), abs=1e-6
+    )
 
 
 def test_one_number_has_no_spread():
-    of = summarize([0.5])
-    assert of == (1, 0.5, None, None)
-    assert prediction_interval(of) is None
+    summary = summarize([0.5])
+    assert summary == (1, 0.5, None, None)
+    assert prediction_interval(summary) is None
 
 
 def test_equal_numbers_have_none_to_the_last_bit():
-    # 0.1 + 0.2 is not 0.3, but it is the same share of images
-    of = summarize([0.3, 0.1 + 0.2, 0.3])
-    assert of.std == 0.0
-    assert of.interval == (of.mean, of.mean)
+    # 0.1 + 0.2 is not 0.3, but it is the same fraction of images
+    summary = summarize([0.3, 0.1 + 0.2, 0.3])
+    assert summary.std == 0.0
+    assert summary.interval == (summary.mean, summary.mean)
 
 
 def test_student_s_own_example():
-    found = compare_pairs(SECOND, FIRST)
-    assert found.difference.mean == pytest.approx(1.58)
-    assert found.difference.interval == pytest.approx((0.7001142, 2.4598858), abs=1e-6)
-    assert found.p == pytest.approx(0.00283289, abs=1e-7)
-    assert found.effect == pytest.approx(4.0621277 / math.sqrt(10), abs=1e-6)  # t over root of n
-    other = compare_pairs(FIRST, SECOND)
-    assert other.difference.mean == -found.difference.mean and other.p == found.p
+    comparison = compare_pairs(SECOND, FIRST)
+    assert comparison.difference.mean == pytest.approx(1.58)
+    assert comparison.difference.interval == pytest.approx((0.7001142, 2.4598858), abs=1e-6)
+    assert comparison.p == pytest.approx(0.00283289, abs=1e-7)
+    assert comparison.effect == pytest.approx(
+        4.0621277 / math.sqrt(10), abs=1e-6
+    )  # t over root of n
+    reverse = compare_pairs(FIRST, SECOND)
+    assert reverse.difference.mean == -comparison.difference.mean and reverse.p == comparison.p
 
 
 @pytest.mark.parametrize("ours", [[0.5], [0.5, 0.6], [0.6, 0.7]])
 def test_without_spread_there_is_no_test(ours):
-    found = compare_pairs(ours, [0.5, 0.6][: len(ours)])
-    assert found.p is None and found.effect is None
+    comparison = compare_pairs(ours, [0.5, 0.6][: len(ours)])
+    assert comparison.p is None and comparison.effect is None
 
 
 def test_pairing_is_what_makes_the_test_sharp():
     seeds = np.random.default_rng(0).normal(0.9, 0.05, 6)
-    small = np.array([0.001, 0.0012, 0.0008, 0.001, 0.0011, 0.0009])
-    assert compare_pairs(list(seeds + small), list(seeds)).p < 1e-4
-    assert compare_pairs(list(seeds + small), list(seeds[::-1])).p > 0.5
+    effects = np.array([0.001, 0.0012, 0.0008, 0.001, 0.0011, 0.0009])
+    assert compare_pairs(list(seeds + effects), list(seeds)).p < 1e-4
+    assert compare_pairs(list(seeds + effects), list(seeds[::-1])).p > 0.5
 
 
 @pytest.mark.parametrize(
@@ -89,11 +93,11 @@ def test_the_sample_sizes_of_the_textbook(effect, n):
     assert power(effect, n) >= 0.8 > power(effect, n - 1)
 
 
-def test_power_by_integrating_over_what_the_deviation_might_be():
-    draw = np.random.default_rng(1)
+def test_power_by_integrating_over_the_distribution_of_the_std():
+    rng = np.random.default_rng(1)
     for effect, n, alpha in [(0.5, 34, 0.05), (3.0, 3, 0.05), (2.0, 5, 0.01), (0.0, 4, 0.05)]:
         critical = t.ppf(1 - alpha / 2, n - 1)
-        spread = np.sqrt(draw.chisquare(n - 1, 400_000) / (n - 1))
+        spread = np.sqrt(rng.chisquare(n - 1, 400_000) / (n - 1))
         centre = effect * math.sqrt(n)
         slow = norm.sf(critical * spread - centre) + norm.cdf(-critical * spread - centre)
         assert power(effect, n, alpha) == pytest.approx(slow.mean(), abs=2e-3)
@@ -101,7 +105,7 @@ def test_power_by_integrating_over_what_the_deviation_might_be():
 
 @pytest.mark.parametrize("n", [2, 3, 5, 30, 1000])
 @pytest.mark.parametrize("alpha", [0.05, 0.05 / 30])
-def test_what_can_be_detected_is_found_four_times_in_five(n, alpha):
+def test_a_detectable_difference_is_significant_four_times_in_five(n, alpha):
     least = detectable_difference(0.004, n, alpha)
     assert power(least / 0.004, n, alpha) == pytest.approx(0.8, abs=1e-6)
     assert detectable_difference(0.008, n, alpha) == pytest.approx(2 * least)
@@ -121,30 +125,30 @@ def test_seeds_beyond_all_reason_and_none_at_all():
 
 @pytest.mark.parametrize("n", [3, 5])
 def test_the_interval_covers_the_truth_in_95_of_100_simulated_studies(n):
-    draw = np.random.default_rng(n)
-    truth, studies, covered, wider, called = 0.004, 1000, 0, 0, 0
+    rng = np.random.default_rng(n)
+    truth, studies, n_covered, n_predicted, n_significant = 0.004, 1000, 0, 0, 0
     for _ in range(studies):
-        shared = draw.normal(0, 0.01, n)  # what a seed does to both recipes alike
-        baseline = 0.90 + shared + draw.normal(0, 0.003, n)
-        ours = 0.90 + truth + shared + draw.normal(0, 0.003, n)
-        of = summarize((ours - baseline).tolist())
-        covered += of.interval[0] <= truth <= of.interval[1]
-        low, high = prediction_interval(of)
-        wider += low <= truth + draw.normal(0, 0.003) - draw.normal(0, 0.003) <= high
-        called += compare_pairs(ours - truth, baseline).p < 0.05
-    assert 0.93 <= covered / studies <= 0.97
-    assert 0.93 <= wider / studies <= 0.97
-    assert 0.03 <= called / studies <= 0.07  # false alarms where there is no difference
+        shared = rng.normal(0, 0.01, n)  # what a seed does to both recipes alike
+        baseline = 0.90 + shared + rng.normal(0, 0.003, n)
+        ours = 0.90 + truth + shared + rng.normal(0, 0.003, n)
+        summary = summarize((ours - baseline).tolist())
+        n_covered += summary.interval[0] <= truth <= summary.interval[1]
+        low, high = prediction_interval(summary)
+        n_predicted += low <= truth + rng.normal(0, 0.003) - rng.normal(0, 0.003) <= high
+        n_significant += compare_pairs(ours - truth, baseline).p < 0.05
+    assert 0.93 <= n_covered / studies <= 0.97
+    assert 0.93 <= n_predicted / studies <= 0.97
+    assert 0.03 <= n_significant / studies <= 0.07  # false alarms where there is no difference
 
 
 def test_holm_keeps_the_false_alarms_of_a_whole_table_at_5_percent(monkeypatch):
     monkeypatch.setattr("gc.collect", lambda: 0)  # statsmodels collects at each call: 0.1 s
-    draw = np.random.default_rng(0)
-    alarms, bare, studies, rows, n = 0, 0, 500, 6, 4
-    for table in draw.normal(size=(studies, 2, n, rows)):
+    rng = np.random.default_rng(0)
+    n_corrected, n_uncorrected, studies, rows, n = 0, 0, 500, 6, 4
+    for table in rng.normal(size=(studies, 2, n, rows)):
         ps = ttest_rel(*table).pvalue  # what compare_pairs gives, all rows at once
         if min(ps) < 0.05:  # a corrected p is never below its own
-            bare += 1
-            alarms += min(holm(ps)) < 0.05
-    assert alarms / studies <= 0.075
-    assert bare / studies > 0.15  # without, every fifth table would tell of a difference
+            n_uncorrected += 1
+            n_corrected += min(holm(ps)) < 0.05
+    assert n_corrected / studies <= 0.075
+    assert n_uncorrected / studies > 0.15  # without, every fifth table would show a difference

@@ -17,8 +17,8 @@ class Hinge(LossConfig):
 
     def build(self, classes, counts):
         def loss(logits, labels):
-            own = logits.gather(1, labels[:, None])[:, 0]
-            return (self.margin + logits.mean(1) - own).clamp_min(0)
+            true = logits.gather(1, labels[:, None])[:, 0]
+            return (self.margin + logits.mean(1) - true).clamp_min(0)
 
         return loss
 

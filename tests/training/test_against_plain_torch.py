@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from prepared import PLAIN
+from tiny_runs import PLAIN_CNN
 from torch import Tensor, nn
 
 from cifarlab.augment.pipeline import Augmentation
@@ -18,9 +18,9 @@ from cifarlab.data.splits import training_subsets
 from cifarlab.inference.predictor import Predictor
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.device import choose
+from cifarlab.system.device import choose_compute
 from cifarlab.system.randomness import derived_seed
-from cifarlab.training.setup import initial_state, normalization
+from cifarlab.training.setup import build_state, compute_normalization
 from cifarlab.training.train import train
 
 CPU = torch.device("cpu")
@@ -33,27 +33,29 @@ def slow_loop(recipe: Recipe, epochs: int) -> tuple[nn.Module, list[float]]:
     augmentation = Augmentation(recipe.augment, dataset.image_shape, recipe.seed)
     sizes = batch_sizes(len(part), recipe.training.batch_size)
     loader = Loader(part, augmentation, sizes, recipe.seed, CPU)
-    mean, std = normalization(recipe, part, dataset.image_shape[2])
-    network = initial_state(recipe, dataset, part, mean, std, choose("float32")).classifier.train()
+    mean, std = compute_normalization(recipe, part, dataset.image_shape[2])
+    network = build_state(
+        recipe, dataset, part, mean, std, choose_compute("float32")
+    ).classifier.train()
     velocity = {name: torch.zeros_like(p) for name, p in network.named_parameters()}
     step, means = 0, []
     for epoch in range(epochs):
-        total = seen = 0.0
+        total = count = 0.0
         for images, labels, *_ in loader.epoch(epoch):
             torch.manual_seed(derived_seed(recipe.seed, "network", step))
-            rate = slow_rate(recipe, step, epochs * len(sizes), len(sizes))
+            lr = slow_lr(recipe, step, epochs * len(sizes), len(sizes))
             loss = slow_loss(network(images), labels, recipe.loss.label_smoothing)
             network.zero_grad()
             loss.backward()
             clip(network, recipe.training.clip_grad_norm)
-            slow_step(network, velocity, recipe.optimizer, rate)
-            total, seen = total + loss.item() * len(labels), seen + len(labels)
+            slow_step(network, velocity, recipe.optimizer, lr)
+            total, count = total + loss.item() * len(labels), count + len(labels)
             step += 1
-        means.append(total / seen)
+        means.append(total / count)
     return network, means
 
 
-def slow_rate(recipe: Recipe, step: int, steps: int, warmup: int) -> float:
+def slow_lr(recipe: Recipe, step: int, steps: int, warmup: int) -> float:
     """One epoch of linear warm-up, then half a cosine to zero."""
     if step < warmup:
         return recipe.optimizer.lr * (step + 1) / warmup
@@ -77,7 +79,7 @@ def clip(network: nn.Module, largest: float | None) -> None:
             gradient.mul_(largest / norm)
 
 
-def slow_step(network: nn.Module, velocity: dict[str, Tensor], sgd: Any, rate: float) -> None:
+def slow_step(network: nn.Module, velocity: dict[str, Tensor], sgd: Any, lr: float) -> None:
     """SGD with momentum, Nesterov's or not, and L2 in the gradient."""
     with torch.no_grad():
         for name, p in network.named_parameters():
@@ -85,7 +87,7 @@ def slow_step(network: nn.Module, velocity: dict[str, Tensor], sgd: Any, rate: f
             gradient = p.grad + sgd.weight_decay * p
             velocity[name] = sgd.momentum * velocity[name] + gradient
             update = gradient + sgd.momentum * velocity[name] if sgd.nesterov else velocity[name]
-            p -= rate * update
+            p -= lr * update
 
 
 @pytest.mark.parametrize(
@@ -102,14 +104,14 @@ def test_same_weights_and_losses(
     tmp_path: Path, tiny: Callable[..., Recipe], changes: dict[str, Any]
 ) -> None:
     # without batch normalisation, which amplifies the last bits of sums in another order
-    network = PLAIN | {"model.dropout": [0.0, 0.1, 0.2]}
+    network = PLAIN_CNN | {"model.dropout": [0.0, 0.1, 0.2]}
     recipe = tiny({**network, "training.duration": "2 epochs", **changes})
     folder = RunFolder(tmp_path / "run")
     train(recipe, folder)
     expected, losses = slow_loop(recipe, epochs=2)
-    trained = Predictor.load(folder.weights("last")).classifier.state_dict()
+    weights = Predictor.load(folder.weights("last")).classifier.state_dict()
     for name, value in expected.state_dict().items():
-        torch.testing.assert_close(trained[name], value, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(weights[name], value, rtol=1e-5, atol=1e-6)
     metrics = folder.metrics.read()
     assert [line["train"]["loss"] for line in metrics] == pytest.approx(losses, rel=1e-5)
 
@@ -119,8 +121,8 @@ def test_the_setting_changes_the_weights(
     tmp_path: Path, tiny: Callable[..., Recipe], key: str
 ) -> None:
     recipe = tiny({"training.duration": "1 epoch"})
-    changed = tiny({"training.duration": "1 epoch", key: 0.1})
+    other = tiny({"training.duration": "1 epoch", key: 0.1})
     train(recipe, RunFolder(tmp_path / "a"))
-    train(changed, RunFolder(tmp_path / "b"))
+    train(other, RunFolder(tmp_path / "b"))
     files = [RunFolder(tmp_path / name).weights("last").read_bytes() for name in "ab"]
     assert files[0] != files[1]

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from prepared import prepared
+from tiny_runs import prepare_run
 from torch import nn
 
 import cifarlab.training.train
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.device import choose
+from cifarlab.system.device import choose_compute
 from cifarlab.system.errors import Interrupted, UserError
 from cifarlab.system.signals import StopReason
 from cifarlab.training.run import Run, Session
@@ -21,7 +21,7 @@ from cifarlab.training.step import step
 from cifarlab.training.train import train
 from cifarlab.training.warmup import compile_ahead
 
-# three sizes, batches of two sizes, selection, frozen whitening: pieces of 10 kinds
+# three sizes, batches of two sizes, selection, frozen whitening: micro-batches of 10 kinds
 CHANGES: dict[str, Any] = {
     "augment.progressive_resize": [
         {"start": "0 of the run", "pixels": 6},
@@ -46,11 +46,11 @@ MIXUP = {"augment.mix": {"kind": "mixup", "prob": 0.5}}  # whether or not it is 
 @pytest.fixture
 def compilations(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """Each graph that torch.compile makes from now on; it is run as it is."""
-    made: list[Any] = []
+    graphs: list[Any] = []
     real = torch.compile
 
     def backend(graph: Any, inputs: Any) -> Any:
-        made.append(graph)
+        graphs.append(graph)
         return graph
 
     def quick(network: nn.Module, *, mode: str, dynamic: bool) -> Any:
@@ -60,7 +60,7 @@ def compilations(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     torch._dynamo.reset()
     monkeypatch.setattr(torch, "compile", quick)
     monkeypatch.setenv("CIFARLAB_COMPILE", "default")
-    yield made
+    yield graphs
     torch._dynamo.reset()
 
 
@@ -75,26 +75,26 @@ def test_all_is_compiled_before_training_and_changes_nothing(
 ) -> None:
     counts, fit = [], cifarlab.training.loop.fit
 
-    def watched(*given: Any) -> StopReason:
+    def count_around(*arguments: Any) -> StopReason:
         counts.append(len(compilations))
-        reason = fit(*given)
+        reason = fit(*arguments)
         counts.append(len(compilations))
         return reason
 
     recipe = tiny(CHANGES | augment)
-    compiled, plain = RunFolder(tmp_path / "compiled"), RunFolder(tmp_path / "plain")
+    compiled, eager = RunFolder(tmp_path / "compiled"), RunFolder(tmp_path / "eager")
     with monkeypatch.context() as patch:
-        patch.setattr(cifarlab.training.train, "fit", watched)
+        patch.setattr(cifarlab.training.train, "fit", count_around)
         train(recipe, compiled)
-    assert counts[0] == counts[1] > 8  # more than torch.compile does unless told to
+    assert counts[0] == counts[1] > 8  # more than torch.compile does by default
     assert len(compilations) == counts[1]  # evaluation runs the network as it is written
     monkeypatch.delenv("CIFARLAB_COMPILE")
-    train(recipe, plain)
+    train(recipe, eager)
     assert len(compilations) == counts[1]
-    assert end_of(compiled) == end_of(plain)
+    assert end_of(compiled) == end_of(eager)
     assert compiled.provenance()["device"]["compiled"] == "default"
-    assert plain.provenance()["device"]["compiled"] is None
-    costs = [folder.result()["cost"] for folder in (compiled, plain)]
+    assert eager.provenance()["device"]["compiled"] is None
+    costs = [folder.result()["cost"] for folder in (compiled, eager)]
     assert costs[0]["compile_seconds"] > 0 == costs[1]["compile_seconds"]
 
 
@@ -103,12 +103,12 @@ def snapshot(run: Run) -> dict[str, Any]:
     return copy.deepcopy(
         {
             "weights": classifier.state_dict(),
-            "average": run.state.evaluated.state_dict(),
+            "average": run.state.eval_classifier.state_dict(),
             "optimizer": optimizer.state_dict()["state"],
             "trained": [p.requires_grad for p in classifier.parameters()],
             "gradients": [p.grad is None for p in classifier.parameters()],
             "modes": [module.training for module in classifier.modules()],
-            "sums": [run.state.totals.loss, run.state.totals.seen],
+            "sums": [run.state.totals.loss, run.state.totals.n_images],
             "counters": [run.state.step, run.state.epoch],
         }
     )
@@ -125,7 +125,7 @@ def equal(a: Any, b: Any) -> bool:
 
 
 def test_the_state_is_untouched(tmp_path: Path, tiny: Callable, compilations: list[Any]) -> None:
-    run = prepared(tiny(CHANGES), tmp_path / "run")
+    run = prepare_run(tiny(CHANGES), tmp_path / "run")
     before = snapshot(run)
     compile_ahead(run)
     assert compilations
@@ -160,7 +160,7 @@ def test_without_the_variable_nothing_is_compiled(
 
     monkeypatch.setattr(torch, "compile", never)
     monkeypatch.setenv("CIFARLAB_COMPILE", "")
-    run = prepared(tiny(CHANGES), tmp_path / "run")
+    run = prepare_run(tiny(CHANGES), tmp_path / "run")
     assert run.network is run.state.classifier
     compile_ahead(run)
     assert run.clock.seconds["compile"] == 0
@@ -170,5 +170,5 @@ def test_without_the_variable_nothing_is_compiled(
 def test_an_unknown_mode_is_refused(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     monkeypatch.setenv("CIFARLAB_COMPILE", mode)
     with pytest.raises(UserError, match=f"CIFARLAB_COMPILE={mode}") as caught:
-        choose()
+        choose_compute()
     assert "max-autotune" in caught.value.hint

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prepared import Watching
 
 from cifarlab.config.duration import Duration
 from cifarlab.optim.schedules import ScheduleConfig
@@ -14,33 +13,34 @@ from cifarlab.recipes.schema import Extension
 from cifarlab.recipes.text import fingerprint
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CheckpointError, Interrupted, RecipeError, RunFolderError
-from cifarlab.training.extend import extended
-from cifarlab.training.launch import launch
+from cifarlab.training.callback import Callback
+from cifarlab.training.extend import extend_run
+from cifarlab.training.request import resolve_request
 from cifarlab.training.run import Run
 from cifarlab.training.train import train
 
-HOW = ("hold", "restart", "stretch")
+CONTINUATIONS = ("hold", "restart", "stretch")
 
 
-def more(duration: str, how: str) -> Extension:
+def extension_of(duration: str, how: str) -> Extension:
     return Extension(duration=Duration.parse(duration), schedule=how)
 
 
 def from_scratch(tiny: Callable, path: Path, *extensions: Extension, **changes: Any) -> RunFolder:
-    added = [extension.model_dump(mode="json") for extension in extensions]
-    train(tiny({"training.extensions": added, **changes}), RunFolder(path))
+    trees = [extension.model_dump(mode="json") for extension in extensions]
+    train(tiny({"training.extensions": trees, **changes}), RunFolder(path))
     return RunFolder(path)
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", CONTINUATIONS)
 @pytest.mark.parametrize("duration", ["2 epochs", "15 steps"])
 def test_extended_equals_planned_that_long(
     copied: RunFolder, tmp_path: Path, tiny: Callable, end_of: Callable, how: str, duration: str
 ) -> None:
     before = {p: p.read_bytes() for p in copied.path.rglob("*") if p.is_file()}
-    recipe, folder = extended(copied, more(duration, how))
+    recipe, folder = extend_run(copied, extension_of(duration, how))
     train(recipe, folder, resume=True)
-    scratch = from_scratch(tiny, tmp_path / "scratch", more(duration, how))
+    scratch = from_scratch(tiny, tmp_path / "scratch", extension_of(duration, how))
     assert end_of(folder) == end_of(scratch)
     assert fingerprint(folder.recipe()) == fingerprint(scratch.recipe())
     assert {p: p.read_bytes() for p in copied.path.rglob("*") if p.is_file()} == before
@@ -50,12 +50,14 @@ def test_extended_equals_planned_that_long(
 def test_a_short_last_epoch_may_be_extended(
     tmp_path: Path, tiny: Callable, end_of: Callable
 ) -> None:
-    short = RunFolder(tmp_path / "short")
-    train(tiny({"training.duration": "15 steps"}), short)
-    recipe, folder = extended(short, more("1 epoch", "restart"))
+    finished = RunFolder(tmp_path / "short")
+    train(tiny({"training.duration": "15 steps"}), finished)
+    recipe, folder = extend_run(finished, extension_of("1 epoch", "restart"))
     train(recipe, folder, resume=True)
     changes = {"training.duration": "15 steps"}
-    scratch = from_scratch(tiny, tmp_path / "scratch", more("1 epoch", "restart"), **changes)
+    scratch = from_scratch(
+        tiny, tmp_path / "scratch", extension_of("1 epoch", "restart"), **changes
+    )
     assert end_of(folder) == end_of(scratch)
 
 
@@ -64,66 +66,68 @@ def test_extended_twice(
 ) -> None:
     folder = copied
     for how in ("hold", "restart"):
-        recipe, folder = extended(folder, more("1 epoch", how))
+        recipe, folder = extend_run(folder, extension_of("1 epoch", how))
         train(recipe, folder, resume=True)
-    extensions = [more("1 epoch", "hold"), more("1 epoch", "restart")]
+    extensions = [extension_of("1 epoch", "hold"), extension_of("1 epoch", "restart")]
     assert end_of(folder) == end_of(from_scratch(tiny, tmp_path / "scratch", *extensions))
 
 
 def test_an_interrupted_continuation_is_resumed(
     copied: RunFolder, tmp_path: Path, tiny: Callable, end_of: Callable, signal_after: Callable
 ) -> None:
-    recipe, folder = extended(copied, more("2 epochs", "stretch"))
+    recipe, folder = extend_run(copied, extension_of("2 epochs", "stretch"))
     with pytest.raises(Interrupted):
         train(recipe, folder, resume=True, callbacks=[signal_after(40)])
     train(recipe, folder, resume=True)
-    scratch = from_scratch(tiny, tmp_path / "scratch", more("2 epochs", "stretch"))
+    scratch = from_scratch(tiny, tmp_path / "scratch", extension_of("2 epochs", "stretch"))
     assert end_of(folder) == end_of(scratch)
 
 
-def test_the_three_ways_differ(copied: RunFolder) -> None:
-    rates = []
-    for how in HOW:
-        recipe, folder = extended(copied, more("2 epochs", how))
+def test_the_three_continuations_differ(copied: RunFolder) -> None:
+    lrs = []
+    for how in CONTINUATIONS:
+        recipe, folder = extend_run(copied, extension_of("2 epochs", how))
         train(recipe, folder, resume=True)
-        rates.append([line["lr"] for line in folder.metrics.read()])
-    assert rates[0][2] == rates[0][3] == rates[0][4]  # hold
-    assert rates[1][3] == 0.1  # restart: a warm-up's end again
-    assert rates[2][2] == rates[0][2]  # the past is not rewritten
-    assert rates[2][3] > rates[2][4]  # stretch: further down a longer cosine
+        lrs.append([line["lr"] for line in folder.metrics.read()])
+    assert lrs[0][2] == lrs[0][3] == lrs[0][4]  # hold
+    assert lrs[1][3] == 0.1  # restart: a warm-up's end again
+    assert lrs[2][2] == lrs[0][2]  # the epochs before stay as they were
+    assert lrs[2][3] > lrs[2][4]  # stretch: further down a longer cosine
 
 
-class Rates(Watching):
-    """The rate of each step, as the optimizer has it."""
+class LearningRates(Callback):
+    """The learning rate of each step, as the optimizer has it."""
 
     def __init__(self) -> None:
-        self.rates: list[float] = []
+        self.lrs: list[float] = []
 
     def on_step_end(self, run: Run, images: int) -> None:
-        self.rates.append(run.state.optimizer.param_groups[0]["lr"])
+        self.lrs.append(run.state.optimizer.param_groups[0]["lr"])
 
 
 @pytest.mark.parametrize("kind", ScheduleConfig.kinds())
-def test_hold_keeps_the_last_rate_under_every_schedule(
+def test_hold_keeps_the_last_lr_under_every_schedule(
     tmp_path: Path, tiny: Callable, end_of: Callable, kind: str
 ) -> None:
-    """Under plateau the last epoch's loss lowers the rate, and no epoch follows to have it."""
+    """Under plateau the last epoch's loss lowers the learning rate, and no epoch follows."""
     falling = {"patience": 0, "threshold": 0.99} if kind == "plateau" else {}
     changes = {"schedule": {"kind": kind, **falling}, "training.duration": "2 epochs"}
-    folder, planned, held = RunFolder(tmp_path / "run"), Rates(), Rates()
-    train(tiny(changes), folder, callbacks=[planned])
+    folder, first, second = RunFolder(tmp_path / "run"), LearningRates(), LearningRates()
+    train(tiny(changes), folder, callbacks=[first])
     for duration in ("1 epoch", "13 steps"):
-        recipe, folder = extended(folder, more(duration, "hold"))
-        train(recipe, folder, resume=True, callbacks=[held])
-    assert held.rates == planned.rates[-1:] * (11 + 13)
-    both = more("1 epoch", "hold"), more("13 steps", "hold")
-    assert end_of(folder) == end_of(from_scratch(tiny, tmp_path / "scratch", *both, **changes))
+        recipe, folder = extend_run(folder, extension_of(duration, "hold"))
+        train(recipe, folder, resume=True, callbacks=[second])
+    assert second.lrs == first.lrs[-1:] * (11 + 13)
+    extensions = extension_of("1 epoch", "hold"), extension_of("13 steps", "hold")
+    assert end_of(folder) == end_of(
+        from_scratch(tiny, tmp_path / "scratch", *extensions, **changes)
+    )
 
 
 def test_an_unfinished_run_is_not_extended(copied: RunFolder) -> None:
     copied.result_file.unlink()
     with pytest.raises(RunFolderError, match="has not finished"):
-        extended(copied, more("1 epoch", "hold"))
+        extend_run(copied, extension_of("1 epoch", "hold"))
 
 
 @pytest.mark.parametrize("checkpoint", ["last", "best"])
@@ -134,18 +138,18 @@ def test_a_run_whose_weights_were_changed_is_not_extended(
     train(tiny({"seed": 1}), other)
     shutil.copyfile(other.weights(checkpoint), copied.weights(checkpoint))
     with pytest.raises(CheckpointError, match="it was changed"):
-        extended(copied, more("1 epoch", "hold"))
+        extend_run(copied, extension_of("1 epoch", "hold"))
     assert sorted(p.name for p in copied.path.parent.iterdir()) == ["copied", "other"]
 
 
 def test_a_continuation_is_not_begun_twice(copied: RunFolder) -> None:
-    extended(copied, more("1 epoch", "hold"))
+    extend_run(copied, extension_of("1 epoch", "hold"))
     with pytest.raises(RunFolderError, match="holds that continuation already"):
-        extended(copied, more("1 epoch", "hold"))
+        extend_run(copied, extension_of("1 epoch", "hold"))
 
 
 @pytest.mark.parametrize(
-    ("extend", "schedule", "told"),
+    ("extend", "schedule", "message"),
     [
         ("2 epochs", None, "hold, restart, stretch"),
         ("2 epochs", "cosine", "not 'cosine'"),
@@ -154,15 +158,15 @@ def test_a_continuation_is_not_begun_twice(copied: RunFolder) -> None:
     ],
 )
 def test_a_wrong_extension_is_refused(
-    copied: RunFolder, extend: str, schedule: str | None, told: str
+    copied: RunFolder, extend: str, schedule: str | None, message: str
 ) -> None:
-    with pytest.raises(RecipeError, match=told):
-        launch("tiny", run=copied.path, extend=extend, schedule=schedule)
+    with pytest.raises(RecipeError, match=message):
+        resolve_request("tiny", run=copied.path, extend=extend, schedule=schedule)
     assert [p.name for p in copied.path.parent.iterdir()] == ["copied"]
 
 
 @pytest.mark.parametrize("extend", ["0 epochs", "0 steps", "0.5 of the run"])
 def test_an_extension_without_length_is_refused(copied: RunFolder, extend: str) -> None:
     with pytest.raises(RecipeError):
-        launch("tiny", run=copied.path, extend=extend, schedule="hold")
+        resolve_request("tiny", run=copied.path, extend=extend, schedule="hold")
     assert [p.name for p in copied.path.parent.iterdir()] == ["copied"]

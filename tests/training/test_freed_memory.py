@@ -74,13 +74,19 @@ def test_a_refused_threshold_is_lowered_or_all_is_left_alone(
 def test_harmless_where_there_is_no_such_setting(
     monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
+    names: list[Any] = []
+
     def missing(name: Any) -> None:
+        names.append(name)
         raise error
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
     keep_freed_memory()
+    assert names == [None]  # it was tried, and the error went no further
 
 
 def test_harmless_in_a_library_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    names: list[Any] = []
+    monkeypatch.setattr(ctypes, "CDLL", names.append)  # None has no mallopt
     keep_freed_memory()
+    assert names == [None]

@@ -5,32 +5,33 @@ from pathlib import Path
 
 import pytest
 import torch
-from prepared import PLAIN, Watching, prepared
+from tiny_runs import PLAIN_CNN, prepare_run
 from torch import Tensor
 
 from cifarlab.models.network import stages
 from cifarlab.recipes.text import change
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RecipeError
+from cifarlab.training.callback import Callback
 from cifarlab.training.run import Run
 from cifarlab.training.step import set_step
 from cifarlab.training.train import train
 
 FREEZE = [{"start": "4 steps", "stages": 1}, {"start": "6 steps", "stages": 2}]
-CHANGES = {**PLAIN, "training.duration": "9 steps", "training.freeze": FREEZE}
+CHANGES = {**PLAIN_CNN, "training.duration": "9 steps", "training.freeze": FREEZE}
 
 
-class Spy(Watching):
+class Spy(Callback):
     """Each stage's weights before the first step and after each, and which have gradients."""
 
     def __init__(self) -> None:
         self.weights: list[list[Tensor]] = []
-        self.asked: list[list[bool]] = []
+        self.has_gradient: list[list[bool]] = []
 
     def look(self, run: Run) -> None:
         parts = stages(run.state.classifier)
         self.weights.append([torch.cat([p.detach().flatten() for p in part]) for part in parts])
-        self.asked.append([any(p.grad is not None for p in part) for part in parts])
+        self.has_gradient.append([any(p.grad is not None for p in part) for part in parts])
 
     def on_train_start(self, run: Run) -> None:
         self.look(run)
@@ -46,35 +47,40 @@ def test_a_stage_is_trained_until_its_step_and_not_after(tmp_path: Path, tiny: C
         for step in range(9):
             before, after = spy.weights[step][stage], spy.weights[step + 1][stage]
             assert torch.equal(before, after) == (step >= start)
-            assert spy.asked[step + 1][stage] == (step < start)
+            assert spy.has_gradient[step + 1][stage] == (step < start)
 
 
 def test_until_then_it_trains_as_without(tmp_path: Path, tiny: Callable) -> None:
-    frozen, free = Spy(), Spy()
+    frozen, reference = Spy(), Spy()
     train(tiny(CHANGES), RunFolder(tmp_path / "frozen"), callbacks=[frozen])
-    train(tiny({**CHANGES, "training.freeze": []}), RunFolder(tmp_path / "free"), callbacks=[free])
+    train(
+        tiny({**CHANGES, "training.freeze": []}),
+        RunFolder(tmp_path / "reference"),
+        callbacks=[reference],
+    )
     for step in range(10):
         equal = [
-            torch.equal(a, b) for a, b in zip(frozen.weights[step], free.weights[step], strict=True)
+            torch.equal(a, b)
+            for a, b in zip(frozen.weights[step], reference.weights[step], strict=True)
         ]
         assert all(equal) == (step <= 4)
 
 
 def test_going_back_to_an_earlier_step_thaws(tmp_path: Path, tiny: Callable) -> None:
     # compilation ahead looks at all kinds of steps and then goes back to the first
-    run = prepared(tiny(CHANGES), tmp_path / "run")
+    run = prepare_run(tiny(CHANGES), tmp_path / "run")
     before = [p.requires_grad for p in run.state.classifier.parameters()]
     for step, expected in ((8, [False, False]), (5, [False, True]), (0, [True, True])):
         set_step(run, step)
-        trained = [all(p.requires_grad for p in part) for part in stages(run.state.classifier)]
-        assert trained == expected
+        flags = [all(p.requires_grad for p in part) for part in stages(run.state.classifier)]
+        assert flags == expected
     assert [p.requires_grad for p in run.state.classifier.parameters()] == before
 
 
 def test_more_stages_than_there_are_is_refused(tmp_path: Path, tiny: Callable) -> None:
-    recipe = change(tiny(PLAIN), {"training.freeze": [{"start": "1 epoch", "stages": 3}]})
+    recipe = change(tiny(PLAIN_CNN), {"training.freeze": [{"start": "1 epoch", "stages": 3}]})
     with pytest.raises(RecipeError, match=r"freeze\.0\.stages=3: this network has 2"):
-        prepared(recipe, tmp_path / "run")
+        prepare_run(recipe, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -88,4 +94,4 @@ def test_what_is_frozen_already_is_refused(
     with pytest.raises(
         RecipeError, match=r"training\.freeze\.1: . stages from '. steps' on are not"
     ):
-        prepared(tiny({**PLAIN, "training.freeze": freeze}), tmp_path / "run")
+        prepare_run(tiny({**PLAIN_CNN, "training.freeze": freeze}), tmp_path / "run")

@@ -17,7 +17,7 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import to_yaml
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted
-from cifarlab.training.launch import launch
+from cifarlab.training.request import resolve_request
 from cifarlab.training.train import train
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -41,7 +41,7 @@ def test_resumed_is_bit_identical(
     assert caught.value.exit_code == 128 + signum
     about, _ = WeightsFile.read(folder.weights("last"))
     assert (about.step, about.epoch) == (step, step // 11)
-    assert not folder.finished
+    assert not folder.is_finished
     train(tiny(), folder, resume=True)
     assert end_of(folder) == end_of(finished)
 
@@ -75,40 +75,42 @@ def resume_command(error_text: str) -> list[str]:
     return shlex.split(error_text.partition("go on with: ")[2])
 
 
-def launched(command: list[str]) -> tuple[Recipe, RunFolder]:
+def resolve_command(command: list[str]) -> tuple[Recipe, RunFolder]:
     """What the printed command would train."""
     assert command[:2] == ["cifarlab", "train"]
     assert command[3::2] == ["--run", "--resume"]
-    job = launch(command[2], run=Path(command[4]), resume=True)
-    return job.recipe, job.folder
+    request = resolve_request(command[2], run=Path(command[4]), resume=True)
+    return request.recipe, request.folder
 
 
-@pytest.mark.parametrize("named", ["run", "with space", "quote'd", "a;b"])
+@pytest.mark.parametrize("folder_name", ["run", "with space", "quote'd", "a;b"])
 def test_the_printed_command_works_for_any_recipe_and_folder(
-    tmp_path: Path, tiny: Callable[..., Recipe], signal_after: Callable, named: str
+    tmp_path: Path, tiny: Callable[..., Recipe], signal_after: Callable, folder_name: str
 ) -> None:
     """Also for a recipe that came from a file and so is not among the shipped ones."""
-    folder = RunFolder(tmp_path / named)
+    folder = RunFolder(tmp_path / folder_name)
     with pytest.raises(Interrupted) as caught:
         train(tiny(), folder, callbacks=[signal_after(5)])
-    recipe, found = launched(resume_command(caught.value.hint))
+    recipe, target = resolve_command(resume_command(caught.value.hint))
     assert recipe == tiny()
-    assert found.path == folder.path
+    assert target.path == folder.path
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Recipe]) -> RunFolder:
+def uninterrupted_run(
+    tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Recipe]
+) -> RunFolder:
     """A run of 486 steps, long enough to be hit from outside in its second epoch or later."""
-    folder = RunFolder(tmp_path_factory.mktemp("whole") / "run")
+    folder = RunFolder(tmp_path_factory.mktemp("uninterrupted") / "run")
     train(tiny({"training.duration": "6 epochs", "training.batch_size": 16}), folder)
     return folder
 
 
 @pytest.mark.parametrize("signum", SIGNALS)
 def test_from_the_command_line(
-    tmp_path: Path, whole: RunFolder, end_of: Callable, signum: int
+    tmp_path: Path, uninterrupted_run: RunFolder, end_of: Callable, signum: int
 ) -> None:
-    recipe = whole.recipe()
+    recipe = uninterrupted_run.recipe()
     (tmp_path / "own.yaml").write_text(to_yaml(recipe))
     folder = RunFolder(tmp_path / "run")
     command = ["train", str(tmp_path / "own.yaml"), "--run", str(folder.path)]
@@ -126,9 +128,9 @@ def test_from_the_command_line(
     assert process.returncode == 128 + signum, errors
     assert f"interrupted after step {about.step} of 486" in errors
     assert len(errors.splitlines()) == 2
-    assert launched(resume_command(errors))[0] == recipe
+    assert resolve_command(resume_command(errors))[0] == recipe
     train(recipe, folder, resume=True)
-    assert end_of(folder) == end_of(whole)
+    assert end_of(folder) == end_of(uninterrupted_run)
 
 
 def test_who_ignores_a_closed_terminal_trains_on(
@@ -141,15 +143,15 @@ def test_who_ignores_a_closed_terminal_trains_on(
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert RunFolder(tmp_path / "run").finished
+    assert RunFolder(tmp_path / "run").is_finished
 
 
 @pytest.mark.parametrize("delay", [0, 0.02, 0.05])  # an epoch ends, and is printed, or a step
 def test_a_closed_terminal_leaves_a_checkpoint(
-    tmp_path: Path, whole: RunFolder, delay: float
+    tmp_path: Path, uninterrupted_run: RunFolder, delay: float
 ) -> None:
     """Nothing can be printed there any more; the exit code still says what it was."""
-    (tmp_path / "own.yaml").write_text(to_yaml(whole.recipe()))
+    (tmp_path / "own.yaml").write_text(to_yaml(uninterrupted_run.recipe()))
     folder = RunFolder(tmp_path / "run")
     command = [sys.executable, "-m", "cifarlab", "train", str(tmp_path / "own.yaml")]
     pid, terminal = pty.fork()
@@ -161,4 +163,4 @@ def test_a_closed_terminal_leaves_a_checkpoint(
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + signal.SIGHUP
     about, _ = WeightsFile.read(folder.weights("last"))
-    assert about.step > 0 and not folder.finished
+    assert about.step > 0 and not folder.is_finished

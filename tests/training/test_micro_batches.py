@@ -1,4 +1,4 @@
-"""Micro-batches: the whole batch's gradient, but for batch normalisation, which sees a piece."""
+"""Micro-batches give the gradient of the whole batch, but for batch normalisation."""
 
 import copy
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from prepared import PLAIN, first_batch, gradients, prepared
+from tiny_runs import PLAIN_CNN, clone_gradients, first_batch, prepare_run
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -21,16 +21,16 @@ LATER = {"keep": 0.5, "start": "1 steps"}
 NORMED = {"model.dropout": 0.0}  # tiny's residual network otherwise
 
 
-def pieces_seen(run: Run) -> list[int]:
+def record_pass_sizes(run: Run) -> list[int]:
     """The number of images of each forward pass from now on."""
-    seen: list[int] = []
-    run.state.classifier.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
-    return seen
+    sizes: list[int] = []
+    run.state.classifier.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    return sizes
 
 
-# divisible, not divisible, a piece too large, and the two smallest
+# divisible, not divisible, a micro-batch too large, and the two smallest
 @pytest.mark.parametrize(
-    ("images", "micro_batch", "pieces"),
+    ("images", "micro_batch", "expected"),
     [
         (12, 4, [4, 4, 4]),
         (13, 4, [4, 3, 3, 3]),
@@ -42,30 +42,32 @@ def pieces_seen(run: Run) -> list[int]:
     ],
 )
 def test_the_gradient_is_the_whole_batch_s(
-    tmp_path: Path, tiny: Callable, images: int, micro_batch: int, pieces: list[int]
+    tmp_path: Path, tiny: Callable, images: int, micro_batch: int, expected: list[int]
 ) -> None:
     smoothing = {"loss.label_smoothing": 0.1}
-    cut = prepared(
-        tiny({**PLAIN, **smoothing, "training.micro_batch_size": micro_batch}), tmp_path / "a"
+    divided = prepare_run(
+        tiny({**PLAIN_CNN, **smoothing, "training.micro_batch_size": micro_batch}), tmp_path / "a"
     )
-    whole = prepared(tiny({**PLAIN, **smoothing}), tmp_path / "b")
-    seen = pieces_seen(cut)
-    outcomes = [backward(run, first_batch(run, images)) for run in (cut, whole)]
-    assert seen == pieces
+    reference = prepare_run(tiny({**PLAIN_CNN, **smoothing}), tmp_path / "b")
+    sizes = record_pass_sizes(divided)
+    outcomes = [backward(run, first_batch(run, images)) for run in (divided, reference)]
+    assert sizes == expected
     torch.testing.assert_close(outcomes[0][0], outcomes[1][0], rtol=1e-6, atol=0)
     assert outcomes[0][1] == outcomes[1][1]
-    torch.testing.assert_close(gradients(cut), gradients(whole), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(
+        clone_gradients(divided), clone_gradients(reference), rtol=1e-5, atol=1e-7
+    )
 
 
 def test_the_update_is_the_whole_batch_s(tmp_path: Path, tiny: Callable) -> None:
     runs = []
     for name, micro_batch in (("a", 24), ("b", None)):
         changes = {
-            **PLAIN,
+            **PLAIN_CNN,
             "training.clip_grad_norm": 0.1,
             "training.micro_batch_size": micro_batch,
         }
-        run = prepared(tiny(changes), tmp_path / name)
+        run = prepare_run(tiny(changes), tmp_path / name)
         before = copy.deepcopy(run.state.classifier.state_dict())
         step(run, first_batch(run))
         runs.append(run.state.classifier.state_dict())
@@ -74,31 +76,31 @@ def test_the_update_is_the_whole_batch_s(tmp_path: Path, tiny: Callable) -> None
 
 
 def test_with_batch_norm_as_written_out_in_plain_torch(tmp_path: Path, tiny: Callable) -> None:
-    run = prepared(tiny({**NORMED, "training.micro_batch_size": 5}), tmp_path / "run")
+    run = prepare_run(tiny({**NORMED, "training.micro_batch_size": 5}), tmp_path / "run")
     batch = first_batch(run, 13)
     images, labels, *_ = batch
     slow = copy.deepcopy(run.state.classifier)
     set_passes(batch_norms(slow), 3)
-    total, hits = 0.0, 0
+    total, n_correct = 0.0, 0
     for first, last in ((0, 5), (5, 9), (9, 13)):
         logits = slow(images[first:last])
         loss = cross_entropy(logits, labels[first:last], reduction="sum") / 13
         loss.backward()
-        total, hits = (
+        total, n_correct = (
             total + loss.item(),
-            hits + int((logits.argmax(1) == labels[first:last]).sum()),
+            n_correct + int((logits.argmax(1) == labels[first:last]).sum()),
         )
     loss, correct = backward(run, batch)
     assert loss.item() == pytest.approx(total, rel=1e-6)
-    assert int(correct) == hits
+    assert int(correct) == n_correct
     expected = {name: p.grad for name, p in slow.named_parameters()}
-    torch.testing.assert_close(gradients(run), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(clone_gradients(run), expected, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(run.state.classifier.state_dict(), slow.state_dict())
-    whole = prepared(tiny(NORMED), tmp_path / "whole")
-    backward(whole, batch)  # the pieces matter, so the comparison above can fail
+    reference = prepare_run(tiny(NORMED), tmp_path / "reference")
+    backward(reference, batch)  # the micro-batches matter, so the comparison above can fail
     assert not torch.allclose(
-        gradients(whole)["body.stem.conv1.weight"],
-        gradients(run)["body.stem.conv1.weight"],
+        clone_gradients(reference)["body.stem.conv1.weight"],
+        clone_gradients(run)["body.stem.conv1.weight"],
         rtol=1e-3,
     )
 
@@ -112,15 +114,21 @@ def test_with_batch_norm_as_written_out_in_plain_torch(tmp_path: Path, tiny: Cal
         (118, {"training.micro_batch_size": 32, "training.selective_backprop.keep": 0.5}),
         (118, {"training.micro_batch_size": 32, "training.selective_backprop": LATER}),
     ],
-    ids=["whole", "pieces", "a smaller batch", "pieces of what is selected", "selected later"],
+    ids=[
+        "whole",
+        "micro-batches",
+        "a smaller batch",
+        "micro-batches of what is selected",
+        "selected later",
+    ],
 )
-def test_a_step_keeps_the_recipe_s_share_of_the_running_statistics(
+def test_a_step_keeps_the_recipe_s_fraction_of_the_running_statistics(
     tmp_path: Path, tiny: Callable, images: int, changes: dict[str, Any]
 ) -> None:
-    """What a step adds does not depend on what was there: 0 or 1, all that stays is the share."""
+    """What a step adds is the same whether 0 or 1 was there; what stays is that fraction."""
     after = []
     for start in (0.0, 1.0):
-        run = prepared(
+        run = prepare_run(
             tiny({**NORMED, "model.norm.momentum": 0.3, **changes}), tmp_path / str(start)
         )
         norms = [m for m in run.state.classifier.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -134,12 +142,12 @@ def test_a_step_keeps_the_recipe_s_share_of_the_running_statistics(
 
 
 def test_the_metrics_log_has_means_over_all_images(tmp_path: Path, tiny: Callable) -> None:
-    """Of pieces and batches of different sizes: 118 and 117 images."""
+    """Of micro-batches and batches of different sizes: 118 and 117 images."""
     lines = []
     for name, micro_batch in (("a", 24), ("b", None)):
         changes = {"training.micro_batch_size": micro_batch, "training.duration": "1 epoch"}
         folder = RunFolder(tmp_path / name)
-        train(tiny({**PLAIN, **changes}), folder)
+        train(tiny({**PLAIN_CNN, **changes}), folder)
         lines += folder.metrics.read()
     assert lines[0]["train"]["accuracy"] == pytest.approx(lines[1]["train"]["accuracy"], abs=1e-3)
     assert lines[0]["train"]["loss"] == pytest.approx(lines[1]["train"]["loss"], rel=1e-5)

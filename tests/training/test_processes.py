@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from spread import Losses, Told, torchrun
+from torchrun_jobs import Losses, Report, torchrun
 
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.predictions import Predictions
-from cifarlab.system.device import choose
+from cifarlab.system.device import choose_compute
 from cifarlab.system.errors import CifarlabError, Interrupted, UserError
 from cifarlab.system.processes import SINGLE_PROCESS, Processes, init_distributed
 from cifarlab.training.train import train
@@ -27,9 +27,9 @@ GENTLE = {
     "model.activation": "gelu",
 }
 LONG = {"training.duration": "50 steps"}
-WAYS: dict[str, dict[str, Any]] = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "plain": LONG,
-    "pieces": {
+    "micro-batches": {
         "training.micro_batch_size": 30,
         "model.dropout": 0.3,
         "averaging": {"kind": "ema", "decay": 0.9, "every": 1},
@@ -74,7 +74,7 @@ WAYS: dict[str, dict[str, Any]] = {
         "averaging": {"kind": "lookahead", "every": 4},
     },
 }
-REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "a batch of one": ({"training.batch_size": 1}, "RecipeError"),
     "diverging": ({"optimizer.lr": 1e9, "optimizer.weight_decay": 0.5}, "DivergenceError"),
     "no data": ({"data.source": "nowhere"}, "DataError"),
@@ -84,122 +84,133 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder_of_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("two")
 
 
 @pytest.fixture(scope="module")
-def two(
-    tiny: Callable[..., Recipe], signal_after: Callable, place: Path
-) -> dict[str, tuple[Told, Told]]:
-    """What both processes tell of each job: one start of torchrun for all of them."""
+def reports(
+    tiny: Callable[..., Recipe], signal_after: Callable, folder_of_runs: Path
+) -> dict[str, tuple[Report, Report]]:
+    """The reports of both processes on each job: torchrun is started once for all of them."""
 
-    def job(changes: dict[str, Any], name: str) -> Told:
+    def job(changes: dict[str, Any], name: str) -> Report:
         return {
             "recipe": tiny({**GENTLE, **changes}).model_dump(mode="json"),
-            "folder": str(place / name),
+            "folder": str(folder_of_runs / name),
         }
 
-    jobs = {name: job(changes, name) for name, changes in WAYS.items()}
-    jobs |= {name: job(changes, name) for name, (changes, _) in REFUSED.items()}
+    jobs = {name: job(changes, name) for name, changes in SETTINGS.items()}
+    jobs |= {name: job(changes, name) for name, (changes, _) in REFUSALS.items()}
     jobs["taken"]["folder"] = jobs["plain"]["folder"]
     jobs["out of time"] = job({"training.max_time": "0.2 s", "training.duration": "99 epochs"}, "t")
-    begun = RunFolder(place / "begun by one")
+    begun = RunFolder(folder_of_runs / "begun by one")
     with pytest.raises(Interrupted):
         train(tiny({**GENTLE, **LONG}), begun, callbacks=[signal_after(17, signal.SIGINT)])
     jobs["begun by one"] = job(LONG, "begun by one") | {"resume": True}
-    (place / "jobs").write_text(json.dumps(jobs))
-    output = torchrun(Path(__file__).with_name("spread.py"), place / "jobs")
+    (folder_of_runs / "jobs").write_text(json.dumps(jobs))
+    output = torchrun(Path(__file__).with_name("torchrun_jobs.py"), folder_of_runs / "jobs")
     _, errors = output.communicate(timeout=300)
     assert output.returncode == 0, errors
-    outcomes = [json.loads((place / f"jobs.{rank}").read_text()) for rank in (0, 1)]
+    outcomes = [json.loads((folder_of_runs / f"jobs.{rank}").read_text()) for rank in (0, 1)]
     return {name: (outcomes[0][name], outcomes[1][name]) for name in jobs}
 
 
 @pytest.fixture(scope="module")
-def one(tiny: Callable[..., Recipe], place: Path) -> Callable[[str], tuple[list[float], RunFolder]]:
+def train_alone(
+    tiny: Callable[..., Recipe], folder_of_runs: Path
+) -> Callable[[str], tuple[list[float], RunFolder]]:
     """A function: the losses and the folder of one process that trains in that way."""
-    known: dict[str, tuple[list[float], RunFolder]] = {}
+    runs: dict[str, tuple[list[float], RunFolder]] = {}
 
-    def trained(name: str) -> tuple[list[float], RunFolder]:
-        if name not in known:
-            callback, folder = Losses(), RunFolder(place / f"{name} alone")
-            train(tiny({**GENTLE, **WAYS[name]}), folder, callbacks=[callback])
-            known[name] = callback.losses, folder
-        return known[name]
+    def train_once(name: str) -> tuple[list[float], RunFolder]:
+        if name not in runs:
+            callback, folder = Losses(), RunFolder(folder_of_runs / f"{name} alone")
+            train(tiny({**GENTLE, **SETTINGS[name]}), folder, callbacks=[callback])
+            runs[name] = callback.losses, folder
+        return runs[name]
 
-    return trained
+    return train_once
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_the_loss_curve_is_that_of_one_process(
-    name: str, two: dict[str, tuple[Told, Told]], one: Callable
+    name: str, reports: dict[str, tuple[Report, Report]], train_alone: Callable
 ) -> None:
-    first, second = two[name]
+    first, second = reports[name]
     assert first["losses"] == second["losses"]
-    losses, _ = one(name)
+    losses, _ = train_alone(name)
     assert len(losses) == (50 if name == "plain" else 24)
     np.testing.assert_allclose(first["losses"], losses, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_the_end_is_that_of_one_process(
-    name: str, two: dict[str, tuple[Told, Told]], one: Callable, place: Path
+    name: str,
+    reports: dict[str, tuple[Report, Report]],
+    train_alone: Callable,
+    folder_of_runs: Path,
 ) -> None:
-    _, alone = one(name)
-    folder, result = RunFolder(place / name), two[name][0]["result"]
-    assert two[name][1]["result"] == result == without_cost_of(folder)
-    for mine, its in zip(folder.metrics.read(), alone.metrics.read(), strict=True):
-        assert mine["val"]["loss"] == pytest.approx(its["val"]["loss"], rel=1e-4)
-        assert mine["train"]["loss"] == pytest.approx(its["train"]["loss"], rel=1e-5)
+    _, alone = train_alone(name)
+    folder, result = RunFolder(folder_of_runs / name), reports[name][0]["result"]
+    assert reports[name][1]["result"] == result == result_without_cost(folder)
+    for line, reference in zip(folder.metrics.read(), alone.metrics.read(), strict=True):
+        assert line["val"]["loss"] == pytest.approx(reference["val"]["loss"], rel=1e-4)
+        assert line["train"]["loss"] == pytest.approx(reference["train"]["loss"], rel=1e-5)
     for split in ("val", "test"):
         file = f"{split}.safetensors"
         logits = [Predictions.read(f.predictions / file).logits for f in (folder, alone)]
         np.testing.assert_allclose(logits[0], logits[1], atol=1e-4)
 
 
-def without_cost_of(folder: RunFolder) -> Any:
+def result_without_cost(folder: RunFolder) -> Any:
     from cifarlab.run_folder.metrics_log import without_cost
 
     return without_cost(folder.result())
 
 
-def test_two_processes_go_on_from_one(two: dict[str, tuple[Told, Told]], one: Callable) -> None:
-    losses, alone = one("plain")
-    assert len(two["begun by one"][0]["losses"]) == 50 - 17
-    np.testing.assert_allclose(two["begun by one"][0]["losses"], losses[17:], rtol=1e-5)
+def test_two_processes_go_on_from_one(
+    reports: dict[str, tuple[Report, Report]], train_alone: Callable
+) -> None:
+    losses, alone = train_alone("plain")
+    assert len(reports["begun by one"][0]["losses"]) == 50 - 17
+    np.testing.assert_allclose(reports["begun by one"][0]["losses"], losses[17:], rtol=1e-5)
     folder = RunFolder(alone.path.with_name("begun by one"))
     assert [start["processes"] for start in folder.provenance()["starts"]] == [1, 2]
     assert any("same processes" in note for note in folder.result()["notes"])
 
 
-def test_only_the_first_touches_a_folder(two: dict[str, tuple[Told, Told]], place: Path) -> None:
+def test_only_the_first_touches_a_folder(
+    reports: dict[str, tuple[Report, Report]], folder_of_runs: Path
+) -> None:
     """Neither in training nor in resuming; so machines need not share a disk."""
-    assert set(two) > set(WAYS)
-    assert not (place / "not the first").exists()
+    assert set(reports) > set(SETTINGS)
+    assert not (folder_of_runs / "not the first").exists()
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_one_refuses_all_refuse(name: str, two: dict[str, tuple[Told, Told]]) -> None:
-    first, second = two[name]
+@pytest.mark.parametrize("name", REFUSALS)
+def test_what_one_refuses_all_refuse(name: str, reports: dict[str, tuple[Report, Report]]) -> None:
+    first, second = reports[name]
     assert first == second
     kind, what = first["error"]
-    assert kind == REFUSED[name][1]
+    assert kind == REFUSALS[name][1]
     if name == "a batch of one":
         assert "2 processes: each needs one" in what
 
 
-def test_one_clock_decides_when_the_budget_is_used_up(two: dict[str, tuple[Told, Told]]) -> None:
-    first, second = two["out of time"]
+def test_one_clock_decides_when_the_budget_is_used_up(
+    reports: dict[str, tuple[Report, Report]],
+) -> None:
+    first, second = reports["out of time"]
     assert first == second
     assert first["result"]["stop_reason"] == "max_time"
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
-def test_the_parts_make_up_the_whole(count: int) -> None:
+def test_the_shards_make_up_the_batch(count: int) -> None:
     for images in range(20):
         parts = [Processes(rank, count).shard(images) for rank in range(count)]
-        assert [place for part in parts for place in range(images)[part]] == list(range(images))
+        assert [index for part in parts for index in range(images)[part]] == list(range(images))
         sizes = [part.stop - part.start for part in parts]
         assert max(sizes) - min(sizes) <= 1
 
@@ -230,9 +241,9 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
 
     started_by_torchrun(monkeypatch, local=4)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    on_gpu = choose()
+    on_gpu = choose_compute()
     monkeypatch.setattr(
-        processes, "choose", lambda: type(on_gpu)(torch.device("cuda"), "bfloat16", None)
+        processes, "choose_compute", lambda: type(on_gpu)(torch.device("cuda"), "bfloat16", None)
     )
     with pytest.raises(UserError, match="4 processes for the 3 GPUs"), init_distributed():
         pass

@@ -9,7 +9,7 @@ import pytest
 from cifarlab.config.duration import Duration
 from cifarlab.recipes.schema import Extension
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.training.extend import extended
+from cifarlab.training.extend import extend_run
 from cifarlab.training.train import train
 
 
@@ -34,7 +34,7 @@ def test_a_start_under_other_conditions_is_noted(copied: RunFolder, tiny: Callab
 def test_an_extension_remembers_who_saw_the_test_split(copied: RunFolder) -> None:
     """Whoever extends a run has seen its test result; its openings must not be forgotten."""
     longer = Extension(duration=Duration.parse("1 epoch"), schedule="hold")
-    recipe, target = extended(copied, longer)
+    recipe, target = extend_run(copied, longer)
     train(recipe, target, resume=True)
     assert len(target.provenance()["test_openings"]) == 2
     assert target.provenance()["extends"] == str(copied.path)

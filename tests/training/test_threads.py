@@ -1,4 +1,4 @@
-"""How many threads a run takes: what was asked for, its earlier ones, or the free cores."""
+"""How many threads a run takes: as many as were requested, its earlier ones, or the free cores."""
 
 import os
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ from cifarlab.training.train import train
 
 
 @pytest.fixture(autouse=True)
-def own_threads(monkeypatch):
+def four_free_cores(monkeypatch):
     """Four cores, nobody else; whatever a test sets is set back."""
     before = torch.get_num_threads()
     monkeypatch.delenv("OMP_NUM_THREADS")
@@ -29,8 +29,8 @@ def own_threads(monkeypatch):
 
 
 def machine(monkeypatch, busy, cpus=4, physical=None, limit=None):
-    monkeypatch.setattr(threads, "_last_look", None)
-    monkeypatch.setattr(threads, "_shared", None)
+    monkeypatch.setattr(threads, "_last_load", None)
+    monkeypatch.setattr(threads, "_limit", None)
     monkeypatch.setattr(threads, "busy_cores", lambda: busy)
     monkeypatch.setattr(threads, "_own_cpus", lambda: list(range(cpus)))
     counts = {True: cpus, False: physical or cpus}
@@ -58,27 +58,27 @@ def test_one_thread_for_each_free_core(monkeypatch, cpus, physical, limit, busy,
         assert not threads.available_threads().note
 
 
-def test_what_is_asked_for_wins_then_the_environment_then_the_run_then_the_cores(monkeypatch):
+def test_the_argument_wins_then_the_environment_then_the_run_then_the_cores(monkeypatch):
     machine(monkeypatch, busy=1.0)
     assert threads.use_threads(None).number == 3
-    assert threads.use_threads(None, kept=2).number == 2
+    assert threads.use_threads(None, earlier=2).number == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "4,1")
-    assert threads.use_threads(None, kept=2) == Threads(4)
-    assert threads.use_threads(1, kept=2) == Threads(1)
-    for wrong in (0, 5, 100_000):
-        with pytest.raises(UserError, match=f"{wrong} threads: this machine has 4 processors"):
-            threads.use_threads(wrong)
+    assert threads.use_threads(None, earlier=2) == Threads(4)
+    assert threads.use_threads(1, earlier=2) == Threads(1)
+    for number in (0, 5, 100_000):
+        with pytest.raises(UserError, match=f"{number} threads: this machine has 4 processors"):
+            threads.use_threads(number)
 
 
 def test_a_run_from_a_larger_machine_takes_what_there_is():
-    assert threads.use_threads(None, kept=64).number == 4
+    assert threads.use_threads(None, earlier=64).number == 4
 
 
 def test_one_of_several_takes_its_part_and_looks_at_nobody(monkeypatch):
     monkeypatch.setattr(threads, "busy_cores", lambda: pytest.fail("looked"))
     threads.limit_threads(2)
     assert threads.use_threads(None) == Threads(2)
-    assert threads.use_threads(None, kept=3) == Threads(3)
+    assert threads.use_threads(None, earlier=3) == Threads(3)
 
 
 def test_the_machine_is_looked_at_once_a_minute(monkeypatch):
@@ -96,15 +96,15 @@ def test_others_count_but_this_process_and_those_that_give_way_do_not(monkeypatc
     now = [0.0]
 
     def times(percpu):  # seconds that two of the four cores were used; the last two aren't ours
-        one = SimpleNamespace(user=now[0], system=now[0] / 2, nice=now[0] * 0.75, idle=9.0)
-        other = SimpleNamespace(user=now[0] / 2, system=0.0, nice=0.0, idle=9.0)
-        return [one, other, SimpleNamespace(user=now[0] * 7), SimpleNamespace(user=now[0] * 7)]
+        first = SimpleNamespace(user=now[0], system=now[0] / 2, nice=now[0] * 0.75, idle=9.0)
+        second = SimpleNamespace(user=now[0] / 2, system=0.0, nice=0.0, idle=9.0)
+        return [first, second, SimpleNamespace(user=now[0] * 7), SimpleNamespace(user=now[0] * 7)]
 
-    own = SimpleNamespace(nice=lambda: niceness, cpu_times=lambda: (now[0] / 2, 0.0, 0.0, 0.0))
+    process = SimpleNamespace(nice=lambda: niceness, cpu_times=lambda: (now[0] / 2, 0.0, 0.0, 0.0))
     monkeypatch.undo()
     monkeypatch.setattr(threads, "_own_cpus", lambda: [0, 1])
     monkeypatch.setattr(psutil, "cpu_times", times)
-    monkeypatch.setattr(psutil, "Process", lambda: own)
+    monkeypatch.setattr(psutil, "Process", lambda: process)
     monkeypatch.setattr(threads.time, "sleep", lambda seconds: now.__setitem__(0, seconds))
     monkeypatch.setattr(threads.time, "monotonic", lambda: now[0])
     assert threads.busy_cores() == pytest.approx(busy)
@@ -130,9 +130,9 @@ def test_a_resumed_run_keeps_its_threads_though_the_machine_is_busy_now(
     train(tiny(), folder, resume=True, callbacks=[Display()])
     assert torch.get_num_threads() == 2
     assert [start["device"]["threads"] for start in folder.provenance()["starts"]] == [2, 2]
-    told = capsys.readouterr().out
-    assert "other processes use 3.0 of these 4 cores" in told
-    assert "goes on with its 2 threads, so that its bits hold" in told
+    output = capsys.readouterr().out
+    assert "other processes use 3.0 of these 4 cores" in output
+    assert "goes on with its 2 threads, so that its bits hold" in output
 
 
 def test_the_terminal_says_what_a_busy_machine_leaves(tiny, tmp_path, monkeypatch, capsys):

@@ -27,9 +27,9 @@ from cifarlab.training.train import train
 def test_the_same_seed_twice_is_bit_identical(
     tmp_path: Path, tiny: Callable, finished: RunFolder, end_of: Callable
 ) -> None:
-    again = RunFolder(tmp_path / "again")
-    train(tiny(), again)
-    assert end_of(again) == end_of(finished)
+    other = RunFolder(tmp_path / "other")
+    train(tiny(), other)
+    assert end_of(other) == end_of(finished)
 
 
 def test_another_seed_is_another_run_on_the_same_split(
@@ -43,7 +43,7 @@ def test_another_seed_is_another_run_on_the_same_split(
 
 
 class Recording:
-    """A callback that writes down what it was told."""
+    """A callback that writes down its calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -71,15 +71,15 @@ class Recording:
 def test_hooks_are_called_in_order_and_change_nothing(
     tmp_path: Path, tiny: Callable, finished: RunFolder, end_of: Callable
 ) -> None:
-    one, two = Recording(), Recording()
+    first, second = Recording(), Recording()
     folder = RunFolder(tmp_path / "run")
-    train(tiny(), folder, callbacks=[one, two])
+    train(tiny(), folder, callbacks=[first, second])
     sizes = [118] * 7 + [117] * 4
     expected: list[tuple[Any, ...]] = [("on_train_start", 0)]
     for epoch in range(3):
         expected += [("on_step_end", 11 * epoch + i, n) for i, n in enumerate(sizes, 1)]
         expected += [("on_validation_end", epoch + 1), ("on_epoch_end", epoch + 1)]
-    assert one.calls == two.calls == [*expected, ("on_train_end",)]
+    assert first.calls == second.calls == [*expected, ("on_train_end",)]
     assert end_of(folder) == end_of(finished)
 
 
@@ -87,16 +87,16 @@ def test_result_and_metrics_log_say_what_happened(finished: RunFolder, tiny: Cal
     result, metrics = finished.result(), finished.metrics.read()
     assert result["fingerprint"] == fingerprint(tiny())
     assert (result["epochs"], result["steps"], result["data"]) == (3, 33, "digits")
-    judged = {
+    expected = {
         "checkpoint": "last",
         "epoch": 3,
         "tta_views": 1,
         "tta_fraction": 1,
         "tta_threshold": None,
     }
-    assert result["evaluated"] == judged
+    assert result["evaluated"] == expected
     files = {name: sha256(finished.weights(name).read_bytes()) for name in ("last", "best")}
-    assert result["weights_sha256"] == {name: of.hexdigest() for name, of in files.items()}
+    assert result["weights_sha256"] == {name: digest.hexdigest() for name, digest in files.items()}
     assert [(line["epoch"], line["step"]) for line in metrics] == [(1, 11), (2, 22), (3, 33)]
     # validation during training and the measurement at the end are the same measurement
     assert metrics[-1]["val"]["accuracy"] == result["val"]["accuracy"]
@@ -120,7 +120,7 @@ def test_nothing_held_out_selects_nothing(tmp_path: Path, tiny: Callable) -> Non
 def test_best_is_measured_where_the_recipe_wants_it(
     tmp_path: Path, tiny: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rate explodes in the last epoch, so that best and last differ."""
+    """The learning rate explodes in the last epoch, so that best and last differ."""
     real = step.apply_schedule
 
     def exploding(optimizer: Optimizer, schedule: Any, number: int, *length: Any) -> None:
@@ -134,14 +134,14 @@ def test_best_is_measured_where_the_recipe_wants_it(
     scores = [line["val"]["accuracy"] for line in folder.metrics.read()]
     epoch = scores.index(max(scores)) + 1
     assert epoch < 3
-    judged = {
+    expected = {
         "checkpoint": "best",
         "epoch": epoch,
         "tta_views": 2,
         "tta_fraction": 1,
         "tta_threshold": None,
     }
-    assert result["evaluated"] == judged
+    assert result["evaluated"] == expected
     assert result["best"] == {"epoch": epoch, "metric": "accuracy", "value": max(scores)}
     assert WeightsFile.read(folder.weights("best"))[0].epoch == epoch
     assert evaluate_run(folder, "val", 1)[0]["accuracy"] == max(scores)
@@ -182,14 +182,14 @@ def test_training_works_with_the_test_file_deleted(
     tmp_path: Path, tiny: Callable, class_folder: Path, end_of: Callable
 ) -> None:
     recipe = folder_recipe(tiny, class_folder)
-    whole = train(recipe, RunFolder(tmp_path / "whole"))
-    assert whole["test"]["n"] == 12 and whole["notes"] == []
+    reference = train(recipe, RunFolder(tmp_path / "with test file"))
+    assert reference["test"]["n"] == 12 and reference["notes"] == []
     images_file(open_dataset(str(class_folder)).folder, "test").unlink()
-    blind = train(recipe, RunFolder(tmp_path / "blind"))
-    assert "test" not in blind
-    assert len(blind["notes"]) == 1 and "no test result" in blind["notes"][0]
-    assert blind["val"] == whole["val"]
-    ends = [end_of(RunFolder(tmp_path / name)) for name in ("whole", "blind")]
+    other = train(recipe, RunFolder(tmp_path / "without"))
+    assert "test" not in other
+    assert len(other["notes"]) == 1 and "no test result" in other["notes"][0]
+    assert other["val"] == reference["val"]
+    ends = [end_of(RunFolder(tmp_path / name)) for name in ("with test file", "without")]
     assert ends[0]["last.safetensors"] == ends[1]["last.safetensors"]
     assert ends[0]["metrics"] == ends[1]["metrics"]
 
@@ -198,13 +198,13 @@ def test_a_recipe_can_keep_the_test_split_closed(
     tmp_path: Path, tiny: Callable, class_folder: Path
 ) -> None:
     recipe, folder = folder_recipe(tiny, class_folder), RunFolder(tmp_path / "run")
-    closed = train(change(recipe, {"evaluation.test": False}), folder)
-    assert "test" not in closed and "val" in closed
+    result = train(change(recipe, {"evaluation.test": False}), folder)
+    assert "test" not in result and "val" in result
     assert folder.provenance()["test_openings"] == []
     assert [file.name for file in folder.predictions.glob("*.safetensors")] == ["val.safetensors"]
-    opened, _ = evaluate_run(folder, "test")
-    assert opened["n"] == 12
-    assert [opening["by"] for opening in folder.provenance()["test_openings"]] == ["evaluate"]
+    score, _ = evaluate_run(folder, "test")
+    assert score["n"] == 12
+    assert [opening["opener"] for opening in folder.provenance()["test_openings"]] == ["evaluate"]
 
 
 def test_a_source_test_split_is_read_once_and_only_at_the_end(
@@ -215,13 +215,13 @@ def test_a_source_test_split_is_read_once_and_only_at_the_end(
     reads: list[tuple[str, bool]] = []
     folder, real = RunFolder(tmp_path / "run"), Dataset.read
 
-    def watched(self: Dataset, split: str) -> Any:
+    def read(self: Dataset, split: str) -> Any:
         reads.append((split, len(folder.metrics.read()) == 3))
         return real(self, split)
 
-    monkeypatch.setattr(Dataset, "read", watched)
+    monkeypatch.setattr(Dataset, "read", read)
     train(folder_recipe(tiny, class_folder), folder)
-    assert [read for read in reads if read[0] == "test"] == [("test", True)]
+    assert [entry for entry in reads if entry[0] == "test"] == [("test", True)]
 
 
 def test_the_loaded_predictor_measures_what_the_result_says(

@@ -1,4 +1,4 @@
-"""Runs beside each other: what differs between their recipes first, then what came of it."""
+"""Several runs compared: the settings that differ, the results, the curves."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Query
 
-from cifarlab.dashboard.frame import chart, framed, put, section
+from cifarlab.dashboard.frame import add_chart, page_frame, put, section
 from cifarlab.dashboard.index import Index, MissingFolderError
 from cifarlab.dashboard.urls import run_link
 from cifarlab.plots.run import overlay
@@ -15,42 +15,42 @@ from cifarlab.report.html import parts
 from cifarlab.run_folder.run_data import RunData, read_runs
 from cifarlab.system.errors import CifarlabError
 
-_MOST = 24
+_MAX_RUNS = 24
 
 
 async def show(index: Index, runs: Annotated[Sequence[str], Query()] = ()) -> None:
     """Show the runs at these URL paths, in that order; name those that can't be read."""
-    requested = list(dict.fromkeys(runs))
-    with framed(index, "Compare"):
-        read, problems = await asyncio.to_thread(_read, index, requested[:_MOST])
-        if not read:
+    url_paths = list(dict.fromkeys(runs))
+    with page_frame(index, "Compare"):
+        runs_by_url, problems = await asyncio.to_thread(_read, index, url_paths[:_MAX_RUNS])
+        if not runs_by_url:
             raise MissingFolderError(
                 " ".join(problems).rstrip(".") or "there is nothing to compare",
                 "choose two runs or more in the list of runs",
             )
-        if len(requested) > _MOST:
-            problems.append(f"Only the first {_MOST} of {len(requested)} runs are shown.")
-        shown = list(read.values())
-        links = [run_link(url_path, run.name) for url_path, run in read.items()]
-        put("<h1>{} runs compared</h1>", len(shown))
-        put(parts().warnings([*problems, *compare.warnings(shown)]))
+        if len(url_paths) > _MAX_RUNS:
+            problems.append(f"Only the first {_MAX_RUNS} of {len(url_paths)} runs are shown.")
+        runs_read = list(runs_by_url.values())
+        links = [run_link(url_path, run.name) for url_path, run in runs_by_url.items()]
+        put("<h1>{} runs compared</h1>", len(runs_read))
+        put(parts().warnings([*problems, *compare.comparability_warnings(runs_read)]))
         with section("What differs between the recipes"):
-            put(parts().differences([run.recipe for run in shown], links))
+            put(parts().differences([run.recipe for run in runs_read], links))
         with section("What came of it"):
-            put(parts().compared(shown, links))
+            put(parts().comparison(runs_read, links))
         with section("How they learned"):
-            if plot := overlay(shown):
-                chart(plot, 420, "validation accuracy by epoch").mark("overlay")
-                put('<p class="soft">{}</p>', parts().caption("overlay", shown[0]))
+            if plot := overlay(runs_read):
+                add_chart(plot, 420, "validation accuracy by epoch")
+                put('<p class="muted">{}</p>', parts().caption("overlay", runs_read[0]))
             else:
                 put(parts().notes(["No run held validation images out, so there are no curves."]))
 
 
 def _read(index: Index, url_paths: Sequence[str]) -> tuple[dict[str, RunData], list[str]]:
-    read, problems = {}, []
+    runs_by_url, problems = {}, []
     for url_path in url_paths:
         try:
-            read[url_path] = read_runs([index.path(url_path)], predictions=False)[0]
+            runs_by_url[url_path] = read_runs([index.path(url_path)], predictions=False)[0]
         except CifarlabError as error:
             problems.append(f"{url_path}: {error.what}.")
-    return read, problems
+    return runs_by_url, problems

@@ -1,10 +1,10 @@
-"""A study with its verdicts; a search with its trials, what became of them and why."""
+"""A study with its verdicts; a search with its trials and why each of them ended."""
 
 from collections.abc import Callable
 from typing import Any
 
 from cifarlab.dashboard import figures
-from cifarlab.dashboard.frame import framed, put, put_table, section, watch
+from cifarlab.dashboard.frame import page_frame, put, put_table, section, watch
 from cifarlab.dashboard.index import FILES, Index
 from cifarlab.dashboard.urls import run_link
 from cifarlab.experiments.search.folder import SearchFolder, trial_name
@@ -13,9 +13,9 @@ from cifarlab.experiments.search.table import (
     IMPORTANCE,
     describe_end,
     describe_selection_bias,
-    importance_rows,
+    format_importance,
+    format_rungs,
     restore_results,
-    rung_rows,
 )
 from cifarlab.experiments.search.trial_history import TrialHistory
 from cifarlab.experiments.study.comparison import Comparison
@@ -31,44 +31,44 @@ Content = dict[str, Any]
 
 
 async def show_study(index: Index, url_path: str) -> None:
-    """Show the study at ``url_path``: table and figure with verdicts, its runs with their states.
+    """Show the study at ``url_path``: table and figure with verdicts, and the state of each run.
 
-    It is read anew when its file changes.
+    It is read again when its file changes.
     """
-    await _show(index, url_path, StudyFolder, _study)
+    await _show_collection(index, url_path, StudyFolder, _add_study)
 
 
 async def show_search(index: Index, url_path: str) -> None:
-    """Show the search at ``url_path``; it is read anew when its record grows."""
-    await _show(index, url_path, SearchFolder, _search)
+    """Show the search at ``url_path``; it is read again when its record grows."""
+    await _show_collection(index, url_path, SearchFolder, _add_search)
 
 
-async def _show(
-    index: Index, url_path: str, kind: type[Collection], show: Callable[[Index, Any, Content], None]
+async def _show_collection(
+    index: Index, url_path: str, kind: type[Collection], add: Callable[[Index, Any, Content], None]
 ) -> None:
-    with framed(index, url_path or index.root.name):
+    with page_frame(index, url_path or index.root.name):
         folder = kind(index.path(url_path, kind.what))
 
         async def fill(content: Content) -> None:
             put("<h1>{}</h1>", dig(content, kind.what, "name") or folder.path.name)
             put("<p>{}</p>", dig(content, kind.what, "about") or "")
-            show(index, folder, content)
+            add(index, folder, content)
 
         await watch([folder.path / name for name in FILES[kind.what]], folder.content, fill)
 
 
-def _study(index: Index, folder: StudyFolder, content: Content) -> None:
+def _add_study(index: Index, folder: StudyFolder, content: Content) -> None:
     runs = content.get("runs", [])
-    done = sum(run.get("state") == "finished" for run in runs)
-    put('<p class="soft">{} of {} runs are finished.</p>', done, len(runs))
+    n_finished = sum(run.get("state") == "finished" for run in runs)
+    put('<p class="muted">{} of {} runs are finished.</p>', n_finished, len(runs))
     if content.get("comparison") is None:
         put(parts().notes(["It has not come to its end: there is no comparison yet."]))
     else:
         with section("Which is better, and is that real?"):
-            _show_comparison(restore_comparison(content["comparison"]))
+            _add_comparison(restore_comparison(content["comparison"]))
         with section("The figure"):
-            drawn = [*folder.path.glob("figure.svg"), *folder.path.glob("curves.svg")]
-            put(figures.sheets(index, drawn) or "No figure was drawn.")
+            files = [*folder.path.glob("figure.svg"), *folder.path.glob("curves.svg")]
+            put(figures.figure_sheets(index, files) or "No figure was drawn.")
     with section("Its runs"):
         put_table(("row", "seed", "state", "run"), [_study_row(index, folder, run) for run in runs])
 
@@ -79,35 +79,35 @@ def _study_row(index: Index, folder: StudyFolder, run: Content) -> tuple[Any, ..
     name: Any = ""
     if run.get("run"):
         path = (folder.path / run["run"]).resolve()
-        inside = path.is_relative_to(index.root)
-        name = run_link(index.url_path(path), path.name) if inside else path.name
+        is_local = path.is_relative_to(index.root)
+        name = run_link(index.url_path(path), path.name) if is_local else path.name
     return run["row"], run["seed"], state, name
 
 
-def _search(index: Index, folder: SearchFolder, content: Content) -> None:
+def _add_search(index: Index, folder: SearchFolder, content: Content) -> None:
     with section("Its trials"):
-        _trials(index, folder)
+        _add_trials(index, folder)
     if content.get("results"):
         with section("What it found"):
-            _results(folder, content["results"])
+            _add_results(folder, content["results"])
     if files := figures.find_figures(folder.path):
         with section("Its figures"):
-            put(figures.sheets(index, files))
+            put(figures.figure_sheets(index, files))
     if folder.best_recipe.exists():
         with section("The best trial's recipe"):
             put(parts().recipe(from_yaml(folder.best_recipe)))
 
 
-def _trials(index: Index, folder: SearchFolder) -> None:
+def _add_trials(index: Index, folder: SearchFolder) -> None:
     metric = folder.metric
     ranked = TrialHistory(folder.events()).ranking(metric)
-    put(f'<p class="soft">{len(ranked)} trials, best first, by validation {metric.title}.</p>')
+    put(f'<p class="muted">{len(ranked)} trials, best first, by validation {metric.title}.</p>')
     keys = list(dict.fromkeys(key for trial in ranked for key in trial.params))
     rows = []
     for trial in ranked:
         name, run = trial_name(trial.number), folder.trial(trial.number)
         score, epochs = trial.score, trial.epochs
-        if trial.stop_reason is None and trial.rung_decisions:  # on its way: as at its last rung
+        if trial.stop_reason is None and trial.rung_decisions:  # training: as at its last rung
             score, epochs = trial.rung_decisions[-1].score, trial.rung_decisions[-1].epoch
         rows.append(
             (
@@ -122,25 +122,25 @@ def _trials(index: Index, folder: SearchFolder) -> None:
     put_table(("trial", f"validation{unit}", "epochs", "how it ended", *keys), rows)
 
 
-def _results(folder: SearchFolder, tree: Content) -> None:
+def _add_results(folder: SearchFolder, tree: Content) -> None:
     results, metric = restore_results(tree), folder.metric
     if finalists := results.finalists:
         put("<h3>Finalists over other seeds</h3>")
         biases = [describe_selection_bias(bias, metric) for bias in finalists.selection_bias]
         put(parts().notes(biases))
-        _show_comparison(finalists.comparison)
+        _add_comparison(finalists.comparison)
     if results.rungs:
         put("<h3>Rungs</h3>")
-        put_table(*rung_rows(results.rungs, metric))
+        put_table(*format_rungs(results.rungs, metric))
     if results.importance:
         put("<h3>What decides</h3>")
-        put_table(*importance_rows(results.importance))
-        put('<p class="soft">{}</p>', IMPORTANCE)
+        put_table(*format_importance(results.importance))
+        put('<p class="muted">{}</p>', IMPORTANCE)
 
 
-def _show_comparison(comparison: Comparison) -> None:
-    """Show a comparison as a table, under what all its numbers share."""
+def _add_comparison(comparison: Comparison) -> None:
+    """Add a comparison's table, with its heading and its notes."""
     for line in heading(comparison):
-        put('<p class="soft">{}</p>', line)
+        put('<p class="muted">{}</p>', line)
     put_table(*format_rows(comparison))
     put(parts().notes(footing(comparison)))

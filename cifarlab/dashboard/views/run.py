@@ -1,4 +1,4 @@
-"""One run in full; its numbers and curves grow while it trains."""
+"""One run in full; its numbers and curves are live while it trains."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from nicegui import ui
 
 from cifarlab.dashboard import charts, figures
-from cifarlab.dashboard.frame import chart, framed, put, section, watch
+from cifarlab.dashboard.frame import add_chart, page_frame, put, section, watch
 from cifarlab.dashboard.index import Index
 from cifarlab.dashboard.urls import page_url
 from cifarlab.plots import run as plots
@@ -21,84 +21,84 @@ _CURVES = 600  # pixels
 
 async def show(index: Index, url_path: str) -> None:
     """Show the run at ``url_path``, or why it can't be shown."""
-    with framed(index, url_path or index.root.name):
+    with page_frame(index, url_path or index.root.name):
         folder = RunFolder(index.path(url_path, "run"))
 
         async def fill(run: RunData) -> None:
             put("<h1>{}</h1>", run.name)
-            _actions(run, url_path)
-            await _growing(run, folder)
-            _rest(index, run)
+            _add_actions(run, url_path)
+            await _add_curves(run, folder)
+            _add_details(index, run)
 
         files = [folder.recipe_file, folder.result_file, folder.provenance_file]
         await watch(files, lambda: read_runs([folder.path])[0], fill)
 
 
-def _actions(run: RunData, url_path: str) -> None:
+def _add_actions(run: RunData, url_path: str) -> None:
     with ui.element("div").classes("actions"):
         if any((run.path / "checkpoints").glob("*.safetensors")):
             put('<a class="action" href="{}">Try an image</a>', page_url("/try", run=url_path))
-        alike = page_url("/", find=run.recipe_name)
-        put('<a class="action" href="{}">Runs of this recipe</a>', alike)
+        recipe_url = page_url("/", search=run.recipe_name)
+        put('<a class="action" href="{}">Runs of this recipe</a>', recipe_url)
 
 
-async def _growing(run: RunData, folder: RunFolder) -> None:
-    """Show all that an epoch changes, which is one more line of the metrics log."""
+async def _add_curves(run: RunData, folder: RunFolder) -> None:
+    """Add the headline and the curves, which follow the metrics log."""
     headline = put("")
     with section("How it learned"):
-        curves = chart(None, _CURVES, "accuracy, loss and learning rate by epoch").mark("curves")
-        _caption("curves", run)
+        curves = add_chart(None, _CURVES, "accuracy, loss and learning rate by epoch")
+        _add_caption("curves", run)
 
     async def update(lines: list[Any]) -> None:
-        now = replace(run, lines=lines)
-        headline.content = render("headline.html", run=now, top=2)
+        newest = replace(run, lines=lines)
+        headline.content = render("headline.html", run=newest, top=2)
         curves.options.clear()
-        curves.options.update(charts.options(plots.curves(now), _CURVES))
+        curves.options.update(charts.chart_options(plots.curves(newest), _CURVES))
         curves.update()
 
     await watch([folder.metrics.path], folder.metrics.read, update)
 
 
-def _rest(index: Index, run: RunData) -> None:
+def _add_details(index: Index, run: RunData) -> None:
     if run.split_name:
         with section(f"Where it fails: {SPOKEN[run.split_name]} split of {run.data_name}"):
-            if rows := plots.class_rows(run):
+            if rows := plots.per_class_rows(run):
                 put(parts().bars(plots.ranked_classes(rows)))
-                _caption("classes", run)
-            _confusion(run)
+                _add_caption("classes", run)
+            _add_confusion_matrix(run)
     for template in ("mistakes", "evaluation", "audit"):
         with section():
             put(render(f"{template}.html", run=run, pictures={}, top=2))
             if template == "evaluation":
-                _evaluation_charts(run)
+                _add_evaluation_charts(run)
     if files := figures.find_figures(run.path):
         with section("Figures of the report and of 'cifarlab explain'"):
-            put(figures.sheets(index, files))
+            put(figures.figure_sheets(index, files))
     with section():
-        put(render("origins.html", run=run, top=2))
+        put(render("provenance.html", run=run, top=2))
 
 
-def _caption(kind: str, run: RunData) -> None:
-    put('<p class="soft">{}</p>', parts().caption(kind, run))
+def _add_caption(kind: str, run: RunData) -> None:
+    put('<p class="muted">{}</p>', parts().caption(kind, run))
 
 
-def _confusion(run: RunData) -> None:
+def _add_confusion_matrix(run: RunData) -> None:
     plot = plots.confusion(run)
     if plot is None:
         return
     with ui.element("div").classes("halves"):
         with ui.element("div"):
             few = len(plot.panels[0].x.names) <= MANY
-            chart(plot, 440 if few else 600, "confusion matrix")
-            _caption("confusion", run)
+            add_chart(plot, 440 if few else 600, "confusion matrix")
+            _add_caption("confusion", run)
         with ui.element("div"):
-            put("<h3>Most confused pairs</h3>{}", parts().table(tables.confused(run)))
+            put("<h3>Most confused pairs</h3>{}", parts().table(tables.confused_pairs(run)))
 
 
-def _evaluation_charts(run: RunData) -> None:
+def _add_evaluation_charts(run: RunData) -> None:
     with ui.element("div").classes("halves"):
         for kind, plot in (("reliability", plots.reliability(run)), ("shift", plots.shift(run))):
             if plot:
                 with ui.element("div"):
-                    chart(plot, round(100 * plot.height), kind)
-                    _caption(kind, run)
+                    add_chart(plot, round(100 * plot.height), kind)
+                    _add_caption(kind, run)

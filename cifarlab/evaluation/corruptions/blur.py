@@ -1,7 +1,7 @@
 """Blur: out of focus, through frosted glass, of a moving camera, of one that comes nearer.
 
-Filters that are linear and separable are one matrix for each axis, read off what SciPy does to the
-rows of the identity, so it is SciPy's exactly.
+A linear, separable filter is one matrix for each axis. The matrix is what SciPy's filter makes of
+the identity, so results are SciPy's.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _LEAST_TAP = 1e-4
 
 
 def both_axes(images: Tensor, matrix: Callable[[int], Tensor]) -> Tensor:
-    """Images (N, H, W, C) by a ``matrix`` of their side's size, for the rows and the columns."""
+    """Filter the rows and the columns of images (N, H, W, C) by the ``matrix`` of their size."""
     height, width, channels = images.shape[1:]
     columns = torch.kron(matrix(width), torch.eye(channels)).to(images)
     return apply_weights(images, matrix(height).to(images), columns)
@@ -27,7 +27,14 @@ def both_axes(images: Tensor, matrix: Callable[[int], Tensor]) -> Tensor:
 
 @lru_cache(maxsize=64)
 def gaussian_matrix(size: int, sigma: float, mode: str, truncate: float) -> Tensor:
-    """SciPy's Gaussian filter over ``size`` pixels: (size, size); ``mode`` is its border's."""
+    """Return SciPy's Gaussian filter as a matrix (size, size).
+
+    Args:
+        size: Pixels of the side.
+        sigma: Standard deviation in pixels.
+        mode: What is beyond the border, as SciPy names it.
+        truncate: Where the Gaussian ends, in standard deviations.
+    """
     from scipy.ndimage import gaussian_filter1d
 
     eye = np.eye(size)
@@ -36,9 +43,9 @@ def gaussian_matrix(size: int, sigma: float, mode: str, truncate: float) -> Tens
 
 @lru_cache(maxsize=256)
 def zoom_matrix(size: int, factor: float) -> Tensor:
-    """The middle magnified by ``factor`` from 1 on, at the old size: (size, size), bilinear.
+    """Return the matrix (size, size) that magnifies the middle by ``factor`` >= 1, bilinear.
 
-    The part that is magnified has ceil(size / factor) pixels, and its outer pixels stay outer ones.
+    What is magnified has ceil(size / factor) pixels, and its outer pixels stay outer ones.
     """
     from scipy.ndimage import zoom as scipy_zoom
 
@@ -49,13 +56,20 @@ def zoom_matrix(size: int, factor: float) -> Tensor:
     return torch.from_numpy(magnified[spare : spare + size])
 
 
-def defocus_blur(images: Tensor, _draws: Draws, radius: float, softness: float) -> Tensor:
-    """A disc of light for each point, its edge softened by a 3 x 3 Gaussian; edges reflected."""
+def defocus_blur(images: Tensor, _draws: Draws, radius: float, alias_blur: float) -> Tensor:
+    """Blur each point to a disc whose edge is softened by a 3 x 3 Gaussian; borders are reflected.
+
+    Args:
+        images: float32 (N, H, W, C), 0..1.
+        _draws: Not used.
+        radius: Of the disc, in pixels.
+        alias_blur: Standard deviation of the Gaussian, in pixels.
+    """
     from scipy.ndimage import convolve1d
 
     across = np.arange(-2, 3)
     disc = (across[:, None] ** 2 + across**2 <= radius**2).astype(np.float64)
-    edge = np.exp(-0.5 * (np.arange(-1, 2) / softness) ** 2)
+    edge = np.exp(-0.5 * (np.arange(-1, 2) / alias_blur) ** 2)
     for axis in (0, 1):
         disc = convolve1d(disc, edge, axis, mode="constant")
     kernel, channels = torch.from_numpy(disc / disc.sum()).to(images), images.shape[3]
@@ -64,36 +78,57 @@ def defocus_blur(images: Tensor, _draws: Draws, radius: float, softness: float) 
     return blurred.permute(0, 2, 3, 1)
 
 
-def glass_blur(images: Tensor, draws: Draws, sigma: float, reach: int, rounds: int) -> Tensor:
-    """Blurred, its inner pixels exchanged with neighbours up or left one by one, blurred again."""
+def glass_blur(images: Tensor, draws: Draws, sigma: float, max_delta: int, n_iter: int) -> Tensor:
+    """Blur, exchange inner pixels with neighbours up or left one by one, and blur again.
+
+    Args:
+        images: float32 (N, H, W, C), 0..1.
+        draws: The batch's random numbers.
+        sigma: Standard deviation of the Gaussian blur, in pixels.
+        max_delta: How far a neighbour is at most, in pixels.
+        n_iter: How often all pixels are exchanged.
+    """
     count, height, width, channels = images.shape
-    moves = draws.integers(-reach, reach, rounds, height, width, count, 2)  # down and right
+    # down and right
+    deltas = draws.integers(-max_delta, max_delta, n_iter, height, width, count, 2)
     gaussian = partial(gaussian_matrix, sigma=sigma, mode="nearest", truncate=4.0)
     sources = torch.arange(height * width, device=images.device).repeat(count, 1)
-    every = torch.arange(count, device=images.device)
-    for steps in moves[..., 0] * width + moves[..., 1]:
-        for row in range(height - reach, reach, -1):
-            for column in range(width - reach, reach, -1):
-                here = row * width + column
-                there = here + steps[row, column]
-                saved = sources[:, here].clone()
-                sources[:, here] = sources[every, there]
-                sources[every, there] = saved
+    image_indices = torch.arange(count, device=images.device)
+    for steps in deltas[..., 0] * width + deltas[..., 1]:
+        for row in range(height - max_delta, max_delta, -1):
+            for column in range(width - max_delta, max_delta, -1):
+                pixel = row * width + column
+                neighbors = pixel + steps[row, column]
+                source = sources[:, pixel].clone()
+                sources[:, pixel] = sources[image_indices, neighbors]
+                sources[image_indices, neighbors] = source
     blurred = both_axes(images, gaussian).reshape(count, -1, channels)
     exchanged = blurred.gather(1, sources[..., None].expand(-1, -1, channels))
     return both_axes(exchanged.reshape(images.shape), gaussian)
 
 
 def motion_blur(images: Tensor, draws: Draws, radius: int, sigma: float) -> Tensor:
-    """Smeared along a line from each point, at -45 to 45 degrees."""
+    """Smear each point along a line, at -45 to 45 degrees.
+
+    Args:
+        images: float32 (N, H, W, C), 0..1.
+        draws: The batch's random numbers.
+        radius: As in ``blur_along``.
+        sigma: As in ``blur_along``.
+    """
     return blur_along(images, draws.uniform(-45, 45, len(images)), radius, sigma)
 
 
 def blur_along(images: Tensor, angles: Tensor, radius: int, sigma: float) -> Tensor:
-    """Half a Gaussian from each pixel of (N, H, W, C) along its angle (N,), as ImageMagick does.
+    """Smear each pixel along a line by half a Gaussian, as ImageMagick does.
 
-    Taps 0..2 * radius lie at the whole pixels nearest to the line; 0 degrees points right, 90 down.
-    Beyond the border is the edge's pixel.
+    Its taps lie at the whole pixels nearest to the line. Beyond the border is the edge's pixel.
+
+    Args:
+        images: float32 (N, H, W, C), 0..1.
+        angles: Degrees (N,): 0 points right, 90 down.
+        radius: There are 2 * radius + 1 taps.
+        sigma: Standard deviation of the Gaussian, in pixels.
     """
     weights = np.exp(-0.5 * (np.arange(2 * radius + 1) / sigma) ** 2)
     weights /= weights.sum()
@@ -106,10 +141,16 @@ def blur_along(images: Tensor, angles: Tensor, radius: int, sigma: float) -> Ten
     return total
 
 
-def zoom_blur(images: Tensor, _draws: Draws, largest: float) -> Tensor:
-    """The mean of the image and of the same ever more magnified."""
+def zoom_blur(images: Tensor, _draws: Draws, max_factor: float) -> Tensor:
+    """Return the mean of the image and of ever more magnified copies.
+
+    Args:
+        images: float32 (N, H, W, C), 0..1.
+        _draws: Not used.
+        max_factor: Where magnification ends.
+    """
     total = images
-    factors = np.arange(1, largest, 0.01)
+    factors = np.arange(1, max_factor, 0.01)
     for factor in factors:
         total = total + both_axes(images, partial(zoom_matrix, factor=float(factor)))
     return total / (len(factors) + 1)

@@ -18,13 +18,25 @@ class Draws:
         return self.send(torch.randn(shape, generator=self.generator))
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
-        """Draw numbers from ``low`` to ``high``."""
+        """Draw numbers.
+
+        Args:
+            low: The least number.
+            high: Above the largest number.
+            *shape: Of the tensor.
+        """
         return self.send(torch.rand(shape, generator=self.generator) * (high - low) + low)
 
     def integers(self, low: int, high: int, *shape: int) -> Tensor:
-        """Draw integers int64 from ``low`` to below ``high``."""
+        """Draw integers int64.
+
+        Args:
+            low: The least integer.
+            high: Above the largest integer.
+            *shape: Of the tensor.
+        """
         return self.send(torch.randint(low, high, shape, generator=self.generator))
 
-    def send(self, drawn: Tensor) -> Tensor:
+    def send(self, tensor: Tensor) -> Tensor:
         """Return a tensor on the images' device, without waiting for it."""
-        return drawn.to(self.device, non_blocking=True)
+        return tensor.to(self.device, non_blocking=True)

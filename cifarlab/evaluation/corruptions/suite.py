@@ -9,8 +9,8 @@ images of 32 x 32. Written anew, on whole batches on the images' device. Departu
 - values are rounded to 8 bits once, at the end, where theirs are cut off, and layers of snow and
   blurred glass are not rounded in between.
 
-So accuracies lie near those on CIFAR-10-C and are not the same: they compare networks that saw
-these images.
+So accuracies are close to those on CIFAR-10-C but not the same: compare them only with accuracies
+on these images.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,13 @@ class Corruption(NamedTuple):
     levels: Mapping[str, Sequence[Any]]
 
     def apply(self, images: Tensor, draws: Draws, severity: int) -> Tensor:
-        """Change images float32 (N, H, W, C) in 0..1; they may lie beyond afterwards."""
+        """Return changed images, whose values may lie outside 0..1.
+
+        Args:
+            images: float32 (N, H, W, C), 0..1.
+            draws: The batch's random numbers.
+            severity: 1 to 5.
+        """
         parameters = {name: values[severity - 1] for name, values in self.levels.items()}
         return self.function(images, draws, **parameters)
 
@@ -50,10 +56,14 @@ CORRUPTIONS = {
 
 
 def corrupt(images: Tensor, name: str, severity: int, generator: torch.Generator) -> Tensor:
-    """Images uint8 (N, H, W, C) under that corruption, on their device; the generator is a CPU's.
+    """Return corrupted copies of images, on the images' device.
 
-    ``name`` is a key of ``CORRUPTIONS``, ``severity`` 1..5; the images given stay as they are.
+    Args:
+        images: uint8 (N, H, W, C).
+        name: A key of ``CORRUPTIONS``.
+        severity: 1 to 5.
+        generator: Of the CPU.
     """
     draws = Draws(generator, images.device)
-    changed = CORRUPTIONS[name].apply(images.to(torch.float32) / 255, draws, severity)
-    return (changed.clamp(0, 1) * 255).round().to(torch.uint8)
+    values = CORRUPTIONS[name].apply(images.to(torch.float32) / 255, draws, severity)
+    return (values.clamp(0, 1) * 255).round().to(torch.uint8)

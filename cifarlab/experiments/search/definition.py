@@ -1,7 +1,7 @@
-"""What a search is: a recipe, a space over its keys, how many trials, and how long.
+"""The definition of a search: a recipe, a space over its keys, how many trials, and how long.
 
-``validate`` is what stands between a definition and its first trial: every key and every value
-that the space can reach is tried on the recipe's own schema.
+``validate_space`` tries every key and every value that the space can reach on the recipe's own
+schema, before the first trial.
 """
 
 import itertools
@@ -33,15 +33,15 @@ from cifarlab.recipes.text import change, find_file, list_shipped, read_named, v
 from cifarlab.system.errors import RecipeError, UserError
 from cifarlab.training.callbacks import WatchedConfig
 
-_MOST_CONTEXTS = 10_000  # of one key; each is tried on the recipe's schema
-# what trials are compared on, and what the search itself decides
+_MAX_CONTEXTS = 10_000  # of one key; each is tried on the recipe's schema
+# trials are compared on the former; the search itself decides the latter
 _FIXED_PREFIXES = ("name.", "data.", "evaluation.")
 _SEARCH_KEYS = ("training.duration", "training.extensions", "training.max_time")
 _SEARCHABLE_PREFIXES = ("data.normalization", "data.label_noise", "data.train_subset_fraction")
 
 
 class Search(WatchedConfig):
-    """A search; a trial is the recipe with ``overrides``, then with what was drawn of the space."""
+    """A search; a trial is the recipe with ``overrides`` and parameters drawn from the space."""
 
     name: Name = Field(description="names the search's folder")
     about: str = Field("", description="the question, in a sentence")
@@ -63,16 +63,20 @@ class Search(WatchedConfig):
     def _can_be_searched(self) -> Self:
         sort_by_condition(self.space)
         for key in self.space:
-            # a whole part is searched by its own name, and holds what is below it
+            # a part such as training contains the keys below it
             is_fixed = f"{key}.".startswith(_FIXED_PREFIXES)
             is_fixed &= not key.startswith(_SEARCHABLE_PREFIXES)
             if is_fixed or any(f"{name}.".startswith(f"{key}.") for name in _SEARCH_KEYS):
-                why = "trials would not be comparable" if is_fixed else "the search decides it"
-                raise ValueError(f"space: {key} can't be searched: {why}")
+                reason = "trials would not be comparable" if is_fixed else "the search decides it"
+                raise ValueError(f"space: {key} can't be searched: {reason}")
         return self
 
     def base_recipe(self, data: str | None = None) -> Recipe:
-        """The recipe before anything is drawn. Raises RecipeError."""
+        """Return the recipe before anything is drawn.
+
+        Raises:
+            RecipeError: The recipe or an override is not valid, or it has no validation split.
+        """
         where = f"search {self.name}"
         overrides = self.overrides | ({} if data is None else {"data.source": data})
         if self.metric:
@@ -87,7 +91,16 @@ class Search(WatchedConfig):
         return recipe
 
     def trial_recipe(self, params: Params, base: Recipe, scale: float = 1.0) -> Recipe:
-        """The recipe of one point, at a scale (see study.scale). Raises RecipeError."""
+        """Return the recipe of a trial.
+
+        Args:
+            params: Parameters drawn from the space.
+            base: The recipe that they change.
+            scale: See study.scale.
+
+        Raises:
+            RecipeError: The parameters don't belong to this search, or contradict each other.
+        """
         where = f"search {self.name}"
         try:
             overrides = as_overrides(self.space, params)
@@ -97,23 +110,29 @@ class Search(WatchedConfig):
         return scale_recipe(change(base, overrides, where), scale)
 
     def rungs(self, scale: float = 1.0) -> list[int]:
-        """The epochs at which trials may be stopped, ascending."""
+        """Return the epochs at which trials may be stopped, ascending."""
         return self.scheduler.rungs(self.epochs(scale), scale)
 
     def epochs(self, scale: float = 1.0) -> int:
-        """The epochs of a whole trial; at a scale the last one may be shorter."""
+        """Return the epochs of a complete trial; at a scale the last one may be shorter."""
         return max(1, math.ceil(float(self.max_epochs.value) * scale - 1e-9))
 
 
-def validate(search: Search, base: Recipe) -> None:
+def validate_space(search: Search, base: Recipe) -> None:
     """Try every key with every value (of a range: its ends) on the recipe's schema.
 
-    Where a kind is searched too, under each kind under which the key is drawn. Raises RecipeError
-    with the key, the allowed values and the nearest match.
+    A key with a condition is tried under each combination of values that meets it.
+
+    Args:
+        search: The search.
+        base: Its recipe.
+
+    Raises:
+        RecipeError: A key or value is not valid; with the allowed values and the nearest match.
     """
     for key in sort_by_condition(search.space):
         for other in search.space[key].when:
-            _require_known(search, base, key, other)
+            _require_valid_condition(search, base, key, other)
         contexts = [c for c in _contexts(search, key) if is_active(search.space, key, c, base)]
         if not contexts:
             raise RecipeError(
@@ -125,18 +144,21 @@ def validate(search: Search, base: Recipe) -> None:
 
 
 def _contexts(search: Search, key: str) -> Iterator[Params]:
-    """What may be drawn before ``key`` and decides whether it exists: kinds, and its conditions."""
+    """Yield the parameters drawn before ``key`` that decide whether it is drawn.
+
+    They are the searched kinds, and the keys in its condition.
+    """
     space, conditions = search.space, search.space[key].conditions
-    needed = {k for k in space if k != key and (k.endswith("kind") or k in conditions)}
-    # and what decides whether those are drawn
-    while more := {k for n in needed for k in space[n].when if k in space} - needed - {key}:
-        needed |= more
-    before = [k for k in sort_by_condition(space) if k in needed]
+    parents = {k for k in space if k != key and (k.endswith("kind") or k in conditions)}
+    # and the keys in their conditions
+    while more := {k for n in parents for k in space[n].when if k in space} - parents - {key}:
+        parents |= more
+    before = [k for k in sort_by_condition(space) if k in parents]
     values_to_try = [
         [v for v in space[k].probes() if k not in conditions or space[k].meets(v, conditions[k])]
         for k in before
     ]
-    if (count := math.prod(map(len, values_to_try))) > _MOST_CONTEXTS:
+    if (count := math.prod(map(len, values_to_try))) > _MAX_CONTEXTS:
         raise RecipeError(
             f"search {search.name}, {key}: it depends on {count:,} combinations of other values",
             "name fewer values in its condition",
@@ -152,17 +174,17 @@ def _try_point(search: Search, base: Recipe, key: str, point: Params) -> None:
         if is_active(search.space, other, params, base):
             params[other] = point[other]
     others = {k: v for k, v in params.items() if k != key}
-    beside = f" beside {', '.join(f'{k}={v}' for k, v in others.items())}" if others else ""
+    context = f" beside {', '.join(f'{k}={v}' for k, v in others.items())}" if others else ""
     try:
-        change(base, as_overrides(search.space, params), f"search {search.name}, {key}{beside}")
+        change(base, as_overrides(search.space, params), f"search {search.name}, {key}{context}")
     except RecipeError as error:
         unknown = "unknown key" in error.what and others
         hint = f"draw it only where it exists, by when: {{{next(iter(others), '')}: ...}}; "
         raise RecipeError(error.what, (hint if unknown else "") + error.hint) from error
 
 
-def _require_known(search: Search, base: Recipe, key: str, other: str) -> None:
-    """Refuse a condition on what is neither searched nor a key of the recipe, or can't be."""
+def _require_valid_condition(search: Search, base: Recipe, key: str, other: str) -> None:
+    """Refuse a condition on a key that the recipe does not have, or that is not a choice."""
     where = f"search {search.name}, {key}.when"
     dimension = search.space.get(other)
     if dimension is None:
@@ -174,30 +196,45 @@ def _require_known(search: Search, base: Recipe, key: str, other: str) -> None:
 
 
 def shipped_searches() -> dict[str, Path]:
-    """The files of the searches that come with cifarlab, by name."""
+    """Return the files of the shipped searches by name."""
     return list_shipped(__file__)
 
 
-def find_search(name: str, plugins: Sequence[Plugin] = ()) -> Search:
-    """The shipped search called ``name``, or the one in the YAML file of that path.
+def find_search(name: Search | str, plugins: Sequence[Plugin] = ()) -> Search:
+    """Return the shipped search with this name, or the one in this YAML file.
 
-    ``plugins``, which are loaded, are added to its own. Raises RecipeError, with the nearest
-    shipped name, and PluginError.
+    ``plugins``, which are loaded, are added to its own.
+
+    Raises:
+        RecipeError: No search has this name (the nearest is suggested), or the file is not valid.
+        PluginError: A plug-in of the search can't be loaded.
     """
-    path = shipped_searches().get(name)
-    path = path or find_file("search", "searches", name, shipped_searches)
+    if isinstance(name, Search):
+        return name
+    path = shipped_searches().get(name) or find_file("search", "searches", name, shipped_searches)
     tree = read_named(path, "search", plugins)
     return validate_config(Search, tree, str(path), "see docs/search.md for what a search holds")
 
 
-def with_options(
+def apply_options(
     search: Search,
     trials: int | None = None,
     max_epochs: str | None = None,
     sampler: str | None = None,
     scheduler: str | None = None,
 ) -> Search:
-    """``search`` with what a command line changes of it. Raises RecipeError."""
+    """Return a search with the options of a command line; None leaves the search's own.
+
+    Args:
+        search: The search.
+        trials: Number of trials.
+        max_epochs: Duration of the longest trial, as in ``30 epochs``.
+        sampler: Kind of the sampler.
+        scheduler: Kind of the scheduler.
+
+    Raises:
+        RecipeError: An option is not valid.
+    """
     tree = search.model_dump()
     overrides = {"trials": trials, "max_epochs": max_epochs}
     tree |= {name: value for name, value in overrides.items() if value is not None}
@@ -207,9 +244,13 @@ def with_options(
     return validate_config(Search, tree, f"search {search.name}", "see docs/search.md")
 
 
-def parse_wall_time(text: str | None) -> WallTime | None:
-    """A time limit as the command line has it. Raises UserError."""
+def parse_time(text: WallTime | str | None) -> WallTime | None:
+    """Return a time limit that a command line gives as text.
+
+    Raises:
+        UserError: The text is no time.
+    """
     try:
-        return None if text is None else WallTime.parse(text)
+        return WallTime.parse(text) if isinstance(text, str) else text
     except ValueError as error:
         raise UserError(f"--max-time: {error}", "write e.g. --max-time '2 h'") from error

@@ -1,13 +1,11 @@
-"""A search that is running: it draws trials, decides at rungs, and writes each event down first.
+"""A running search: it draws trials, decides at rungs, and records each event before acting on it.
 
-Draws are Optuna's and named by (seed, trial number): a draw does not depend on what was drawn
-before it; under TPE it depends on the scores that were known by then, which the record has in their
-order. So do decisions. A resumed search repeats the record and goes on from there.
+Optuna draws with a seed from (search seed, trial number), so a draw does not depend on earlier
+draws. Under TPE it depends on the scores so far, which the record has in their order; so do
+decisions. A resumed search replays the record and goes on.
 """
 
 from typing import Any
-
-import optuna
 
 from cifarlab.experiments.engine import Log
 from cifarlab.experiments.search.definition import Search
@@ -31,34 +29,36 @@ class ParamSampler:
     """Draw the parameters of one trial after another; ``tell`` passes scores to the sampler."""
 
     def __init__(self, search: Search, base: Recipe) -> None:
-        self._search, self._base = search, base
+        import optuna
+
+        self._search, self._base, self._states = search, base, optuna.trial.TrialState
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        better_up = base.evaluation.metric.facts.higher_is_better
-        self._study = optuna.create_study(direction="maximize" if better_up else "minimize")
-        self._open: dict[int, optuna.Trial] = {}
+        maximize = base.evaluation.metric.facts.higher_is_better
+        self._study = optuna.create_study(direction="maximize" if maximize else "minimize")
+        self._open_trials: dict[int, Any] = {}
 
     def suggest(self, number: int) -> Params:
-        """Return the parameters of the next trial, from a sampler with a seed of its own."""
+        """Return the parameters of the next trial, drawn by a sampler with its own seed."""
         seed = derived_seed(self._search.seed, "search", number) % 2**32
         self._study.sampler = self._search.sampler.build(seed)
-        trial = self._open[number] = self._study.ask()
+        trial = self._open_trials[number] = self._study.ask()
         return suggest_params(self._search.space, trial, self._base)
 
     def repeat(self, number: int, params: Params) -> None:
-        """Repeat a recorded trial, whatever this version of Optuna would draw."""
+        """Repeat a recorded trial, independent of what this version of Optuna would draw."""
         self._study.enqueue_trial(params)
         self.suggest(number)
 
     def tell(self, number: int, score: float | None) -> None:
-        """Learn of a trial's end; without a score it failed."""
-        state = optuna.trial.TrialState.FAIL if score is None else None
-        self._study.tell(self._open.pop(number), score, state)
+        """Pass a trial's score to the sampler; a trial without a score has failed."""
+        state = self._states.FAIL if score is None else None
+        self._study.tell(self._open_trials.pop(number), score, state)
 
 
 class SearchDriver:
     """The trials of a search as an experiment of the engine; ``history`` has them so far.
 
-    Raises StorageError where an event can't be written down.
+    Raises StorageError where an event can't be recorded.
     """
 
     def __init__(
@@ -75,8 +75,8 @@ class SearchDriver:
         self.history = TrialHistory(events)
         self._search, self._base, self._scale = search, base, scale
         self._command, self._log, self._metric = command, log, base.evaluation.metric.facts
-        self._rungs, self._last = search.rungs(scale), search.epochs(scale)
-        self._unhanded = self.unfinished
+        self._rungs, self._max_epochs = search.rungs(scale), search.epochs(scale)
+        self._waiting = self.unfinished_trials
         self._trials: dict[str, Trial] = {}
         self._sampler = ParamSampler(search, base)
         for event in events:
@@ -86,29 +86,29 @@ class SearchDriver:
                 self._pass_score(event)
 
     @property
-    def unfinished(self) -> list[Trial]:
-        """Return the trials that were begun and have not ended."""
+    def unfinished_trials(self) -> list[Trial]:
+        """Return the trials that have begun and not ended."""
         return [trial for trial in self.history.trials.values() if not trial.stop_reason]
 
     @property
     def n_pending(self) -> int:
-        """Return how many trials are still to be trained."""
+        """Return how many trials are still to train."""
         n_new = self._search.trials - len(self.history.trials)
-        return len(self.unfinished) + max(0, n_new)
+        return len(self.unfinished_trials) + max(0, n_new)
 
     @property
     def progress(self) -> str:
         """Return how many trials have ended, in words."""
-        n_ended = len(self.history.trials) - len(self.unfinished)
+        n_ended = len(self.history.trials) - len(self.unfinished_trials)
         return f"{n_ended} of {self._search.trials} trials"
 
     def next_job(self) -> Job | None:
         """Return the next trial: first the recorded ones that have not ended, then new ones."""
-        while self._unhanded or len(self.history.trials) < self._search.trials:
-            trial = self._unhanded.pop(0) if self._unhanded else self._draw()
+        while self._waiting or len(self.history.trials) < self._search.trials:
+            trial = self._waiting.pop(0) if self._waiting else self._draw_trial()
             try:
-                recipe = self._recipe(trial)
-            except RecipeError as error:  # its values contradict
+                recipe = self._trial_recipe(trial)
+            except RecipeError as error:  # its values contradict each other
                 self._end(trial, JobResult(failure=Failure("RecipeError", error.what, error.hint)))
                 continue
             path = str(self.folder.trial(trial.number).path.resolve())
@@ -116,31 +116,31 @@ class SearchDriver:
             return Job(trial_name(trial.number), recipe, path, self._command, self._search)
         return None
 
-    def _draw(self) -> Trial:
+    def _draw_trial(self) -> Trial:
         number = len(self.history.trials)
-        self._add("drawn", number, params=self._sampler.suggest(number))
+        self._add_event("drawn", number, params=self._sampler.suggest(number))
         return self.history.trials[number]
 
-    def _recipe(self, trial: Trial) -> Recipe:
+    def _trial_recipe(self, trial: Trial) -> Recipe:
         """Return a trial's recipe, which keeps the test split closed. Raises RecipeError."""
         name = f"{self._search.name}/{trial_name(trial.number)}"
         recipe = self._search.trial_recipe(trial.params, self._base, self._scale)
         return change(recipe, {"name": name, "evaluation.test": False}, name)
 
     def on_epoch(self, job: Job, line: dict[str, Any]) -> bool:
-        """Note a trial's best score so far, and decide at a rung whether it goes on."""
+        """Record a trial's best score so far, and decide at a rung whether it goes on."""
         trial, score = self._trials[job.path], line["val"][self._metric.name]
         if trial.score is not None:
             score = self._metric.sign * max(self._metric.sign * s for s in (score, trial.score))
         trial.epochs, trial.score = line["epoch"], score
-        at_rung = trial.epochs in self._rungs and trial.epochs < self._last
+        at_rung = trial.epochs in self._rungs and trial.epochs < self._max_epochs
         if at_rung and trial.number not in self.history.decisions_at(trial.epochs):
             decision = self._decide(trial.epochs, score)
-            self._add("rung", trial.number, **decision._asdict())
+            self._add_event("rung", trial.number, **decision._asdict())
         return not trial.stopped
 
     def _decide(self, rung: int, score: float) -> RungDecision:
-        """Return whether a score at a rung is enough, among those that were there before it."""
+        """Return the decision about a score at a rung, given the earlier scores there."""
         sign = self._metric.sign  # for the scheduler more is better
         earlier = [sign * other.score for other in self.history.decisions_at(rung).values()]
         cutoff = self._search.scheduler.cutoff(earlier)
@@ -155,12 +155,12 @@ class SearchDriver:
         )
 
     def on_end(self, job: Job, result: JobResult) -> None:
-        """Write a trial's end down, and tell the sampler."""
+        """Record a trial's end and pass its score to the sampler."""
         self._end(self._trials[job.path], result)
 
     def _end(self, trial: Trial, result: JobResult) -> None:
         self._pass_score(
-            self._add(
+            self._add_event(
                 "ended",
                 trial.number,
                 stop_reason=result.stop_reason,
@@ -170,10 +170,10 @@ class SearchDriver:
             )
         )
 
-    def _pass_score(self, ended: Event) -> None:
-        self._sampler.tell(ended["trial"], None if ended["failure"] else ended["score"])
+    def _pass_score(self, end: Event) -> None:
+        self._sampler.tell(end["trial"], None if end["failure"] else end["score"])
 
-    def _add(self, kind: str, number: int, **content: Any) -> Event:
+    def _add_event(self, kind: str, number: int, **content: Any) -> Event:
         """Write an event to the disk before anything depends on it."""
         event = {"event": kind, "trial": number, **content}
         self.folder.append_event(event)
@@ -184,7 +184,7 @@ class SearchDriver:
 
 
 def _describe(event: Event, metric: MetricFacts) -> str:
-    """Return an event as a line of text; empty for events that are not shown."""
+    """Return an event as a line of text; empty for events that are not logged."""
     name = trial_name(event["trial"])
     if event["event"] == "drawn":
         return f"{name}: {', '.join(f'{k}={format_value(v)}' for k, v in event['params'].items())}"

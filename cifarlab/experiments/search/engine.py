@@ -1,9 +1,9 @@
-"""Runs a search: everything is checked, the engine trains the trials, the record is explained."""
+"""Run a search: check everything, train the trials, write table, figures and the best recipe."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from cifarlab.config.duration import WallTime
 from cifarlab.config.plugins import copy_plugins, plugin_hashes
@@ -16,14 +16,15 @@ from cifarlab.experiments.engine import (
     run_experiment,
     unfinished_error,
 )
-from cifarlab.experiments.search.definition import Search, validate
+from cifarlab.experiments.search.definition import Search, find_search, parse_time, validate_space
+from cifarlab.experiments.search.driver import SearchDriver
 from cifarlab.experiments.search.figures import FIGURES
-from cifarlab.experiments.search.finalists import Finalists, retrain_finalists, stored_finalists
+from cifarlab.experiments.search.finalists import Finalists, read_finalists, retrain_finalists
 from cifarlab.experiments.search.folder import SearchFolder, search_folder, trial_name
 from cifarlab.experiments.search.results import SearchResults, read_results
 from cifarlab.experiments.search.table import csv_text, markdown_page, results_as_json
 from cifarlab.experiments.worker import TrainJob, train_job
-from cifarlab.experiments.writing import require_sound, write_figures
+from cifarlab.experiments.writing import require_valid_options, write_figures
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import to_yaml
 from cifarlab.run_folder.naming import RUNS
@@ -31,12 +32,9 @@ from cifarlab.system.errors import CifarlabError, RunFolderError
 from cifarlab.system.extras import require_packages
 from cifarlab.system.files import write_text
 
-if TYPE_CHECKING:
-    from cifarlab.experiments.search.driver import SearchDriver
-
 
 class FinishedSearch(NamedTuple):
-    """A search's end: its folder, what it found, and what could not be made."""
+    """The result of a search: folder, results, finalists, and problems with its files."""
 
     folder: SearchFolder
     results: SearchResults
@@ -45,17 +43,17 @@ class FinishedSearch(NamedTuple):
 
     @property
     def n_failed(self) -> int:
-        """How many trials failed, and runs of finalists."""
+        """Return how many trials, and runs of finalists, failed."""
         trials = sum(row.trial.failure is not None for row in self.results.rows)
         return trials + (self.finalists.n_failed if self.finalists else 0)
 
 
 def run_search(
-    search: Search,
+    search: Search | str,
     *,
     jobs: int | None = None,
     cluster: str | None = None,
-    max_time: WallTime | None = None,
+    max_time: WallTime | str | None = None,
     resume: bool = False,
     n_seeds: int | None = None,
     scale: float = 1.0,
@@ -66,47 +64,60 @@ def run_search(
     log: Log = lambda _line: None,
     train: TrainJob = train_job,
 ) -> FinishedSearch:
-    """Train the trials of ``search`` that are missing, and explain all.
+    """Train the missing trials of a search and write its results.
 
-    ``jobs`` trials at a time, on this machine or on the Ray cluster at the address ``cluster``,
-    until ``max_time`` is used up. Trials that a stopped or killed search left unfinished need
-    ``resume``. With ``n_seeds``, the finalists are trained anew on this machine with so many other
-    seeds, once no trial is left to train. ``formats`` are the figures'. ``train`` is what a worker
-    does. Raises RecipeError, UserError, MissingExtraError, RunFolderError, StorageError,
-    Interrupted.
+    Args:
+        search: The search, the name of a shipped one, or a YAML file.
+        jobs: Trials at a time; None for 1, or on a cluster for one per machine.
+        cluster: Address of a Ray cluster; None to train on this machine.
+        max_time: Time ("2 h") after which the search ends, its trials at their last checkpoints.
+        resume: Go on with unfinished trials.
+        n_seeds: Once no trial is left, train the finalists on this machine with so many new seeds.
+        scale: Fraction of the training images and epochs, in (0, 1].
+        data: ``data.source`` of all trials; None for the recipe's own.
+        runs: Folder of the runs; the search goes to its ``searches`` folder.
+        formats: File formats of the figures.
+        command: The command that the user typed.
+        log: Receives lines about the progress.
+        train: Trains one job in a worker.
+
+    Raises:
+        UserError: The search or an option is not valid, an extra is missing, or no cluster answers.
+        RunFolderError: The search was begun and ``resume`` is false, or it was another one.
+        StorageError: The disk can't be written to.
+        Interrupted: A signal arrived.
     """
-    require_sound(formats, jobs=jobs, n_seeds=n_seeds)
-    base = search.base_recipe(data)
-    validate(search, base)
-    search.trial_recipe({}, base, scale)  # a scale out of range is refused here
-    require_packages("a search", "search", "optuna")
-    if cluster:
-        require_ray()
-    from cifarlab.experiments.search.driver import SearchDriver
-
-    folder, here = search_folder(search, scale, data, runs), 1 if cluster else jobs or 1
-    with folder.in_use():
+    require_valid_options(formats, jobs=jobs, n_seeds=n_seeds)
+    search, max_time = find_search(search), parse_time(max_time)
+    base = _check_search(search, data, scale, cluster)
+    folder, n_local = search_folder(search, scale, data, runs), 1 if cluster else jobs or 1
+    with folder.lock():
         _require_same_search(search, base, scale, folder, command)
         driver = SearchDriver(search, base, scale, folder, command, log)
-        if driver.unfinished and not resume:
-            name = trial_name(driver.unfinished[0].number)
-            raise unfinished_error(folder.path / name, command)
-        _require_same_images(base, driver, log if driver.n_pending else None)
+        _require_resumable(base, driver, resume, command, log)
         if driver.n_pending:
             log(f"{search.name}: {driver.n_pending} trials to train; {folder.path}")
             with _workers(cluster, jobs, log, train) as workers:
                 run_experiment(driver, command, workers, max_time)
         results = read_results(search, scale, folder)
-        problems, finalists = [], None
-        if driver.n_pending:
-            what = f"{driver.n_pending} trials are not finished"
-            problems = [f"{what}; go on with: {resume_command(command)}"]
-        if n_seeds is None:
-            finalists = stored_finalists(results, folder)
-        elif not problems and results.best_row:  # else there are no best yet, or all failed
-            finalists = retrain_finalists(results, folder, n_seeds, here, formats, command, log)
+        finalists = None if n_seeds else read_finalists(results, folder)
+        hint = f"trials are not finished; go on with: {resume_command(command)}"
+        problems = [f"{driver.n_pending} {hint}"] if driver.n_pending else []
+        if n_seeds and not problems and results.best_row:  # else trials are left, or all failed
+            finalists = retrain_finalists(results, folder, n_seeds, n_local, formats, command, log)
         problems += write_results(results, finalists, base, folder, formats)
     return FinishedSearch(folder, results, finalists, problems)
+
+
+def _check_search(search: Search, data: str | None, scale: float, cluster: str | None) -> Recipe:
+    """Return the search's recipe, if it, the space, the scale and the extras can be used."""
+    base = search.base_recipe(data)
+    validate_space(search, base)
+    search.trial_recipe({}, base, scale)  # a scale out of range is refused here
+    require_packages("a search", "search", "optuna")
+    if cluster:
+        require_ray()
+    return base
 
 
 def _workers(
@@ -120,7 +131,7 @@ def _workers(
 def _require_same_search(
     search: Search, base: Recipe, scale: float, folder: SearchFolder, command: str
 ) -> None:
-    """Refuse to go on with another search than was begun; more trials are welcome."""
+    """Refuse to resume with another definition than the recorded one; more trials are allowed."""
     header: dict[str, Any] = {
         "search": search.model_dump(mode="json"),
         "base": base.model_dump(mode="json"),
@@ -130,13 +141,13 @@ def _require_same_search(
     }
     content = folder.content()
     if content:
-        stored, wanted = (_comparable(tree.get("search", {})) for tree in (content, header))
-        if changed := [key for key in wanted if wanted[key] != stored.get(key)]:
+        recorded, current = (_fixed_settings(tree.get("search", {})) for tree in (content, header))
+        if differing_keys := [key for key in current if current[key] != recorded.get(key)]:
             raise RunFolderError(
-                f"{folder.path} was begun with another {', '.join(changed)}",
+                f"{folder.path} was begun with another {', '.join(differing_keys)}",
                 "leave that as it was, or give the search another name to begin anew",
             )
-        if _comparable(content.get("base", {})) != _comparable(header["base"]):
+        if _fixed_settings(content.get("base", {})) != _fixed_settings(header["base"]):
             raise RunFolderError(
                 f"{folder.path} was begun with other settings of {search.recipe}",
                 "restore them, or give the search another name to begin anew",
@@ -145,25 +156,29 @@ def _require_same_search(
     folder.write({**content, **header})
 
 
-def _comparable(tree: dict[str, Any]) -> dict[str, Any]:
-    """What of a search or recipe may not change: not how many trials, nor what watches them."""
-    free = dict.fromkeys(("trials", "about", "callbacks"))
-    return {**tree, **free, "plugins": plugin_hashes(tree)}
+def _fixed_settings(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return a search or recipe without what may change: number of trials, text and callbacks."""
+    ignored_keys = dict.fromkeys(("trials", "about", "callbacks"))
+    return {**tree, **ignored_keys, "plugins": plugin_hashes(tree)}
 
 
-def _require_same_images(base: Recipe, driver: "SearchDriver", log: Log | None) -> None:
-    """Decode the images once, before many workers wait for one of them.
+def _require_resumable(
+    base: Recipe, driver: SearchDriver, resume: bool, command: str, log: Log
+) -> None:
+    """Refuse unfinished trials without ``resume``, and other images than earlier trials had.
 
-    Raises DataError, and RunFolderError where earlier trials were trained on others. Without
-    ``log`` no trial is left to train, and images that can't be opened any more are not missed.
+    This decodes the images once, before many workers need them. Images that can't be opened are no
+    error where no trial is left to train. Raises DataError and RunFolderError.
     """
     from cifarlab.data.opening import open_data
 
     folder = driver.folder
+    if driver.unfinished_trials and not resume:
+        raise unfinished_error(folder.trial(driver.unfinished_trials[0].number).path, command)
     try:
-        dataset = open_data(base.data, log=log).dataset
+        dataset = open_data(base.data, log=log if driver.n_pending else None).dataset
     except CifarlabError:
-        if log:
+        if driver.n_pending:
             raise
         return
     for number in driver.history.trials:
@@ -181,17 +196,29 @@ def write_results(
     folder: SearchFolder,
     formats: Sequence[str] = ("svg",),
 ) -> list[str]:
-    """Write table, page, figures and the best trial's recipe; what could not be made, in words.
+    """Write table, page, figures and the best trial's recipe.
 
-    That recipe is as it was trained, but for the test split, which it may open. Raises
-    StorageError.
+    That recipe is the trained one, but may open the test split as the search's recipe does.
+
+    Args:
+        results: The results.
+        finalists: The finalists over other seeds, if they were trained.
+        base: The search's recipe.
+        folder: The search's folder.
+        formats: File formats of the figures.
+
+    Returns:
+        Problems, in words.
+
+    Raises:
+        StorageError: A file can't be written.
     """
     folder.write({**folder.content(), "results": results_as_json(results, finalists)})
     if not results.rows:
         return []
     write_text(folder.path / "table.csv", csv_text(results))
-    drawn, problems = write_figures(FIGURES, results, folder.path / "figures", formats)
-    figures = [(f"figures/{slug}.svg", words) for slug, words in drawn]
+    figure_files, problems = write_figures(FIGURES, results, folder.path / "figures", formats)
+    figures = [(f"figures/{slug}.svg", words) for slug, words in figure_files]
     write_text(folder.path / "page.md", markdown_page(results, finalists, figures))
     if best := results.best_row:
         recipe = results.search.trial_recipe(best.trial.params, base, results.scale)

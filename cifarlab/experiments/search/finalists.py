@@ -1,7 +1,7 @@
-"""The finalists over other seeds: a study, and the selection bias of its best trial.
+"""The finalists over other seeds: a study, and the selection bias of the best trials.
 
-The best of N trials is best partly by luck: its score is the highest of N noisy ones. Trained anew
-with seeds that the search never saw, the same recipe shows what it is worth.
+The best of N trials is best partly by luck: its score is the highest of N noisy ones. Trained again
+with seeds that the search did not use, the same recipe shows its real value.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from cifarlab.run_folder.schemas import restore
 from cifarlab.stats.paired import Interval, summarize
 from cifarlab.system.errors import UserError
 
-MOST = 3  # trials that are trained anew
-# a score is the best epoch's validation metric in one view, so the finalists have the same
-_MEASURE = {
+MAX_FINALISTS = 3  # trials that are trained again
+# as in the search: the best epoch's validation metric, in one view
+_EVALUATION = {
     "evaluation.test": False,
     "evaluation.checkpoint": "best",
     "evaluation.tta_views": 1,
@@ -30,9 +30,9 @@ _MEASURE = {
 
 
 class SelectionBias(NamedTuple):
-    """A finalist's score in the search less its values over other seeds.
+    """A finalist's score in the search minus its values over other seeds.
 
-    ``excess`` is the mean of that difference, with its 95 % interval from two seeds on.
+    ``excess`` is the mean of that difference, with a 95 % interval if there are two seeds or more.
     """
 
     trial: int
@@ -44,7 +44,7 @@ class SelectionBias(NamedTuple):
 
 
 class Finalists(NamedTuple):
-    """The finalists' comparison, how each did beside its score, and how many runs failed."""
+    """The comparison of the finalists, the bias of each one's score, and how many runs failed."""
 
     comparison: Comparison
     selection_bias: tuple[SelectionBias, ...]
@@ -61,10 +61,25 @@ def retrain_finalists(
     command: str,
     log: Log,
 ) -> Finalists:
-    """Train the best trials anew with ``n_seeds`` seeds that no trial had, and compare them.
+    """Train the best trials with new seeds and compare them.
 
-    By the same measure as in the search: the best epoch's validation metric, in one view; the
-    test split stays closed. Raises UserError where no trial has a score, and as run_study does.
+    They are measured as in the search: the best epoch's validation metric, in one view; the test
+    split stays closed.
+
+    Args:
+        results: The results of the search.
+        folder: The search's folder.
+        n_seeds: Seeds per finalist; no trial had one of them.
+        jobs: Runs at a time.
+        formats: File formats of the figure.
+        command: The command that the user typed.
+        log: Receives lines about the progress.
+
+    Raises:
+        UserError: No trial has a score.
+        StorageError: The disk can't be written to.
+        Interrupted: A signal arrived.
+        FailedRunsError: All runs failed.
     """
     scores = {trial_name(number): score for number, score in select_finalists(results).items()}
     study = Study(
@@ -72,12 +87,12 @@ def retrain_finalists(
         about=f"The best trials of {results.search.name} over seeds that the search did not see.",
         metric=next(iter(results.runs.values())).recipe.evaluation.metric,
         first_seed=1 + max(run.recipe.seed for run in results.runs.values()),
-        overrides=_MEASURE,
+        overrides=_EVALUATION,
         rows=tuple(
             StudyRow(name=name, recipe=str(folder.path / name / "recipe.yaml")) for name in scores
         ),
     )
-    finished = run_study(
+    study_end = run_study(
         study,
         n_seeds=n_seeds,
         jobs=jobs,
@@ -89,15 +104,15 @@ def retrain_finalists(
     )
     selection_bias = tuple(
         measure_selection_bias(number, scores[row.name], list(row.values.values()))
-        for number, row in zip(select_finalists(results), finished.comparison.rows, strict=True)
+        for number, row in zip(select_finalists(results), study_end.comparison.rows, strict=True)
         if row.values
     )
-    path = str(finished.folder.path)
-    return Finalists(finished.comparison, selection_bias, path, finished.n_failed)
+    path = str(study_end.folder.path)
+    return Finalists(study_end.comparison, selection_bias, path, study_end.n_failed)
 
 
-def stored_finalists(results: SearchResults, folder: SearchFolder) -> Finalists | None:
-    """Return what an earlier ``retrain_finalists`` gave, if the finalists are still the same."""
+def read_finalists(results: SearchResults, folder: SearchFolder) -> Finalists | None:
+    """Return the finalists in search.json, if the best trials are still the same."""
     finalists = restore_finalists((folder.content().get("results") or {}).get("finalists"))
     if not finalists or not results.rows:
         return None
@@ -105,30 +120,43 @@ def stored_finalists(results: SearchResults, folder: SearchFolder) -> Finalists 
     return finalists if scores == select_finalists(results) else None
 
 
-def restore_finalists(stored: Any) -> Finalists | None:
-    """Return the finalists of search.json. Raises RunFolderError."""
-    if not stored:
+def restore_finalists(tree: Any) -> Finalists | None:
+    """Return finalists from plain values; None where there are none.
+
+    Raises:
+        RunFolderError: The values are no finalists.
+    """
+    if not tree:
         return None
     what, hint = "the finalists are not as this cifarlab writes them", "use --n-seeds"
-    finalists: Finalists = restore(Finalists, stored, what, hint)
+    finalists: Finalists = restore(Finalists, tree, what, hint)
     return finalists._replace(comparison=require_baseline(finalists.comparison))
 
 
 def select_finalists(results: SearchResults) -> dict[int, float]:
-    """The scores of the best trials that ran to their end; of all, if none did. Raises UserError.
+    """Return the scores of the best trials that ran to their end; of the best of all, if none did.
 
     A trial that a rung or a time limit ended would be compared with longer runs of its recipe.
+
+    Raises:
+        UserError: No trial has a score.
     """
     scored = [r for r in results.rows if r.score is not None and not r.trial.failure]
     completed = [row for row in scored if row.trial.stop_reason in ("planned", "early_stopping")]
-    selected = (completed or scored)[:MOST]
-    if not selected:
+    best_rows = (completed or scored)[:MAX_FINALISTS]
+    if not best_rows:
         raise UserError("there are no finalists: no trial has a score", "search first")
-    return {row.trial.number: row.score for row in selected if row.score is not None}
+    return {row.trial.number: row.score for row in best_rows if row.score is not None}
 
 
 def measure_selection_bias(number: int, score: float, values: list[float]) -> SelectionBias:
-    """Return a score less the values that the same recipe reached with other seeds."""
+    """Return a score minus the values that the same recipe reached with other seeds.
+
+    Args:
+        number: The trial.
+        score: Its score in the search.
+        values: The metric over other seeds.
+    """
     excess = summarize([score - value for value in values])
     mean = summarize(values).mean
     return SelectionBias(number, score, excess.n, mean, excess.mean, excess.interval)

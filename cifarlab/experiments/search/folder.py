@@ -1,8 +1,8 @@
-"""Where a search lies, and its record.
+"""The folder of a search, and its record.
 
 runs/searches/<name>/
-  search.json           what is searched, and at the end the table with all that explains it
-  search.jsonl          what happened, a line per event, flushed before it has consequences
+  search.json           the search, and at the end the table and all results
+  search.jsonl          the record: a line per event, flushed before anything depends on it
   trial-000/, ...       ordinary run folders
   plugins/              the plug-in files that the search names
   best.yaml             the best trial's recipe; it opens the test split as the searched one does
@@ -18,8 +18,8 @@ The record holds three kinds of events. With them, and its run folders, a killed
      "failure": null}
 
 ``score`` is the best validation value of the metric so far; ``cutoff`` the score that was needed to
-go on, null for the first trial at a rung; ``rank`` the place, from 1, among the ``n_reached``
-trials that had come so far by then, this one included.
+go on, null for the first trial at a rung; ``rank`` is from 1, among the ``n_reached`` trials that
+had reached the rung by then, this one included.
 """
 
 import json
@@ -33,15 +33,15 @@ from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.run_folder.collection import Collection
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import RUNS, folder_name
-from cifarlab.run_folder.schemas import Count, Stored, make_check, restore
+from cifarlab.run_folder.schemas import Count, StoredModel, make_check, restore
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import append_line, read_json_lines, write_text
 
 Event = dict[str, Any]
 
 
-class SearchFile(Stored):
-    """What search.json holds."""
+class SearchFile(StoredModel):
+    """The content of search.json."""
 
     search: dict[str, Any] = Field({})
     base: dict[str, Any] = Field({})
@@ -51,16 +51,16 @@ class SearchFile(Stored):
     results: dict[str, Any] | None = None
 
 
-class DrawnEvent(Stored):
-    """A new trial."""
+class DrawnEvent(StoredModel):
+    """A trial was drawn."""
 
     event: Literal["drawn"]
     trial: Count
     params: dict[str, Any]
 
 
-class RungEvent(Stored):
-    """A trial at a rung."""
+class RungEvent(StoredModel):
+    """A trial reached a rung."""
 
     event: Literal["rung"]
     trial: Count
@@ -73,8 +73,8 @@ class RungEvent(Stored):
     stopped: bool
 
 
-class EndedEvent(Stored):
-    """A trial's end."""
+class EndedEvent(StoredModel):
+    """A trial ended."""
 
     event: Literal["ended"]
     trial: Count
@@ -91,7 +91,7 @@ class AnyEvent(
 
 
 class SearchFolder(Collection):
-    """Paths and files of one search."""
+    """The paths and files of one search."""
 
     what = "search"
     schema = SearchFile
@@ -102,50 +102,73 @@ class SearchFolder(Collection):
         self.best_recipe = self.path / "best.yaml"
 
     def trial(self, number: int) -> RunFolder:
-        """The run folder of a trial, counted from 0."""
+        """Return the run folder of a trial, counted from 0."""
         return RunFolder(self.path / trial_name(number))
 
     @property
     def metric(self) -> MetricFacts:
-        """What trials are compared by. Raises RunFolderError."""
+        """Return the name, direction and unit of the metric that trials are compared by.
+
+        Raises:
+            RunFolderError: search.json names no such metric.
+        """
         what, hint = f"{self.file}: its metric is none of this cifarlab", "restore it"
         facts: MetricFacts = restore(MetricFacts, self.content().get("metric", {}), what, hint)
         return facts
 
     def append_event(self, event: Event) -> None:
-        """Add an event to the record and flush it to the disk. Raises StorageError."""
+        """Add an event to the record and flush it to the disk.
+
+        Raises:
+            StorageError: The disk can't be written to.
+        """
         append_line(self.events_file, json.dumps(event))
 
     def events(self) -> list[Event]:
-        """All whole lines of the record, oldest first. Raises RunFolderError for a damaged one.
+        """Return all complete lines of the record, oldest first.
 
         A last line without its end is being written, or was when the driver was killed.
+
+        Raises:
+            RunFolderError: A line is damaged.
         """
         hint = "restore it, or search anew elsewhere"
         events = read_json_lines(self.events_file, hint, make_check(AnyEvent))
-        known: set[int] = set()
+        drawn_trials: set[int] = set()
         for event in events:
             if event["event"] == "drawn":
-                known.add(event["trial"])
-            elif event["trial"] not in known:
+                drawn_trials.add(event["trial"])
+            elif event["trial"] not in drawn_trials:
                 name = trial_name(event["trial"])
                 raise RunFolderError(f"{self.events_file} is damaged: {name} was never drawn", hint)
         return events
 
     def repair(self) -> None:
-        """Drop a last line that was cut off by a kill. Raises RunFolderError, StorageError."""
+        """Remove a last line that a kill cut off.
+
+        Raises:
+            RunFolderError: A line is damaged.
+            StorageError: The disk can't be written to.
+        """
         text = "".join(json.dumps(event) + "\n" for event in self.events())
         if self.events_file.exists() and self.events_file.stat().st_size != len(text):
             write_text(self.events_file, text)
 
 
 def trial_name(number: int) -> str:
-    """How the table, the page and the run folders call a trial."""
+    """Return a trial's name in tables, the page and run folders."""
     return f"trial-{number:03d}"
 
 
 def search_folder(
     search: Search, scale: float, data: str | None, runs: Path = RUNS
 ) -> SearchFolder:
-    """Where this search goes; another scale or other data than its own make another folder."""
+    """Return a search's folder; another scale or other data than the recipe's make another folder.
+
+    Args:
+        search: The search.
+        scale: Fraction of the training images and epochs.
+        data: ``data.source`` where it is not the recipe's own.
+        runs: Folder of the runs.
+    """
     return SearchFolder(runs / "searches" / folder_name(search.name, scale, data))

@@ -1,21 +1,22 @@
-"""What a search found, from its record and its run folders: pure but for reading.
+"""The results of a search, from its record and its run folders.
 
-Works on a search that is still running as well.
+They can be read while the search is running.
 """
 
 from typing import NamedTuple
 
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.search.importance import Importance, importance
+from cifarlab.experiments.search.importance import Importance, measure_importance
 from cifarlab.experiments.search.trial_history import Trial, TrialHistory
 from cifarlab.metrics.kinds import ACCURACY, MetricFacts
 from cifarlab.run_folder.run_data import RunData, read_runs
 
 
 class TrialRow(NamedTuple):
-    """One trial as the table has it; ``rank`` from 1; ``score`` is of ``best_epoch``, both or none.
+    """A trial as a row of the table.
 
+    ``rank`` is from 1; ``score`` is that of ``best_epoch``, both None before the first epoch;
     ``train_accuracy`` is the training accuracy of that epoch.
     """
 
@@ -28,7 +29,7 @@ class TrialRow(NamedTuple):
 
 
 class RungSummary(NamedTuple):
-    """One rung: how many trials came, how many it stopped, and the last cut-off."""
+    """A rung: how many trials reached it, how many it stopped, and the last cut-off."""
 
     rung: int
     n_reached: int
@@ -37,9 +38,9 @@ class RungSummary(NamedTuple):
 
 
 class SearchResults(NamedTuple):
-    """All that is shown; ``metric`` is what scores are.
+    """The results that tables and figures show; ``metric`` describes the scores.
 
-    ``runs`` are the trials' run folders by number, as far as they are.
+    ``runs`` are the data of the trials' run folders by trial number, as far as these exist.
     """
 
     search: Search
@@ -53,18 +54,28 @@ class SearchResults(NamedTuple):
 
     @property
     def best_row(self) -> TrialRow | None:
-        """The first row, if it has a score."""
+        """Return the first row, if it has a score."""
         first = next(iter(self.rows), None)
         return first if first and first.score is not None and not first.trial.failure else None
 
 
 def read_results(search: Search, scale: float, folder: SearchFolder) -> SearchResults:
-    """Read a search's record and runs. Raises RunFolderError and RecipeError."""
+    """Read a search's record and runs.
+
+    Args:
+        search: The search.
+        scale: Its scale.
+        folder: Its folder.
+
+    Raises:
+        RunFolderError: The record or a run folder is damaged.
+        RecipeError: A trial's recipe can't be read.
+    """
     history, metric = TrialHistory(folder.events()), folder.metric
     numbers = [n for n in history.trials if folder.trial(n).exists]
     read = read_runs([folder.trial(n).path for n in numbers], predictions=False)
     runs = dict(zip(numbers, read, strict=True))
-    for number, run in runs.items():  # what an unfinished trial has reached so far
+    for number, run in runs.items():  # an unfinished trial's score so far
         trial = history.trials[number]
         if trial.score is None and (best := run.best_by(metric)):
             trial.score, trial.epochs = best[1], run.last_epoch
@@ -79,7 +90,7 @@ def read_results(search: Search, scale: float, folder: SearchFolder) -> SearchRe
         next((run.data_name for run in runs.values()), ""),
         rows,
         tuple(_rung(rung, history) for rung in search.rungs(scale)),
-        importance(
+        measure_importance(
             search.space,
             [t.params for t in scored],
             [metric.sign * (t.score or 0.0) for t in scored],
@@ -99,6 +110,6 @@ def _row(rank: int, trial: Trial, run: RunData | None, metric: MetricFacts) -> T
 
 
 def _rung(rung: int, history: TrialHistory) -> RungSummary:
-    here = list(history.decisions_at(rung).values())
-    last = next((v.cutoff for v in reversed(here) if v.cutoff is not None), None)
-    return RungSummary(rung, len(here), sum(v.stopped for v in here), last)
+    decisions = list(history.decisions_at(rung).values())
+    last_cutoff = next((v.cutoff for v in reversed(decisions) if v.cutoff is not None), None)
+    return RungSummary(rung, len(decisions), sum(v.stopped for v in decisions), last_cutoff)

@@ -1,4 +1,4 @@
-"""How a search draws its trials: a family, whose kinds build a sampler of Optuna's."""
+"""The family of samplers, which draw a search's trials; a kind builds a sampler of Optuna's."""
 
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Literal
@@ -18,11 +18,11 @@ class TrialSamplerConfig(Family):
 
     @abstractmethod
     def build(self, seed: int) -> "BaseSampler":
-        """Return a sampler for one trial, whose draws that seed decides."""
+        """Return a sampler for one trial; the seed decides its draws."""
 
 
 class RandomSampler(TrialSamplerConfig):
-    """Every point is drawn independently."""
+    """Independent draws."""
 
     kind: Literal["random"] = "random"
 

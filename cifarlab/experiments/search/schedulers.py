@@ -1,8 +1,8 @@
-"""Which trials a search stops before their end: a family of rules.
+"""The family of rules that stop trials of a search before their end.
 
-Trials are compared at rungs: after certain epochs. A trial that comes to a rung goes on unless its
-score is below a cut-off, which must follow from the scores of those that were there before it: they
-are all that a resumed search knows.
+Trials are compared at rungs: after certain epochs. A trial at a rung goes on unless its score is
+below a cut-off, which must be a function of the scores of the trials that reached the rung before
+it: a resumed search knows only these.
 """
 
 from abc import abstractmethod
@@ -26,30 +26,32 @@ Epochs = Annotated[Length, AfterValidator(_whole_epochs)]
 
 
 class TrialSchedulerConfig(Family):
-    """What all schedulers of a search share. A kind says ``cutoff``, and ``rungs`` for fewer."""
+    """Base of all schedulers. A kind defines ``cutoff``, and ``rungs`` to compare less often."""
 
     in_recipe = False
 
     def rungs(self, epochs: int, scale: float) -> list[int]:
-        """Return the epochs at which trials of ``epochs`` may be stopped, ascending.
+        """Return the epochs at which trials may be stopped, ascending; here: after each epoch.
 
-        ``scale`` is what the search's epochs were multiplied by. Here: after each epoch.
+        Args:
+            epochs: Epochs of a complete trial.
+            scale: The search's epochs were multiplied by it.
         """
         return list(range(1, epochs))
 
     @abstractmethod
     def cutoff(self, earlier_scores: Sequence[float]) -> float | None:
-        """Return the score needed to go on at a rung after these; None: whatever it is.
+        """Return the score that a trial needs to go on after these; None where it always goes on.
 
-        More is better: of a metric of which less is better they are the negative values.
+        A higher score is better: of a metric where less is better, scores are the negative values.
         """
 
 
 class ASHA(TrialSchedulerConfig):
-    """Asynchronous successive halving (Li et al. 2018, arXiv:1810.05934), as Ray Tune has it.
+    """Asynchronous successive halving (Li et al. 2018, arXiv:1810.05934), as in Ray Tune.
 
     At each rung a trial goes on if its score is among the best 1 / ``reduction_factor`` of those
-    that were there before it.
+    that reached the rung before it.
     """
 
     kind: Literal["asha"] = "asha"
@@ -74,12 +76,12 @@ class ASHA(TrialSchedulerConfig):
 
 
 class NoStopping(TrialSchedulerConfig):
-    """Every trial runs to its end."""
+    """Stop no trial."""
 
     kind: Literal["none"] = "none"
 
     def rungs(self, epochs: int, scale: float) -> list[int]:
-        """Return none."""
+        """Return an empty list."""
         return []
 
     def cutoff(self, earlier_scores: Sequence[float]) -> None:

@@ -1,4 +1,4 @@
-"""A space over a recipe's own keys: what each key may be, and under which condition it is searched.
+"""A search space over a recipe's own keys: the values of each key, and when it is drawn.
 
     optimizer.kind: {kind: choice, values: [sgd, adam]}
     optimizer.lr: {kind: loguniform, low: 1e-4, high: 1e-2}
@@ -24,13 +24,13 @@ from cifarlab.recipes.schema import Recipe
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
-Params = dict[str, Any]  # what was drawn, by key, as the table writes it
-MOST_VALUES = 1000  # of a choice; each is tried on the recipe before the first trial
-_GOLDEN_RATIO = 0.618  # a point inside of a range that no whole number of steps reaches
+Params = dict[str, Any]  # drawn values by key; of a choice, their labels
+MAX_VALUES = 1000  # of a choice; each is tried on the recipe before the first trial
+_GOLDEN_RATIO = 0.618  # where a range is tried between its ends: hardly an integer
 
 
 class Dimension(Config):
-    """What all kinds share."""
+    """Base of all kinds of dimensions."""
 
     kind: str
     when: dict[str, Any] = Field(
@@ -39,19 +39,19 @@ class Dimension(Config):
 
     @property
     def conditions(self) -> dict[str, tuple[Any, ...]]:
-        """The allowed values by key."""
+        """Return the allowed values by key."""
         return {
             key: tuple(value) if isinstance(value, list | tuple) else (value,)
             for key, value in self.when.items()
         }
 
     def setting(self, value: Any) -> Any:
-        """The recipe's value of what was drawn."""
+        """Return the recipe's value for a drawn one."""
         return value
 
-    def meets(self, value: Any, allowed: Sequence[Any]) -> bool:
-        """Whether what was drawn is one of a condition's values."""
-        return value in allowed or self.setting(value) in allowed
+    def meets(self, value: Any, allowed_values: Sequence[Any]) -> bool:
+        """Return whether a drawn value is one of a condition's values."""
+        return value in allowed_values or self.setting(value) in allowed_values
 
 
 class Choice(Dimension):
@@ -59,20 +59,20 @@ class Choice(Dimension):
 
     kind: Literal["choice"] = "choice"
     values: dict[str, Any] | tuple[Any, ...] = Field(
-        min_length=1, max_length=MOST_VALUES, description="the values, or the values by name"
+        min_length=1, max_length=MAX_VALUES, description="the values, or the values by name"
     )
 
     @cached_property
     def labeled_values(self) -> dict[str, Any]:
-        """The values by the label under which they are drawn and shown."""
+        """Return the values by the label under which they are drawn and shown."""
         if isinstance(self.values, dict):
             return self.values
         labels = [format_value(value) for value in self.values]
         counts = Counter(labels)
-        # numbers that agree in their first digits are shown with all of them
+        # numbers that are equal in their first digits are shown with all digits
         return {
-            repr(value) if counts[short] > 1 else short: value
-            for short, value in zip(labels, self.values, strict=True)
+            repr(value) if counts[label] > 1 else label: value
+            for label, value in zip(labels, self.values, strict=True)
         }
 
     @model_validator(mode="after")
@@ -82,29 +82,29 @@ class Choice(Dimension):
         return self
 
     def setting(self, value: Any) -> Any:
-        """The value behind a label."""
+        """Return the value with this label."""
         return self.labeled_values[value]
 
     @property
     def ends(self) -> list[tuple[float, str]]:
-        """Positions that an axis names, and their names."""
+        """Return the positions that an axis names, and their names."""
         return [(self.position(label), label) for label in self.labeled_values]
 
     def position(self, value: Any) -> float:
-        """Where a value stands on an axis, 0 to 1."""
+        """Return the position of a value on an axis, 0 to 1."""
         return list(self.labeled_values).index(value) / max(1, len(self.labeled_values) - 1)
 
     def suggest(self, key: str, trial: "BaseTrial") -> str:
-        """One label, all as likely."""
+        """Draw a label, all with the same probability."""
         return str(trial.suggest_categorical(key, list(self.labeled_values)))
 
     def probes(self) -> list[str]:
-        """Every label."""
+        """Return every label."""
         return list(self.labeled_values)
 
 
 class _Range(Dimension):
-    """What ranges of numbers share."""
+    """Base of the ranges of numbers."""
 
     low: float = Field(description="smallest value")
     high: float = Field(description="largest value")
@@ -117,53 +117,53 @@ class _Range(Dimension):
 
     @property
     def ends(self) -> list[tuple[float, str]]:
-        """Positions that an axis names, and their names."""
+        """Return the positions that an axis names, and their names."""
         return [(0.0, f"{self.low:g}"), (1.0, f"{self.high:g}")]
 
     def position(self, value: float) -> float:
-        """Where a value stands on an axis, 0 to 1."""
+        """Return the position of a value on an axis, 0 to 1."""
         return (value - self.low) / (self.high - self.low)
 
     def suggest(self, key: str, trial: "BaseTrial") -> float:
-        """A number of the range."""
+        """Draw a number of the range."""
         return trial.suggest_float(key, self.low, self.high, log=self.kind == "loguniform")
 
     def probes(self) -> list[float]:
-        """Both ends, and a number between that is hardly a whole one."""
+        """Return both ends, and a number between them that is hardly an integer."""
         return [self.low, self.high, self.low + _GOLDEN_RATIO * (self.high - self.low)]
 
 
 class Uniform(_Range):
-    """A number, each as likely."""
+    """A number, uniformly distributed."""
 
     kind: Literal["uniform"] = "uniform"
 
 
 class LogUniform(_Range):
-    """A number above 0, each order of magnitude as likely."""
+    """A number above 0, its logarithm uniformly distributed."""
 
     kind: Literal["loguniform"] = "loguniform"
     low: PositiveFloat = Field(description="smallest value, above 0")
     high: PositiveFloat = Field(description="largest value")
 
     def position(self, value: float) -> float:
-        """Where a value stands on an axis, 0 to 1."""
+        """Return the position of a value on an axis, 0 to 1."""
         return math.log(value / self.low) / math.log(self.high / self.low)
 
 
 class Integer(_Range):
-    """A whole number, each as likely."""
+    """An integer, uniformly distributed."""
 
     kind: Literal["int"] = "int"
     low: int = Field(description="smallest value")
     high: int = Field(description="largest value, included")
 
     def suggest(self, key: str, trial: "BaseTrial") -> int:
-        """A whole number of the range."""
+        """Draw an integer of the range."""
         return trial.suggest_int(key, self.low, self.high)
 
     def probes(self) -> list[float]:
-        """Both ends."""
+        """Return both ends."""
         return [self.low, self.high]
 
 
@@ -172,7 +172,7 @@ Space = dict[str, AnyDimension]
 
 
 def format_value(value: Any) -> str:
-    """A value as a table and a figure write it."""
+    """Return a value as a table and a figure write it."""
     if isinstance(value, str):
         return value
     if isinstance(value, float):
@@ -181,28 +181,47 @@ def format_value(value: Any) -> str:
 
 
 def sort_by_condition(space: Mapping[str, AnyDimension]) -> list[str]:
-    """The keys, each behind those that its condition names. Raises ValueError for a circle."""
+    """Return the keys, each behind those that its condition names.
+
+    Raises:
+        ValueError: The conditions form a circle.
+    """
     ordered: list[str] = []
     while remaining := [key for key in space if key not in ordered]:
-        ready = [k for k in remaining if all(c in ordered or c not in space for c in space[k].when)]
-        if not ready:
+        next_keys = [
+            k for k in remaining if all(c in ordered or c not in space for c in space[k].when)
+        ]
+        if not next_keys:
             raise ValueError(f"the conditions of {', '.join(remaining)} go in a circle")
-        ordered += ready
+        ordered += next_keys
     return ordered
 
 
 def is_active(space: Mapping[str, AnyDimension], key: str, params: Params, base: Recipe) -> bool:
-    """Whether ``key`` is drawn after ``params``; what is not searched is as in ``base``."""
+    """Return whether a key is drawn.
+
+    Args:
+        space: The space.
+        key: One of its keys.
+        params: Parameters drawn before it.
+        base: Recipe with the values of keys that are not searched.
+    """
     return all(
-        other in params and space[other].meets(params[other], allowed)
+        other in params and space[other].meets(params[other], allowed_values)
         if other in space
-        else setting_at(base, other) in allowed
-        for other, allowed in space[key].conditions.items()
+        else setting_at(base, other) in allowed_values
+        for other, allowed_values in space[key].conditions.items()
     )
 
 
 def suggest_params(space: Mapping[str, AnyDimension], trial: "BaseTrial", base: Recipe) -> Params:
-    """One point of the space."""
+    """Draw a point of the space.
+
+    Args:
+        space: The space.
+        trial: Optuna's trial, which draws.
+        base: Recipe with the values of keys that are not searched.
+    """
     params: Params = {}
     for key in sort_by_condition(space):
         if is_active(space, key, params, base):
@@ -211,12 +230,12 @@ def suggest_params(space: Mapping[str, AnyDimension], trial: "BaseTrial", base: 
 
 
 def as_overrides(space: Mapping[str, AnyDimension], params: Params) -> dict[str, Any]:
-    """The changes of the recipe that a point stands for."""
+    """Return the recipe's overrides for a point."""
     return {key: space[key].setting(value) for key, value in params.items()}
 
 
 def setting_at(recipe: Recipe, path: str) -> Any:
-    """The plain value at a dotted path of a recipe; None where there is none."""
+    """Return the plain value at a dotted path of a recipe; None where there is none."""
     value: Any = recipe.model_dump(mode="json")
     for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None

@@ -1,4 +1,4 @@
-"""A search as a table, a page and plain values."""
+"""The results of a search as tables, a page and plain values."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,11 +10,11 @@ from cifarlab.experiments.search.results import RungSummary, SearchResults, Tria
 from cifarlab.experiments.search.space import format_value
 from cifarlab.experiments.search.trial_history import Trial, describe_stop
 from cifarlab.experiments.study.table import markdown
-from cifarlab.experiments.writing import NOTHING, as_json, csv_table, markdown_table, scale_words
+from cifarlab.experiments.writing import NOTHING, as_json, csv_table, describe_scale, markdown_table
 from cifarlab.metrics.kinds import ACCURACY, MetricFacts
 from cifarlab.run_folder.schemas import restore
 
-_ENDS = {
+_STOP_REASONS = {
     "planned": "ran to its end",
     "early_stopping": "ended by early stopping",
     "max_time": "ended by its time limit",
@@ -23,8 +23,8 @@ _ENDS = {
 
 
 def heading(results: SearchResults) -> list[str]:
-    """What all numbers share, a sentence per line."""
-    scaled = [] if results.scale == 1 else [scale_words(results.scale)]
+    """Return the sentences above the table, which hold for all of its numbers."""
+    scaled = [] if results.scale == 1 else [describe_scale(results.scale)]
     metric = results.metric
     unit = (" in per cent" if metric.percent else "") + (
         "" if metric.higher_is_better else ", less is better"
@@ -38,8 +38,8 @@ def heading(results: SearchResults) -> list[str]:
     ]
 
 
-def rows(results: SearchResults) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Headers and cells as text, the best trial first."""
+def format_rows(results: SearchResults) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return headers and cells as text, the best trial first."""
     cells = [_cells(row, list(results.search.space), results.metric) for row in results.rows]
     return tuple(cells[0]) if cells else (), [tuple(row.values()) for row in cells]
 
@@ -64,23 +64,23 @@ def describe_end(trial: Trial, metric: MetricFacts) -> str:
         return f"failed: {trial.failure['what']}"
     if stop := next((v for v in trial.rung_decisions if v.stopped), None):
         return f"stopped {describe_stop(stop._asdict(), metric)}"
-    return _ENDS[trial.stop_reason]
+    return _STOP_REASONS[trial.stop_reason]
 
 
-def rung_rows(
+def format_rungs(
     rungs: Sequence[RungSummary], metric: MetricFacts
 ) -> tuple[tuple[str, ...], Sequence[tuple[str, ...]]]:
-    """Headers and cells of the rungs."""
+    """Return headers and cells of the rungs."""
     cells = [
         (str(r.rung), str(r.n_reached), str(r.n_stopped), metric.number(r.cutoff)) for r in rungs
     ]
     return ("rung (epoch)", "trials", "stopped there", "last cut-off"), cells
 
 
-def importance_rows(
+def format_importance(
     importances: Sequence[Importance],
 ) -> tuple[tuple[str, ...], Sequence[tuple[str, ...]]]:
-    """Headers and cells of the keys' importance."""
+    """Return headers and cells of the keys' importance."""
     return ("key", "importance", "95 % interval", "by chance up to"), [
         (i.key, f"{i.fraction:.2f}", f"{i.low:.2f} to {i.high:.2f}", f"{i.chance:.2f}")
         for i in importances
@@ -104,7 +104,13 @@ def describe_selection_bias(bias: SelectionBias, metric: MetricFacts) -> str:
 def markdown_page(
     results: SearchResults, finalists: Finalists | None, figures: Sequence[tuple[str, str]]
 ) -> str:
-    """The whole search as Markdown; ``figures`` are (file, what it shows)."""
+    """Return the search as a Markdown page.
+
+    Args:
+        results: The results.
+        finalists: The finalists over other seeds, if they were trained.
+        figures: (file, alt text) of each figure.
+    """
     parts = [f"# {results.search.name}", results.search.about, " ".join(heading(results))]
     if results.best_row:
         parts.append(
@@ -119,13 +125,13 @@ def markdown_page(
         )
         comparison = markdown(finalists.comparison).replace("# ", "### ", 1)
         parts += ["## Finalists over other seeds", words, comparison.strip()]
-    parts += ["## Trials", markdown_table(*rows(results))]
+    parts += ["## Trials", markdown_table(*format_rows(results))]
     if results.rungs:
-        parts += ["## Rungs", markdown_table(*rung_rows(results.rungs, results.metric))]
+        parts += ["## Rungs", markdown_table(*format_rungs(results.rungs, results.metric))]
     if results.importance:
         parts += [
             "## What decides",
-            markdown_table(*importance_rows(results.importance)),
+            markdown_table(*format_importance(results.importance)),
             IMPORTANCE,
         ]
     parts += [f"![{words}]({file})" for file, words in figures]
@@ -141,12 +147,12 @@ IMPORTANCE = (
 
 
 def csv_text(results: SearchResults) -> str:
-    """One line per trial, numbers unrounded, accuracies as fractions from 0 to 1."""
+    """Return a CSV line per trial, numbers unrounded, accuracies as fractions from 0 to 1."""
     keys = list(results.search.space)
-    return csv_table([_raw(row, keys, results.metric) for row in results.rows])
+    return csv_table([_raw_values(row, keys, results.metric) for row in results.rows])
 
 
-def _raw(row: TrialRow, keys: Sequence[str], metric: MetricFacts) -> dict[str, Any]:
+def _raw_values(row: TrialRow, keys: Sequence[str], metric: MetricFacts) -> dict[str, Any]:
     return {
         "rank": row.rank,
         "trial": row.trial.number,
@@ -161,7 +167,7 @@ def _raw(row: TrialRow, keys: Sequence[str], metric: MetricFacts) -> dict[str, A
 
 
 class RestoredResults(NamedTuple):
-    """What search.json keeps of an ended search, beside its trials."""
+    """The results that search.json keeps besides the trials."""
 
     rungs: tuple[RungSummary, ...]
     importance: tuple[Importance, ...]
@@ -169,7 +175,11 @@ class RestoredResults(NamedTuple):
 
 
 def restore_results(tree: dict[str, Any]) -> RestoredResults:
-    """What ``results_as_json`` made plain. Raises RunFolderError for anything else."""
+    """Return the results from what ``results_as_json`` made of them.
+
+    Raises:
+        RunFolderError: The values are no results of a search.
+    """
     what = "what was found is not as this cifarlab writes it"
     hint = "run the search again with --resume: finished trials are taken as they are"
     return RestoredResults(
@@ -180,12 +190,12 @@ def restore_results(tree: dict[str, Any]) -> RestoredResults:
 
 
 def results_as_json(results: SearchResults, finalists: Finalists | None) -> dict[str, Any]:
-    """Plain values for search.json."""
+    """Return plain values for search.json."""
     keys = list(results.search.space)
     return {
         "data": results.data,
         "table": [
-            {**_raw(row, keys, results.metric), "rungs": as_json(row.trial.rung_decisions)}
+            {**_raw_values(row, keys, results.metric), "rungs": as_json(row.trial.rung_decisions)}
             for row in results.rows
         ],
         "rungs": as_json(results.rungs),

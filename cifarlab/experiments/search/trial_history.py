@@ -1,6 +1,6 @@
-"""What is known of each trial from the record's events.
+"""The state of each trial, from the record's events.
 
-Pure but for reading; the driver adds to it, whoever explains a search reads it.
+The driver adds events to it; tables and figures read it.
 """
 
 from collections import defaultdict
@@ -14,7 +14,7 @@ from cifarlab.metrics.kinds import MetricFacts
 
 
 class RungDecision(NamedTuple):
-    """What happened to a trial at one rung; see search.folder."""
+    """A decision about a trial at a rung; see search.folder."""
 
     rung: int
     epoch: int
@@ -27,7 +27,7 @@ class RungDecision(NamedTuple):
 
 @dataclass
 class Trial:
-    """One trial; ``stop_reason`` is None while it has not ended.
+    """A trial; ``stop_reason`` is None while it has not ended.
 
     ``score`` is the best validation metric of its ``epochs``; None before the first.
     """
@@ -42,7 +42,7 @@ class Trial:
 
     @property
     def stopped(self) -> bool:
-        """Whether a rung has ended it."""
+        """Return whether a rung has ended it."""
         return any(decision.stopped for decision in self.rung_decisions)
 
 
@@ -56,11 +56,11 @@ class TrialHistory:
             self.add(event)
 
     def decisions_at(self, rung: int) -> dict[int, RungDecision]:
-        """Return what was decided at a rung, by trial, in the order in which they came."""
+        """Return the decisions at a rung by trial, in the order in which they were made."""
         return self._decisions[rung]
 
     def add(self, event: Event) -> None:
-        """Take one event of the record into account."""
+        """Apply an event of the record."""
         number = event["trial"]
         if event["event"] == "drawn":
             self.trials[number] = Trial(number, event["params"])
@@ -75,19 +75,22 @@ class TrialHistory:
         trial.epochs, trial.score = event["epochs"], event["score"]
 
     def ranking(self, metric: MetricFacts) -> list[Trial]:
-        """The best first; failed ones and those without a score last; ties: the first drawn."""
+        """Return the trials, the best first; failed ones and those without a score are last.
+
+        Of equal scores the trial drawn first is first.
+        """
 
         def sort_key(trial: Trial) -> tuple[bool, float, int]:
-            bad = trial.failure is not None or trial.score is None
-            return bad, -metric.sign * (trial.score or 0.0), trial.number
+            is_unranked = trial.failure is not None or trial.score is None
+            return is_unranked, -metric.sign * (trial.score or 0.0), trial.number
 
         return sorted(self.trials.values(), key=sort_key)
 
 
 def describe_stop(rung: Event, metric: MetricFacts) -> str:
-    """Return why a rung stopped a trial: the rung, its score, the cut-off, its rank."""
-    needed = "" if rung["cutoff"] is None else f" {metric.text(rung['cutoff'])} needed,"
+    """Return how a rung stopped a trial: the rung, its score, the cut-off, its rank."""
+    cutoff = "" if rung["cutoff"] is None else f" {metric.text(rung['cutoff'])} needed,"
     return (
-        f"at rung {rung['rung']}: {metric.text(rung['score'])},{needed}"
+        f"at rung {rung['rung']}: {metric.text(rung['score'])},{cutoff}"
         f" rank {rung['rank']} of {rung['n_reached']}"
     )

@@ -14,27 +14,27 @@ from cifarlab.stats.paired import PairedComparison, Summary, prediction_interval
 
 
 class Agreement(NamedTuple):
-    """``agrees`` is None where nothing can be said; ``words`` say what, or why nothing can.
+    """Whether a reported number agrees with ours: None where that can't be decided.
 
-    ``by`` is what of the report's number is comparable here: its level, or only its difference from
-    the baseline's (``expected``, 0..1); empty where there is no number.
+    ``words`` say the result or why there is none. ``basis`` is what can be compared: the level, the
+    difference from the baseline's number (``expected``, 0..1), or nothing (empty).
     """
 
     agrees: bool | None = None
     words: str = ""
-    by: Literal["", "level", "difference"] = ""
+    basis: Literal["", "level", "difference"] = ""
     expected: float | None = None
 
 
 class RankCorrelation(NamedTuple):
-    """Kendall's tau between our order of ``n`` rows and the report's, 1 for the same, and its p."""
+    """Kendall's tau between our order of ``n`` rows and the report's (1: the same), and its p."""
 
     tau: float
     p: float
     n: int
 
 
-def agreement(
+def measure_agreement(
     baseline: str,
     summaries: Mapping[str, Summary],
     pairs: Mapping[str, PairedComparison | None],
@@ -43,62 +43,77 @@ def agreement(
     split: str,
     scale: float,
 ) -> Mapping[str, Agreement]:
-    """The agreement of each row that has runs and a report's number that is ``comparable``.
+    """Return the agreement of each row that has runs and a reported number.
 
-    ``summaries`` are of accuracies and ``pairs`` of differences from ``baseline``, both 0..1;
-    ``data``, ``split`` and ``scale`` are ours.
+    Args:
+        baseline: The baseline row's name.
+        summaries: Our accuracies by row, 0..1.
+        pairs: Our differences from the baseline by row, 0..1.
+        reported: The reports' numbers by row.
+        data: Name of our data.
+        split: Our split, ``test`` or ``val``.
+        scale: Scale of our study.
     """
     agreements: dict[str, Agreement] = {}
-    for row, theirs in reported.items():
+    for row, report in reported.items():
         if row not in summaries:
             continue
-        by = comparable(theirs, data, scale)
-        if by == "level":
-            row_agreement = _judge(theirs.accuracy / 100, summaries[row], "{:.2f}")
+        basis = find_basis(report, data, scale)
+        if basis == "level":
+            row_agreement = _judge(report.accuracy / 100, summaries[row], "{:.2f}")
         elif row == baseline or baseline not in reported:
             words = "reference of the differences" if row == baseline else "no baseline number"
             row_agreement = Agreement(words=words)
         else:
-            row_agreement = _difference(theirs, reported[baseline], pairs.get(row))
+            row_agreement = _difference(report, reported[baseline], pairs.get(row))
         words = row_agreement.words
-        if theirs.split != split:
-            words += f" (theirs: {SPLIT_NAMES[theirs.split]}, ours: {SPLIT_NAMES[split]})"
-        agreements[row] = row_agreement._replace(words=words, by=by)
+        if report.split != split:
+            words += f" (theirs: {SPLIT_NAMES[report.split]}, ours: {SPLIT_NAMES[split]})"
+        agreements[row] = row_agreement._replace(words=words, basis=basis)
     return agreements
 
 
-def comparable(theirs: Reported, data: str, scale: float) -> Literal["", "level", "difference"]:
-    """What of a report's number can be held against ours: its level, its difference, nothing."""
-    if theirs.data == data:
+def find_basis(report: Reported, data: str, scale: float) -> Literal["", "level", "difference"]:
+    """Return what of a reported number can be compared with our runs.
+
+    Args:
+        report: The reported number.
+        data: Name of our data.
+        scale: Scale of our study.
+
+    Returns:
+        ``level``, ``difference`` (from the baseline only), or an empty string for nothing.
+    """
+    if report.data == data:
         return "level" if scale == 1 else "difference"
-    return "difference" if data.startswith(f"{theirs.data} (") else ""
+    return "difference" if data.startswith(f"{report.data} (") else ""
 
 
-def _difference(theirs: Reported, base: Reported, ours: PairedComparison | None) -> Agreement:
-    expected = (theirs.accuracy - base.accuracy) / 100
+def _difference(report: Reported, base: Reported, ours: PairedComparison | None) -> Agreement:
+    expected = (report.accuracy - base.accuracy) / 100
     if ours is None:
         return Agreement(words="no pair with the baseline", expected=expected)
     return _judge(expected, ours.difference, "{:+.2f}")._replace(expected=expected)
 
 
-def _judge(theirs: float, ours: Summary, form: str) -> Agreement:
-    """A single run's number against where a single run of ours would lie."""
+def _judge(report: float, ours: Summary, form: str) -> Agreement:
+    """Return whether a reported value lies where a single run of ours would."""
     interval = prediction_interval(ours)
     if interval is None:
         return Agreement(words="one run: no interval to judge by")
     if not ours.std:
         return Agreement(words="our runs do not vary: no interval to judge by")
     low, high = interval
-    inside = low <= theirs <= high
-    low_text, high_text, reported_text = (form.format(100 * value) for value in (low, high, theirs))
-    word, relation = ("agrees", "in") if inside else ("differs", "outside")
-    return Agreement(inside, f"{word}: {reported_text} is {relation} {low_text} to {high_text}")
+    agrees = low <= report <= high
+    low_text, high_text, reported_text = (form.format(100 * value) for value in (low, high, report))
+    word, relation = ("agrees", "in") if agrees else ("differs", "outside")
+    return Agreement(agrees, f"{word}: {reported_text} is {relation} {low_text} to {high_text}")
 
 
-def rank_correlation(
+def correlate_ranks(
     ours: Mapping[str, float], theirs: Mapping[str, float]
 ) -> RankCorrelation | None:
-    """Kendall's tau-b over the rows of ``ours``; None for fewer than two, or all alike."""
+    """Return Kendall's tau-b over the rows of ``ours``; None for fewer than two, or all equal."""
     from scipy.stats import kendalltau
 
     if len(ours) < 2:

@@ -1,6 +1,6 @@
-"""From the runs of several rows to who is better, by how much, and whether that is real.
+"""Compare rows of runs: which is better, by how much, and whether that is significant.
 
-Everything here is a pure function of a metric's values; ``table`` and ``figure`` show it.
+Everything here is a pure function of a metric's values; ``table`` and ``figure`` present it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from cifarlab.experiments.study.agreement import (
     Agreement,
     RankCorrelation,
-    agreement,
-    comparable,
-    rank_correlation,
+    correlate_ranks,
+    find_basis,
+    measure_agreement,
 )
 from cifarlab.experiments.study.columns import Value, summarize_columns
 from cifarlab.experiments.study.definition import Reported
@@ -30,14 +30,13 @@ from cifarlab.stats.paired import (
 from cifarlab.system.errors import UserError
 
 Columns = dict[str, float | None]
-
-SMALL = 0.003  # the difference whose price in seeds every table names: 0.3 points of accuracy
+REFERENCE_GAP = 0.003  # every table says how many seeds detect it: 0.3 points of accuracy
 
 
 class Outcome(NamedTuple):
-    """One run of a row: a metric's values, or, in words, why it has none.
+    """A run of a row: a metric's values, or the reason why it has none.
 
-    ``fingerprint`` is the recipe's, seed included; ``data`` is what it was measured on.
+    ``fingerprint`` is the recipe's, seed included; ``data`` is the name of the measured data.
     """
 
     row: str
@@ -50,11 +49,11 @@ class Outcome(NamedTuple):
 
 
 class ComparisonRow(NamedTuple):
-    """What is known of one row.
+    """The results of one row.
 
-    ``values`` of the metric are by seed. ``pairs`` compares the seeds shared with the baseline;
-    ``p`` is corrected for all rows; ``detectable`` is the least true difference that so many pairs
-    find with 80 %, and ``seeds_needed`` how many find one of SMALL.
+    ``values`` of the metric are by seed. ``pairs`` compares the seeds in common with the baseline;
+    ``p`` is corrected for all rows; ``detectable`` is the smallest true difference that so many
+    pairs detect with a power of 80 %; ``seeds_needed`` is how many detect REFERENCE_GAP.
     """
 
     name: str
@@ -71,7 +70,7 @@ class ComparisonRow(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """A whole table; ``split`` is ``test`` or ``val``, ``scale`` the study's.
+    """A comparison of rows; ``split`` is ``test`` or ``val``, ``scale`` the study's.
 
     ``runs`` are those of each row; a comparison that was read from a file has none.
     """
@@ -89,11 +88,11 @@ class Comparison(NamedTuple):
 
     @property
     def baseline_row(self) -> ComparisonRow:
-        """The baseline's line."""
-        return next(row_of for row_of in self.rows if row_of.name == self.baseline)
+        """Return the baseline's row."""
+        return next(row for row in self.rows if row.name == self.baseline)
 
     def with_notes(self, notes: Sequence[str]) -> "Comparison":
-        """A copy that begins its notes with these."""
+        """Return a copy that begins its notes with these."""
         return self._replace(notes=(*notes, *self.notes))
 
     def with_runs(
@@ -117,26 +116,37 @@ def compare(
     scale: float = 1.0,
     metric: MetricFacts = ACCURACY,
 ) -> Comparison:
-    """Compare ``rows`` with the row ``baseline`` by a metric, paired by seed.
+    """Compare rows with a baseline by a metric, paired by seed.
 
-    Of the test images where every run opened its test split, else of the validation images.
-    Numbers ``reported`` of another metric, or on other data than the runs', are left out. Raises
-    UserError where no run finished, or where the metric of neither split is there for all runs.
+    The test split is compared where every run has opened it, else the validation split. Reported
+    numbers of another metric than accuracy, or on other data, are left out.
+
+    Args:
+        title: Title of the table.
+        rows: Names of the rows in their order.
+        baseline: The row that the others are compared with.
+        outcomes: The runs.
+        reported: The reports' numbers by row.
+        scale: Scale of the study.
+        metric: Name, direction and unit of the metric.
+
+    Raises:
+        UserError: No run is finished, or neither split has the metric for all runs.
     """
-    finished = sorted((o for o in outcomes if not o.failure), key=lambda o: o.seed)
-    split = _split(finished, outcomes, metric)
-    by_row = {row: [o for o in finished if o.row == row] for row in rows}
-    data = (by_row[baseline] or finished)[0].data
+    results = sorted((o for o in outcomes if not o.failure), key=lambda o: o.seed)
+    split = _split(results, outcomes, metric)
+    by_row = {row: [o for o in results if o.row == row] for row in rows}
+    data = (by_row[baseline] or results)[0].data
     compared = {row: _row(row, by_row, baseline, data, split) for row in rows}
     pairs = {row: line.pairs for row, line in compared.items()}
     known_numbers = (reported or {}) if metric.name == "accuracy" else {}
     numbers = {
         row: number
         for row, number in known_numbers.items()
-        if row in rows and comparable(number, data, scale)
+        if row in rows and find_basis(number, data, scale)
     }
     summaries = {row: line.summary for row, line in compared.items() if line.summary}
-    agreements = agreement(baseline, summaries, pairs, numbers, data, split, scale)
+    agreements = measure_agreement(baseline, summaries, pairs, numbers, data, split, scale)
     tested = {row: pair.p for row, pair in pairs.items() if pair and pair.p is not None}
     corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
     alpha = ALPHA / max(1, len(tested))  # the strictest level that p meets
@@ -150,15 +160,15 @@ def compare(
         *_notes(outcomes, lines, split, len(tested), metric),
         *(f"The reported numbers are on {theirs}, not on {data}: left out." for theirs in others),
     )
-    ranked = {row: summaries[row].mean for row in agreements if agreements[row].by}
-    correlation = rank_correlation(ranked, {row: numbers[row].accuracy for row in ranked})
+    ranked = {row: summaries[row].mean for row in agreements if agreements[row].basis}
+    correlation = correlate_ranks(ranked, {row: numbers[row].accuracy for row in ranked})
     return Comparison(title, baseline, data, split, scale, tuple(lines), correlation, notes, metric)
 
 
 def _row(
     row: str, by_row: Mapping[str, Sequence[Outcome]], baseline: str, data: str, split: str
 ) -> ComparisonRow:
-    """A row's runs and their pairs with the baseline's; the verdict says why it has none."""
+    """Return a row with its pairs, or with a verdict that says why it is not compared."""
     values, theirs = (
         {o.seed: float(getattr(o, split)) for o in by_row[name]} for name in (row, baseline)
     )
@@ -171,33 +181,33 @@ def _row(
 
 
 def _test(line: ComparisonRow, p: float | None, alpha: float, metric: MetricFacts) -> ComparisonRow:
-    """Add to a row what its pairs say, with p corrected for all rows."""
+    """Return a row with its test results; ``p`` is corrected for all rows."""
     if not line.pairs:
         return line
     difference = line.pairs.difference
-    least = needed = None
+    least = n_needed = None
     if difference.std:
         least = detectable_difference(difference.std, difference.n, alpha)
-        needed = seeds_needed(difference.std, SMALL, alpha)
+        n_needed = seeds_needed(difference.std, REFERENCE_GAP, alpha)
     verdict = _verdict(difference, p, least, metric)
-    return line._replace(p=p, detectable=least, seeds_needed=needed, verdict=verdict)
+    return line._replace(p=p, detectable=least, seeds_needed=n_needed, verdict=verdict)
 
 
-def _split(finished: Sequence[Outcome], outcomes: Sequence[Outcome], metric: MetricFacts) -> str:
-    """The split of which all finished runs have the metric."""
-    if not finished:
+def _split(results: Sequence[Outcome], outcomes: Sequence[Outcome], metric: MetricFacts) -> str:
+    """Return the split that has the metric for all finished runs. Raises UserError."""
+    if not results:
         reasons = dict.fromkeys(f"{o.row}, seed {o.seed}: {o.failure}" for o in outcomes)
         raise UserError(
             "there is nothing to compare: no run finished",
             next(iter(reasons), "train some runs first"),
         )
     for split in ("test", "val"):
-        if all(getattr(o, split) is not None for o in finished):
+        if all(getattr(o, split) is not None for o in results):
             return split
-    without = next(o for o in finished if o.val is None)
+    example = next(o for o in results if o.val is None)
     raise UserError(
         f"the runs have no {metric.title} in common: some did not open their test split, and "
-        f"{without.row} holds no validation images out",
+        f"{example.row} holds no validation images out",
         "open the test split with 'cifarlab evaluate RUN --split test', or train with "
         "data.val_fraction above 0",
     )
@@ -206,7 +216,7 @@ def _split(finished: Sequence[Outcome], outcomes: Sequence[Outcome], metric: Met
 def _skip_reason(
     row: str, baseline: str, by_row: Mapping[str, Sequence[Outcome]], data: str
 ) -> str:
-    """Why a row is not compared with the baseline, in words; empty where it is."""
+    """Return the reason why a row is not compared with the baseline; empty where it is."""
     if not by_row[row]:
         return "no run finished"
     if row == baseline:
@@ -223,7 +233,7 @@ def _skip_reason(
 
 
 def _verdict(difference: Summary, p: float | None, least: float | None, metric: MetricFacts) -> str:
-    """What may be said of a row beside the baseline."""
+    """Return the conclusion about a row against the baseline."""
     if difference.std is None:
         return "one pair of runs: no test is possible"
     if p is None or least is None:  # the differences do not vary
@@ -233,7 +243,7 @@ def _verdict(difference: Summary, p: float | None, least: float | None, metric: 
         return f"{points} in every pair: without spread, no test"
     if p < ALPHA:
         return "better" if metric.sign * difference.mean > 0 else "worse"
-    if metric.percent and least >= 0.5:  # no two that anybody would compare differ by so much
+    if metric.percent and least >= 0.5:  # more than any two accuracies worth comparing
         return f"no difference seen: n = {difference.n} is too few to show any"
     return f"no difference seen: n = {difference.n} can detect {metric.gap(least)}"
 
@@ -245,7 +255,7 @@ def _notes(
     tests: int,
     metric: MetricFacts,
 ) -> tuple[str, ...]:
-    """What a reader must know beside the numbers."""
+    """Return the notes that a reader needs besides the numbers."""
     notes = []
     if split == "val":
         n_closed = sum(not o.failure and o.test is None for o in outcomes)
@@ -272,5 +282,5 @@ def _notes(
     for o in outcomes:
         if o.failure:
             missing.setdefault((o.row, o.failure), []).append(str(o.seed))
-    notes += [f"{row}, seed {', '.join(seeds)}: {why}." for (row, why), seeds in missing.items()]
+    notes += [f"{row}, seed {', '.join(seeds)}: {text}." for (row, text), seeds in missing.items()]
     return tuple(notes)

@@ -1,6 +1,6 @@
-"""What a study is: recipes beside each other, one of them the baseline, each over several seeds.
+"""The definition of a study: recipes in rows, one of them the baseline, each over several seeds.
 
-A row is a recipe's name and what is changed of it, so that a study says just what it compares.
+A row is a recipe's name and its overrides, so that a study says exactly what it compares.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from cifarlab.metrics.kinds import Accuracy, Metric, MetricConfig
 from cifarlab.recipes.catalog import Reported as Reported
 from cifarlab.recipes.catalog import find_named, find_shipped, shipped_recipes
 from cifarlab.recipes.refusals import short_repr
-from cifarlab.recipes.schema import MOST_SEED, Recipe
+from cifarlab.recipes.schema import MAX_SEED, Recipe
 from cifarlab.recipes.text import (
     apply_overrides,
     change,
@@ -34,7 +34,7 @@ SPLIT_NAMES = {"test": "test", "val": "validation"}  # as texts call them
 
 
 class StudyRow(Config):
-    """One line of the table: a recipe with changes."""
+    """A row of the table: a recipe with overrides."""
 
     name: Name = Field(description="as the table and the run folders call it")
     recipe: str = Field(min_length=1, description="a shipped recipe's name or a YAML file")
@@ -60,7 +60,7 @@ class Study(WatchedConfig):
     n_seeds: int = Field(
         3, ge=1, le=1000, description="runs per row, with seeds from first_seed on"
     )
-    first_seed: int = Field(0, ge=0, le=MOST_SEED, description="the first of its seeds")
+    first_seed: int = Field(0, ge=0, le=MAX_SEED, description="the first of its seeds")
     overrides: dict[str, Any] = Field({}, description="settings by dotted path, for all rows")
     rows: tuple[StudyRow, ...] = Field(min_length=1, description="what is compared")
 
@@ -73,32 +73,40 @@ class Study(WatchedConfig):
             raise ValueError(f"baseline: {self.baseline!r} is no row; rows: {', '.join(names)}")
         if "epochs_to_level" not in self.columns:
             refuse_idle(self, ("level",), "epochs_to_level among the columns")
-        if self.first_seed + self.n_seeds - 1 > MOST_SEED:
-            raise ValueError(f"{self.n_seeds} seeds from first_seed on go beyond {MOST_SEED}")
+        if self.first_seed + self.n_seeds - 1 > MAX_SEED:
+            raise ValueError(f"{self.n_seeds} seeds from first_seed on go beyond {MAX_SEED}")
         return self
 
     @property
     def baseline_name(self) -> str:
-        """The baseline row's name."""
+        """Return the baseline row's name."""
         return self.baseline or self.rows[0].name
 
     @property
     def reported(self) -> dict[str, Reported]:
-        """The reports' numbers by row."""
+        """Return the reports' numbers by row."""
         return {row.name: row.reported for row in self.rows if row.reported}
 
     def recipes(self) -> dict[str, Recipe]:
-        """Each row's recipe by the row's name, which it carries. Raises RecipeError."""
+        """Return each row's recipe by the row's name, which is the recipe's name too.
+
+        Raises:
+            RecipeError: A recipe is unknown or an override is not valid.
+        """
         recipes = {}
         for row in self.rows:
             where = f"study {self.name}, row {row.name}"
             base = find_named(row.recipe, self.plugins, where)
-            changed = change(base, {**row.overrides, "name": row.name}, where)
-            recipes[row.name] = change(changed, self.overrides, where)
+            recipe = change(base, {**row.overrides, "name": row.name}, where)
+            recipes[row.name] = change(recipe, self.overrides, where)
         return recipes
 
     def select_rows(self, pattern: str | None) -> list[str]:
-        """Rows whose names match a shell pattern, and the baseline. Raises UserError for none."""
+        """Return the names of the rows that match a shell pattern, and the baseline's.
+
+        Raises:
+            UserError: No row matches.
+        """
         names = [row.name for row in self.rows]
         matching = [name for name in names if pattern is None or fnmatchcase(name, pattern)]
         if not matching:
@@ -109,7 +117,11 @@ class Study(WatchedConfig):
 
 
 def parse_metric(text: str) -> MetricConfig:
-    """Return the metric that a command line names, or gives as YAML. Raises RecipeError."""
+    """Return the metric that a command line names or writes as YAML.
+
+    Raises:
+        RecipeError: The metric is unknown or a setting is not valid.
+    """
     metric: MetricConfig = apply_overrides(
         Recipe(), [f"evaluation.metric={text}"]
     ).evaluation.metric
@@ -117,30 +129,35 @@ def parse_metric(text: str) -> MetricConfig:
 
 
 def shipped_studies() -> dict[str, Path]:
-    """The files of the studies that come with cifarlab, by name."""
+    """Return the files of the shipped studies by name."""
     return list_shipped(__file__)
 
 
-def find_study(name: str, plugins: Sequence[Plugin] = ()) -> Study:
-    """The shipped study called ``name``, or the one in the YAML file of that path.
+def find_study(name: Study | str, plugins: Sequence[Plugin] = ()) -> Study:
+    """Return the shipped study with this name, or the one in this YAML file; a study as it is.
 
-    ``plugins``, which are loaded, are added to its own. Raises RecipeError, with the nearest
-    shipped name, and PluginError.
+    ``plugins``, which are loaded, are added to its own.
+
+    Raises:
+        RecipeError: No study has this name (the nearest is suggested), or the file is not valid.
+        PluginError: A plug-in of the study can't be loaded.
     """
+    if isinstance(name, Study):
+        return name
     path = shipped_studies().get(name) or find_file("study", "studies", name, shipped_studies)
     tree = read_named(path, "study", plugins)
     if isinstance(tree, Mapping) and isinstance(tree.get("rows"), list):
-        rows = _write_out(tree["rows"], str(path))
-        tree = {**tree, "rows": rows if tree.get("overrides") else [*map(_with_number, rows)]}
+        rows = _expand_patterns(tree["rows"], str(path))
+        tree = {**tree, "rows": rows if tree.get("overrides") else [*map(_add_reported, rows)]}
     return validate_config(Study, tree, str(path), "see docs/studies.md for what a study holds")
 
 
-def _write_out(rows: list[Any], where: str) -> list[Any]:
-    """Rows with those of shipped recipes in the place of a pattern. Raises RecipeError."""
-    written: list[Any] = []
+def _expand_patterns(rows: list[Any], where: str) -> list[Any]:
+    """Return the rows with shipped recipes in place of each pattern. Raises RecipeError."""
+    expanded: list[Any] = []
     for row in rows:
         if not isinstance(row, str):
-            written.append(row)
+            expanded.append(row)
             continue
         names = [name for name in shipped_recipes() if fnmatchcase(name, row.removeprefix("!"))]
         if not names:
@@ -150,14 +167,14 @@ def _write_out(rows: list[Any], where: str) -> list[Any]:
             )
         matching = [{"name": name.rpartition("/")[2], "recipe": name} for name in names]
         if row.startswith("!"):
-            written = [row for row in written if row not in matching]
+            expanded = [row for row in expanded if row not in matching]
         else:
-            written += matching
-    return written
+            expanded += matching
+    return expanded
 
 
-def _with_number(row: Any) -> Any:
-    """A row of plain values with its report's number, where it is a shipped recipe as it is."""
+def _add_reported(row: Any) -> Any:
+    """Return a plain row with its report's number, if it is a shipped recipe without overrides."""
     if not isinstance(row, Mapping) or row.get("overrides") or "reported" in row:
         return row
     shipped = find_shipped(str(row.get("recipe")))

@@ -1,6 +1,6 @@
-"""Runs a study: what is finished is taken as it is, the rest is trained, then all is compared.
+"""Run a study: reuse finished runs, train the others, compare all.
 
-Seeds are the outer loop, so that a study that was stopped has whole pairs to compare.
+Seeds are the outer loop, so that a study that was stopped has complete pairs to compare.
 """
 
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from typing import NamedTuple
 from cifarlab.config.plugins import copy_plugins
 from cifarlab.experiments.engine import Log, local_workers, run_experiment
 from cifarlab.experiments.study.comparison import Comparison
-from cifarlab.experiments.study.definition import Study
+from cifarlab.experiments.study.definition import Study, find_study
 from cifarlab.experiments.study.folder import StudyFolder, study_folder, write_comparison
 from cifarlab.experiments.study.record import PlannedRun, StudyRecord
 from cifarlab.experiments.study.scale import scale_recipe
-from cifarlab.experiments.writing import require_sound
+from cifarlab.experiments.writing import require_valid_options
 from cifarlab.recipes.text import change, fingerprint, validate_config
 from cifarlab.run_folder.naming import RUNS
 
 
 class FinishedStudy(NamedTuple):
-    """A study's end: its folder, the comparison, what could not be made, how many runs failed."""
+    """The result of a study: folder, comparison, problems with its files, number of failed runs."""
 
     folder: StudyFolder
     comparison: Comparison
@@ -29,7 +29,7 @@ class FinishedStudy(NamedTuple):
 
 
 def run_study(
-    study: Study,
+    study: Study | str,
     *,
     n_seeds: int | None = None,
     scale: float = 1.0,
@@ -42,22 +42,41 @@ def run_study(
     command: str = "cifarlab.experiments.study.engine.run_study",
     log: Log = lambda _line: None,
 ) -> FinishedStudy:
-    """Train what is missing of ``study`` and compare all that is there.
+    """Train the missing runs of a study and compare all of its runs.
 
-    ``n_seeds`` runs per row (default: the study's); ``only`` the baseline and the rows that match
-    that pattern are trained; ``jobs`` runs at a time. Runs that a killed study left unfinished
-    need ``resume``. ``formats`` are the figure's. Each failed run is recorded with its reason and
-    does not end the study. Raises RecipeError, UserError, RunFolderError, StorageError,
-    Interrupted, and FailedRunsError where no run is left to compare.
+    A failed run is recorded with its reason and does not end the study.
+
+    Args:
+        study: The study, the name of a shipped one, or a YAML file.
+        n_seeds: Runs per row; None for the study's number.
+        scale: Fraction of the training images and epochs, in (0, 1].
+        only: Shell pattern: train only the rows that match, and the baseline.
+        jobs: Runs at a time.
+        resume: Go on with unfinished runs.
+        data: ``data.source`` of all rows; None for the recipes' own.
+        runs: Folder of the runs; the study goes to its ``studies`` folder.
+        formats: File formats of the figure.
+        command: The command that the user typed.
+        log: Receives lines about the progress.
+
+    Raises:
+        RecipeError: There is no such study, a recipe or override is not valid, or the metric is
+            always the same.
+        UserError: An option is not valid.
+        RunFolderError: The study was begun and ``resume`` is false.
+        StorageError: The disk can't be written to.
+        Interrupted: A signal arrived.
+        FailedRunsError: All runs failed.
     """
-    require_sound(formats, jobs=jobs, n_seeds=n_seeds)
-    planned = _plan(study, n_seeds or study.n_seeds, scale, study.select_rows(only), data)
+    study = find_study(study)
+    require_valid_options(formats, jobs=jobs, n_seeds=n_seeds)
+    planned_runs = _plan(study, n_seeds or study.n_seeds, scale, study.select_rows(only), data)
     folder = study_folder(study, scale, data, runs)
-    with folder.in_use():
+    with folder.lock():
         copy_plugins(study.plugins, folder.path)
-        record = StudyRecord(study, scale, planned, folder, runs, log)
+        record = StudyRecord(study, scale, planned_runs, folder, runs, log)
         record.plan_jobs(command, resume)
-        n_jobs, n_finished = len(record.jobs), len(record.finished)
+        n_jobs, n_finished = len(record.jobs), len(record.finished_folders)
         log(f"{study.name}: {n_jobs} runs to train, {n_finished} are there; {folder.path}")
         if n_jobs:
             record.write()
@@ -70,16 +89,16 @@ def run_study(
 
 
 def _plan(
-    study: Study, n_seeds: int, scale: float, wanted: Sequence[str], data: str | None
+    study: Study, n_seeds: int, scale: float, row_names: Sequence[str], data: str | None
 ) -> list[PlannedRun]:
-    """All runs of the study, row by row within each seed. Raises RecipeError and UserError."""
+    """Return the study's runs, row by row within each seed. Raises RecipeError and UserError."""
     validate_config(Study, study.model_dump() | {"n_seeds": n_seeds}, f"study {study.name}")
     recipes = study.recipes()
     if data is not None:
         recipes = {row: change(r, {"data.source": data}) for row, r in recipes.items()}
     recipes = {row: scale_recipe(recipe, scale) for row, recipe in recipes.items()}
     return [
-        PlannedRun(row, seeded, fingerprint(seeded), row in wanted)
+        PlannedRun(row, seeded, fingerprint(seeded), row in row_names)
         for seed in range(study.first_seed, study.first_seed + n_seeds)
         for row, recipe in recipes.items()
         for seeded in [recipe.model_copy(update={"seed": seed})]

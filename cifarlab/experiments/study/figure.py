@@ -1,7 +1,7 @@
-"""A comparison as a figure: every run a point, means with their intervals, the report's numbers.
+"""A comparison as a figure: every run a point, means with their intervals, the reports' numbers.
 
-A row far from all others would press them together: the panel ends before it, and an arrow gives
-its mean.
+A row far from the others would compress them: the panel ends before it, and an arrow gives its
+mean.
 """
 
 import math
@@ -12,23 +12,23 @@ import numpy as np
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.curves import curves
 from cifarlab.experiments.study.definition import SPLIT_NAMES
-from cifarlab.experiments.writing import scale_words
+from cifarlab.experiments.writing import describe_scale
 from cifarlab.plots import spec
 from cifarlab.plots.spec import Axis, Marks, Panel, Plot, Text, label
 from cifarlab.stats.paired import Summary
 
-FAR = 4.0  # times the middle half of the rows' means, beyond its ends
-PRESSED = 2.5  # a panel may be so many times as wide as its near rows need
+OUTLIER_FACTOR = 4.0  # a row is an outlier so many interquartile ranges beyond the quartiles
+MAX_WIDTH_FACTOR = 2.5  # a panel may be so many times as wide as the other rows need
 
 
 def figure(comparison: Comparison) -> Plot:
-    """The metric on the left and, where there are any, differences from the baseline beside."""
+    """Draw the metric on the left and, where there are pairs, differences from the baseline."""
     rows, metric = comparison.rows, comparison.metric
     y = Axis(limits=(len(rows) - 0.4, -0.6), names=[label(row.name) for row in rows])
     base = comparison.baseline_row.values
     levels = [list(row.values.values()) for row in rows]
     reported = [
-        r.reported.accuracy / metric.factor if r.reported and r.agreement.by == "level" else None
+        r.reported.accuracy / metric.factor if r.reported and r.agreement.basis == "level" else None
         for r in rows
     ]
     name = f"{SPLIT_NAMES[comparison.split]} {metric.axis}"
@@ -49,7 +49,7 @@ def figure(comparison: Comparison) -> Plot:
         height=1.35 + 0.26 * len(rows),
         columns=len(panels),
         common_y=True,
-        title=title if comparison.scale == 1 else f"{title}\n{scale_words(comparison.scale)}",
+        title=title if comparison.scale == 1 else f"{title}\n{describe_scale(comparison.scale)}",
         legend="below",
         legend_columns=3,
     )
@@ -69,43 +69,43 @@ def _panel(
     summaries: Sequence[Summary | None],
     reported: Sequence[float | None],
 ) -> Panel:
-    """Return the runs, means and reported numbers of each row, all of them given as fractions."""
-    at, run_rows = np.arange(len(runs)), np.repeat(np.arange(len(runs)), list(map(len, runs)))
+    """Return a panel with the runs, means and reported numbers of each row, all fractions."""
+    row_y, run_y = (np.arange(len(runs)), np.repeat(np.arange(len(runs)), list(map(len, runs))))
     points = factor * np.array([value for values in runs for value in values])
     means = factor * np.array([s and s.mean for s in summaries], dtype=float)
     nothing = (math.nan, math.nan)
     ends = factor * np.array([(s and s.interval) or nothing for s in summaries]).T
     theirs = factor * np.array(reported, dtype=float)
     x = np.concatenate([points, means, *ends, theirs])
-    limits, far = _cut(x, np.concatenate([run_rows, *[at] * 4]), means, factor)
+    limits, outliers = _limit_panel(x, np.concatenate([run_y, *[row_y] * 4]), means, factor)
     marks: list[spec.Mark] = [
-        Marks(points, run_rows, "a run", spec.GREY, marker="o", size=2.6),
-        Marks(means, at, "mean, 95 % interval", ends=ends, flat=True, marker="o", size=4.5),
-        Marks(theirs, at, "reported", spec.VERMILION, marker="D", size=4.5, z=4),
-        *far,
+        Marks(points, run_y, "a run", spec.GREY, marker="o", size=2.6),
+        Marks(means, row_y, "mean, 95 % interval", ends=ends, flat=True, marker="o", size=4.5),
+        Marks(theirs, row_y, "reported", spec.VERMILION, marker="D", size=4.5, z=4),
+        *outliers,
     ]
     return Panel(marks, Axis(name, limits), y, grid="x")
 
 
-def _cut(
+def _limit_panel(
     x: np.ndarray, rows: np.ndarray, means: np.ndarray, factor: int
 ) -> tuple[tuple[float, float] | None, list[Text]]:
-    """Return where a panel ends before rows far from the others, and texts that say their means."""
+    """Return a panel's limits without outlying rows, and texts with the means of those."""
     if np.isnan(means).all():
         return None, []
     low, high = np.nanquantile(means, (0.25, 0.75))
-    reach = FAR * max(high - low, 0.005 * factor)
-    near = (means >= low - reach) & (means <= high + reach)
-    shown = x[near[rows.astype(int)] & np.isfinite(x)]
-    if np.nanmax(x) - np.nanmin(x) <= PRESSED * np.ptp(shown):
+    reach = OUTLIER_FACTOR * max(high - low, 0.005 * factor)
+    is_near = (means >= low - reach) & (means <= high + reach)
+    near_values = x[is_near[rows.astype(int)] & np.isfinite(x)]
+    if np.nanmax(x) - np.nanmin(x) <= MAX_WIDTH_FACTOR * np.ptp(near_values):
         return None, []
-    margin = 0.12 * np.ptp(shown) or 0.01 * factor  # a point, where all near rows are one
-    left, right = shown.min() - margin, shown.max() + margin
+    margin = 0.12 * np.ptp(near_values) or 0.01 * factor  # for a single point
+    left, right = near_values.min() - margin, near_values.max() + margin
     texts = []
-    for row in np.flatnonzero(~near & np.isfinite(means)).tolist():
-        below = means[row] < low
+    for row in np.flatnonzero(~is_near & np.isfinite(means)).tolist():
+        is_low = means[row] < low
         mean = f"{means[row]:.1f}" if factor > 1 else f"{means[row]:.3g}"
-        text = f"\u25c2 {mean}" if below else f"{mean} \u25b8"
-        at, align = (left, "left") if below else (right, "right")
-        texts.append(Text(at, row, text, 7, align, "center", spec.BLUE, boxed=True))
+        text = f"\u25c2 {mean}" if is_low else f"{mean} \u25b8"
+        end, align = (left, "left") if is_low else (right, "right")
+        texts.append(Text(end, row, text, 7, align, "center", spec.BLUE, boxed=True))
     return (left, right), texts

@@ -1,4 +1,4 @@
-"""Where a study lies, and the files that it writes.
+"""The folder of a study and its files.
 
 runs/studies/<name>/
   study.json            the study, its runs with their states, and the comparison with all numbers
@@ -22,20 +22,20 @@ from cifarlab.experiments.writing import write_figures
 from cifarlab.plots.spec import require_formats
 from cifarlab.run_folder.collection import Collection
 from cifarlab.run_folder.naming import RUNS, folder_name
-from cifarlab.run_folder.schemas import Stored
+from cifarlab.run_folder.schemas import StoredModel
 from cifarlab.system.files import write_text
 
 
-class StoredFailure(Stored):
-    """Why a run has no result; see experiments/worker.py."""
+class StoredFailure(StoredModel):
+    """The reason why a run has no result; see experiments/worker.py."""
 
     kind: str
     what: str
     hint: str = ""
 
 
-class StoredRun(Stored):
-    """What is known of one run of a study."""
+class StoredRun(StoredModel):
+    """The state of one run of a study."""
 
     row: str
     seed: int
@@ -44,8 +44,8 @@ class StoredRun(Stored):
     failure: StoredFailure | None = None
 
 
-class StudyFile(Stored):
-    """What study.json holds."""
+class StudyFile(StoredModel):
+    """The content of study.json."""
 
     study: dict[str, Any] = Field({})
     scale: float = 1.0
@@ -54,26 +54,46 @@ class StudyFile(Stored):
 
 
 class StudyFolder(Collection):
-    """Paths and files of one study."""
+    """The paths and files of one study."""
 
     what = "study"
     schema = StudyFile
     mend = "remove it: the runs beside it are whole, and are taken up again"
 
     def relative(self, path: Path) -> str:
-        """A run's path as study.json names it, so that all can be moved together."""
+        """Return a run's path relative to the study, so that both can be moved together."""
         return Path(os.path.relpath(path, self.path)).as_posix()
 
 
 def study_folder(study: Study, scale: float, data: str | None, runs: Path = RUNS) -> StudyFolder:
-    """Where this study goes; another scale or other data than its own make another folder."""
+    """Return a study's folder; another scale or other data than the recipes' make another folder.
+
+    Args:
+        study: The study.
+        scale: Fraction of the training images and epochs.
+        data: ``data.source`` where it is not the recipes' own.
+        runs: Folder of the runs.
+    """
     return StudyFolder(runs / "studies" / folder_name(study.name, scale, data))
 
 
 def write_comparison(
     comparison: Comparison, folder: Path, formats: Sequence[str] = ("svg",)
 ) -> list[str]:
-    """Write table and figure; what could not be made, in words. Raises UserError, StorageError."""
+    """Write table and figure.
+
+    Args:
+        comparison: The comparison.
+        folder: Folder to write to.
+        formats: File formats of the figure.
+
+    Returns:
+        Problems, in words.
+
+    Raises:
+        UserError: A format is unknown.
+        StorageError: A file can't be written.
+    """
     require_formats(formats)
     write_text(folder / "table.md", markdown(comparison))
     write_text(folder / "table.csv", csv_text(comparison))

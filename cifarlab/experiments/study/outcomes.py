@@ -1,4 +1,4 @@
-"""From run folders to what a comparison needs: each run's metric, grouped into rows."""
+"""Read the runs of a comparison from their folders: each run's metric, grouped into rows."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from cifarlab.metrics.kinds import Accuracy, MetricConfig, measure_metrics
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint, validate_config
-from cifarlab.report.compare import warnings
+from cifarlab.report.compare import comparability_warnings
 from cifarlab.report.settings import distinct_names
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.run_folder.naming import RUNS, finished_runs
+from cifarlab.run_folder.naming import RUNS, add_number, finished_runs
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.run_folder.run_data import RunData, dig, read_runs
 from cifarlab.system.errors import PluginError, RecipeError, RunFolderError
@@ -27,19 +27,28 @@ ACCURACY = Accuracy()
 
 
 def run_outcome(row: str, run: RunData, metric: MetricConfig) -> Outcome:
-    """What a run's folder says, as one run of ``row``."""
-    values = {split: _value(run, split, metric) for split in ("test", "val")}
-    failure = run.early_end if run.finished else "not finished"
-    if not failure and all(value is None for value in values.values()):
+    """Return a run's values of a metric.
+
+    Args:
+        row: Name of the run's row.
+        run: The run's data.
+        metric: What is compared.
+
+    Raises:
+        RecipeError: The metric has the same value whatever a network predicts.
+    """
+    if isinstance(classes := dig(run.provenance, "data", "classes"), list):
+        metric.check(len(classes))
+    test, val = (_value(run, split, metric) for split in ("test", "val"))
+    failure = run.early_end if run.is_finished else "not finished"
+    if not failure and test is val is None:
         failure = f"it has neither a test nor a validation {metric.facts.title}"
-    recipe_fingerprint = fingerprint(run.recipe)
-    return Outcome(
-        row, run.recipe.seed, recipe_fingerprint, run.data_name, **values, failure=failure
-    )
+    facts = run.recipe.seed, fingerprint(run.recipe), run.data_name
+    return Outcome(row, *facts, test, val, failure)
 
 
 def _value(run: RunData, split: str, metric: MetricConfig) -> float | None:
-    """The metric that the result has of a split; one that it has not is computed."""
+    """Return a split's value of the metric, from the predictions if the result lacks it."""
     value = number(dig(run.split(split), "metrics", metric.name))
     file = RunFolder(run.path).predictions / f"{split}.safetensors"
     if value is not None or not run.split(split) or not file.is_file():
@@ -49,25 +58,36 @@ def _value(run: RunData, split: str, metric: MetricConfig) -> float | None:
 
 
 def read_finished(paths: Sequence[Path]) -> tuple[list[RunData], list[str]]:
-    """Runs without their predictions, and what forbids comparing those that came to their end."""
+    """Return the runs without predictions, and warnings about comparing the finished ones."""
     runs = read_runs(paths, predictions=False)
-    return runs, warnings([run for run in runs if run.finished and not run.early_end])
+    return runs, comparability_warnings(
+        [run for run in runs if run.is_finished and not run.early_end]
+    )
 
 
-def without_seed(recipe: Recipe) -> str:
-    """The fingerprint that all seeds of a recipe share."""
+def fingerprint_row(recipe: Recipe) -> str:
+    """Return the fingerprint that all seeds of a recipe have in common."""
     return fingerprint(recipe.model_copy(update={"seed": 0}))
 
 
 def gather_runs(
     names: Sequence[str], runs: Path = RUNS, metric: MetricConfig = ACCURACY
 ) -> tuple[dict[str, list[RunData]], list[Outcome], list[str]]:
-    """Return the runs of each row, their outcomes, and what to know of those ``names`` mean.
+    """Read the runs that the names mean and group them into rows.
 
-    A name is a run folder, a study's folder or another one with run folders in it, or a recipe,
-    which means its finished runs under ``runs``. A row is their recipe without the seed, and their
-    images. Raises RecipeError for a name that is none of them, and RunFolderError for a recipe
-    without a finished run.
+    Runs of one row have the same recipe, but for the seed, and the same images.
+
+    Args:
+        names: Run folders, folders that contain run folders (also studies), or recipes.
+        runs: Folder in which a recipe's finished runs are searched.
+        metric: What is compared.
+
+    Returns:
+        The rows' names, the outcomes of their runs, and notes for the reader.
+
+    Raises:
+        RecipeError: A name is neither a folder nor a recipe.
+        RunFolderError: A recipe has no finished run.
     """
     paths = [
         path for name in names for path in _run_folders(Path(name)) or _recipe_runs(name, runs)
@@ -76,7 +96,7 @@ def gather_runs(
     groups: dict[tuple[str, str], list[RunData]] = {}
     data_names = _data_names(read)
     for run in read:
-        groups.setdefault((without_seed(run.recipe), data_names[run.path]), []).append(run)
+        groups.setdefault((fingerprint_row(run.recipe), data_names[run.path]), []).append(run)
     firsts = [row_runs[0] for row_runs in groups.values()]
     rows_named = distinct_names(
         [run.recipe_name for run in firsts],
@@ -104,9 +124,9 @@ def gather_runs(
 
 
 def _data_names(runs: Sequence[RunData]) -> dict[Path, str]:
-    """What each run's data are called: by name, with a fingerprint where one name has several.
+    """Return the name of each run's data, with a fingerprint where one name has several.
 
-    The images of a folder change while its path, which the recipe has, does not.
+    The images in a folder may change while its path, which is in the recipe, does not.
     """
     prints = {run.path: str(dig(run.provenance, "data", "fingerprint")) for run in runs}
     distinct = Counter(name for name, _ in {(run.data_name, prints[run.path]) for run in runs})
@@ -123,10 +143,18 @@ def compare_runs(
     runs: Path = RUNS,
     metric: MetricConfig = ACCURACY,
 ) -> Comparison:
-    """Compare the runs that ``names`` mean; the baseline is ``against``, else the first.
+    """Compare the runs that the names mean.
 
-    ``against`` is one of their rows, or a name as in ``names``. Raises as ``gather_runs`` and
-    ``compare`` do.
+    Args:
+        names: Run folders, folders that contain run folders (also studies), or recipes.
+        against: The baseline: a row, or a name as in ``names``; None for the first row.
+        runs: Folder in which a recipe's finished runs are searched.
+        metric: What is compared.
+
+    Raises:
+        RecipeError: A name is neither a folder nor a recipe, or the metric is always the same.
+        RunFolderError: A recipe has no finished run.
+        UserError: No run is finished, or not all runs have the metric of one split.
     """
     rows, outcomes, notes = gather_runs(names, runs, metric)
     if against is not None and (len(rows) == 1 or against not in rows):
@@ -142,17 +170,17 @@ def compare_runs(
 
 
 def _run_folders(path: Path) -> list[Path]:
-    """A run folder, or all run folders that lie in a folder; none where it is no folder.
+    """Return a run folder, or all run folders in a folder; an empty list if it is no folder.
 
-    Of a study, the runs that it names, its baseline's first.
+    Of a study, return the runs in its record, the baseline's first.
     """
     if RunFolder(path).exists:
         return [path]
-    if stored := StudyFolder(path).content():
+    if content := StudyFolder(path).content():
         study = validate_config(
-            Study, load_named_plugins(stored.get("study"), path), str(path / "study.json")
+            Study, load_named_plugins(content.get("study"), path), str(path / "study.json")
         )
-        runs = [run for run in stored.get("runs", []) if run.get("run")]
+        runs = [run for run in content.get("runs", []) if run.get("run")]
         runs.sort(key=lambda run: run["row"] != study.baseline_name)
         return [path / run["run"] for run in runs]
     return sorted(file.parent for file in path.glob("*/recipe.yaml")) if is_folder(path) else []
@@ -160,12 +188,12 @@ def _run_folders(path: Path) -> list[Path]:
 
 def _recipe_runs(name: str, runs: Path) -> list[Path]:
     recipe = find(name)
-    wanted = without_seed(recipe)
+    row_fingerprint = fingerprint_row(recipe)
     paths = [
         folder.path
-        for early in (False, True)  # those that something ended early are named, not compared
-        for folders in finished_runs(runs, early=early).values()
-        if _seedless_fingerprint(folders[0]) == wanted
+        for is_early in (False, True)  # those that ended early are named, not compared
+        for folders in finished_runs(runs, ended_early=is_early).values()
+        if _read_row_fingerprint(folders[0]) == row_fingerprint
         for folder in folders
     ]
     if not paths:
@@ -175,15 +203,15 @@ def _recipe_runs(name: str, runs: Path) -> list[Path]:
     return paths
 
 
-def _seedless_fingerprint(folder: RunFolder) -> str | None:
-    """``without_seed`` of a run; None where its plug-ins may not be loaded."""
+def _read_row_fingerprint(folder: RunFolder) -> str | None:
+    """Return a run's ``fingerprint_row``; None where its plug-ins may not be loaded."""
     try:
-        return without_seed(folder.recipe())
+        return fingerprint_row(folder.recipe())
     except PluginError:
         return None
 
 
-def _unique_name(name: str, taken: Sequence[str]) -> str:
-    """``name``, numbered where another row has it already."""
-    numbered = (name if number == 1 else f"{name}-{number}" for number in count(1))
-    return next(candidate for candidate in numbered if candidate not in taken)
+def _unique_name(name: str, other_names: Sequence[str]) -> str:
+    """Return ``name``, with a number if another row has it already."""
+    names = (add_number(name, n) for n in count(1))
+    return next(candidate for candidate in names if candidate not in other_names)

@@ -1,4 +1,4 @@
-"""What is known of each run of a study, kept in study.json as it changes."""
+"""The record of a study's runs, kept in study.json."""
 
 from collections import defaultdict
 from contextlib import suppress
@@ -26,33 +26,33 @@ from cifarlab.system.errors import CifarlabError, FailedRunsError, RunFolderErro
 
 
 class PlannedRun(NamedTuple):
-    """One run of the study; ``wanted`` is false for rows that were left out this time."""
+    """A run of the study; ``is_selected`` is false for rows that are not trained this time."""
 
     row: str
     recipe: Recipe
     fingerprint: str
-    wanted: bool
+    is_selected: bool
 
 
 class StudyRecord:
-    """The runs of a study as an experiment of the engine, kept in study.json as they change.
+    """The runs of a study as an experiment of the engine, written to study.json as they change.
 
-    ``finished`` folders and ``failures`` are by the fingerprints of the planned runs.
+    ``finished_folders`` and ``failures`` are by the fingerprints of the planned runs.
     """
 
     def __init__(
         self,
         study: Study,
         scale: float,
-        planned: list[PlannedRun],
+        planned_runs: list[PlannedRun],
         folder: StudyFolder,
         runs: Path,
         log: Log,
     ) -> None:
-        self.study, self.scale, self.planned, self.folder = study, scale, planned, folder
+        self.study, self.scale, self.planned_runs, self.folder = study, scale, planned_runs, folder
         self._log = log
         self._image_fingerprint = cache(self._open_images)
-        self.finished = self._reusable(runs)
+        self.finished_folders = self._find_reusable_runs(runs)
         self.failures = {
             run.get("fingerprint", ""): Failure(f["kind"], f["what"], f.get("hint", ""))
             for run in folder.content().get("runs", [])
@@ -62,18 +62,21 @@ class StudyRecord:
         self._waiting: list[Job] = []
         self._n_ended = 0
 
-    def _reusable(self, runs: Path) -> dict[str, RunFolder]:
-        """The finished run of each planned one, where there is one of the images of today.
+    def _find_reusable_runs(self, runs: Path) -> dict[str, RunFolder]:
+        """Return by fingerprint the planned runs that have finished on the same images.
 
-        Best in the study's own folder. A run that its time limit ended is known there alone: it
-        would end so again, but elsewhere that says nothing.
+        Runs in the study's own folder come first. A run that its time limit ended is reused from
+        there only: this study would end it again, but another one may have another limit.
         """
-        known, early = finished_runs(runs), finished_runs(self.folder.path, early=True)
+        full_runs, early_runs = (
+            finished_runs(runs),
+            finished_runs(self.folder.path, ended_early=True),
+        )
         reusable: dict[str, RunFolder] = {}
-        for _, recipe, key, _ in self.planned:
-            complete = known.get(key, [])
+        for _, recipe, key, _ in self.planned_runs:
+            complete = full_runs.get(key, [])
             complete.sort(key=lambda run: not run.path.is_relative_to(self.folder.path))
-            candidates = [*complete, *early.get(key, [])]
+            candidates = [*complete, *early_runs.get(key, [])]
             same = [folder for folder in candidates if self._has_same_images(recipe, folder)]
             if same:
                 reusable[key] = same[0]
@@ -82,9 +85,9 @@ class StudyRecord:
         return reusable
 
     def _has_same_images(self, recipe: Recipe, folder: RunFolder) -> bool:
-        """Whether a run saw the images that its recipe's source has today.
+        """Return whether a run was trained on the images that its recipe's source has today.
 
-        Also where that source can't be opened: then nothing speaks against it.
+        True also where that source can't be opened, since nothing shows that they differ.
         """
         images = self._image_fingerprint(recipe.data)
         return images is None or folder.has_same_data(images)
@@ -97,12 +100,13 @@ class StudyRecord:
             return None
 
     def plan_jobs(self, command: str, resume: bool) -> None:
-        """Plan the wanted runs that are neither finished nor known to diverge.
+        """Plan the selected runs that are neither finished nor known to diverge.
 
-        Raises RunFolderError where one was begun and ``resume`` is not given.
+        Raises:
+            RunFolderError: A run is unfinished and ``resume`` is false.
         """
-        for row, recipe, key, wanted in self.planned:
-            if not wanted or key in self.finished or key in self.jobs:
+        for row, recipe, key, is_selected in self.planned_runs:
+            if not is_selected or key in self.finished_folders or key in self.jobs:
                 continue
             unfinished, failure = self._unfinished_folder(recipe), self.failures.get(key)
             if unfinished and failure and failure.kind == "DivergenceError":
@@ -115,9 +119,9 @@ class StudyRecord:
         self._waiting = list(self.jobs.values())
 
     def _unfinished_folder(self, recipe: Recipe) -> RunFolder | None:
-        """The unfinished run of that recipe and of today's images in the study's folder."""
+        """Return the recipe's unfinished run on today's images in the study's folder."""
         with suppress(RunFolderError):
-            unfinished = latest_folder(recipe, finished=False, runs=self.folder.path)
+            unfinished = latest_folder(recipe, is_finished=False, runs=self.folder.path)
             return unfinished if self._has_same_images(recipe, unfinished) else None
         return None
 
@@ -127,57 +131,59 @@ class StudyRecord:
         return f"{self._n_ended} of {len(self.jobs)} runs"
 
     def next_job(self) -> Job | None:
-        """Return the next run that was planned."""
+        """Return the next planned run."""
         if not self._waiting:
             return None
         job = self._waiting.pop(0)
         n_begun = len(self.jobs) - len(self._waiting)
         if n_begun == 1:
-            # decoded once, before several wait for it; each run says itself what is wrong with it
+            # decode the images once, before several runs wait for them; an error is each run's own
             with suppress(CifarlabError):
                 open_data(job.recipe.data, log=self._log)
         self._log(f"{n_begun}/{len(self.jobs)} {job.name}, seed {job.recipe.seed} ...")
         return job
 
     def on_epoch(self, job: Job, line: dict[str, Any]) -> bool:
-        """Go on: each run of a study is trained to its end."""
+        """Return True: each run of a study is trained to its end."""
         return True
 
     def on_end(self, job: Job, result: JobResult) -> None:
-        """Write down how a run ended, and tell it."""
+        """Record the end of a run and log it."""
         self._n_ended += 1
         if result.failure:
             self.failures[fingerprint(job.recipe)] = result.failure
             how = f"failed: {result.failure.what}"
         else:
-            self.finished[fingerprint(job.recipe)] = RunFolder(job.path)
-            how = _score(job.path, self.study.metric)
+            self.finished_folders[fingerprint(job.recipe)] = RunFolder(job.path)
+            how = _describe_score(job.path, self.study.metric)
         self.write()
         seed = job.recipe.seed
         self._log(f"{self._n_ended}/{len(self.jobs)} {job.name}, seed {seed}: {how}")
 
     @property
     def n_failed(self) -> int:
-        """How many of the planned runs have failed."""
-        return sum(self._state(planned_run) == "failed" for planned_run in self.planned)
+        """Return how many of the planned runs have failed."""
+        return sum(self._state(planned_run) == "failed" for planned_run in self.planned_runs)
 
     def compare_finished(self) -> Comparison:
-        """Compare all runs that are there.
+        """Compare all finished runs.
 
-        Raises UserError where there is none, FailedRunsError where that is because runs failed.
+        Raises:
+            UserError: No run is finished.
+            FailedRunsError: No run is finished because runs failed.
         """
-        runs, warnings = read_finished([folder.path for folder in self.finished.values()])
-        read = dict(zip(self.finished, runs, strict=True))
+        runs, warnings = read_finished([folder.path for folder in self.finished_folders.values()])
+        read = dict(zip(self.finished_folders, runs, strict=True))
         outcomes, by_row = [], defaultdict[str, list[RunData]](list)
-        for row, recipe, key, _ in self.planned:
+        for row, recipe, key, _ in self.planned_runs:
             if key in read:
                 by_row[row].append(read[key])
             failure = self.failures.get(key)
-            why = f"{failure.kind}: {failure.what}" if failure else "not trained yet"
+            reason = f"{failure.kind}: {failure.what}" if failure else "not trained yet"
             outcomes.append(
                 run_outcome(row, read[key], self.study.metric)
                 if key in read
-                else Outcome(row, recipe.seed, key, failure=why)
+                else Outcome(row, recipe.seed, key, failure=reason)
             )
         study, rows = self.study, [row.name for row in self.study.rows]
         try:
@@ -198,37 +204,41 @@ class StudyRecord:
         return comparison.with_notes(warnings).with_runs(by_row, measure)
 
     def write(self, comparison: Comparison | None = None) -> None:
-        """Replace study.json. Raises StorageError."""
+        """Replace study.json.
+
+        Raises:
+            StorageError: The file can't be written.
+        """
         self.folder.write(
             {
                 "study": self.study.model_dump(mode="json"),
                 "scale": self.scale,
-                "runs": [self._entry(planned_run) for planned_run in self.planned],
+                "runs": [self._entry(planned_run) for planned_run in self.planned_runs],
                 "comparison": as_json(comparison and comparison._replace(runs=())),
             }
         )
 
     def _state(self, planned_run: PlannedRun) -> str:
-        if planned_run.fingerprint in self.finished:
+        if planned_run.fingerprint in self.finished_folders:
             return "finished"
         return "failed" if planned_run.fingerprint in self.failures else "open"
 
     def _entry(self, planned_run: PlannedRun) -> dict[str, Any]:
         row, recipe, key, _ = planned_run
-        finished = self.finished.get(key)
+        folder = self.finished_folders.get(key)
         return {
             "row": row,
             "seed": recipe.seed,
             "fingerprint": key,
             "state": self._state(planned_run),
-            "run": self.folder.relative(finished.path) if finished else None,
+            "run": self.folder.relative(folder.path) if folder else None,
             "failure": as_json(self.failures.get(key)),
         }
 
 
-def _score(path: str, metric: MetricConfig) -> str:
+def _describe_score(path: str, metric: MetricConfig) -> str:
     result = RunFolder(path).result() or {}
     values = {s: result[s]["metrics"].get(metric.name) for s in SPLIT_NAMES if s in result}
-    shown = ", ".join(f"{SPLIT_NAMES[s]} {metric.facts.text(v)}" for s, v in values.items())
-    early = f", {words}" if (words := describe_early_end(result)) else ""
-    return f"{shown} on {result.get('data')} ({result['cost']['train_seconds']:.0f} s){early}"
+    scores = ", ".join(f"{SPLIT_NAMES[s]} {metric.facts.text(v)}" for s, v in values.items())
+    note = f", {words}" if (words := describe_early_end(result)) else ""
+    return f"{scores} on {result.get('data')} ({result['cost']['train_seconds']:.0f} s){note}"

@@ -1,8 +1,8 @@
-"""A recipe made shorter for a small machine: fewer images and fewer epochs, all else in proportion.
+"""Make a recipe shorter for a small machine: fewer images and epochs, all else in proportion.
 
-At a scale of f, training has f of the images and f of the epochs, so f**2 of the steps. What is
-given in epochs, in steps, or per step and per epoch stays at its fraction of the run; fractions of
-the run stay as they are, and so do validation, test and the batch size.
+At a scale of f, training has f of the images and f of the epochs, so f**2 of the steps. Durations
+in epochs or steps, and settings per step or per epoch, are converted so that they cover the same
+fraction of the run. Fractions of the run, validation, test and the batch size do not change.
 """
 
 from decimal import Decimal
@@ -16,7 +16,11 @@ from cifarlab.system.errors import UserError
 
 
 def scale_recipe(recipe: Recipe, scale: float) -> Recipe:
-    """``recipe`` at 0 < ``scale`` <= 1; at 1 it is the same recipe. Raises UserError."""
+    """Return the recipe at a scale in (0, 1]; at 1 it is the same recipe.
+
+    Raises:
+        UserError: The scale is out of range.
+    """
     if not 0 < scale <= 1:
         raise UserError(f"a scale of {scale:g} is no part of the study", "take 0 < scale <= 1")
     if scale == 1:
@@ -27,7 +31,7 @@ def scale_recipe(recipe: Recipe, scale: float) -> Recipe:
 
 
 def _scale_values(value: Any, scale: float) -> Any:
-    """Plain values of any part of a recipe, its durations scaled."""
+    """Return any part of a recipe as plain values with its durations scaled."""
     if isinstance(value, Duration):
         return _scale_duration(value, scale)
     if isinstance(value, tuple):

@@ -1,11 +1,11 @@
-"""A comparison as a table: for a terminal, as Markdown, as CSV, and whole as JSON."""
+"""A comparison as a table: for a terminal, as Markdown, as CSV, and read back from JSON."""
 
 from typing import Any
 
 from cifarlab.experiments.study.columns import format_value
-from cifarlab.experiments.study.comparison import SMALL, Comparison, ComparisonRow
+from cifarlab.experiments.study.comparison import REFERENCE_GAP, Comparison, ComparisonRow
 from cifarlab.experiments.study.definition import SPLIT_NAMES
-from cifarlab.experiments.writing import NOTHING, csv_table, markdown_table, scale_words
+from cifarlab.experiments.writing import NOTHING, csv_table, describe_scale, markdown_table
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.run_folder.schemas import restore
 from cifarlab.stats.paired import MAX_SEEDS, Interval
@@ -16,41 +16,41 @@ _RUN_AGAIN = "run the study again: finished runs are taken as they are"
 
 
 def heading(comparison: Comparison) -> list[str]:
-    """What all numbers of the table share, a sentence per line."""
+    """Return the sentences above the table, which hold for all of its numbers."""
     metric = comparison.metric
     unit, points = (" in per cent", " in points") if metric.percent else ("", "")
     direction = "" if metric.higher_is_better else "; less is better"
     split = SPLIT_NAMES[comparison.split].capitalize()
     return [
         f"{split} {metric.title}{unit} on {comparison.data}{direction}.",
-        *([] if comparison.scale == 1 else [scale_words(comparison.scale)]),
+        *([] if comparison.scale == 1 else [describe_scale(comparison.scale)]),
         f"Differences{points} from {comparison.baseline}, paired by seed; intervals by Student's "
         "t; d_z is the mean difference over its standard deviation.",
     ]
 
 
 def footing(comparison: Comparison) -> list[str]:
-    """What must be read beside the table."""
+    """Return the notes below the table."""
     ranks = comparison.rank_correlation
     order = ranks and (
         f"{ranks.n} rows with a reported number: Kendall's tau between our order and theirs "
         f"{ranks.tau:.2f} (p = {ranks.p:.2g})."
     )
-    by = {row.agreement.by for row in comparison.rows}
+    bases = {row.agreement.basis for row in comparison.rows}
     how = (
         "Agreement: whether the reported number, a single run, lies where 95 % of our single runs "
         "would (prediction interval)"
     )
     how += (
         "; levels are not comparable here, so differences from the baseline are."
-        if "difference" in by
+        if "difference" in bases
         else "."
     )
-    return [*comparison.notes, *([how] if any(by) else []), *([order] if order else [])]
+    return [*comparison.notes, *([how] if any(bases) else []), *([order] if order else [])]
 
 
 def format_rows(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Headers and cells as text, rounded: accuracies to hundredths of a point."""
+    """Return headers and cells as text, accuracies rounded to hundredths of a point."""
     rows = [_cells(row, comparison.metric) for row in comparison.rows]
     if all(row.reported is None for row in comparison.rows):
         for cells in rows:
@@ -60,7 +60,7 @@ def format_rows(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str
 
 def _cells(row: ComparisonRow, metric: MetricFacts) -> dict[str, str]:
     mean, difference = row.summary, row.pairs and row.pairs.difference
-    small = f"{100 * SMALL:g} points" if metric.percent else f"{SMALL:g}"
+    reference = f"{100 * REFERENCE_GAP:g} points" if metric.percent else f"{REFERENCE_GAP:g}"
     return {
         "row": row.name,
         "n": str(len(row.values)),
@@ -72,7 +72,7 @@ def _cells(row: ComparisonRow, metric: MetricFacts) -> dict[str, str]:
         "d_z": NOTHING if not row.pairs or row.pairs.effect is None else f"{row.pairs.effect:.2f}",
         "p (Holm)": NOTHING if row.p is None else "< 0.0001" if row.p < 1e-4 else f"{row.p:.2g}",
         "verdict": row.verdict,
-        f"seeds for {small}": _seeds(row),
+        f"seeds for {reference}": _seeds(row),
         "reported": _reported(row, metric),
         "agreement": row.agreement.words or NOTHING,
     }
@@ -115,7 +115,7 @@ def _headings(comparison: Comparison) -> list[str]:
 
 
 def markdown(comparison: Comparison) -> str:
-    """The whole table with its heading and notes."""
+    """Return the table with its heading and notes as Markdown."""
     headers, cells = format_rows(comparison)
     notes = [f"- {note}" for note in footing(comparison)]
     parts = [
@@ -134,11 +134,11 @@ def _beside(comparison: Comparison) -> list[str]:
 
 
 def csv_text(comparison: Comparison) -> str:
-    """One line per row, numbers unrounded, accuracies and differences from 0 to 1."""
-    return csv_table([_raw(comparison, row) for row in comparison.rows])
+    """Return a CSV line per row, numbers unrounded, accuracies and differences from 0 to 1."""
+    return csv_table([_raw_values(comparison, row) for row in comparison.rows])
 
 
-def _raw(comparison: Comparison, row: ComparisonRow) -> dict[str, Any]:
+def _raw_values(comparison: Comparison, row: ComparisonRow) -> dict[str, Any]:
     mean, pairs = row.summary, row.pairs
     low, high = (mean and mean.interval) or (None, None)
     difference = pairs and pairs.difference
@@ -177,13 +177,21 @@ def _raw(comparison: Comparison, row: ComparisonRow) -> dict[str, Any]:
 
 
 def restore_comparison(tree: Any) -> Comparison:
-    """The comparison that ``as_json`` made plain. Raises RunFolderError for anything else."""
+    """Return the comparison from what ``as_json`` made of it.
+
+    Raises:
+        RunFolderError: The values are no comparison.
+    """
     what = "the comparison is not one that this cifarlab writes"
     return require_baseline(restore(Comparison, tree, what, _RUN_AGAIN))
 
 
 def require_baseline(comparison: Comparison) -> Comparison:
-    """Return a comparison from a file. Raises RunFolderError where its baseline is no row."""
+    """Return a comparison from a file.
+
+    Raises:
+        RunFolderError: Its baseline is not one of its rows.
+    """
     if comparison.baseline not in [row.name for row in comparison.rows]:
         raise RunFolderError("the comparison's baseline is no row of it", _RUN_AGAIN)
     return comparison

@@ -41,8 +41,8 @@ def ended_event(
     number: int, stop_reason: str, epochs: int, score: float | None, failure: Any = None
 ) -> dict[str, Any]:
     """A line of the record: a trial's end."""
-    ended = {"event": "ended", "trial": number, "stop_reason": stop_reason, "epochs": epochs}
-    return {**ended, "score": score, "failure": failure}
+    event = {"event": "ended", "trial": number, "stop_reason": stop_reason, "epochs": epochs}
+    return {**event, "score": score, "failure": failure}
 
 
 def small(**overrides: Any) -> Search:
@@ -58,7 +58,7 @@ def small(**overrides: Any) -> Search:
 
 
 def made(path: Path, count: int = 12) -> tuple[Search, SearchFolder]:
-    """A record and metrics logs: the score depends on the rate alone; trial 1 failed."""
+    """A record and metrics logs: the score depends on the learning rate alone; trial 1 failed."""
     search, folder = small(trials=count), SearchFolder(path / "made")
     folder.path.mkdir(parents=True)
     content = {"search": search.model_dump(mode="json"), "base": {}, "scale": 1.0}
@@ -71,11 +71,11 @@ def made(path: Path, count: int = 12) -> tuple[Search, SearchFolder]:
         if not number % 2:
             params["optimizer.momentum"] = 0.5 + 0.04 * number
         folder.append_event(drawn_event(number, params))
-        _end(search, folder, number, params, (number * 7 % count) / count)
+        _add_end(search, folder, number, params, (number * 7 % count) / count)
     return search, folder
 
 
-def _end(
+def _add_end(
     search: Search, folder: SearchFolder, number: int, params: dict[str, Any], limit: float
 ) -> None:
     if number == 1:

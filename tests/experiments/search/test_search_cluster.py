@@ -1,4 +1,4 @@
-"""A search on a Ray cluster: its processors are shared out, a lost worker's trial goes on."""
+"""A search on a Ray cluster: its processors are divided, a lost worker's trial goes on."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ import pytest
 import ray
 from made_search import TINY, small
 
-from cifarlab.experiments.cluster import cluster_resources, cluster_workers, require_ray
+from cifarlab.experiments.cluster import allocate_resources, cluster_workers, require_ray
 from cifarlab.experiments.search.engine import run_search
 from cifarlab.system.errors import UserError
 
@@ -27,26 +27,26 @@ from cifarlab.system.errors import UserError
         ([2], 8, 1),
     ],
 )
-def test_as_many_trials_run_at_once_as_were_asked_for(
+def test_as_many_trials_run_at_once_as_jobs_say(
     monkeypatch: pytest.MonkeyPatch, processors: list[int], jobs: int | None, threads: int
 ) -> None:
-    nodes = [{"Alive": True, "Resources": {"CPU": float(there)}} for there in processors]
+    nodes = [{"Alive": True, "Resources": {"CPU": float(cores)}} for cores in processors]
     nodes.append({"Alive": False, "Resources": {"CPU": 64.0}})
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
-    assert cluster_resources(jobs) == (jobs or 1, threads, 0.0)
+    assert allocate_resources(jobs) == (jobs or 1, threads, 0.0)
 
 
-def test_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = [{"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}}] * 2
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
     monkeypatch.delenv("CIFARLAB_DEVICE", raising=False)
-    assert cluster_resources(4)[2] == 1.0 and cluster_resources(5)[2] == 0.5
+    assert allocate_resources(4)[2] == 1.0 and allocate_resources(5)[2] == 0.5
     monkeypatch.setenv("CIFARLAB_DEVICE", "cpu")
-    assert cluster_resources(4)[2] == 0.0
+    assert allocate_resources(4)[2] == 0.0
 
 
-def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+def fail_at_init(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def init(**_: Any) -> None:
         raise error
 
@@ -58,15 +58,15 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 def test_a_cluster_that_does_not_answer_is_the_user_s_mistake(
     monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    failing(monkeypatch, error)
+    fail_at_init(monkeypatch, error)
     what = "--cluster one:1: no Ray cluster"
     with pytest.raises(UserError, match=what), cluster_workers("one:1", 1):
         pass
 
 
 @pytest.fixture
-def ray_here() -> Iterator[None]:
-    """A Ray of this machine, as far as the tests are concerned a cluster."""
+def local_ray() -> Iterator[None]:
+    """A Ray of this machine, which the tests use as a cluster."""
     require_ray()
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
@@ -84,21 +84,21 @@ class Killer(threading.Thread):
         while not self.metrics.exists():
             time.sleep(0.02)
         for process in psutil.Process().children(recursive=True):
-            if any("ray::_Remote" in word for word in process.cmdline()):
+            if any("ray::_RemoteWorker" in word for word in process.cmdline()):
                 process.kill()
                 self.killed = True
 
 
 def test_the_table_is_that_of_this_machine_though_a_worker_is_lost(
-    ray_here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     search = small(overrides=TINY, trials=5, max_epochs="4 epochs")
-    here = run_search(search, jobs=1, runs=tmp_path / "here")
-    killer = Killer(tmp_path / "there/searches/made/trial-000/metrics.jsonl")
+    local = run_search(search, jobs=1, runs=tmp_path / "local")
+    killer = Killer(tmp_path / "remote/searches/made/trial-000/metrics.jsonl")
     killer.start()
-    there = run_search(search, jobs=1, cluster="auto", runs=Path("there"))
+    remote = run_search(search, jobs=1, cluster="auto", runs=Path("remote"))
     killer.join()
     assert killer.killed and ray.is_initialized()
-    assert there.folder.events_file.read_text() == here.folder.events_file.read_text()
-    assert there.folder.trial(0).provenance()["starts"][1:]
+    assert remote.folder.events_file.read_text() == local.folder.events_file.read_text()
+    assert remote.folder.trial(0).provenance()["starts"][1:]

@@ -1,4 +1,4 @@
-"""The command as a user types it: what it prints, and to whom it listens meanwhile."""
+"""The command as a user types it: what it prints, and on which addresses it listens."""
 
 import os
 import subprocess
@@ -10,19 +10,19 @@ import psutil
 from cifarlab.recipes.catalog import find
 
 
-def listening(pid: int) -> set[str]:
+def listening_addresses(pid: int) -> set[str]:
     """Addresses on which a process and its children wait for connections."""
-    found: set[str] = set()
+    addresses: set[str] = set()
     for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
         try:
             connections = process.net_connections("inet")
         except psutil.Error:
             continue
-        found |= {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
-    return found
+        addresses |= {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
+    return addresses
 
 
-def test_it_tells_its_own_story_and_listens_nowhere(tmp_path: Path) -> None:
+def test_it_prints_its_progress_and_listens_nowhere(tmp_path: Path) -> None:
     words = [
         "search",
         "quickstart",
@@ -48,7 +48,7 @@ def test_it_tells_its_own_story_and_listens_nowhere(tmp_path: Path) -> None:
         for line in process.stdout:
             lines.append(line.rstrip())
             if line.startswith("trial-002"):
-                addresses |= listening(process.pid)
+                addresses |= listening_addresses(process.pid)
                 workers += psutil.Process(process.pid).children()
         errors = process.stderr.read()
     assert process.returncode == 0, errors
@@ -58,7 +58,16 @@ def test_it_tells_its_own_story_and_listens_nowhere(tmp_path: Path) -> None:
     folder = "runs/searches/quickstart"
     assert lines[-2:] == [f"search: {folder}", f"next: cifarlab train {folder}/best.yaml"]
     assert find(str(tmp_path / folder / "best.yaml")).name.startswith("quickstart/trial-")
-    ours = ("trial-", "quickstart", "3 trials of up to", "Score:", "rank", "rung", "key", "search:")
-    ours += ("next: ",)
-    assert all(line.strip()[:1].isdigit() or line.startswith(ours) for line in lines), lines
+    starts = (
+        "trial-",
+        "quickstart",
+        "3 trials of up to",
+        "Score:",
+        "rank",
+        "rung",
+        "key",
+        "search:",
+    )
+    starts += ("next: ",)
+    assert all(line.strip()[:1].isdigit() or line.startswith(starts) for line in lines), lines
     assert workers and not addresses

@@ -10,25 +10,25 @@ from made_search import SPACE, small
 from cifarlab.config.duration import Duration
 from cifarlab.experiments.search.definition import (
     Search,
+    apply_options,
     find_search,
-    parse_wall_time,
+    parse_time,
     shipped_searches,
-    validate,
-    with_options,
+    validate_space,
 )
 from cifarlab.recipes.text import validate_config
 from cifarlab.system.errors import RecipeError, UserError
 
 
-def checked(space: dict[str, Any], **overrides: Any) -> None:
+def check_space(space: dict[str, Any], **overrides: Any) -> None:
     search = small(space=space, **overrides)
-    validate(search, search.base_recipe())
+    validate_space(search, search.base_recipe())
 
 
 @pytest.mark.parametrize("name", shipped_searches())
 def test_every_shipped_search_is_valid_and_survives_json(name: str) -> None:
     search = find_search(name)
-    validate(search, search.base_recipe())
+    validate_space(search, search.base_recipe())
     assert validate_config(Search, search.model_dump(mode="json"), name) == search
 
 
@@ -37,8 +37,8 @@ def test_tables_2_and_3_of_the_report() -> None:
         find_search(f"asha2021/{name}") for name in ("classic", "resnet", "schedule")
     )
     for search in (classic, resnet, schedule):
-        rate, decay = (search.space[f"optimizer.{key}"] for key in ("lr", "weight_decay"))
-        assert (rate.low, rate.high) == (1e-4, 1e-2)
+        lr, decay = (search.space[f"optimizer.{key}"] for key in ("lr", "weight_decay"))
+        assert (lr.low, lr.high) == (1e-4, 1e-2)
         assert (decay.low, decay.high) == (0.001, 0.01)
         assert search.space["optimizer.kind"].values == ("sgd", "adam")
         assert set(search.space["augment"].values) == {"off", "on"}
@@ -70,17 +70,17 @@ def test_a_bad_key_or_value_is_named_with_what_is_allowed(
     space: dict[str, Any], words: tuple[str, ...]
 ) -> None:
     with pytest.raises(RecipeError) as caught:
-        checked(space)
+        check_space(space)
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
 def test_a_key_that_only_one_kind_has_needs_a_condition() -> None:
-    bare = {**SPACE["optimizer.momentum"], "when": {}}
+    momentum = {**SPACE["optimizer.momentum"], "when": {}}
     with pytest.raises(RecipeError) as caught:
-        checked({**SPACE, "optimizer.momentum": bare})
+        check_space({**SPACE, "optimizer.momentum": momentum})
     assert "beside optimizer.kind=adam" in caught.value.what
     assert "when: {optimizer.kind: ...}" in caught.value.hint
-    checked(SPACE)
+    check_space(SPACE)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_key_that_only_one_kind_has_needs_a_condition() -> None:
 def test_a_condition_that_means_nothing_is_refused(when: dict[str, Any], words: str) -> None:
     momentum = {**SPACE["optimizer.momentum"], "when": when}
     with pytest.raises(RecipeError, match=words):
-        checked({**SPACE, "optimizer.momentum": momentum})
+        check_space({**SPACE, "optimizer.momentum": momentum})
 
 
 @pytest.mark.parametrize(
@@ -148,20 +148,20 @@ def test_at_scale_trials_and_rungs_are_shorter() -> None:
 def test_the_longest_must_be_whole_epochs() -> None:
     for text in ("100 steps", "2.5 epochs", "30"):
         with pytest.raises(RecipeError, match="search made: max"):
-            with_options(small(), max_epochs=text)
+            apply_options(small(), max_epochs=text)
 
 
 def test_the_command_line_changes_just_what_it_names() -> None:
     search = small(sampler={"kind": "tpe", "n_startup_trials": 4})
-    assert with_options(search) == search
-    assert with_options(search, sampler="tpe").sampler.n_startup_trials == 4
-    changed = with_options(search, 3, "5 epochs", "random", "none")
-    assert (changed.trials, str(changed.max_epochs)) == (3, "5 epochs")
-    assert (changed.sampler.kind, changed.scheduler.kind) == ("random", "none")
+    assert apply_options(search) == search
+    assert apply_options(search, sampler="tpe").sampler.n_startup_trials == 4
+    other = apply_options(search, 3, "5 epochs", "random", "none")
+    assert (other.trials, str(other.max_epochs)) == (3, "5 epochs")
+    assert (other.sampler.kind, other.scheduler.kind) == ("random", "none")
     with pytest.raises(RecipeError, match="ashaa"):
-        with_options(search, scheduler="ashaa")
+        apply_options(search, scheduler="ashaa")
     with pytest.raises(UserError, match="2 hours"):
-        parse_wall_time("2 hours")
+        parse_time("2 hours")
 
 
 def test_an_unknown_search_is_answered_with_the_nearest() -> None:
@@ -178,9 +178,9 @@ def test_large_choices_are_tried_in_seconds_and_larger_ones_refused() -> None:
     condition = {"optimizer.lr": [0.1, 0.1001], "optimizer.momentum": 0.1}
     third = {"kind": "uniform", "low": 0, "high": 0.1, "when": condition}
     space = {"optimizer.lr": values(0.1, 500), "optimizer.momentum": values(0.1, 500)}
-    began = time.process_time()
-    checked({**space, "optimizer.weight_decay": third})
-    assert time.process_time() - began < 20  # one, on an idle machine
+    start = time.process_time()
+    check_space({**space, "optimizer.weight_decay": third})
+    assert time.process_time() - start < 20  # one, on an idle machine
     tree = small().model_dump() | {"space": {"optimizer.lr": values(0.1, 3000)}}
     with pytest.raises(RecipeError, match="at most 1000 items"):
         validate_config(Search, tree, "search")
@@ -188,10 +188,10 @@ def test_large_choices_are_tried_in_seconds_and_larger_ones_refused() -> None:
 
 def test_a_condition_on_very_many_combinations_is_refused() -> None:
     space = {"optimizer.lr": values(0.1, 200), "optimizer.momentum": values(0.1, 200)}
-    condition = {key: of["values"] for key, of in space.items()}
+    condition = {key: dimension["values"] for key, dimension in space.items()}
     third = {"kind": "uniform", "low": 0, "high": 0.1, "when": condition}
     with pytest.raises(RecipeError, match="depends on 40,000 combinations"):
-        checked({**space, "optimizer.weight_decay": third})
+        check_space({**space, "optimizer.weight_decay": third})
 
 
 def test_a_search_s_recipe_lies_beside_it(tmp_path: Path) -> None:

@@ -19,32 +19,32 @@ from cifarlab.recipes.text import validate_config
 from cifarlab.system.errors import RecipeError
 
 
-class Drawn:
-    """Draws as a slow and obvious sampler would, and remembers what was asked."""
+class SlowSampler:
+    """Draws by NumPy, slowly and obviously, and remembers the keys."""
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
-        self.asked: list[str] = []
+        self.keys: list[str] = []
 
     def suggest_categorical(self, name: str, choices: list[str]) -> Any:
-        self.asked.append(name)
+        self.keys.append(name)
         return choices[self.rng.integers(len(choices))]
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        self.asked.append(name)
+        self.keys.append(name)
         if log:
             return float(np.exp(self.rng.uniform(np.log(low), np.log(high))))
         return float(self.rng.uniform(low, high))
 
     def suggest_int(self, name: str, low: int, high: int) -> int:
-        self.asked.append(name)
+        self.keys.append(name)
         return int(self.rng.integers(low, high + 1))
 
 
 def test_a_conditional_key_is_drawn_just_where_its_condition_holds() -> None:
     search = small()
     base = search.base_recipe()
-    points = [suggest_params(search.space, Drawn(seed), base) for seed in range(40)]
+    points = [suggest_params(search.space, SlowSampler(seed), base) for seed in range(40)]
     assert {p["optimizer.kind"] for p in points} == {"sgd", "adam"}
     for point in points:
         assert ("optimizer.momentum" in point) == (point["optimizer.kind"] == "sgd")
@@ -57,7 +57,7 @@ def test_every_drawn_point_is_a_recipe_with_those_values() -> None:
     search = small()
     base = search.base_recipe()
     for seed in range(20):
-        point = suggest_params(search.space, Drawn(seed), base)
+        point = suggest_params(search.space, SlowSampler(seed), base)
         recipe = search.trial_recipe(point, base)
         assert recipe.optimizer.kind == point["optimizer.kind"]
         assert recipe.optimizer.lr == point["optimizer.lr"]
@@ -66,16 +66,18 @@ def test_every_drawn_point_is_a_recipe_with_those_values() -> None:
 
 
 def test_keys_come_behind_their_conditions_whatever_the_order_of_the_file() -> None:
-    turned = dict(reversed(SPACE.items()))
-    keys = sort_by_condition(small(space=turned).space)
+    reverse = dict(reversed(SPACE.items()))
+    keys = sort_by_condition(small(space=reverse).space)
     assert keys.index("optimizer.kind") < keys.index("optimizer.momentum")
 
 
 def test_a_condition_on_what_is_not_searched_asks_the_recipe() -> None:
-    one = {"optimizer.momentum": {**SPACE["optimizer.momentum"], "when": {"optimizer.kind": "sgd"}}}
-    search = small(space=one)
+    space = {
+        "optimizer.momentum": {**SPACE["optimizer.momentum"], "when": {"optimizer.kind": "sgd"}}
+    }
+    search = small(space=space)
     assert is_active(search.space, "optimizer.momentum", {}, search.base_recipe())
-    adam = small(space=one, overrides={"optimizer.kind": "adam"})
+    adam = small(space=space, overrides={"optimizer.kind": "adam"})
     assert not is_active(adam.space, "optimizer.momentum", {}, adam.base_recipe())
 
 
@@ -90,10 +92,10 @@ def test_conditions_follow_each_other() -> None:
         },
     }
     search = small(space=space)
-    asked = Drawn(0)
+    sampler = SlowSampler(0)
     for _ in range(30):
-        suggest_params(search.space, asked, search.base_recipe())
-    assert 0 < asked.asked.count("augment.degrees") < asked.asked.count("augment.hflip")
+        suggest_params(search.space, sampler, search.base_recipe())
+    assert 0 < sampler.keys.count("augment.degrees") < sampler.keys.count("augment.hflip")
 
 
 def test_a_circle_of_conditions_is_refused() -> None:
@@ -107,8 +109,8 @@ def test_a_circle_of_conditions_is_refused() -> None:
 
 
 def test_named_values_stand_for_whole_parts() -> None:
-    chosen = {"kind": "choice", "values": {"off": {}, "on": {"hflip": "random"}}}
-    search = small(space={"augment": chosen})
+    dimension = {"kind": "choice", "values": {"off": {}, "on": {"hflip": "random"}}}
+    search = small(space={"augment": dimension})
     base = search.base_recipe()
     assert base.augment.crop.padding == 1
     on, off = (search.trial_recipe({"augment": name}, base) for name in ("on", "off"))
@@ -118,12 +120,12 @@ def test_named_values_stand_for_whole_parts() -> None:
 
 
 def test_numbers_alike_in_their_first_digits_are_different_choices() -> None:
-    rates = [0.01, 0.012341, 0.012342]
-    search = small(space={"optimizer.lr": {"kind": "choice", "values": rates}})
+    lrs = [0.01, 0.012341, 0.012342]
+    search = small(space={"optimizer.lr": {"kind": "choice", "values": lrs}})
     names = list(search.space["optimizer.lr"].labeled_values)
     assert names == ["0.01", "0.012341", "0.012342"]
-    drawn = [search.trial_recipe({"optimizer.lr": name}, search.base_recipe()) for name in names]
-    assert [recipe.optimizer.lr for recipe in drawn] == rates
+    recipes = [search.trial_recipe({"optimizer.lr": name}, search.base_recipe()) for name in names]
+    assert [recipe.optimizer.lr for recipe in recipes] == lrs
 
 
 def test_labels_are_what_a_table_can_hold() -> None:

@@ -1,4 +1,4 @@
-"""A search that ended before its trials did: what is said of them, and who goes on."""
+"""A search that ended before its trials: its results, and which trials go on."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ SCORES = [0.5, 0.6, 0.4]
 
 
 @pytest.fixture
-def n_handed_out(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def n_pending_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many trials the engine could have had, each time; it trains nothing."""
     calls: list[int] = []
 
@@ -28,7 +28,7 @@ def n_handed_out(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-def started_search(search: Search, runs: Path) -> SearchFolder:
+def begin_search(search: Search, runs: Path) -> SearchFolder:
     """Three trials with an epoch each, of which the first has ended."""
     folder = SearchFolder(runs / "searches" / search.name)
     folder.path.mkdir(parents=True)
@@ -45,9 +45,9 @@ def started_search(search: Search, runs: Path) -> SearchFolder:
 
 
 def test_the_page_and_best_yaml_name_the_same_trial(
-    n_handed_out: list[int], tmp_path: Path
+    n_pending_calls: list[int], tmp_path: Path
 ) -> None:
-    folder = started_search(small(trials=3), tmp_path)
+    folder = begin_search(small(trials=3), tmp_path)
     finished = run_search(small(trials=3), runs=tmp_path, resume=True)
     assert finished.results.best_row and finished.results.best_row.trial.number == 1
     assert "Best: trial-001, 60.00 %, in best.yaml" in (folder.path / "page.md").read_text()
@@ -55,14 +55,14 @@ def test_the_page_and_best_yaml_name_the_same_trial(
     assert any("2 trials are not finished" in problem for problem in finished.problems)
 
 
-def test_finalists_wait_for_the_last_trial(n_handed_out: list[int], tmp_path: Path) -> None:
-    folder = started_search(small(trials=3), tmp_path)
+def test_finalists_wait_for_the_last_trial(n_pending_calls: list[int], tmp_path: Path) -> None:
+    folder = begin_search(small(trials=3), tmp_path)
     finished = run_search(small(trials=3), runs=tmp_path, resume=True, n_seeds=2)
     assert finished.finalists is None and not (folder.path / "studies").exists()
 
 
-def test_a_record_that_cant_be_read_is_named(n_handed_out: list[int], tmp_path: Path) -> None:
-    folder = started_search(small(trials=3), tmp_path)
+def test_a_record_that_cant_be_read_is_named(n_pending_calls: list[int], tmp_path: Path) -> None:
+    folder = begin_search(small(trials=3), tmp_path)
     folder.events_file.write_bytes(b"\xff" + folder.events_file.read_bytes())
     with pytest.raises(RunFolderError, match=r"can't read .*search\.jsonl"):
         run_search(small(trials=3), runs=tmp_path, resume=True)
@@ -70,35 +70,35 @@ def test_a_record_that_cant_be_read_is_named(n_handed_out: list[int], tmp_path: 
         folder.repair()
 
 
-def test_trials_of_other_images_do_not_go_on(n_handed_out: list[int], tmp_path: Path) -> None:
+def test_trials_of_other_images_do_not_go_on(n_pending_calls: list[int], tmp_path: Path) -> None:
     """Each would fail for that reason, and stand in the record as failed."""
-    folder = started_search(small(trials=3), tmp_path)
+    folder = begin_search(small(trials=3), tmp_path)
     folder.trial(1).write_provenance({"data": {"name": "digits", "fingerprint": "others"}})
     record = folder.events_file.read_bytes()
     for trials in (3, 5):
         with pytest.raises(RunFolderError, match="the images are not those") as caught:
             run_search(small(trials=trials), runs=tmp_path, resume=True)
         assert "another name" in caught.value.hint
-    assert n_handed_out == [] and folder.events_file.read_bytes() == record
+    assert n_pending_calls == [] and folder.events_file.read_bytes() == record
 
 
 def test_images_that_are_gone_are_not_missed_where_all_trials_have_ended(
-    n_handed_out: list[int], tmp_path: Path
+    n_pending_calls: list[int], tmp_path: Path
 ) -> None:
     search = small(trials=3, overrides={"data.source": "no/where"})
-    folder = started_search(search, tmp_path)
+    folder = begin_search(search, tmp_path)
     with pytest.raises(DataError, match="no/where"):
         run_search(search, runs=tmp_path, resume=True)
     for number in (1, 2):
         folder.append_event(ended_event(number, "planned", 1, SCORES[number]))
-    assert run_search(search, runs=tmp_path).results.best_row and n_handed_out == []
+    assert run_search(search, runs=tmp_path).results.best_row and n_pending_calls == []
 
 
 @pytest.mark.parametrize(("trials", "expected"), [(1, 2), (3, 2), (5, 4)])
-def test_all_that_was_begun_goes_on_however_few_trials_are_asked_for(
-    n_handed_out: list[int], tmp_path: Path, trials: int, expected: int
+def test_all_begun_trials_go_on_even_with_fewer_trials(
+    n_pending_calls: list[int], tmp_path: Path, trials: int, expected: int
 ) -> None:
     search = small(trials=trials, space=SPACE)
-    started_search(search, tmp_path)
+    begin_search(search, tmp_path)
     run_search(search, runs=tmp_path, resume=True)
-    assert n_handed_out == [expected]
+    assert n_pending_calls == [expected]

@@ -23,8 +23,8 @@ def made(data: str = "CIFAR-10", scale: float = 1.0, reported: bool = True) -> C
         for seed, value in enumerate(values)
     ]
     outcomes.append(Outcome("failed", 0, failure="DivergenceError: NaN | at step 3"))
-    told = REPORTED if reported else {}
-    return compare("made/up", list(ACCURACIES), "base", outcomes, told, scale)
+    numbers = REPORTED if reported else {}
+    return compare("made/up", list(ACCURACIES), "base", outcomes, numbers, scale)
 
 
 def make_run(
@@ -55,8 +55,8 @@ def make_run(
                 "data": data,
                 "epochs": 20,
                 "stop_reason": stop_reason,
-                "test": split | _measured(accuracy),
-                "val": split | _measured(accuracy - 0.01),
+                "test": split | _metrics(accuracy),
+                "val": split | _metrics(accuracy - 0.01),
                 "notes": [],
                 "cost": {"train_seconds": 1.0},
             }
@@ -64,6 +64,6 @@ def make_run(
     return path
 
 
-def _measured(accuracy: float) -> dict[str, object]:
+def _metrics(accuracy: float) -> dict[str, object]:
     """A log loss that says the opposite of the accuracy: less is better."""
     return {"accuracy": accuracy, "metrics": {"accuracy": accuracy, "log_loss": 2 - accuracy}}

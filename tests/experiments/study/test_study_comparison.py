@@ -1,4 +1,4 @@
-"""What a table concludes: known truths, and everything that is missing said in words."""
+"""What a table concludes: known truths, and reasons for everything that is missing."""
 
 import numpy as np
 import pytest
@@ -33,20 +33,20 @@ def table(*groups, **other):
 
 
 def test_better_worse_and_neither():
-    found = table(
+    comparison = table(
         runs("base", BASE),
         runs("up", shifted(0.01)),
         runs("down", shifted(-0.01)),
         runs("same", shifted(0.0)),
     )
-    assert [each.verdict for each in found.rows[:3]] == ["the baseline", "better", "worse"]
-    same = line(found, "same")
+    assert [each.verdict for each in comparison.rows[:3]] == ["the baseline", "better", "worse"]
+    same = line(comparison, "same")
     assert same.verdict.startswith("no difference seen: n = 5 can detect 0.")
     assert same.p > 0.05 and 0 < same.detectable < 0.003
-    assert line(found, "up").pairs.difference.mean == pytest.approx(0.01004)
-    assert line(found, "up").p == pytest.approx(3 * line(found, "up").pairs.p, rel=0.5)
-    assert found.split == "test" and found.data == "CIFAR-10"
-    assert "corrected for 3 comparisons" in found.notes[0]
+    assert line(comparison, "up").pairs.difference.mean == pytest.approx(0.01004)
+    assert line(comparison, "up").p == pytest.approx(3 * line(comparison, "up").pairs.p, rel=0.5)
+    assert comparison.split == "test" and comparison.data == "CIFAR-10"
+    assert "corrected for 3 comparisons" in comparison.notes[0]
 
 
 def test_one_real_difference_among_many_rows_needs_more_than_five_percent():
@@ -67,8 +67,8 @@ def test_one_real_difference_among_many_rows_needs_more_than_five_percent():
 def test_two_equal_recipes_are_no_difference():
     recipe = [f"same-{seed}" for seed in range(5)]
     base = [o._replace(fingerprint=f) for o, f in zip(runs("base", BASE), recipe, strict=True)]
-    again = [o._replace(row="again") for o in base]
-    assert line(table(base, again), "again").verdict == (
+    twins = [o._replace(row="again") for o in base]
+    assert line(table(base, twins), "again").verdict == (
         "no difference: the same recipe as the baseline"
     )
     # another recipe may still give the very same accuracies
@@ -76,7 +76,7 @@ def test_two_equal_recipes_are_no_difference():
     assert twin.verdict == "no difference: equal in every pair" and twin.p is None
 
 
-def test_too_few_seeds_are_not_said_to_detect_more_than_accuracies_can_differ_by():
+def test_too_few_seeds_detect_no_more_than_accuracies_can_differ_by():
     few = table(runs("base", [0.94, 0.93]), runs("ours", [0.5, 0.9]))
     ours = line(few, "ours")
     assert (
@@ -84,58 +84,60 @@ def test_too_few_seeds_are_not_said_to_detect_more_than_accuracies_can_differ_by
     )
 
 
-def test_a_difference_without_spread_is_told_and_not_tested():
-    found = line(table(runs("base", BASE), runs("up", [a + 0.0030 for a in BASE])), "up")
-    assert found.verdict == "+0.30 points in every pair: without spread, no test"
-    assert found.p is None and found.detectable is None
+def test_a_difference_without_spread_is_reported_and_not_tested():
+    row = line(table(runs("base", BASE), runs("up", [a + 0.0030 for a in BASE])), "up")
+    assert row.verdict == "+0.30 points in every pair: without spread, no test"
+    assert row.p is None and row.detectable is None
 
 
 def test_one_seed():
-    found = table(runs("base", BASE[:1]), runs("up", [0.95]))
-    up = line(found, "up")
+    comparison = table(runs("base", BASE[:1]), runs("up", [0.95]))
+    up = line(comparison, "up")
     assert up.verdict == "one pair of runs: no test is possible"
     assert up.summary == (1, 0.95, None, None)
     assert up.pairs.difference.mean == pytest.approx(0.05)
-    assert any("One seed per row" in note for note in found.notes)
+    assert any("One seed per row" in note for note in comparison.notes)
 
 
 def test_pairs_are_the_seeds_in_common():
     fewer = [o for o in runs("fewer", shifted(0.01)) if o.seed in (1, 3, 4)]
-    found = table(runs("base", BASE), fewer)
-    assert line(found, "fewer").pairs.difference.n == 3
+    comparison = table(runs("base", BASE), fewer)
+    assert line(comparison, "fewer").pairs.difference.n == 3
     expected = np.mean([shifted(0.01)[s] - BASE[s] for s in (1, 3, 4)])
-    assert line(found, "fewer").pairs.difference.mean == pytest.approx(expected)
-    assert "Not all rows have the same number of runs: base 5, fewer 3." in found.notes[0]
+    assert line(comparison, "fewer").pairs.difference.mean == pytest.approx(expected)
+    assert "Not all rows have the same number of runs: base 5, fewer 3." in comparison.notes[0]
 
 
 def test_no_seed_in_common():
     apart = [o._replace(seed=o.seed + 10) for o in runs("apart", BASE)]
-    found = line(table(runs("base", BASE), apart), "apart")
-    assert found.verdict == "no seed in common with the baseline: not compared"
-    assert found.pairs is None and found.summary.n == 5
+    row = line(table(runs("base", BASE), apart), "apart")
+    assert row.verdict == "no seed in common with the baseline: not compared"
+    assert row.pairs is None and row.summary.n == 5
 
 
 def test_failed_runs_are_named_and_the_others_compared():
     lost = [o._replace(test=None, data="", failure="DivergenceError: NaN") for o in runs("x", BASE)]
     partly = [*runs("partly", shifted(0.01))[:3], *(o._replace(row="partly") for o in lost[3:])]
-    found = table(runs("base", BASE), lost, partly)
-    assert line(found, "x").verdict == "no run finished" and line(found, "x").summary is None
-    assert line(found, "partly").verdict == "better"
-    assert "x, seed 0, 1, 2, 3, 4: DivergenceError: NaN." in found.notes
-    assert "partly, seed 3, 4: DivergenceError: NaN." in found.notes
+    comparison = table(runs("base", BASE), lost, partly)
+    assert (
+        line(comparison, "x").verdict == "no run finished" and line(comparison, "x").summary is None
+    )
+    assert line(comparison, "partly").verdict == "better"
+    assert "x, seed 0, 1, 2, 3, 4: DivergenceError: NaN." in comparison.notes
+    assert "partly, seed 3, 4: DivergenceError: NaN." in comparison.notes
 
 
 def test_a_baseline_that_failed_leaves_the_accuracies():
     lost = [o._replace(test=None, data="", failure="lost") for o in runs("base", BASE)]
-    found = table(lost, runs("up", BASE))
-    assert line(found, "up").summary.n == 5 and found.data == "CIFAR-10"
-    assert line(found, "up").verdict == "no seed in common with the baseline: not compared"
+    comparison = table(lost, runs("up", BASE))
+    assert line(comparison, "up").summary.n == 5 and comparison.data == "CIFAR-10"
+    assert line(comparison, "up").verdict == "no seed in common with the baseline: not compared"
 
 
 def test_other_data_are_not_compared():
-    found = table(runs("base", BASE), runs("other", BASE, data="CIFAR-100"))
-    assert line(found, "other").verdict == "measured on other data than CIFAR-10: not compared"
-    assert line(found, "other").pairs is None
+    comparison = table(runs("base", BASE), runs("other", BASE, data="CIFAR-100"))
+    assert line(comparison, "other").verdict == "measured on other data than CIFAR-10: not compared"
+    assert line(comparison, "other").pairs is None
 
 
 def test_validation_where_one_run_kept_its_test_split_closed():
@@ -143,10 +145,10 @@ def test_validation_where_one_run_kept_its_test_split_closed():
     up = [o._replace(val=o.test + 0.02) for o in runs("up", shifted(0.01))]
     assert table(base, up).split == "test"
     up[2] = up[2]._replace(test=None)
-    found = table(base, up)
-    assert found.split == "val"
-    assert found.notes[0] == "Validation accuracy, since 1 run did not open the test split."
-    assert line(found, "up").values[0] == up[0].val
+    comparison = table(base, up)
+    assert comparison.split == "val"
+    assert comparison.notes[0] == "Validation accuracy, since 1 run did not open the test split."
+    assert line(comparison, "up").values[0] == up[0].val
 
 
 def test_no_accuracy_in_common_is_refused():
@@ -163,7 +165,7 @@ def test_nothing_finished_is_refused_with_the_first_reason():
 
 
 def test_a_row_whose_seeds_are_all_alike_is_named():
-    found = table(runs("base", BASE), runs("flat", [0.1] * 5))
-    assert "flat: all 5 seeds have the same accuracy." in found.notes
-    assert line(found, "flat").summary.std == 0
-    assert line(found, "flat").verdict == "worse"
+    comparison = table(runs("base", BASE), runs("flat", [0.1] * 5))
+    assert "flat: all 5 seeds have the same accuracy." in comparison.notes
+    assert line(comparison, "flat").summary.std == 0
+    assert line(comparison, "flat").verdict == "worse"

@@ -21,7 +21,7 @@ ROWS = [
 ]
 
 
-def written(path, **tree):
+def write_study(path, **tree):
     file = path / "mine.yaml"
     file.write_text(yaml.safe_dump(json.loads(json.dumps(tree))))  # without aliases
     return str(file)
@@ -55,13 +55,13 @@ def test_a_study_s_changes_come_last():
 
 
 def test_a_file_is_a_study(tmp_path):
-    study = find_study(written(tmp_path, rows=ROWS, n_seeds=2, baseline="adam"))
+    study = find_study(write_study(tmp_path, rows=ROWS, n_seeds=2, baseline="adam"))
     assert (study.name, study.n_seeds, study.baseline_name) == ("mine", 2, "adam")
-    assert find_study(written(tmp_path, rows=ROWS)).baseline_name == "plain"
+    assert find_study(write_study(tmp_path, rows=ROWS)).baseline_name == "plain"
 
 
 def test_rows_by_pattern_keep_the_baseline(tmp_path):
-    study = find_study(written(tmp_path, rows=ROWS))
+    study = find_study(write_study(tmp_path, rows=ROWS))
     assert study.select_rows(None) == ["plain", "adam", "no-crop"]
     assert study.select_rows("no-*") == ["plain", "no-crop"]
     with pytest.raises(UserError, match="no row of mine matches 'x'") as caught:
@@ -70,7 +70,7 @@ def test_rows_by_pattern_keep_the_baseline(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("tree", "told"),
+    ("tree", "message"),
     [
         ({}, "rows is missing"),
         ({"rows": []}, "rows can't be"),
@@ -86,11 +86,11 @@ def test_rows_by_pattern_keep_the_baseline(tmp_path):
         ),
     ],
 )
-def test_a_bad_file_names_what_is_wrong(tmp_path, tree, told):
-    file = written(tmp_path, **tree) if tree else written(tmp_path, name="x")
+def test_a_bad_file_names_what_is_wrong(tmp_path, tree, message):
+    file = write_study(tmp_path, **tree) if tree else write_study(tmp_path, name="x")
     with pytest.raises(RecipeError) as caught:
         find_study(file)
-    assert told in caught.value.what and file in caught.value.what
+    assert message in caught.value.what and file in caught.value.what
     assert "recipes keys" not in caught.value.hint
 
 
@@ -106,14 +106,14 @@ def test_the_study_that_the_documentation_shows(tmp_path):
 
 def test_rows_that_are_patterns_of_shipped_recipes(tmp_path):
     row = {"name": "mine", "recipe": "quickstart"}
-    study = find_study(written(tmp_path, rows=[row, "nyu2024/*", "!nyu2024/[des]*"]))
+    study = find_study(write_study(tmp_path, rows=[row, "nyu2024/*", "!nyu2024/[des]*"]))
     assert [row.name for row in study.rows] == ["mine", "competition", "resnet"]
     assert [row.recipe for row in study.rows[1:]] == ["nyu2024/competition", "nyu2024/resnet"]
     assert {name: number.accuracy for name, number in study.reported.items()} == {"resnet": 92}
 
 
 def test_a_pattern_like_no_recipe(tmp_path):
-    file = written(tmp_path, rows=["nyu2025/*"])
+    file = write_study(tmp_path, rows=["nyu2025/*"])
     with pytest.raises(RecipeError, match=f"{file}: no shipped recipe is called like 'nyu2025/"):
         find_study(file)
 
@@ -130,8 +130,8 @@ def test_a_pattern_like_no_recipe(tmp_path):
 )
 def test_a_shipped_recipe_as_it_is_has_its_report_s_number(tmp_path, row, study, number):
     rows = [{"name": "r", "recipe": "kth2024/baseline", **row}]
-    (found,) = find_study(written(tmp_path, rows=rows, **study)).rows
-    assert (found.reported and found.reported.accuracy) == number
+    (resolved,) = find_study(write_study(tmp_path, rows=rows, **study)).rows
+    assert (resolved.reported and resolved.reported.accuracy) == number
 
 
 def test_a_file_that_holds_no_study(tmp_path):
@@ -142,7 +142,7 @@ def test_a_file_that_holds_no_study(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
         ({"name": "r", "recipe": "quickstat"}, "no recipe is called 'quickstat'"),
         (
@@ -151,11 +151,11 @@ def test_a_file_that_holds_no_study(tmp_path):
         ),
     ],
 )
-def test_a_row_that_is_no_recipe(row, told):
+def test_a_row_that_is_no_recipe(row, message):
     study = Study.model_validate({"name": "s", "rows": [row]})
     with pytest.raises(RecipeError) as caught:
         study.recipes()
-    assert told in caught.value.what
+    assert message in caught.value.what
 
 
 def test_an_unknown_study_names_the_nearest():
@@ -165,7 +165,7 @@ def test_an_unknown_study_names_the_nearest():
 
 
 @pytest.mark.parametrize(
-    ("tree", "told"),
+    ("tree", "message"),
     [
         ({"first_seed": 10**20}, "can't be"),
         ({"first_seed": 2**32}, "first_seed can't be 4294967296"),
@@ -175,9 +175,9 @@ def test_an_unknown_study_names_the_nearest():
         ),
     ],
 )
-def test_seeds_that_no_run_can_have_are_refused_before_anything_is_written(tree, told):
+def test_seeds_that_no_run_can_have_are_refused_before_anything_is_written(tree, message):
     rows = [{"name": "r", "recipe": "quickstart"}]
-    with pytest.raises(RecipeError, match=told):
+    with pytest.raises(RecipeError, match=message):
         validate_config(Study, {"name": "s", "rows": rows, **tree}, "study")
 
 
@@ -193,7 +193,7 @@ def test_more_seeds_than_there_are_on_the_command_line(tmp_path, first, seeds):
 def test_a_row_s_recipe_lies_beside_the_study(tmp_path):
     (tmp_path / "theirs.yaml").write_text("seed: 7")
     rows = [{"name": "r", "recipe": "theirs.yaml"}, {"name": "other", "recipe": "quickstart"}]
-    assert find_study(written(tmp_path, rows=rows)).recipes()["r"].seed == 7
+    assert find_study(write_study(tmp_path, rows=rows)).recipes()["r"].seed == 7
     (tmp_path / "theirs.yaml").unlink()
     with pytest.raises(RecipeError, match=r"^study mine, row r: can't read the recipe theirs.yaml"):
-        find_study(written(tmp_path, rows=rows)).recipes()
+        find_study(write_study(tmp_path, rows=rows)).recipes()

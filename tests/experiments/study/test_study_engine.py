@@ -38,11 +38,11 @@ STUDY = Study(
 )
 
 
-def study(path: Path, **other: Any) -> FinishedStudy:
+def run_made(path: Path, **other: Any) -> FinishedStudy:
     return run_study(STUDY, runs=path, command="cifarlab study tests/small", **other)
 
 
-def told(finished_study: FinishedStudy) -> Any:
+def plain_comparison(finished_study: FinishedStudy) -> Any:
     return as_json(finished_study.comparison)
 
 
@@ -58,12 +58,12 @@ def runs_of(finished_study: FinishedStudy) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> FinishedStudy:
-    return study(tmp_path_factory.mktemp("whole"))
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> FinishedStudy:
+    return run_made(tmp_path_factory.mktemp("whole"))
 
 
-def test_a_study_is_ordinary_runs_and_a_table(whole: FinishedStudy) -> None:
-    path = whole.folder.path
+def test_a_study_is_ordinary_runs_and_a_table(undisturbed: FinishedStudy) -> None:
+    path = undisturbed.folder.path
     assert path.parts[-2:] == ("studies", "tests-small")
     names = {p.name for p in path.iterdir() if not p.name.startswith(".")}
     files = {"study.json", "table.md", "table.csv", "figure.svg"}
@@ -82,21 +82,23 @@ def test_a_study_is_ordinary_runs_and_a_table(whole: FinishedStudy) -> None:
         expected = folder.result()["test"]["accuracy"]
         line = next(x for x in content["comparison"]["rows"] if x["name"] == run["row"])
         assert line["values"][str(run["seed"])] == expected
-    assert content["comparison"] == told(whole)
+    assert content["comparison"] == plain_comparison(undisturbed)
 
 
-def test_what_is_finished_is_not_run_again(whole: FinishedStudy) -> None:
-    before = {f: f.stat().st_mtime_ns for f in whole.folder.path.rglob("result.json")}
+def test_what_is_finished_is_not_run_again(undisturbed: FinishedStudy) -> None:
+    before = {f: f.stat().st_mtime_ns for f in undisturbed.folder.path.rglob("result.json")}
     lines: list[str] = []
-    again = study(whole.folder.path.parents[1], log=lines.append)
+    second = run_made(undisturbed.folder.path.parents[1], log=lines.append)
     assert lines[0].startswith("tests/small: 0 runs to train, 4 are there")
-    assert told(again) == told(whole)
+    assert plain_comparison(second) == plain_comparison(undisturbed)
     assert before == {f: f.stat().st_mtime_ns for f in before}
 
 
-def test_finished_runs_elsewhere_under_runs_are_taken(whole: FinishedStudy, tmp_path: Path) -> None:
+def test_finished_runs_elsewhere_under_runs_are_taken(
+    undisturbed: FinishedStudy, tmp_path: Path
+) -> None:
     """A run that another study made is the same run."""
-    runs = whole.folder.path.parents[1]
+    runs = undisturbed.folder.path.parents[1]
     other = STUDY.model_copy(update={"name": "another", "rows": STUDY.rows[:1]})
     finished_study = run_study(other, runs=runs, n_seeds=1)
     assert not list(finished_study.folder.path.glob("*-s0-*"))
@@ -107,7 +109,11 @@ def test_finished_runs_elsewhere_under_runs_are_taken(whole: FinishedStudy, tmp_
 @pytest.mark.parametrize("number", [1, 2, 3])
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_and_resumed_is_the_same(
-    whole: FinishedStudy, tmp_path: Path, number: int, signum: int, monkeypatch: pytest.MonkeyPatch
+    undisturbed: FinishedStudy,
+    tmp_path: Path,
+    number: int,
+    signum: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The signal comes as the run of that number begins its first step."""
     begun: list[Any] = []
@@ -120,14 +126,14 @@ def test_interrupted_and_resumed_is_the_same(
 
     monkeypatch.setattr("cifarlab.training.train.fit", fit_and_signal)
     with pytest.raises(Interrupted) as caught:
-        study(tmp_path)
+        run_made(tmp_path)
     assert caught.value.exit_code == 128 + signum
     assert caught.value.hint == "go on with: cifarlab study tests/small --resume"
     with pytest.raises(RunFolderError, match="begun and is not finished"):
-        study(tmp_path)
-    resumed = study(tmp_path, resume=True)
-    assert told(resumed) == told(whole)
-    assert runs_of(resumed) == runs_of(whole)
+        run_made(tmp_path)
+    resumed = run_made(tmp_path, resume=True)
+    assert plain_comparison(resumed) == plain_comparison(undisturbed)
+    assert runs_of(resumed) == runs_of(undisturbed)
 
 
 def test_interrupted_between_two_runs_nothing_is_begun(tmp_path: Path) -> None:
@@ -136,11 +142,11 @@ def test_interrupted_between_two_runs_nothing_is_begun(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted, match="after 1 of 4 runs"):
-        study(tmp_path, log=interrupt)
+        run_made(tmp_path, log=interrupt)
     assert len(list(tmp_path.rglob("recipe.yaml"))) == 1
 
 
-def started(path: Path, *words: str) -> subprocess.Popen[str]:
+def start_command(path: Path, *words: str) -> subprocess.Popen[str]:
     """The command line on the study, in a session of its own as a terminal would have it."""
     file = path / "small.yaml"
     file.write_text(yaml.safe_dump(STUDY.model_dump(mode="json")))
@@ -151,9 +157,9 @@ def started(path: Path, *words: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGHUP])
 def test_a_terminal_s_signal_stops_several_at_a_time(
-    whole: FinishedStudy, tmp_path: Path, signum: int
+    undisturbed: FinishedStudy, tmp_path: Path, signum: int
 ) -> None:
-    process = started(tmp_path, "--jobs", "2")
+    process = start_command(tmp_path, "--jobs", "2")
     folder = tmp_path / "runs/studies/tests-small"
     while process.poll() is None and not list(folder.glob("*-s0-*/recipe.yaml")):
         time.sleep(0.01)
@@ -163,12 +169,12 @@ def test_a_terminal_s_signal_stops_several_at_a_time(
     assert len(err.splitlines()) == 2 and "--resume" in err and "Traceback" not in err
     assert not (folder / "table.md").exists()
     resumed = run_study(STUDY, runs=tmp_path / "runs", resume=True)
-    assert told(resumed) == told(whole)
-    assert runs_of(resumed) == runs_of(whole)
+    assert plain_comparison(resumed) == plain_comparison(undisturbed)
+    assert runs_of(resumed) == runs_of(undisturbed)
 
 
-def test_killed_and_resumed_is_the_same(whole: FinishedStudy, tmp_path: Path) -> None:
-    process = started(tmp_path)
+def test_killed_and_resumed_is_the_same(undisturbed: FinishedStudy, tmp_path: Path) -> None:
+    process = start_command(tmp_path)
     for line in process.stdout:
         if line.startswith("2/4 slow, seed 0 ..."):
             break
@@ -178,25 +184,25 @@ def test_killed_and_resumed_is_the_same(whole: FinishedStudy, tmp_path: Path) ->
     process.kill()
     process.wait()
     resumed = run_study(STUDY, runs=tmp_path / "runs", resume=True)
-    assert told(resumed) == told(whole)
-    assert runs_of(resumed) == runs_of(whole)
+    assert plain_comparison(resumed) == plain_comparison(undisturbed)
+    assert runs_of(resumed) == runs_of(undisturbed)
 
 
-def test_several_at_a_time_give_the_same(whole: FinishedStudy, tmp_path: Path) -> None:
-    finished_study = study(tmp_path, jobs=2)
-    assert told(finished_study) == told(whole)
-    assert runs_of(finished_study) == runs_of(whole)
+def test_several_at_a_time_give_the_same(undisturbed: FinishedStudy, tmp_path: Path) -> None:
+    finished_study = run_made(tmp_path, jobs=2)
+    assert plain_comparison(finished_study) == plain_comparison(undisturbed)
+    assert runs_of(finished_study) == runs_of(undisturbed)
 
 
-def test_more_seeds_are_added_and_rows_chosen(whole: FinishedStudy, tmp_path: Path) -> None:
+def test_more_seeds_are_added_and_rows_chosen(undisturbed: FinishedStudy, tmp_path: Path) -> None:
     lines: list[str] = []
-    first = study(tmp_path, n_seeds=1, only="plain", log=lines.append)
+    first = run_made(tmp_path, n_seeds=1, only="plain", log=lines.append)
     assert "1 runs to train" in lines[0]
     assert "slow, seed 0: not trained yet." in first.comparison.notes
     assert first.comparison.rows[1].verdict == "no run finished"
-    second = study(tmp_path, log=lines.append)
+    second = run_made(tmp_path, log=lines.append)
     assert any(line.startswith("tests/small: 3 runs to train, 1 are there") for line in lines)
-    assert told(second) == told(whole)
+    assert plain_comparison(second) == plain_comparison(undisturbed)
 
 
 def diverging(path: Path, **other: Any) -> FinishedStudy:
@@ -216,9 +222,9 @@ def test_a_run_that_diverges_is_recorded_and_the_study_goes_on(tmp_path: Path) -
     assert states["wild", 0]["failure"]["kind"] == "DivergenceError"
     assert states["wild", 1]["state"] == "failed" and states["plain", 1]["state"] == "finished"
     assert any("DivergenceError: " in note for note in finished_study.comparison.notes)
-    again = diverging(tmp_path, log=lines.append)  # it would diverge again
+    second = diverging(tmp_path, log=lines.append)  # it would diverge again
     assert any(": 0 runs to train" in line for line in lines)
-    assert told(again) == told(finished_study)
+    assert plain_comparison(second) == plain_comparison(finished_study)
 
 
 def test_nothing_finished_says_why(tmp_path: Path) -> None:
@@ -229,11 +235,11 @@ def test_nothing_finished_says_why(tmp_path: Path) -> None:
 
 
 def test_a_scaled_study_is_another_with_its_scale_in_all_that_it_writes(tmp_path: Path) -> None:
-    finished_study = study(tmp_path, scale=0.5, n_seeds=1)
+    finished_study = run_made(tmp_path, scale=0.5, n_seeds=1)
     path = finished_study.folder.path
     assert path.name == "tests-small-scale-0.5"
-    said = "At scale 0.5: 0.5 of the training images and 0.5 of the epochs."
-    assert said in (path / "table.md").read_text()
+    sentence = "At scale 0.5: 0.5 of the training images and 0.5 of the epochs."
+    assert sentence in (path / "table.md").read_text()
     run = RunFolder(next(path.glob("plain-s0-*")))
     assert run.result()["epochs"] == 1 and run.result()["test"]["n"] == 359
     assert run.provenance()["data"]["train"] == 647 and run.provenance()["data"]["val"] == 144
@@ -242,7 +248,7 @@ def test_a_scaled_study_is_another_with_its_scale_in_all_that_it_writes(tmp_path
 def test_a_study_in_use_is_refused(tmp_path: Path) -> None:
     from cifarlab.experiments.study.folder import study_folder
 
-    with study_folder(STUDY, 1.0, None, tmp_path).in_use():
+    with study_folder(STUDY, 1.0, None, tmp_path).lock():
         command = [sys.executable, "-c", _SECOND, str(tmp_path)]
         process = subprocess.run(command, capture_output=True, text=True)
     assert "in use by another process" in process.stdout, process.stderr
@@ -254,7 +260,7 @@ from pathlib import Path
 from cifarlab.system.errors import RunFolderError
 from cifarlab.experiments.study.folder import StudyFolder
 try:
-    with StudyFolder(Path(sys.argv[1]) / "studies" / "tests-small").in_use():
+    with StudyFolder(Path(sys.argv[1]) / "studies" / "tests-small").lock():
         print("free")
 except RunFolderError as error:
     print(error.what)
@@ -266,18 +272,19 @@ def test_a_study_s_folder_is_compared_with_its_own_baseline(tmp_path: Path) -> N
 
     other = STUDY.model_copy(update={"baseline": "slow"})
     finished_study = run_study(other, runs=tmp_path, scale=0.5)
-    found = compare_runs([str(finished_study.folder.path)], runs=tmp_path)
-    assert found.baseline == "slow"
+    comparison = compare_runs([str(finished_study.folder.path)], runs=tmp_path)
+    assert comparison.baseline == "slow"
     lines = {line.name: line for line in finished_study.comparison.rows}
-    for line in found.rows:
+    for line in comparison.rows:
         assert line == lines[line.name]
     assert (
-        "slow: trained on 0.5 of the training images (data.train_subset_fraction)." in found.notes
+        "slow: trained on 0.5 of the training images (data.train_subset_fraction)."
+        in comparison.notes
     )
 
 
-@pytest.mark.parametrize("asked", [{"jobs": 0}, {"jobs": -1}, {"n_seeds": 0}])
-def test_no_number_of_processes_or_runs(tmp_path: Path, asked: dict[str, int]) -> None:
+@pytest.mark.parametrize("options", [{"jobs": 0}, {"jobs": -1}, {"n_seeds": 0}])
+def test_no_number_of_processes_or_runs(tmp_path: Path, options: dict[str, int]) -> None:
     with pytest.raises(UserError, match="that is no number of"):
-        study(tmp_path, **asked)
+        run_made(tmp_path, **options)
     assert not list(tmp_path.iterdir())

@@ -40,7 +40,7 @@ def test_forty_percent_of_wrong_labels_are_worse(finished_study):
 
 
 def test_equal_recipes_show_no_difference_and_are_trained_once(finished_study):
-    again = line(finished_study, "again")
-    assert again.verdict == "no difference: the same recipe as the baseline"
-    assert again.values == line(finished_study, "clean").values
+    twin = line(finished_study, "again")
+    assert twin.verdict == "no difference: the same recipe as the baseline"
+    assert twin.values == line(finished_study, "clean").values
     assert len(list(finished_study.folder.path.glob("*-s*"))) == 10

@@ -44,13 +44,13 @@ def test_more_is_better_or_worse_as_the_metric_says(metric):
 
 
 def test_all_texts_say_the_metric_and_its_unit():
-    found = table(LESS, "val")
-    assert heading(found)[0] == "Validation log loss on digits; less is better."
-    assert heading(found)[1].startswith("Differences from base, paired")
-    headers, cells = format_rows(found)
+    comparison = table(LESS, "val")
+    assert heading(comparison)[0] == "Validation log loss on digits; less is better."
+    assert heading(comparison)[1].startswith("Differences from base, paired")
+    headers, cells = format_rows(comparison)
     assert "seeds for 0.003" in headers and cells[0][2] == "0.9000" and cells[1][5] == "+0.0500"
-    assert footing(found)[0].startswith("Validation log loss, since 8 runs")
-    left, right = draw(figure(found)).axes
+    assert footing(comparison)[0].startswith("Validation log loss, since 8 runs")
+    left, right = draw(figure(comparison)).axes
     assert left.get_xlabel() == "validation log loss" and "points" not in right.get_xlabel()
     assert left.get_xlim()[1] < 1.1  # in its own unit
     f1 = table(MacroF1().facts)
@@ -59,8 +59,8 @@ def test_all_texts_say_the_metric_and_its_unit():
 
 
 def test_a_comparison_by_a_metric_is_read_back():
-    found = table(LESS)
-    assert restore_comparison(json.loads(json.dumps(as_json(found)))) == found
+    comparison = table(LESS)
+    assert restore_comparison(json.loads(json.dumps(as_json(comparison)))) == comparison
     assert table(ACCURACY).metric.percent
 
 
@@ -69,23 +69,31 @@ def test_runs_are_compared_by_any_metric_of_their_results(tmp_path):
         make_run(tmp_path / f"a{seed}", 0.9 + 0.001 * seed, seed=seed)
         better = 0.95 + 0.0011 * seed
         make_run(tmp_path / f"b{seed}", better, seed=seed, changes={"optimizer.lr": 0.3})
-    found = compare_runs([str(tmp_path)], runs=tmp_path, metric=LogLoss())
-    assert [row.verdict for row in found.rows] == ["the baseline", "better"]
-    assert found.rows[0].values == pytest.approx({0: 1.1, 1: 1.099, 2: 1.098})
+    comparison = compare_runs([str(tmp_path)], runs=tmp_path, metric=LogLoss())
+    assert [row.verdict for row in comparison.rows] == ["the baseline", "better"]
+    assert comparison.rows[0].values == pytest.approx({0: 1.1, 1: 1.099, 2: 1.098})
     with pytest.raises(UserError, match="no run finished"):  # a result that lacks it
         compare_runs([str(tmp_path)], runs=tmp_path, metric=MacroF1())
 
 
 def test_what_a_result_lacks_is_computed_of_the_predictions(finished: RunFolder, copied: RunFolder):
-    found = compare_runs([str(finished.path)], metric=TopK(k=2))
-    assert found.metric.name == "top_k(k=2)" and found.split == "test"
-    assert found.rows[0].values == {0: (finished.result() or {})["test"]["top_k"][1]}
-    (made,) = [metric for metric in known(MetricConfig) if metric.kind == "made-rarest"]
-    assert 0 <= compare_runs([str(finished.path)], metric=made).rows[0].values[0] <= 1
+    comparison = compare_runs([str(finished.path)], metric=TopK(k=2))
+    assert comparison.metric.name == "top_k(k=2)" and comparison.split == "test"
+    assert comparison.rows[0].values == {0: (finished.result() or {})["test"]["top_k"][1]}
+    (made_metric,) = [metric for metric in known(MetricConfig) if metric.kind == "made-rarest"]
+    assert 0 <= compare_runs([str(finished.path)], metric=made_metric).rows[0].values[0] <= 1
     for file in copied.predictions.iterdir():
         file.unlink()
     with pytest.raises(UserError, match="no run finished"):
         compare_runs([str(copied.path)], metric=TopK(k=2))
+
+
+@pytest.mark.parametrize("k", [10, 12])
+def test_a_metric_that_is_always_1_is_refused(finished: RunFolder, k: int):
+    with pytest.raises(RecipeError, match="is always 1 with 10 classes") as caught:
+        compare_runs([str(finished.path)], metric=TopK(k=k))
+    assert "take k below 10" in caught.value.hint
+    assert compare_runs([str(finished.path)], metric=TopK(k=9)).rows[0].values
 
 
 def test_a_command_line_names_a_metric_or_gives_its_settings():
@@ -109,9 +117,11 @@ def test_a_study_is_judged_by_its_metric(tmp_path: Path):
     )
     study = Study(name="by-loss", n_seeds=2, metric="log_loss", overrides=fast, rows=rows)
     lines: list[str] = []
-    done = run_study(study, runs=tmp_path, log=lines.append)
-    slow, fast_row = done.comparison.rows
-    assert done.comparison.metric == LESS and fast_row.summary.mean < slow.summary.mean
-    result = RunFolder(next(done.folder.path.glob("fast*"))).result()
+    finished = run_study(study, runs=tmp_path, log=lines.append)
+    slow, fast_row = finished.comparison.rows
+    assert finished.comparison.metric == LESS and fast_row.summary.mean < slow.summary.mean
+    result = RunFolder(next(finished.folder.path.glob("fast*"))).result()
     assert result["test"]["loss"] in fast_row.values.values()
     assert any(f"test {result['test']['loss']:.4f}, validation" in line for line in lines)
+    with pytest.raises(RecipeError, match="is always 1 with 10 classes"):
+        run_study(study.model_copy(update={"metric": TopK(k=10)}), runs=tmp_path)

@@ -34,17 +34,17 @@ DIGITS = Study(
 )
 
 
-def study(runs: Path, of: Study = DIGITS, **other: Any) -> tuple[FinishedStudy, str]:
-    """The study, and what it told of how much there was to train."""
+def run_made(runs: Path, study: Study = DIGITS, **other: Any) -> tuple[FinishedStudy, str]:
+    """The study, and the lines that it logged."""
     lines: list[str] = []
-    finished_study = run_study(of, runs=runs, log=lines.append, **other)
+    finished_study = run_study(study, runs=runs, log=lines.append, **other)
     return finished_study, "\n".join(lines)
 
 
-def the_run(of: FinishedStudy) -> RunFolder:
+def only_run(finished_study: FinishedStudy) -> RunFolder:
     """The only run of a study."""
-    (run,) = of.folder.content()["runs"]
-    return RunFolder(of.folder.path / run["run"])
+    (run,) = finished_study.folder.content()["runs"]
+    return RunFolder(finished_study.folder.path / run["run"])
 
 
 @pytest.fixture
@@ -59,39 +59,39 @@ def shades(tmp_path: Path) -> Path:
     return tmp_path / "shades"
 
 
-def without_a_third(shades: Path) -> None:
+def remove_a_third(shades: Path) -> None:
     for file in shades.glob("*/*[036].png"):
         file.unlink()
 
 
-def renamed(shades: Path) -> None:
+def rename_class(shades: Path) -> None:
     (shades / "dark").rename(shades / "shadow")
 
 
-@pytest.mark.parametrize("change_images", [without_a_third, renamed])
+@pytest.mark.parametrize("change_images", [remove_a_third, rename_class])
 def test_runs_on_images_that_changed_are_trained_anew(
     shades: Path, tmp_path: Path, change_images: Any
 ) -> None:
     """Same path, so the recipe and its fingerprint are the same."""
     shutil.copytree(shades, tmp_path / "kept")
     runs, data = tmp_path / "runs", str(shades)
-    first, _ = study(runs, data=data)
-    old = the_run(first)
+    first, _ = run_made(runs, data=data)
+    old = only_run(first)
     change_images(shades)
-    second, told = study(runs, data=data)
-    assert "1 runs to train, 0 are there" in told and "the images are others today" in told
-    new = the_run(second)
+    second, lines = run_made(runs, data=data)
+    assert "1 runs to train, 0 are there" in lines and "the images are others today" in lines
+    new = only_run(second)
     fingerprint = new.provenance()["data"]["fingerprint"]
     assert old.path != new.path and old.provenance()["data"]["fingerprint"] != fingerprint
     (line,) = second.comparison.rows
     assert line.values == {0: new.result()["test"]["accuracy"]}
-    _, again = study(runs, data=data)
-    assert "0 runs to train, 1 are there" in again
+    _, lines = run_made(runs, data=data)
+    assert "0 runs to train, 1 are there" in lines
 
     shutil.rmtree(shades)
     shutil.copytree(tmp_path / "kept", shades)
-    back, told = study(runs, data=data)
-    assert "0 runs to train, 1 are there" in told
+    back, lines = run_made(runs, data=data)
+    assert "0 runs to train, 1 are there" in lines
     assert back.comparison == first.comparison
 
 
@@ -103,21 +103,21 @@ def test_an_unfinished_run_on_images_that_changed_does_not_go_on(
     begun = tmp_path / "runs" / "studies" / f"one-on-{shades.name}"
     with pytest.raises(Interrupted):
         train(recipe, new_folder(recipe, begun), callbacks=[signal_after(1)])
-    without_a_third(shades)
-    finished_study, told = study(tmp_path / "runs", data=str(shades))
+    remove_a_third(shades)
+    finished_study, lines = run_made(tmp_path / "runs", data=str(shades))
     assert (
-        "1 runs to train" in told
+        "1 runs to train" in lines
         and finished_study.folder.content()["runs"][0]["state"] == "finished"
     )
 
 
 def test_runs_whose_images_are_gone_are_still_compared(shades: Path, tmp_path: Path) -> None:
     runs, data = tmp_path / "runs", str(shades)
-    first, _ = study(runs, data=data)
+    first, _ = run_made(runs, data=data)
     shades.rename(tmp_path / "elsewhere")
-    again, told = study(runs, data=data)
-    assert "finished runs are taken unseen, since there is no data source" in told
-    assert again.comparison == first.comparison
+    second, lines = run_made(runs, data=data)
+    assert "finished runs are taken unseen, since there is no data source" in lines
+    assert second.comparison == first.comparison
 
 
 @pytest.mark.parametrize("stop_reason", ["stopped", "max_time"])
@@ -129,22 +129,22 @@ def test_a_run_that_something_ended_early_elsewhere_is_not_taken(
     result = train(change(find("quickstart"), FAST), trial, stop=StopRequest("stopped"))
     assert (result["stop_reason"], result["epochs"]) == ("stopped", 1)
     trial.write_result({**result, "stop_reason": stop_reason})
-    finished_study, told = study(tmp_path / "runs")
-    assert "1 runs to train, 0 are there" in told
-    assert the_run(finished_study).result()["epochs"] == 4
+    finished_study, lines = run_made(tmp_path / "runs")
+    assert "1 runs to train, 0 are there" in lines
+    assert only_run(finished_study).result()["epochs"] == 4
 
 
 def test_a_run_of_its_own_that_its_budget_ended_is_named_and_not_compared(tmp_path: Path) -> None:
     hasty = StudyRow(name="hasty", recipe="quickstart", overrides={"training.max_time": "0.001 s"})
     both = DIGITS.model_copy(update={"rows": (*DIGITS.rows, hasty)})
-    finished_study, told = study(tmp_path, both)
+    finished_study, lines = run_made(tmp_path, both)
     assert (
         "hasty, seed 0: ended by its time limit after 1 epoch." in finished_study.comparison.notes
     )
     assert finished_study.comparison.rows[1].values == {}
-    assert told.endswith("ended by its time limit after 1 epoch")
-    again, told = study(tmp_path, both)  # it would end so again
-    assert "0 runs to train" in told and again.comparison == finished_study.comparison
+    assert lines.endswith("ended by its time limit after 1 epoch")
+    second, lines = run_made(tmp_path, both)  # it would end so again
+    assert "0 runs to train" in lines and second.comparison == finished_study.comparison
     entries = json.loads(finished_study.folder.file.read_text())["runs"]
     assert [(e["row"], e["state"]) for e in entries] == [
         ("plain", "finished"),
@@ -152,5 +152,5 @@ def test_a_run_of_its_own_that_its_budget_ended_is_named_and_not_compared(tmp_pa
     ]
 
     with pytest.raises(UserError, match="nothing to compare") as caught:
-        study(tmp_path, DIGITS.model_copy(update={"name": "hasty", "rows": (hasty,)}))
+        run_made(tmp_path, DIGITS.model_copy(update={"name": "hasty", "rows": (hasty,)}))
     assert "ended by its time limit" in caught.value.hint

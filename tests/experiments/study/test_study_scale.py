@@ -1,4 +1,4 @@
-"""A scaled recipe: a share of the images and of the epochs, all else at its share of the run."""
+"""A scaled recipe: a fraction of the images and epochs, all else at its fraction of the run."""
 
 import pytest
 
@@ -14,14 +14,14 @@ IMAGES, BATCH = 45_000, 45
 PER_EPOCH = IMAGES // BATCH
 
 
-def at(recipe, scale):
+def scale_made(recipe, scale):
     """The recipe at that scale, and the steps that an epoch then has."""
     small = scale_recipe(recipe, scale)
     assert small.training.batch_size == recipe.training.batch_size
     return small, round(PER_EPOCH * small.data.train_subset_fraction)
 
 
-EVERYWHERE = {
+ALL_DURATIONS = {
     "augment": {"progressive_resize": [{"start": "10 epochs", "pixels": 16}]},
     "optimizer": {"norms": {"until": "20 epochs"}},
     "schedule": {
@@ -40,7 +40,7 @@ EVERYWHERE = {
 
 
 def durations(recipe):
-    """Every duration of EVERYWHERE, in the recipe's order."""
+    """Every duration of ALL_DURATIONS, in the recipe's order."""
     schedule, training = recipe.schedule, recipe.training
     return [
         recipe.augment.progressive_resize[0].start,
@@ -55,19 +55,19 @@ def durations(recipe):
 
 
 @pytest.mark.parametrize("scale", [0.1, 0.5])
-def test_every_duration_keeps_its_share_of_the_run(scale):
-    recipe = build(EVERYWHERE)
-    small, per_epoch = at(recipe, scale)
+def test_every_duration_keeps_its_fraction_of_the_run(scale):
+    recipe = build(ALL_DURATIONS)
+    small, per_epoch = scale_made(recipe, scale)
     assert per_epoch == PER_EPOCH * scale
-    whole, part = plan_batches(recipe, IMAGES), plan_batches(small, per_epoch * BATCH)
-    assert part.steps == pytest.approx(whole.steps * scale**2)
-    planned = whole.segments[0].steps, part.segments[0].steps
+    plan, small_plan = plan_batches(recipe, IMAGES), plan_batches(small, per_epoch * BATCH)
+    assert small_plan.steps == pytest.approx(plan.steps * scale**2)
+    n_steps = plan.segments[0].steps, small_plan.segments[0].steps
     for long, short in zip(durations(recipe), durations(small), strict=True):
-        shares = (
-            long.in_steps(PER_EPOCH, planned[0]) / planned[0],
-            short.in_steps(per_epoch, planned[1]) / planned[1],
+        fractions = (
+            long.in_steps(PER_EPOCH, n_steps[0]) / n_steps[0],
+            short.in_steps(per_epoch, n_steps[1]) / n_steps[1],
         )
-        assert shares[0] == pytest.approx(shares[1], abs=1e-3), (long, short)
+        assert fractions[0] == pytest.approx(fractions[1], abs=1e-3), (long, short)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_other_schedules(schedule, path, value):
     assert getattr(scale_recipe(build({"schedule": schedule}), 0.1).schedule, path) == value
 
 
-def test_an_exponential_ends_at_the_same_rate():
+def test_an_exponential_ends_at_the_same_lr():
     recipe = build({"schedule": {"kind": "exponential", "gamma": 0.9}})
     small = scale_recipe(recipe, 0.1)
     assert small.schedule.gamma**3 == pytest.approx(recipe.schedule.gamma**30)
@@ -90,21 +90,23 @@ def test_an_exponential_ends_at_the_same_rate():
 
 @pytest.mark.parametrize("every", [1, 300])
 @pytest.mark.parametrize("kind", ["ema", "lookahead"])
-def test_an_average_looks_back_over_the_same_share_of_the_run(kind, every):
+def test_an_average_looks_back_over_the_same_fraction_of_the_run(kind, every):
     recipe = build({"averaging": {"kind": kind, "decay": 0.999, "every": every}})
     small = scale_recipe(recipe, 0.1)
 
-    def kept(averaging, steps):
-        """Share of the average that is left after that many steps, without progress's factor."""
+    def remaining_weight(averaging, steps):
+        """Return the average's weight after so many steps, without progress's factor."""
         updates = steps if kind == "lookahead" else steps / averaging.every
         return averaging.decay**updates
 
     assert small.averaging.every == max(1, round(every / 100))
-    assert kept(small.averaging, 30) == pytest.approx(kept(recipe.averaging, 3000), rel=1e-9)
+    assert remaining_weight(small.averaging, 30) == pytest.approx(
+        remaining_weight(recipe.averaging, 3000), rel=1e-9
+    )
 
 
 def test_what_is_no_length_of_time_stays():
-    recipe = build({**EVERYWHERE, "seed": 3, "name": "mine", "data": {"val_fraction": 0.2}})
+    recipe = build({**ALL_DURATIONS, "seed": 3, "name": "mine", "data": {"val_fraction": 0.2}})
     small = scale_recipe(recipe, 0.1)
     same = {"seed", "name", "model", "evaluation", "averaging"}
     assert small.model_dump(include=same) == recipe.model_dump(include=same)
@@ -113,7 +115,7 @@ def test_what_is_no_length_of_time_stays():
     assert str(small.schedule.milestones[2]) == "0.75 of the run"
 
 
-def test_a_share_of_a_share():
+def test_a_fraction_of_a_fraction():
     assert scale_recipe(
         build({"data": {"train_subset_fraction": 0.5}}), 0.1
     ).data.train_subset_fraction == pytest.approx(0.05)

@@ -43,27 +43,27 @@ HEADERS = (
 
 
 def cells(comparison, row):
-    headers, found = format_rows(comparison)
-    return dict(zip(headers, next(r for r in found if r[0] == row), strict=True))
+    headers, rows = format_rows(comparison)
+    return dict(zip(headers, next(r for r in rows if r[0] == row), strict=True))
 
 
 def test_a_row_in_text():
-    found = cells(made(), "better")
-    assert found["n"] == "3" and found["mean"] == "92.00" and found["std"] == "0.50"
-    assert found["95 % interval"] == "90.76 to 93.24"
-    # differences 2.0, 2.1, 1.9: deviation 0.1, reach 4.302653 * 0.1 / sqrt(3) = 0.25
-    assert found["difference"] == "+2.00" and found["95 % interval of it"] == "+1.75 to +2.25"
-    assert found["d_z"] == "20.00" and found["verdict"] == "better"
-    assert found["p (Holm)"] == "0.00083"
-    assert found["seeds for 0.3 points"] == "4"
-    assert found["reported"] == "99" and found["agreement"].startswith("differs: 99.00")
+    row = cells(made(), "better")
+    assert row["n"] == "3" and row["mean"] == "92.00" and row["std"] == "0.50"
+    assert row["95 % interval"] == "90.76 to 93.24"
+    # differences 2.0, 2.1, 1.9: standard deviation 0.1, reach 4.302653 * 0.1 / sqrt(3) = 0.25
+    assert row["difference"] == "+2.00" and row["95 % interval of it"] == "+1.75 to +2.25"
+    assert row["d_z"] == "20.00" and row["verdict"] == "better"
+    assert row["p (Holm)"] == "0.00083"
+    assert row["seeds for 0.3 points"] == "4"
+    assert row["reported"] == "99" and row["agreement"].startswith("differs: 99.00")
 
 
 def test_what_there_is_not_is_a_dash():
-    found = cells(made(), "failed")
-    assert found.pop("row") == "failed" and found.pop("n") == "0"
-    assert found.pop("verdict") == "no run finished"
-    assert set(found.values()) == {"-"}
+    row = cells(made(), "failed")
+    assert row.pop("row") == "failed" and row.pop("n") == "0"
+    assert row.pop("verdict") == "no run finished"
+    assert set(row.values()) == {"-"}
 
 
 def test_columns_of_reports_are_left_out_where_there_are_none():
@@ -77,7 +77,7 @@ def test_differences_stand_beside_reported_levels_on_other_images():
     assert not any("levels are not" in line for line in footing(made()))
 
 
-def test_data_split_and_scale_are_said():
+def test_data_split_and_scale_are_named():
     assert heading(made())[0] == "Test accuracy in per cent on CIFAR-10."
     assert SCALED in heading(made(scale=0.1)) and SCALED not in heading(made())
     for text in (markdown(made("CIFAR-10 (JPEG)", 0.1)),):
@@ -95,14 +95,14 @@ def test_markdown_is_one_table_with_notes():
 
 
 def test_csv_has_the_numbers_unrounded():
-    found = {row["row"]: row for row in csv.DictReader(io.StringIO(csv_text(made(scale=0.1))))}
-    better = found["better"]
+    rows = {row["row"]: row for row in csv.DictReader(io.StringIO(csv_text(made(scale=0.1))))}
+    better = rows["better"]
     assert float(better["mean"]) == pytest.approx(0.92, abs=1e-12)
     assert float(better["difference"]) == pytest.approx(0.02, abs=1e-12)
     assert float(better["p"]) == float(better["p_holm"])  # one comparison only
     assert (better["scale"], better["data"], better["split"]) == ("0.1", "CIFAR-10", "test")
     assert better["values"] == "0:0.920000 1:0.925000 2:0.915000"
-    assert found["failed"]["mean"] == "" and found["failed"]["n"] == "0"
+    assert rows["failed"]["mean"] == "" and rows["failed"]["n"] == "0"
 
 
 def test_json_names_every_number():
@@ -126,8 +126,10 @@ def marks(panel, color):
 
 def test_the_figure_shows_every_run_and_the_reported_numbers():
     levels, differences = figure(made()).panels
-    places = dict(zip(ACCURACIES, range(3), strict=True))
-    expected = [(round(100 * a, 2), places[row]) for row, of in ACCURACIES.items() for a in of]
+    positions = dict(zip(ACCURACIES, range(3), strict=True))
+    expected = [
+        (round(100 * a, 2), positions[row]) for row, values in ACCURACIES.items() for a in values
+    ]
     assert marks(levels, GREY) == sorted(expected)
     assert marks(differences, GREY) == [(1.9, 1), (2.0, 1), (2.1, 1)]
     assert marks(levels, VERMILION) == [(90.0, 0), (99.0, 1)]
@@ -143,28 +145,28 @@ def test_the_figure_names_data_and_scale():
 
 
 def test_a_row_far_from_all_others_does_not_press_them_together():
-    near = {f"r{k}": (0.90 + k / 1000, 0.902 + k / 1000) for k in range(6)}
+    close_rows = {f"r{k}": (0.90 + k / 1000, 0.902 + k / 1000) for k in range(6)}
     outcomes = [
         Outcome(row, seed, f"{row}{seed}", "CIFAR-10", test=value)
-        for row, values in {**near, "diverged": (0.10, 0.10)}.items()
+        for row, values in {**close_rows, "diverged": (0.10, 0.10)}.items()
         for seed, value in enumerate(values)
     ]
-    for panel, said in zip(
-        figure(compare("far", [*near, "diverged"], "r0", outcomes)).panels,
+    for panel, mean in zip(
+        figure(compare("far", [*close_rows, "diverged"], "r0", outcomes)).panels,
         ("\u25c2 10.0", "\u25c2 -80.1"),
         strict=True,
     ):
         left, right = panel.x.limits
         assert right - left < 30
         texts = [mark for mark in panel.marks if isinstance(mark, Text)]
-        assert [(mark.text, mark.y) for mark in texts] == [(said, 6)]
-    for panel in figure(compare("near", [*near], "r0", outcomes[:-2])).panels:
+        assert [(mark.text, mark.y) for mark in texts] == [(mean, 6)]
+    for panel in figure(compare("near", [*close_rows], "r0", outcomes[:-2])).panels:
         assert panel.x.limits is None
 
 
 def test_the_same_comparison_gives_the_same_bytes():
-    first, again = (draw_all({"figure": (figure, "")}, made()) for _ in range(2))
-    assert first == again
+    first, second = (draw_all({"figure": (figure, "")}, made()) for _ in range(2))
+    assert first == second
 
 
 def test_files(tmp_path):
@@ -190,9 +192,9 @@ def test_without_the_drawing_library_the_table_is_written(tmp_path, monkeypatch)
 @pytest.mark.parametrize("data", ["CIFAR-10", "CIFAR-10 (JPEG)"])
 @pytest.mark.parametrize("reported", [True, False])
 def test_what_was_written_as_json_is_the_comparison_again(data, reported):
-    of = made(data, reported=reported)
-    tree = json.loads(json.dumps(as_json(of)))
-    assert restore_comparison(tree) == of
+    comparison = made(data, reported=reported)
+    tree = json.loads(json.dumps(as_json(comparison)))
+    assert restore_comparison(tree) == comparison
 
 
 @pytest.mark.parametrize(

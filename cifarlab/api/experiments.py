@@ -1,0 +1,125 @@
+"""Comparisons, studies and searches in Python, each with its table and figures."""
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from cifarlab.api.runs import AnyRun, Plots, TrainedRun
+from cifarlab.config.plugins import approve_all_plugins
+from cifarlab.experiments.search.engine import run_search
+from cifarlab.experiments.search.results import SearchResults
+from cifarlab.experiments.study.comparison import Comparison
+from cifarlab.experiments.study.definition import parse_metric
+from cifarlab.experiments.study.engine import run_study
+from cifarlab.experiments.study.outcomes import compare_runs
+from cifarlab.experiments.study.table import format_rows
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import from_yaml
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+P = ParamSpec("P")
+Table = TypeVar("Table")
+
+
+class ComparisonTable:
+    """Recipes beside each other: a row for each, with what may be concluded of it."""
+
+    def __init__(self, comparison: Comparison, path: Path | None = None) -> None:
+        self.comparison = comparison
+        self.plot = Plots("cifarlab.experiments.study.figure:FIGURES", lambda: comparison)
+        self.path = path
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """Return a row for each recipe, as the command line prints it."""
+        import pandas as pd
+
+        headers, rows = format_rows(self.comparison)
+        return pd.DataFrame(rows, columns=list(headers)).set_index("row")
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """Return, by recipe, what may be concluded of it against the baseline."""
+        return {row.name: row.verdict for row in self.comparison.rows}
+
+    def __repr__(self) -> str:
+        verdicts = "; ".join(f"{name}: {verdict}" for name, verdict in self.verdicts.items())
+        return f"<ComparisonTable with {self.comparison.baseline}: {verdicts}>"
+
+    def _repr_html_(self) -> str:
+        return self.frame.to_html()
+
+
+class SearchTable:
+    """A search's trials, the best first, and the recipe of the best."""
+
+    def __init__(self, results: SearchResults, path: Path) -> None:
+        self.results = results
+        self.plot = Plots("cifarlab.experiments.search.figures:FIGURES", lambda: results)
+        self.path = path
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """Return a row for each trial, as ``table.csv`` has it."""
+        import pandas as pd
+
+        return pd.read_csv(self.path / "table.csv", index_col="rank")
+
+    @property
+    def best(self) -> Recipe:
+        """Return the recipe of the best trial.
+
+        Raises:
+            RecipeError: no trial has a score
+        """
+        return from_yaml(self.path / "best.yaml")
+
+    def __repr__(self) -> str:
+        best = self.results.best_row
+        score = f", best {100 * best.score:.2f} %" if best and best.score is not None else ""
+        return f"<SearchTable {self.path}: {len(self.results.rows)} trials{score}>"
+
+    def _repr_html_(self) -> str:
+        return self.frame.to_html()
+
+
+def compare(
+    *runs: AnyRun, against: str | None = None, metric: str = "accuracy", trust_plugins: bool = False
+) -> ComparisonTable:
+    """Compare finished runs, grouped by recipe and paired by seed, as ``cifarlab compare`` does.
+
+    Args:
+        *runs: runs or their folders
+        against: the recipe that is the baseline; without it, that of the first run
+        metric: ``accuracy``, ``macro_f1``, ``log_loss``, ...
+        trust_plugins: as in ``load_run``
+
+    Raises:
+        UserError: there is no such metric or recipe, or the runs can't be compared
+        RunFolderError: a folder is no run's, or damaged
+        PluginError: a plug-in is missing, not approved or fails
+    """
+    names = [str(run.path if isinstance(run, TrainedRun) else run) for run in runs]
+    with approve_all_plugins(trust_plugins):
+        return ComparisonTable(compare_runs(names, against, metric=parse_metric(metric)))
+
+
+def _in_python(
+    run: Callable[P, Any], make_table: Callable[[Any], Table], command: str
+) -> Callable[P, Table]:
+    """Return what runs an experiment as the command line does, prints progress, returns a table."""
+
+    @wraps(run)
+    def run_experiment(*args: P.args, **options: P.kwargs) -> Table:
+        return make_table(run(*args, **{"log": print, "command": command, **options}))  # type: ignore[arg-type]
+
+    return run_experiment
+
+
+study = _in_python(
+    run_study, lambda s: ComparisonTable(s.comparison, s.folder.path), "cifarlab.study"
+)
+search = _in_python(run_search, lambda s: SearchTable(s.results, s.folder.path), "cifarlab.search")

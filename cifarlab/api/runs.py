@@ -1,0 +1,330 @@
+"""Runs in Python: train, load, predict and measure one, or hold many as a table.
+
+Whatever the command line made can be loaded here, and the other way round. Nothing here imports
+torch before it trains or predicts.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from pkgutil import resolve_name
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cifarlab.config.plugins import approve_all_plugins, approve_plugins
+from cifarlab.recipes.catalog import find
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import change
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.naming import RUNS, new_folder
+from cifarlab.run_folder.run_data import RunData, describe_left_out, read_readable_runs, read_runs
+from cifarlab.system.errors import CifarlabError
+from cifarlab.system.formatting import percent
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from cifarlab.system.signals import StopRequest
+    from cifarlab.training.callback import Callback
+
+Data = str | Path | tuple[Any, Any]  # a source, (images, labels), or two pairs: training, test
+
+
+class Plots:
+    """Figures by name, each a function that returns it, or None where there is nothing to show.
+
+    ``figures`` says where they are listed, which is imported when it is first looked at.
+    """
+
+    def __init__(self, figures: str, subject: Callable[[], Any]) -> None:
+        self._figures, self._subject = figures, subject
+
+    def __dir__(self) -> list[str]:
+        return list(resolve_name(self._figures))
+
+    def __getattr__(self, name: str) -> "Callable[[], Figure | None]":
+        if name.startswith("_") or name not in (figures := resolve_name(self._figures)):
+            raise AttributeError(f"there is no figure {name!r}")
+
+        def show() -> "Figure | None":
+            from cifarlab.plots.draw import draw
+
+            plot = figures[name][0](self._subject())
+            return draw(plot) if plot else None
+
+        show.__doc__ = f"{figures[name][1]}."
+        return show
+
+
+class TrainedRun:
+    """One run: its numbers, its history, its network, and under ``plot`` its report's figures."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._name = str(path)
+        self.folder = RunFolder(Path(path).absolute()).require()  # it stays after a chdir
+        self.plot = Plots("cifarlab.plots.catalog:FIGURES", lambda: self._data)
+
+    @property
+    def path(self) -> Path:
+        """Return the run folder."""
+        return self.folder.path
+
+    @cached_property
+    def _data(self) -> RunData:
+        return read_runs([self.path])[0]
+
+    @property
+    def recipe(self) -> Recipe:
+        """Return everything that decided the outcome."""
+        return self._data.recipe
+
+    @property
+    def accuracy(self) -> float | None:
+        """Return the accuracy on test, 0 to 1; on val without a test; None before the end."""
+        return self._data.split(self._data.split_name).get("accuracy")
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """Return the content of ``result.json``; empty for a run that has not finished."""
+        return self._data.result
+
+    @property
+    def history(self) -> "pd.DataFrame":
+        """Return the metrics of each epoch, a row each: ``epoch``, ``lr``, ``train.loss``, ..."""
+        import pandas as pd
+
+        return pd.json_normalize(self._data.lines)
+
+    def predict(self, images: Any) -> "pd.DataFrame":
+        """Return the probability of each class, a row for each image.
+
+        Args:
+            images: files and folders, or an array uint8 (N, H, W, C) or (N, H, W); images of
+                another size are resized as the recipe says
+
+        Raises:
+            DataError: no images, or none that can be read
+            CheckpointError: the weights are missing or damaged
+        """
+        import pandas as pd
+
+        from cifarlab.inference.run_predictor import RunPredictor
+
+        predictor = RunPredictor(self.folder)
+        paths = [images] if isinstance(images, str | Path) else images
+        is_array = isinstance(images, np.ndarray)
+        answer = predictor.predict(predictor.take(images) if is_array else predictor.read(paths))
+        return pd.DataFrame(answer.probabilities, answer.ids, list(answer.classes))
+
+    def evaluate(
+        self, split: str = "val", views: int | None = None, groups: Path | None = None
+    ) -> "Evaluation":
+        """Measure a split anew, without a change to the run's result.
+
+        Args:
+            split: ``val`` or ``test``, whose opening is recorded
+            views: test-time views, 1, 2, 6 or 10; the recipe's where it is left out
+            groups: a YAML file with groups of classes, which are measured, too
+
+        Raises:
+            UserError: the run has no such split, or another argument is refused
+            DataError: the data can't be opened
+            RunFolderError: the data are not those that the run was trained on
+            CheckpointError: the weights are missing or damaged
+        """
+        from cifarlab.evaluation.run_evaluation import evaluate_run
+
+        scores, data = evaluate_run(self.folder, split, views, groups, command="cifarlab.evaluate")
+        return Evaluation(split=split, data=data, **scores)
+
+    def __repr__(self) -> str:
+        run, state = self._data, f"{self._data.last_epoch} epochs so far"
+        if run.split_name:
+            state = f"{run.split_name} accuracy {percent(self.accuracy)}"
+        return f"<TrainedRun {self._name}: {run.recipe_name} on {run.data_name}, {state}>"
+
+    def _repr_html_(self) -> str:
+        return RunTable([self.path])._repr_html_()
+
+
+class Evaluation(SimpleNamespace):
+    """The scores of a ``split`` of the ``data``, by the names of result.json: ``accuracy``, ..."""
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """Return a row for each class: images, correct ones, accuracy and its interval."""
+        import pandas as pd
+
+        return pd.DataFrame(self.per_class).set_index("class")
+
+    def __repr__(self) -> str:
+        from cifarlab.training.display import format_score
+
+        return f"<Evaluation: {format_score(self.split, vars(self), self.data)}>"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self)[1:-1])}</p>" + self.frame.to_html(float_format=percent)
+
+
+class RunTable(Sequence[TrainedRun]):
+    """Runs beside each other: a sequence of ``TrainedRun``, and ``frame``, a data frame."""
+
+    left_out: list[str]  # a sentence about each run that can't be read
+
+    def __init__(self, paths: Sequence[Path | str]) -> None:
+        self._runs, errors = read_readable_runs([*map(Path, paths)], (CifarlabError,), False)
+        self.left_out = describe_left_out(errors)
+        self.plot = Plots("cifarlab.plots.catalog:SHARED_FIGURES", lambda: self._runs)
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return RunTable([run.path for run in self._runs[index]])
+        return TrainedRun(self._runs[index].path)
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """Return a row for each run: recipe, seed, data, accuracies (0 to 1), if it finished."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "run": run.name,
+                "recipe": run.recipe_name,
+                "seed": run.recipe.seed,
+                "data": run.data_name,
+                "val": run.split("val").get("accuracy"),
+                "test": run.split("test").get("accuracy"),
+                "finished": run.is_finished,
+            }
+            for run in self._runs
+        )
+
+    def __repr__(self) -> str:
+        return "\n".join([f"<RunTable of {len(self)} runs>", *self.left_out])
+
+    def _repr_html_(self) -> str:
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.left_out)
+        return self.frame.to_html(float_format=percent) + notes
+
+
+AnyRun = TrainedRun | Path | str  # or its folder
+
+
+def train(
+    recipe: Recipe | str,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    data: Data | None = None,
+    run: Path | str | None = None,
+    plugins: Sequence[str] = (),
+    resume: bool = False,
+    callbacks: "Sequence[Callback] | None" = None,
+    stop: "StopRequest | None" = None,
+    threads: int | None = None,
+) -> TrainedRun:
+    """Train a recipe.
+
+    Args:
+        recipe: its name, YAML file or value
+        changes: settings by dotted path, such as ``{"optimizer.lr": 0.05}``
+        data: a source as the recipe names it, a pair of arrays (images uint8 (N, H, W, C), labels
+            (N,)) or two pairs (training, test); arrays are stored beside the run
+        run: the run folder; without it, a new one under ``runs``
+        plugins: files with kinds of your own; naming them here approves them
+        resume: go on with the run in its folder
+        callbacks: what is called at each epoch; ``()`` for none, and nothing printed
+        stop: a request that may be set from outside
+        threads: how many a CPU computes with; without it, as many as there are free cores
+
+    Raises:
+        CifarlabError: any of cifarlab.system.errors
+    """
+    from cifarlab.training.train import train as train_recipe
+
+    recipe = find_recipe(recipe, changes, plugins)
+    if data is not None:
+        from cifarlab.data.arrays import store_arrays
+
+        is_text = isinstance(data, str | Path)
+        source = str(data) if is_text else store_arrays(Path(run).parent if run else RUNS, data)
+        recipe = change(recipe, {"data.source": source})
+    folder = RunFolder(run) if run else new_folder(recipe)
+    session: dict[str, Any] = {"resume": resume, "callbacks": callbacks, "stop": stop}
+    train_recipe(recipe, folder, command="cifarlab.train", threads=threads, **session)
+    return TrainedRun(folder.path)
+
+
+def find_recipe(
+    recipe: Recipe | str, changes: Mapping[str, Any] | None = None, plugins: Sequence[str] = ()
+) -> Recipe:
+    """Return a recipe with changes and plug-ins.
+
+    Args:
+        recipe: its name, YAML file or value
+        changes: settings by dotted path
+        plugins: files with kinds of your own; naming them here approves them
+
+    Raises:
+        RecipeError: there is no such recipe, or a key or value is refused
+        PluginError: a plug-in is missing, not approved or fails
+    """
+    files = approve_plugins(plugins)
+    resolved = find(recipe, files) if isinstance(recipe, str) else recipe.add_plugins(files)
+    return change(resolved, changes) if changes else resolved
+
+
+def load_run(path: AnyRun, trust_plugins: bool = False) -> TrainedRun:
+    """Open a run folder; ``trust_plugins`` approves its plug-ins, which are then run.
+
+    Raises:
+        RunFolderError: it is no run folder, or damaged
+        RecipeError: its recipe is damaged
+        PluginError: a plug-in is missing, not approved or fails
+    """
+    run = path if isinstance(path, TrainedRun) else TrainedRun(path)
+    with approve_all_plugins(trust_plugins):
+        run.folder.recipe()
+    return run
+
+
+def runs(folder: Path | str = RUNS, trust_plugins: bool = False) -> RunTable:
+    """Return all runs at any depth under a folder; ``trust_plugins`` as in ``load_run``."""
+    with approve_all_plugins(trust_plugins):
+        return RunTable(sorted({file.parent for file in Path(folder).rglob("recipe.yaml")}))
+
+
+def predict(run: AnyRun, images: Any, trust_plugins: bool = False) -> "pd.DataFrame":
+    """Return the probability of each class, a row for each image.
+
+    Args:
+        run: a run or its folder
+        images: as in ``TrainedRun.predict``
+        trust_plugins: as in ``load_run``
+    """
+    return load_run(run, trust_plugins).predict(images)
+
+
+def evaluate(
+    run: AnyRun,
+    split: str = "val",
+    views: int | None = None,
+    groups: Path | None = None,
+    trust_plugins: bool = False,
+) -> Evaluation:
+    """Measure a split of a run's data anew.
+
+    Args:
+        run: a run or its folder
+        split: as in ``TrainedRun.evaluate``, and so ``views`` and ``groups``
+        views: test-time views
+        groups: a YAML file with groups of classes
+        trust_plugins: as in ``load_run``
+    """
+    return load_run(run, trust_plugins).evaluate(split, views, groups)

@@ -1,0 +1,197 @@
+"""Several runs at a time in processes: failures, dying workers and requests to stop."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cifarlab.config.duration import WallTime
+from cifarlab.experiments.engine import Worker, Workers, local_workers, run_experiment
+from cifarlab.experiments.worker import WORKER_READY, Driver, Failure, Job, JobResult, work
+from cifarlab.recipes.schema import Recipe
+from cifarlab.system.errors import Interrupted, StorageError
+
+FAILURE = Failure("DivergenceError", "NaN", "lower the learning rate")
+
+
+def train_made_job(job: Job, driver: Driver) -> JobResult:
+    """Do what the job's name says instead of training."""
+    with Path(job.path).open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    if job.name == "dies" or (job.name == "dies once" and len(read_pids(job.path)) == 1):
+        os._exit(9)
+    if job.name == "fails":
+        return JobResult(failure=FAILURE)
+    if job.name == "full":
+        raise StorageError("can't write", "free some space")
+    for epoch in range(1, 101 if job.name == "slow" else 2):
+        driver.send({"epoch": epoch})
+        if not (answer := driver.recv()):
+            return JobResult("stopped")
+        if answer == "leave":
+            raise Interrupted("left", "go on", signal.SIGINT)
+        time.sleep(0.05 if job.name == "slow" else 0)
+    return JobResult("planned")
+
+
+def read_pids(path: str | Path) -> list[str]:
+    return Path(path).read_text().split()
+
+
+class MadeExperiment:
+    """Jobs with these names; their results and epochs, by number."""
+
+    def __init__(self, path: Path, *names: str) -> None:
+        self.jobs = [
+            Job(name, Recipe(), str(path / f"{number}"), "made")
+            for number, name in enumerate(names)
+        ]
+        self.waiting = list(self.jobs)
+        self.results: dict[int, JobResult] = {}
+        self.epochs: list[tuple[int, int]] = []
+
+    @property
+    def progress(self) -> str:
+        return f"{len(self.results)} of {len(self.jobs)} runs"
+
+    def next_job(self) -> Job | None:
+        return self.waiting.pop(0) if self.waiting else None
+
+    def on_epoch(self, job: Job, line: dict[str, Any]) -> bool:
+        self.epochs.append((int(Path(job.path).name), line["epoch"]))
+        return job.name != "hopeless"
+
+    def on_end(self, job: Job, result: JobResult) -> None:
+        number = int(Path(job.path).name)
+        assert number not in self.results, "ended twice"
+        self.results[number] = result
+        if job.name == "signal":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def run(experiment: MadeExperiment, **options: Any) -> None:
+    workers = local_workers(2, lambda line: None, train_made_job)
+    run_experiment(experiment, "cifarlab made", workers, **options)
+
+
+def test_each_result_arrives_and_workers_are_reused(tmp_path: Path) -> None:
+    experiment = MadeExperiment(tmp_path, "fine", "fails", "hopeless", *["fine"] * 4)
+    run(experiment)
+    fine = JobResult("planned")
+    expected = [fine, JobResult(failure=FAILURE), JobResult("stopped"), *[fine] * 4]
+    assert [experiment.results[n] for n in range(7)] == expected
+    assert sorted(experiment.epochs) == [(n, 1) for n in (0, 2, 3, 4, 5, 6)]
+    processes = {pid for file in tmp_path.iterdir() for pid in read_pids(file)}
+    assert len(processes) <= 2 and str(os.getpid()) not in processes
+
+
+def test_a_worker_that_dies_costs_its_own_run_only(tmp_path: Path) -> None:
+    experiment = MadeExperiment(tmp_path, "fine", "dies", "dies once", "fails")
+    run(experiment)
+    failure = experiment.results[1].failure
+    assert failure and failure.kind == "WorkerDied" and "memory" in failure.hint
+    assert "exit code 9" in failure.what and len(read_pids(tmp_path / "1")) == 4
+    assert experiment.results[2] == JobResult("planned") and len(read_pids(tmp_path / "2")) == 2
+    assert experiment.results[0] == JobResult("planned")
+    assert experiment.results[3] == JobResult(failure=FAILURE)
+
+
+def test_a_full_disk_ends_the_experiment(tmp_path: Path) -> None:
+    experiment = MadeExperiment(tmp_path, "full", *["slow"] * 8)
+    with pytest.raises(StorageError, match="can't write"):
+        run(experiment)
+    assert len(list(tmp_path.iterdir())) < 4
+
+
+def test_after_a_signal_no_further_run_begins(tmp_path: Path) -> None:
+    experiment = MadeExperiment(tmp_path, "signal", *["slow"] * 8)
+    with pytest.raises(Interrupted, match="interrupted after 1 of 9 runs") as caught:
+        run(experiment)
+    assert caught.value.exit_code == 128 + signal.SIGTERM
+    assert caught.value.hint == "go on with: cifarlab made --resume"
+    # the one at hand was left, too, if its worker was there by then
+    assert {path.name for path in tmp_path.iterdir()} <= {"0", "1"}
+
+
+def test_at_the_time_limit_runs_are_left_without_an_error(tmp_path: Path) -> None:
+    experiment = MadeExperiment(tmp_path, *["slow"] * 50)
+    begun = time.monotonic()
+    run(experiment, max_time=WallTime.parse("1 s"))
+    assert len(experiment.results) < 50 and time.monotonic() - begun < 20
+
+
+def test_an_idle_worker_takes_the_job_of_one_that_never_starts(tmp_path: Path) -> None:
+    """As on a cluster whose machine for it is gone."""
+    from multiprocessing import Pipe
+
+    local = local_workers(1, lambda line: None, train_made_job)
+    silent: list[Any] = []
+
+    def start(slot: int) -> Worker:
+        if slot == 0:
+            return local.start(0)
+        parent, *children = Pipe()
+        silent.extend(children)
+        return Worker(slot, parent, lambda message: None, lambda: str(parent.close()))
+
+    experiment = MadeExperiment(tmp_path, "fine", "fine", "fine")
+    run_experiment(experiment, "cifarlab made", Workers(2, start))
+    assert silent and [experiment.results[n] for n in range(3)] == [JobResult("planned")] * 3
+
+
+def test_at_the_time_limit_a_worker_that_never_starts_is_not_waited_for(tmp_path: Path) -> None:
+    from multiprocessing import Pipe
+
+    parent, _child = Pipe()
+    worker = Worker(0, parent, lambda message: None, lambda: str(parent.close()))
+    experiment = MadeExperiment(tmp_path, "fine")
+    run_experiment(
+        experiment, "cifarlab made", Workers(1, lambda slot: worker), WallTime.parse("0.5 s")
+    )
+    assert not experiment.results
+
+
+def test_a_worker_without_its_driver_ends(tmp_path: Path) -> None:
+    experiment = MadeExperiment(tmp_path, "slow")
+    worker = local_workers(1, lambda line: None, train_made_job).start(0)
+    assert worker.messages.recv() == WORKER_READY
+    worker.send(experiment.next_job())
+    worker.messages.recv()
+    assert worker.close() == "exit code 0"
+
+
+def test_workers_are_spread_over_the_gpus_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    from multiprocessing import Pipe
+
+    import torch
+
+    devices: list[int] = []
+    monkeypatch.delenv("CIFARLAB_DEVICE", raising=False)
+    monkeypatch.setattr("cifarlab.system.threads.limit_threads", lambda number: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", devices.append)
+    for slot in range(3):
+        parent, child = Pipe()
+        parent.close()
+        work(child, slot, 1)
+    assert devices == [0, 1, 0]
+
+
+def return_threads(job: Job, driver: Driver) -> JobResult:
+    """Return how many threads a run would use as its stop reason."""
+    from cifarlab.system.threads import use_threads
+
+    return JobResult(str(use_threads(None).number))
+
+
+def test_simultaneous_runs_divide_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")  # a spawned worker sees no pretended machine
+    experiment = MadeExperiment(tmp_path, "one", "two")
+    run_experiment(experiment, "cifarlab made", local_workers(2, lambda line: None, return_threads))
+    assert [result.stop_reason for result in experiment.results.values()] == ["2", "2"]
