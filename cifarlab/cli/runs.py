@@ -28,6 +28,9 @@ def train(
     resume: Resume = False,
     extend: Annotated[str | None, Option(help="train a finished run on: '10 epochs'")] = None,
     schedule: Annotated[str | None, Option(help="with --extend: hold, restart, stretch")] = None,
+    start: Annotated[
+        str, Option(help="the epoch that --resume or --extend goes on from: last, best")
+    ] = "last",
     threads: Annotated[int | None, Option(min=1, help="default: as many as cores are free")] = None,
     tensor_stats: Annotated[bool, Option(help="histograms of each epoch, by a callback")] = True,
     callback: Annotated[list[str] | None, Option(metavar="KIND", help="also watches")] = None,
@@ -47,6 +50,7 @@ def train(
                 resume=resume,
                 extend=extend,
                 schedule=schedule,
+                start=start,
                 plugins=plugin or [],
                 callbacks=[*(["tensor-stats"] if tensor_stats else []), *(callback or [])],
             )

@@ -28,10 +28,11 @@ _POINTS = 100  # of a run, at which ``factors_from`` reads the factor
 
 
 class Segment(NamedTuple):
-    """A number of steps; ``mode`` says how the learning rate goes on (schema.Extension)."""
+    """A number of steps; ``mode`` and ``start`` say how it goes on (schema.Extension)."""
 
     steps: int
     mode: Literal["planned", "hold", "restart", "stretch"]
+    start: Literal["last", "best"] = "last"
 
 
 class ScheduleState(NamedTuple):

@@ -33,6 +33,11 @@ class Extension(Config):
         description="the learning rate meanwhile: hold the last one, run the schedule once more "
         "from its start, or follow it as if the run had been planned this long"
     )
+    start: Literal["last", "best"] = Field(
+        "last",
+        description="the weights and the optimizer's state that it goes on from: as training left "
+        "them, or those of the best epoch by evaluation.metric",
+    )
 
 
 class SelectiveBackprop(Config):
@@ -219,6 +224,8 @@ class Recipe(ExtensibleConfig):
                 "take evaluation.tta_fraction=1, with evaluation.tta_threshold where only some "
                 "images are to get further views",
             )
+        if any(extension.start == "best" for extension in self.training.extensions):
+            yield "an extension from the best epoch needs one", "take start=last"
         if self.schedule.needs_validation:
             yield f"schedule.kind={self.schedule.kind} watches validation images", "take another"
 

@@ -4,6 +4,7 @@
     last.state.safetensors   optimizer, running sums and counters; where weights are averaged,
                              also those that training goes on with, and the averager's state
     best.safetensors         weights of the best epoch so far
+    best.state.safetensors   its state, so that training can go on from there
 
 The two files of ``last`` belong together, but no system call replaces two files. So both are first
 written under the name ``next`` and then renamed, the state before the weights. Where the writer was
@@ -15,6 +16,7 @@ import hashlib
 import json
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,7 @@ class Checkpoints:
         self.last = folder.weights("last")
         self.best = folder.weights("best")
         self._state = folder.weights("last.state")
+        self._best_state = folder.weights("best.state")
         self._next = folder.weights("next")
         self._next_state = folder.weights("next.state")
 
@@ -101,6 +104,11 @@ class Checkpoints:
             files.rename(self._next_state, self._state)
             files.rename(self._next, self.last)
 
+    def save_best(self, state: State, weights_file: WeightsFile) -> None:
+        """Replace ``best`` by the epoch that ``save_last`` has just saved. Raises StorageError."""
+        weights_file.write(self.best, state.eval_classifier)
+        files.write_bytes(self._best_state, self._state.read_bytes())
+
     def load_last(self, state: State, processes: Processes) -> None:
         """Load ``last`` into ``state``, in place, in each process.
 
@@ -108,6 +116,36 @@ class Checkpoints:
             CheckpointError: it is missing, damaged or of another model.
         """
         tensors, counters, weights = processes.broadcast_from_rank0(self._read_last)
+        self._load(state, tensors, counters, weights)
+        for name in _COUNTERS:
+            setattr(state, name, getattr(counters, name))
+        state.seconds.update(counters.seconds)
+
+    def load_best(self, state: State, processes: Processes, *, rewind: bool = False) -> None:
+        """Load the weights and the optimizer's state of ``best``, in place, in each process.
+
+        Args:
+            state: the run's, which knows the best epoch.
+            processes: the run's.
+            rewind: whether the run goes on as it was after that epoch, its counters too.
+
+        Raises:
+            CheckpointError: there is no best epoch yet, or its files are missing or damaged.
+        """
+        best, step = state.best, state.step
+        tensors, counters, weights = processes.broadcast_from_rank0(partial(self._read_best, best))
+        self._load(state, tensors, counters, weights)
+        state.step = step
+        for name in _COUNTERS if rewind else ():
+            setattr(state, name, getattr(counters, name))
+
+    def _load(
+        self,
+        state: State,
+        tensors: dict[str, Tensor],
+        counters: Counters,
+        weights: dict[str, Tensor],
+    ) -> None:
         state.step = counters.step  # which weights are evaluated depends on it
         load_weights(state.eval_classifier, weights, self.last)
         if state.averager:
@@ -120,9 +158,6 @@ class Checkpoints:
                 state.averager.load_state_dict({**averages, **counters.averager})
             sums = {n: tensors[f"totals.{n}"].reshape(()).to(state.device) for n in _TOTALS}
         state.totals = Totals(**sums, n_images=counters.n_images)
-        for name in _COUNTERS:
-            setattr(state, name, getattr(counters, name))
-        state.seconds.update(counters.seconds)
 
     def exists(self) -> bool:
         """Return whether there is something to resume from."""
@@ -130,7 +165,24 @@ class Checkpoints:
 
     def files(self) -> tuple[Path, ...]:
         """Return the files that a continuation needs; without validation ``best`` is missing."""
-        return self._state, self.last, self.best
+        return self._state, self.last, self.best, self._best_state
+
+    def _read_best(
+        self, best: BestEpoch | None
+    ) -> tuple[dict[str, Tensor], Counters, dict[str, Tensor]]:
+        """Return the tensors, counters and weights of the best epoch, like ``_read_last``."""
+        if best is None:
+            raise CheckpointError("there is no best epoch yet", "go on from the last one")
+        self.read_best(best)
+        with self._damage_errors(self._best_state):
+            tensors, metadata = files.read_arrays(self._best_state, "pt")
+            counters = TypeAdapter(Counters).validate_python(metadata)
+        if counters.weights_sha256 != best.weights_sha256:
+            raise CheckpointError(
+                f"{self._best_state} is not of epoch {best.epoch}, the best one",
+                "restore the files that were saved together, or go on from the last epoch",
+            )
+        return tensors, counters, WeightsFile.read(self.best)[1]
 
     def _read_last(self) -> tuple[dict[str, Tensor], Counters, dict[str, Tensor]]:
         """Return the state's tensors and counters, and the weights that belong to them."""
@@ -153,6 +205,7 @@ class Checkpoints:
                 self.read_best(best)
             except CheckpointError:  # the writer was killed before it
                 files.write_bytes(self.best, self.last.read_bytes())
+            files.write_bytes(self._best_state, self._state.read_bytes())
         return tensors, counters, weights
 
     def read_best(self, best: BestEpoch) -> WeightsFile:
@@ -173,8 +226,8 @@ class Checkpoints:
             )
         return weights_file
 
-    def _damage_errors(self) -> AbstractContextManager[None]:
-        what = f"{self._state} can't be read"
+    def _damage_errors(self, path: Path | None = None) -> AbstractContextManager[None]:
+        what = f"{path or self._state} can't be read"
         return files.damage_errors(what, "restore it, or train again", CheckpointError)
 
 

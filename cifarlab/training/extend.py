@@ -32,6 +32,7 @@ def extend_run(folder: RunFolder, extension: Extension) -> tuple[Recipe, RunFold
             f"an extension starts at that length: train anew without {cause}",
         )
     suffix = f"+{str(extension.duration).replace(' ', '-')}-{extension.schedule}"
+    suffix += "-from-best" if extension.start == "best" else ""
     path = folder.path if folder.path.name else folder.path.resolve()  # it may be just a dot
     target = RunFolder(path.with_name(path.name + suffix))
     if target.exists:

@@ -31,6 +31,8 @@ def fit(run: Run) -> StopReason:
         first, segment = run.plan.segment(epoch.first)
         if state.step == first:
             state.schedule = state.schedule.start_segment(segment.mode)
+            if segment.start == "best":
+                run.checkpoints.load_best(state, run.processes)
         seconds_before, step_before = dict(run.clock.seconds), state.step
         reason = train_epoch(run, epoch)
         require_finite_weights(run)
@@ -58,8 +60,7 @@ def fit(run: Run) -> StopReason:
         improved = update_best(run, val)
         on_main(partial(run.checkpoints.save_last, state, run.weights_file))
         if improved:  # in this order: after a kill in between, resume makes best of last
-            write = partial(run.weights_file.write, run.checkpoints.best)
-            on_main(partial(write, state.eval_classifier))
+            on_main(partial(run.checkpoints.save_best, state, run.weights_file))
         for callback in run.callbacks:
             callback.on_epoch_end(run, line)
         reason = find_stop_reason(run)

@@ -146,7 +146,8 @@ def plan_batches(recipe: Recipe, images: int, processes: Processes = SINGLE_PROC
     sizes = batch_sizes(images, training.batch_size)
     segments = [Segment(max(1, training.duration.in_steps(len(sizes))), "planned")]
     for more in training.extensions:
-        segments.append(Segment(max(1, more.duration.in_steps(len(sizes))), more.schedule))
+        steps = max(1, more.duration.in_steps(len(sizes)))
+        segments.append(Segment(steps, more.schedule, more.start))
     epochs, first = [], 0
     for segment in segments:
         end = first + segment.steps

@@ -15,6 +15,7 @@ from cifarlab.run_folder.naming import latest_folder, new_folder
 from cifarlab.system.errors import RecipeError, RunFolderError, UserError
 from cifarlab.training.callbacks import WatchedConfig, name_callbacks
 from cifarlab.training.extend import extend_run
+from cifarlab.training.run import Resume
 
 CONTINUATIONS = get_args(Extension.model_fields["schedule"].annotation)
 
@@ -24,7 +25,7 @@ class TrainRequest(NamedTuple):
 
     recipe: Recipe
     folder: RunFolder
-    resume: bool
+    resume: Resume
     callbacks: WatchedConfig
     report_only: bool = False
 
@@ -38,6 +39,7 @@ def resolve_request(
     resume: bool = False,
     extend: str | None = None,
     schedule: str | None = None,
+    start: str = "last",
     plugins: Sequence[str] = (),
     callbacks: Sequence[str] = (),
 ) -> TrainRequest:
@@ -51,6 +53,7 @@ def resolve_request(
         resume: go on with an unfinished run, by its recipe; settings given again must be its own.
         extend: by how much to train a finished run longer, e.g. ``10 epochs``; as with ``resume``.
         schedule: what the learning rate does meanwhile, one of CONTINUATIONS.
+        start: the epoch that ``resume`` or ``extend`` goes on from.
         plugins: files or entry points, which this approves.
         callbacks: kinds of callbacks.
 
@@ -68,6 +71,12 @@ def resolve_request(
         what = "--schedule says what the learning rate does during --extend, which is not given"
         raise UserError(what, "to train with another schedule, set schedule.kind=...")
 
+    if start not in ("last", "best"):
+        raise UserError(f"--start {start} is no epoch", "take last or best")
+    if start == "best" and not (resume or extend):
+        what = "--start best says where --resume or --extend goes on, which are not given"
+        raise UserError(what, "leave it out")
+
     def override(base: Recipe | None = None) -> Recipe:
         recipe = find(name, files) if base is None else base
         recipe = recipe.add_plugins(decisive_plugins(files))
@@ -84,9 +93,10 @@ def resolve_request(
         recipe = override()
         folder = RunFolder(run) if run else new_folder(recipe)
     if extend is not None:
-        recipe, folder = extend_run(folder, _parse_extension(extend, schedule))
+        recipe, folder = extend_run(folder, _parse_extension(extend, schedule, start))
     configs = name_callbacks(callbacks, (*recipe.plugins, *files))
-    return TrainRequest(recipe, folder, continues, configs, report_only)
+    goes_on: Resume = "best" if resume and start == "best" else continues
+    return TrainRequest(recipe, folder, goes_on, configs, report_only)
 
 
 def _find_latest(recipe: Recipe, resume: bool) -> RunFolder:
@@ -104,7 +114,7 @@ def _find_latest(recipe: Recipe, resume: bool) -> RunFolder:
         raise
 
 
-def _parse_extension(duration: str, schedule: str | None) -> Extension:
+def _parse_extension(duration: str, schedule: str | None, start: str) -> Extension:
     if schedule not in CONTINUATIONS:
         raise RecipeError(
             f"--extend needs --schedule, one of {', '.join(CONTINUATIONS)}"
@@ -113,7 +123,7 @@ def _parse_extension(duration: str, schedule: str | None) -> Extension:
             "stretch: as if the run had been planned this long",
         )
     try:
-        return Extension(duration=Duration.parse(duration), schedule=schedule)
+        return Extension(duration=Duration.parse(duration), schedule=schedule, start=start)
     except ValueError as error:
         raise RecipeError(f"--extend: {error}", "write e.g. --extend '10 epochs'") from error
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 from torch import nn
 
@@ -26,12 +27,14 @@ from cifarlab.training.clock import Clock
 from cifarlab.training.plan import BatchPlan
 from cifarlab.training.state import State
 
+Resume = bool | Literal["best"]  # whether to go on from the last checkpoint, or the best one
+
 
 @dataclass
 class Session:
     """How a run is trained this time; decides nothing of the outcome. See ``train``."""
 
-    resume: bool = False
+    resume: Resume = False
     callbacks: Sequence[Callback] = ()
     command: str = ""
     progress: Progress | None = None

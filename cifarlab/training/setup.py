@@ -216,6 +216,8 @@ def _load(run: Run) -> None:
     on_main(lambda: folder.require_same_data(run.dataset.fingerprint))
     if on_main(run.checkpoints.exists):
         run.checkpoints.load_last(run.state, run.processes)
+        if run.resume == "best":
+            run.checkpoints.load_best(run.state, run.processes, rewind=True)
         if run.state.step > run.plan.steps:
             raise CheckpointError(
                 f"the checkpoint is of step {run.state.step}, the run has {run.plan.steps}",

@@ -21,7 +21,7 @@ from cifarlab.training.callback import Callback
 from cifarlab.training.display import Display
 from cifarlab.training.finish import finish
 from cifarlab.training.loop import fit
-from cifarlab.training.run import Session
+from cifarlab.training.run import Resume, Session
 from cifarlab.training.setup import prepare
 from cifarlab.training.warmup import compile_ahead
 
@@ -30,7 +30,7 @@ def train(
     recipe: Recipe,
     folder: RunFolder | Path | str | None = None,
     *,
-    resume: bool = False,
+    resume: Resume = False,
     callbacks: Sequence[Callback] | None = None,
     command: str = "cifarlab.training.train.train",
     progress: Progress | None = None,
@@ -43,8 +43,8 @@ def train(
     Args:
         recipe: what to train.
         folder: the run folder; None: a new one under ``runs/``.
-        resume: go on from the last checkpoint in the folder, which must be of the same recipe;
-            otherwise the folder must not exist or be empty.
+        resume: go on from the last checkpoint in the folder, which must be of the same recipe, or
+            from the ``best`` one; otherwise the folder must not exist or be empty.
         callbacks: what watches the run; None: its progress is printed, as by the command line.
         command: what the provenance says that started the run.
         progress: is called while data are downloaded and decoded.
