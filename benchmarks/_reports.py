@@ -17,7 +17,7 @@ import numpy as np
 
 from cifarlab.experiments.study.comparison import ComparisonRow, compare
 from cifarlab.experiments.study.definition import Reported
-from cifarlab.experiments.study.outcomes import run_outcome, without_seed
+from cifarlab.experiments.study.outcomes import fingerprint_row, run_outcome
 from cifarlab.experiments.writing import markdown_table
 from cifarlab.metrics.kinds import Accuracy
 from cifarlab.plots import spec
@@ -92,11 +92,14 @@ def read_rows() -> dict[str, list[Row]]:
     paths = sorted(path.parent for path in PUBLISHED.rglob("result.json"))
     by_recipe: dict[str, list[RunData]] = {}
     for run in read_runs(paths, predictions=False) if paths else []:
-        by_recipe.setdefault(without_seed(run.recipe), []).append(run)
+        by_recipe.setdefault(fingerprint_row(run.recipe), []).append(run)
     names: dict[str, list[str]] = {}
     for name in recipe_names():
         names.setdefault(baseline(name), [baseline(name)]).append(name)
-    return {base: _compare(base, list(dict.fromkeys(of)), by_recipe) for base, of in names.items()}
+    return {
+        base: _compare(base, list(dict.fromkeys(row_names)), by_recipe)
+        for base, row_names in names.items()
+    }
 
 
 def recipe_names() -> list[str]:
@@ -106,13 +109,13 @@ def recipe_names() -> list[str]:
 
 def _compare(base: str, names: list[str], by_recipe: dict[str, list[RunData]]) -> list[Row]:
     numbers = {name: shipped_recipes()[name].reported for name in names}
-    runs = {name: by_recipe.get(without_seed(find(name)), []) for name in names}
-    compared: dict[str, ComparisonRow] = {}
+    runs = {name: by_recipe.get(fingerprint_row(find(name)), []) for name in names}
+    rows: dict[str, ComparisonRow] = {}
     if any(runs.values()):
         outcomes = [run_outcome(name, run, Accuracy()) for name in names for run in runs[name]]
         known = {name: number for name, number in numbers.items() if number}
-        compared = {row.name: row for row in compare(base, names, base, outcomes, known).rows}
-    return [Row(name, numbers[name], runs[name], compared.get(name)) for name in names]
+        rows = {row.name: row for row in compare(base, names, base, outcomes, known).rows}
+    return [Row(name, numbers[name], runs[name], rows.get(name)) for name in names]
 
 
 def hours(run: RunData) -> float:

@@ -27,7 +27,7 @@ from typing import NamedTuple
 from _reports import COSTS, PUBLISHED, publish, recipe_names, write_page
 from _results import hardware
 
-from cifarlab.experiments.study.outcomes import without_seed
+from cifarlab.experiments.study.outcomes import fingerprint_row
 from cifarlab.recipes.catalog import find, usual_images
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.files import read_json, write_json
@@ -172,7 +172,7 @@ def n_steps(recipe: str) -> int:
 
 def distinct_recipes() -> list[str]:
     """Return the reports' recipes, one name for those that are the same one."""
-    names = {without_seed(find(name)): name for name in reversed(recipe_names())}
+    names = {fingerprint_row(find(name)): name for name in reversed(recipe_names())}
     return list(names.values())[::-1]
 
 

@@ -132,22 +132,22 @@ def draw_recipe(
     from cifarlab.recipes.catalog import usual_shape
 
     shape, classes = usual_shape(recipe)
-    made = {
+    pictures = {
         "architecture": draw_architecture(architecture(recipe.model, shape, classes), recipe.name)
     }
     if image:
         policy = input_policy(recipe.data.images, shape)
         pixels = read_inputs([image], policy).images[0]
-        made["augmentation"] = draw(preview_augmentation(recipe, pixels))
+        pictures["augmentation"] = draw(preview_augmentation(recipe, pixels))
     if activations:
-        made["activations"] = draw(draw_activations())
-    written = []
+        pictures["activations"] = draw(draw_activations())
+    paths: list[Path] = []
     with figure_style():
-        for what, figure in made.items():
+        for what, figure in pictures.items():
             slug = f"{recipe.name.replace('/', '-')}-{what}"
             save(render(figure, slug, f"The {what} of {recipe.name}", formats), out)
-            written += [out / f"{slug}.{suffix}" for suffix in formats]
-    return written
+            paths += [out / f"{slug}.{suffix}" for suffix in formats]
+    return paths
 
 
 def _parse_layers(option: str | None, shapes: dict[str, tuple[int, int, int]]) -> list[str]:

@@ -106,9 +106,9 @@ class Builder:
         """
         height, width, channels_in = self.shape
         padding = kernel_size // 2 if self._padded else 0
-        lost = kernel_size - 1 - 2 * padding
-        _require_map("convolution", (height, width), kernel_size if lost else 1)
-        self.size = -(-(height - lost) // stride), -(-(width - lost) // stride)
+        trimmed = kernel_size - 1 - 2 * padding
+        _require_map("convolution", (height, width), kernel_size if trimmed else 1)
+        self.size = -(-(height - trimmed) // stride), -(-(width - trimmed) // stride)
         if kernel_size == 1 and stride > 1 and channels_in < 16:
             yield "subsample", nn.MaxPool2d(1, stride)
             stride = 1

@@ -18,7 +18,7 @@ ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "prelu": nn.PReLU,
 }
-_NEVER_IN_PLACE = {"gelu", "sigmoid", "prelu"}
+_WITHOUT_INPLACE = {"gelu", "sigmoid", "prelu"}
 
 
 class Head(nn.Linear):
@@ -63,7 +63,7 @@ class PixelNorm(nn.LayerNorm):
 def build_activation(name: str, *, inplace: bool = True) -> nn.Module:
     """Build an activation layer by name; ``inplace`` where it may overwrite its input."""
     layer = ACTIVATIONS[name]
-    return layer() if name in _NEVER_IN_PLACE else layer(inplace=inplace)
+    return layer() if name in _WITHOUT_INPLACE else layer(inplace=inplace)
 
 
 def batch_norms(network: nn.Module) -> BatchNorms:

@@ -35,6 +35,7 @@ from cifarlab.system.errors import CheckpointError
 from cifarlab.system.processes import Processes
 from cifarlab.training.state import BestEpoch, State, Totals
 
+Tensors = dict[str, Tensor]
 _TOTALS = ("loss", "correct", "bad_step")
 _COUNTERS = ("step", "epoch", "best", "monitored", "schedule")
 
@@ -139,13 +140,7 @@ class Checkpoints:
         for name in _COUNTERS if rewind else ():
             setattr(state, name, getattr(counters, name))
 
-    def _load(
-        self,
-        state: State,
-        tensors: dict[str, Tensor],
-        counters: Counters,
-        weights: dict[str, Tensor],
-    ) -> None:
+    def _load(self, state: State, tensors: Tensors, counters: Counters, weights: Tensors) -> None:
         state.step = counters.step  # which weights are evaluated depends on it
         load_weights(state.eval_classifier, weights, self.last)
         if state.averager:
@@ -167,9 +162,7 @@ class Checkpoints:
         """Return the files that a continuation needs; without validation ``best`` is missing."""
         return self._state, self.last, self.best, self._best_state
 
-    def _read_best(
-        self, best: BestEpoch | None
-    ) -> tuple[dict[str, Tensor], Counters, dict[str, Tensor]]:
+    def _read_best(self, best: BestEpoch | None) -> tuple[Tensors, Counters, Tensors]:
         """Return the tensors, counters and weights of the best epoch, like ``_read_last``."""
         if best is None:
             raise CheckpointError("there is no best epoch yet", "go on from the last one")
@@ -184,7 +177,7 @@ class Checkpoints:
             )
         return tensors, counters, WeightsFile.read(self.best)[1]
 
-    def _read_last(self) -> tuple[dict[str, Tensor], Counters, dict[str, Tensor]]:
+    def _read_last(self) -> tuple[Tensors, Counters, Tensors]:
         """Return the state's tensors and counters, and the weights that belong to them."""
         with self._damage_errors():
             tensors, metadata = files.read_arrays(self._state, "pt")

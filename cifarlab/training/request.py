@@ -64,18 +64,7 @@ def resolve_request(
         RunFolderError: no folder fits, or it was begun with other settings.
     """
     files, options = approve_plugins(plugins), {} if data is None else {"data.source": data}
-    if extend is not None and resume:
-        what = "--resume goes on with an unfinished run, --extend with a finished one"
-        raise UserError(what, "give one")
-    if schedule is not None and extend is None:
-        what = "--schedule says what the learning rate does during --extend, which is not given"
-        raise UserError(what, "to train with another schedule, set schedule.kind=...")
-
-    if start not in ("last", "best"):
-        raise UserError(f"--start {start} is no epoch", "take last or best")
-    if start == "best" and not (resume or extend):
-        what = "--start best says where --resume or --extend goes on, which are not given"
-        raise UserError(what, "leave it out")
+    _refuse_contradictions(resume, extend, schedule, start)
 
     def override(base: Recipe | None = None) -> Recipe:
         recipe = find(name, files) if base is None else base
@@ -97,6 +86,21 @@ def resolve_request(
     configs = name_callbacks(callbacks, (*recipe.plugins, *files))
     goes_on: Resume = "best" if resume and start == "best" else continues
     return TrainRequest(recipe, folder, goes_on, configs, report_only)
+
+
+def _refuse_contradictions(
+    resume: bool, extend: str | None, schedule: str | None, start: str
+) -> None:
+    """Raise UserError for options that contradict each other."""
+    if extend is not None and resume:
+        what = "--resume goes on with an unfinished run, --extend with a finished one"
+        raise UserError(what, "give one")
+    if schedule is not None and extend is None:
+        what = "--schedule says what the learning rate does during --extend, which is not given"
+        raise UserError(what, "to train with another schedule, set schedule.kind=...")
+    if start != "last" and (start != "best" or not (resume or extend)):
+        what = f"--start {start}: it is the epoch that --resume or --extend goes on from"
+        raise UserError(what, "take last or best, with one of these")
 
 
 def _find_latest(recipe: Recipe, resume: bool) -> RunFolder:

@@ -31,8 +31,9 @@ MAY_IMPORT = {
     "inference evaluation",
     "plots": "system recipes run_folder",
     "report": "system config recipes run_folder plots",
-    "experiments": "system stats config metrics data recipes run_folder training plots report",
-    "explain": "system data models recipes run_folder inference plots",
+    "experiments": "system stats config metrics data recipes run_folder evaluation training "
+    "plots report",
+    "explain": "system augment data models recipes run_folder inference plots",
     "audit": "system config metrics augment data recipes run_folder inference evaluation training",
     "dashboard": "system config data recipes run_folder inference evaluation plots report "
     "experiments explain",

@@ -133,7 +133,7 @@ def test_shortcuts_have_a_group_of_their_own_and_kth2022_does_not_decay_it():
         assert decays[id(parameter)] == expected, name
 
 
-def test_convolutions_may_keep_their_bias_before_a_normalisation():
+def test_convolutions_may_keep_their_bias_before_a_norm():
     network = build_body(find("kth2022/resnet-constant").model, SHAPE, 10)
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
     assert len(convolutions) == 10

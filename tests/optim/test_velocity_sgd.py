@@ -42,7 +42,7 @@ def test_it_is_keras_formula(nesterov, weight_decay):
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_at_one_learning_rate_it_is_pytorchs_and_after_a_jump_it_is_not(nesterov):
+def test_at_a_constant_lr_it_is_pytorchs_and_after_a_jump_it_is_not(nesterov):
     def theirs(parameters):
         return torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=nesterov)
 
@@ -59,8 +59,8 @@ def test_its_velocity_survives_a_checkpoint_and_parameters_without_gradient_stay
     optimizer = velocity_sgd([w, left])
     w.grad = torch.ones(3)
     optimizer.step()
-    again = velocity_sgd([torch.ones(3, requires_grad=True), torch.ones(2, requires_grad=True)])
-    again.load_state_dict(optimizer.state_dict())
+    restored = velocity_sgd([torch.ones(3, requires_grad=True), torch.ones(2, requires_grad=True)])
+    restored.load_state_dict(optimizer.state_dict())
     assert torch.equal(left, torch.ones(2))
-    state = again.state[again.param_groups[0]["params"][0]]
+    state = restored.state[restored.param_groups[0]["params"][0]]
     assert torch.equal(state["velocity"], torch.full((3,), -0.1))

@@ -11,7 +11,7 @@ import numpy as np
 
 from cifarlab.evaluation.groups import known_groups
 from cifarlab.recipes.catalog import Reported
-from cifarlab.run_folder.run_data import RunData, dig, listed
+from cifarlab.run_folder.run_data import RunData, as_rows, dig
 from cifarlab.system.formatting import number
 
 Column = Literal[
@@ -44,31 +44,31 @@ def measure_columns(
         split: ``test`` or ``val``, whose accuracy is compared.
         run: a finished run.
     """
-    measured: dict[str, float | None] = {}
+    values: dict[str, float | None] = {}
     for column in columns:
         if column == "classes":
-            measured |= _class_accuracies(run, split)
+            values |= _class_accuracies(run, split)
         elif column == "groups":
-            measured |= _groups(run, split)
+            values |= _group_accuracies(run, split)
         else:
             heading, value = _measure(column, level, run, split)
-            measured[heading] = None if value is None or np.isnan(value) else float(value)
-    return measured
+            values[heading] = None if value is None or np.isnan(value) else float(value)
+    return values
 
 
 def _measure(column: Column, level: float, run: RunData, split: str) -> tuple[str, float | None]:
     val, train = run.curve("val", "accuracy"), run.curve("train", "accuracy")
-    evaluated = dig(run.result, "evaluated", "epoch")
-    at = run.epochs.tolist().index(evaluated) if evaluated in run.epochs else -1
+    epoch = dig(run.result, "evaluated", "epoch")
+    index = run.epochs.tolist().index(epoch) if epoch in run.epochs else -1
     accuracy = number(run.split(split).get("accuracy"))
     match column:
         case "train_accuracy":
-            return "training accuracy", train[at]
+            return "training accuracy", train[index]
         case "gap":
-            return "gap", None if accuracy is None else train[at] - accuracy
+            return "gap", None if accuracy is None else train[index] - accuracy
         case "epochs_to_level":
-            reached = run.epochs[val >= level]
-            return f"epochs to {100 * level:g} %", reached[0] if len(reached) else None
+            epochs = run.epochs[val >= level]
+            return f"epochs to {100 * level:g} %", epochs[0] if len(epochs) else None
         case "best_epoch":
             best = run.best_by(run.recipe.evaluation.metric.facts)
             return "best epoch", best and best[0]
@@ -80,11 +80,11 @@ def _measure(column: Column, level: float, run: RunData, split: str) -> tuple[st
 
 
 def _class_accuracies(run: RunData, split: str) -> dict[str, float | None]:
-    rows = listed(run.split(split).get("per_class"))
+    rows = as_rows(run.split(split).get("per_class"))
     return {str(row.get("class")): number(row.get("accuracy")) for row in rows}
 
 
-def _groups(run: RunData, split: str) -> dict[str, float | None]:
+def _group_accuracies(run: RunData, split: str) -> dict[str, float | None]:
     """The mean accuracy of the classes of each known group."""
     accuracies = _class_accuracies(run, split)
     return {
@@ -110,8 +110,8 @@ def summarize_columns(
         theirs |= {f"group {name}": group_mean(theirs, classes) for name, classes in groups.items()}
     values = []
     for heading in dict.fromkeys(name for run in runs for name in run):
-        known = [value for run in runs if (value := run.get(heading)) is not None]
-        mean = float(np.mean(known)) if known else None
+        of_runs = [value for run in runs if (value := run.get(heading)) is not None]
+        mean = float(np.mean(of_runs)) if of_runs else None
         values.append(Value(heading, mean, theirs.get(heading)))
     return tuple(values)
 

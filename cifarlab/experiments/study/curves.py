@@ -20,14 +20,14 @@ def curves(comparison: Comparison) -> Plot | None:
     training curve alone.
     """
     rows = zip(comparison.rows, comparison.runs, strict=False)
-    trained = {row.name: runs for row, runs in rows if any(run.lines for run in runs)}
-    if not trained:
+    rows_with_runs = {row.name: runs for row, runs in rows if any(run.lines for run in runs)}
+    if not rows_with_runs:
         return None
     panels = [
-        Panel(_marks(trained, "accuracy", 100), Axis(integer=True), Axis("accuracy (%)")),
-        Panel(_marks(trained, "loss", 1), Axis("epoch", integer=True), Axis("loss (nats)")),
+        Panel(_marks(rows_with_runs, "accuracy", 100), Axis(integer=True), Axis("accuracy (%)")),
+        Panel(_marks(rows_with_runs, "loss", 1), Axis("epoch", integer=True), Axis("loss (nats)")),
     ]
-    height = 4.6 + 0.18 * ((len(trained) + 1) // 2)
+    height = 4.6 + 0.18 * ((len(rows_with_runs) + 1) // 2)
     layout = {"width": spec.WIDE, "height": height, "common_x": True}
     title = "solid: validation, dashed: training"
     return Plot(panels, **layout, title=title, legend="below", legend_columns=3)

@@ -123,12 +123,12 @@ def markdown(comparison: Comparison) -> str:
         " ".join(heading(comparison)),
         markdown_table(headers, cells),
         "\n".join(notes),
-        *_beside(comparison),
+        *_column_lines(comparison),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _beside(comparison: Comparison) -> list[str]:
+def _column_lines(comparison: Comparison) -> list[str]:
     headers, cells = column_table(comparison)
     return [markdown_table(headers, cells), COLUMNS_NOTE] if headers else []
 

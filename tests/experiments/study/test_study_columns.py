@@ -114,7 +114,9 @@ def test_a_reports_classes_stand_in_brackets(make):
 @pytest.fixture
 def comparison(make):
     runs = {"a": [make(0), make(1, val=[v - 0.1 for v in VAL])], "b": [make(2, val=[None] * 5)]}
-    outcomes = [run_outcome(row, run, Accuracy()) for row, of in runs.items() for run in of]
+    outcomes = [
+        run_outcome(row, run, Accuracy()) for row, row_runs in runs.items() for run in row_runs
+    ]
     compared = compare("made", ["a", "b", "c"], "a", outcomes)
     return compared.with_runs(
         runs, lambda run: measure_columns(["gap", "best_epoch"], 0.8, "test", run)
