@@ -109,7 +109,7 @@ def recipes_draw(
     from cifarlab.system.terminal import console
 
     recipe = _find(name, settings, plugins)
-    also = {"image": augmentation, "activations": activations}
+    also: dict[str, Any] = {"image": augmentation, "activations": activations}
     for path in draw_recipe(recipe, out, **also, formats=parse_formats(figures)):
         console.print(f"drawn: {path}", soft_wrap=True)
 

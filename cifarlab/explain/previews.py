@@ -1,6 +1,7 @@
 """What a recipe does to an image before training sees it, and the activation functions."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,5 +82,5 @@ def draw_activations() -> Plot:
         Panel([*axes, *slopes], Axis("x"), Axis("f'(x)", (-0.3, 1.3))),
     ]
     title = "Activation functions and their slopes; prelu as it starts"
-    layout = {"width": spec.WIDE, "height": 3.4, "columns": 2, "title": title}
+    layout: dict[str, Any] = {"width": spec.WIDE, "height": 3.4, "columns": 2, "title": title}
     return Plot(panels, **layout, legend="below", legend_columns=4)

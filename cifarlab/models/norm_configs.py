@@ -1,7 +1,7 @@
 """The recipe's normalisation inside a network: one class for each kind."""
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, SerializeAsAny
 
@@ -41,7 +41,7 @@ class BaseNormConfig(NormConfig):
         "0.05, Keras' random_uniform",
     )
 
-    def start(self, layer: "nn.Module") -> "nn.Module":
+    def start(self, layer: Any) -> "nn.Module":
         """Return a layer with the settings of its factors and shifts."""
         from torch import nn
 

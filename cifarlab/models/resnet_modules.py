@@ -77,7 +77,7 @@ class ResidualBlock(nn.Module):
             self.shortcut = nn.Sequential(_builder(model, shape).build(steps, sizes))
             for layer in self.shortcut:
                 if isinstance(layer, nn.Conv2d):
-                    layer.parameter_roles = {"weight": "shortcuts"}
+                    vars(layer)["parameter_roles"] = {"weight": "shortcuts"}
         layers.overwritable = True  # the sum, which nothing else reads
         self.after = nn.Sequential(layers.build(after, dropout=dropout))
         self.shape = layers.shape

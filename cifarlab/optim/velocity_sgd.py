@@ -28,7 +28,7 @@ class VelocitySGD(Optimizer):
             parameters = [p for p in group["params"] if p.grad is not None]
             if not parameters:
                 continue
-            gradients = [p.grad for p in parameters]
+            gradients: Any = [p.grad for p in parameters]
             if group["weight_decay"]:
                 gradients = torch._foreach_add(gradients, parameters, alpha=group["weight_decay"])
             velocities = [self._velocity(p) for p in parameters]

@@ -64,7 +64,7 @@ def train(
         callbacks, stop = callbacks or (), stop or StopRequest()
         session = Session(resume, callbacks, command, progress, stop, processes, threads)
         on_main(lambda: contexts.enter_context(folder.lock()))
-        on_main(lambda: _require_fitting_folder(recipe, folder, resume))
+        on_main(lambda: _require_fitting_folder(recipe, folder, bool(resume)))
         run = prepare(recipe, folder, session)
         for callback in run.callbacks:
             callback.on_train_start(run)

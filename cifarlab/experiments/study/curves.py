@@ -1,6 +1,7 @@
 """The curves of a study's rows together: mean and band over seeds, training beside validation."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def curves(comparison: Comparison) -> Plot | None:
         Panel(_marks(rows_with_runs, "loss", 1), Axis("epoch", integer=True), Axis("loss (nats)")),
     ]
     height = 4.6 + 0.18 * ((len(rows_with_runs) + 1) // 2)
-    layout = {"width": spec.WIDE, "height": height, "common_x": True}
+    layout: dict[str, Any] = {"width": spec.WIDE, "height": height, "common_x": True}
     title = "solid: validation, dashed: training"
     return Plot(panels, **layout, title=title, legend="below", legend_columns=3)
 
