@@ -49,7 +49,8 @@ class BaseNormConfig(NormConfig):
             nn.init.uniform_(layer.weight, -0.05, 0.05)
             nn.init.uniform_(layer.bias, -0.05, 0.05)
         layer.weight.requires_grad_(self.scale)
-        return layer
+        norm: nn.Module = layer
+        return norm
 
 
 class BatchNormConfig(BaseNormConfig):

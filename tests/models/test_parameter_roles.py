@@ -24,6 +24,7 @@ def roles_by_name(**settings):
 def test_roles_of_airbench():
     assert roles_by_name(kind="airbench", channels=[4], depths=2) == {
         "matrices": ["groups.0.convs.0.weight", "groups.0.convs.1.weight"],
+        "shortcuts": [],
         "norms": ["groups.0.norms.0.bias", "groups.0.norms.1.bias"],
         "biases": [],
         "head": ["head.weight"],
@@ -36,7 +37,9 @@ def test_roles_of_a_resnet():
     layers = ["stem.{}1", *[f"{block}.{{}}{i}" for block in blocks for i in (1, 2)]]
     layers.pop()  # a shortcut has one of each
     roles = roles_by_name(**SMALL_STAGES, whitening={"kernel_size": 2}, input_norm=True)
-    assert set(roles["matrices"]) == {f"{layer.format('conv')}.weight" for layer in layers}
+    convolutions = {f"{layer.format('conv')}.weight" for layer in layers}
+    assert roles["shortcuts"] == ["stages.stage2.0.shortcut.conv1.weight"]
+    assert {*roles["matrices"], *roles["shortcuts"]} == convolutions
     norms = ["input_norm", *[layer.format("norm") for layer in layers]]
     assert set(roles["norms"]) == {f"{n}.{suffix}" for n in norms for suffix in ("weight", "bias")}
     assert roles["biases"] == []
@@ -62,6 +65,7 @@ def test_roles_of_a_cnn():
     norms = ["blocks.block1.norm1", "blocks.block2.norm1", "hidden.norm1"]
     assert roles == {
         "matrices": [f"{name}.weight" for name in layers],
+        "shortcuts": [],
         "norms": [f"{name}.{suffix}" for name in norms for suffix in ("weight", "bias")],
         "biases": [f"{name}.bias" for name in layers],
         "head": ["head.weight", "head.bias"],

@@ -80,9 +80,9 @@ def test_momentum_moves_by_equal_strides_and_then_stays(peak, final, n_steps):
 def test_each_group_s_lr_is_its_peak_times_the_schedule(kind):
     groups = {"norms": {"lr": 0.5}, "head": {"lr": 2.0}}
     _, optimizer, schedule = build_all({"kind": kind, "lr": 0.25, **groups}, warmup="2 steps")
-    peaks = [0.25, 0.5, 0.25, 2.0, 0.25]
+    peaks = [0.25, 0.25, 0.5, 0.25, 2.0, 0.25]
     if kind == "muon":
-        peaks = [0.25, 0.5, 0.1, 2.0, 0.1]
+        peaks = [0.25, 0.25, 0.5, 0.1, 2.0, 0.1]
     lrs = walk(optimizer, schedule, "lr")
     factors = [lr_factor(schedule, step, EXTENDED, PER_EPOCH) for step in range(len(lrs))]
     assert lrs == [[peak * factor for peak in peaks] for factor in factors]
@@ -137,7 +137,7 @@ def test_the_step_alone_decides_and_not_the_steps_before():
 
 
 @pytest.mark.parametrize(
-    ("kind", "peaks"), [("sgd", [0.75] * 5), ("muon", [0.75, 0.25, 0.25, 0.25, 0.25])]
+    ("kind", "peaks"), [("sgd", [0.75] * 6), ("muon", [0.75] * 2 + [0.25] * 4)]
 )
 def test_momentum_of_every_group_moves_over_the_planned_run_and_is_held_in_extensions(kind, peaks):
     settings = {"kind": kind, "momentum": 0.75, "head": {"lr": 1}}

@@ -96,9 +96,9 @@ def test_each_optimizer_takes_settings_of_roles():
         before = {role: p.detach().clone() for role, (p,) in roles.items()}
         settings = {"kind": config.kind, "norms": group, "head": {"weight_decay": 0}}
         optimizer = build_optimizer(OptimizerConfig.model_validate(settings), roles)
-        norms = optimizer.param_groups[1]
+        norms = optimizer.param_groups[2]
         assert [norms[key] for key in ("lr", "peak_lr", "l1")] == [1e-3, 1e-3, 0.1]
-        assert [g["weight_decay"] for g in optimizer.param_groups][3] == 0
+        assert [g["weight_decay"] for g in optimizer.param_groups][4] == 0
         sum((p**2).sum() for (p,) in roles.values()).backward()
         apply_penalties(optimizer)
         optimizer.step()

@@ -20,6 +20,7 @@ def parameter(seed, *shape):
 def by_role():
     return {
         "matrices": [parameter(0, 4, 6), parameter(1, 4, 3, 3, 3)],
+        "shortcuts": [],
         "norms": [parameter(2, 4), parameter(3, 4)],
         "biases": [parameter(4, 5)],
         "head": [parameter(5, 3, 4)],
@@ -122,7 +123,7 @@ def test_a_group_s_setting_changes_that_group_and_no_other(kind, group, setting)
 
 
 @every_kind
-@pytest.mark.parametrize("group", ["norms", "biases", "whitening"])
+@pytest.mark.parametrize("group", ["shortcuts", "norms", "biases", "whitening"])
 @pytest.mark.parametrize(
     "settings", [{"lr": 0.5}, {"weight_decay": 0.1}, {"l1": 0.1}, {"until": "0 epochs"}], ids=str
 )

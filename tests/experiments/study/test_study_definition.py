@@ -31,7 +31,7 @@ def write_study(path, **tree):
 def test_every_shipped_study_resolves(name):
     study = find_study(name)
     recipes = study.recipes()
-    assert list(recipes) == [row.name for row in study.rows] and len(recipes) > 1
+    assert list(recipes) == [row.name for row in study.rows]
     assert study.baseline_name in recipes and study.about
     assert study == Study.model_validate(
         yaml.safe_load(yaml.safe_dump(study.model_dump(mode="json")))
@@ -106,10 +106,15 @@ def test_the_study_that_the_documentation_shows(tmp_path):
 
 def test_rows_that_are_patterns_of_shipped_recipes(tmp_path):
     row = {"name": "mine", "recipe": "quickstart"}
-    study = find_study(write_study(tmp_path, rows=[row, "nyu2024/*", "!nyu2024/[des]*"]))
+    study = find_study(
+        write_study(tmp_path, rows=[row, "nyu2024/*", "!nyu2024/[a-bd-qs-z]*", "!nyu2024/cosine"])
+    )
     assert [row.name for row in study.rows] == ["mine", "competition", "resnet"]
     assert [row.recipe for row in study.rows[1:]] == ["nyu2024/competition", "nyu2024/resnet"]
-    assert {name: number.accuracy for name, number in study.reported.items()} == {"resnet": 92}
+    assert {name: number.accuracy for name, number in study.reported.items()} == {
+        "competition": 82,
+        "resnet": 92,
+    }
 
 
 def test_a_pattern_like_no_recipe(tmp_path):
