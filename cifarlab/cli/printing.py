@@ -16,6 +16,10 @@ def print_comparison(comparison: Comparison) -> None:
     console.print("\n".join(study_table.heading(comparison)))
     print_table(*study_table.format_rows(comparison))
     console.print("\n".join(study_table.footing(comparison)))
+    headers, cells = study_table.column_table(comparison)
+    if headers:
+        print_table(headers, cells)
+        console.print(study_table.COLUMNS_NOTE)
 
 
 def print_search(search: "FinishedSearch") -> None:

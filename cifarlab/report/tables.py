@@ -8,6 +8,7 @@ import numpy as np
 
 from cifarlab.plots.run import class_names, confusion_counts, largest_errors
 from cifarlab.plots.spec import MANY
+from cifarlab.recipes.catalog import find_shipped
 from cifarlab.run_folder.run_data import RunData, as_rows, dig
 from cifarlab.system.formatting import NOTHING, number, pair, percent, points, to_line
 
@@ -83,6 +84,44 @@ def confused_pairs(run: RunData, most: int = 10) -> Table:
                 fraction = percent(images / int(totals[true]), 1)
                 rows.append((names[true], names[guess], images, fraction))
     return Table(("true class", "predicted as", "images", "of the true class"), rows)
+
+
+def prediction_counts(run: RunData, most: int = 20) -> Table:
+    """Return how often each class is true and how often it is predicted, over-predicted ones first.
+
+    With the accuracy of each class that the recipe's report gives, where it gives them. Of more
+    classes than ``most``, those that are most over- and under-predicted.
+    """
+    counts, columns = confusion_counts(run), ["class", "images", "predicted", "per image"]
+    if counts is None:
+        return Table(columns, [])
+    names, true, predicted = class_names(run, len(counts)), counts.sum(1), counts.sum(0)
+    order = np.argsort(true - predicted, kind="stable").tolist()
+    order = order if len(order) <= most else [*order[: most // 2], *order[-most // 2 :]]
+    rows = [[names[k], f"{true[k]:,}", f"{predicted[k]:,}"] for k in order]
+    for row, k in zip(rows, order, strict=True):
+        row.append(f"{predicted[k] / true[k]:.2f}" if true[k] else NOTHING)
+    if theirs := _reported(run, "classes"):
+        columns += ["accuracy", "reported"]
+        for row, k in zip(rows, order, strict=True):
+            row += [percent(counts[k, k] / true[k] if true[k] else None, 1)]
+            row += [f"{theirs[names[k]]:.1f} %" if names[k] in theirs else NOTHING]
+    return Table(columns, rows)
+
+
+def reported_confusion(run: RunData) -> Table | None:
+    """Return the confusion matrix that the recipe's report gives, None where it gives none."""
+    matrix = _reported(run, "confusion_matrix")
+    names = class_names(run, len(matrix or ()))
+    rows = [(name, *row) for name, row in zip(names, matrix, strict=True)] if matrix else []
+    return Table(["true \\ predicted", *names], rows) if matrix else None
+
+
+def _reported(run: RunData, what: str) -> Any:
+    """What the report of a shipped recipe gives, for a run of it on the report's images."""
+    shipped = find_shipped(run.recipe_name)
+    number = shipped and shipped.reported
+    return getattr(number, what) if number and number.data == run.data_name else None
 
 
 def training_seconds(run: RunData) -> Any:

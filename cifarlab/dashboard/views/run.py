@@ -93,6 +93,8 @@ def _add_confusion_matrix(run: RunData) -> None:
             _add_caption("confusion", run)
         with ui.element("div"):
             put("<h3>Most confused pairs</h3>{}", parts().table(tables.confused_pairs(run)))
+            counts = parts().table(tables.prediction_counts(run))
+            put("<h3>How often each class is predicted</h3>{}", counts)
 
 
 def _add_evaluation_charts(run: RunData) -> None:
