@@ -92,7 +92,7 @@ def prediction_counts(run: RunData, most: int = 20) -> Table:
     With the accuracy of each class that the recipe's report gives, where it gives them. Of more
     classes than ``most``, those that are most over- and under-predicted.
     """
-    counts, columns = confusion_counts(run), ["class", "images", "predicted", "per image"]
+    counts, columns = confusion_counts(run), ["class", "images", "predicted", "ratio"]
     if counts is None:
         return Table(columns, [])
     names, true, predicted = class_names(run, len(counts)), counts.sum(1), counts.sum(0)
