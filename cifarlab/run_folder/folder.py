@@ -27,14 +27,13 @@ from typing import Any
 from cifarlab.config.plugins import copy_plugins
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import from_yaml, to_yaml
+from cifarlab.run_folder import schemas
 from cifarlab.run_folder.metrics_log import MetricsLog
-from cifarlab.run_folder.schemas import Format, Provenance, Result, TensorStatsLine, make_check
 from cifarlab.system import files
 from cifarlab.system.errors import CheckpointError, RunFolderError
 
 _EARLY_ENDS = {"max_time": "ended by its time limit", "stopped": "stopped by a search"}
 _RESTORE = "it was written whole once: restore it"
-FORMAT = 1  # of run folders; raised where a name of a file or a key changes
 
 
 class RunFolder:
@@ -47,7 +46,7 @@ class RunFolder:
         self.provenance_file = self.path / "provenance.json"
         self.result_file = self.path / "result.json"
         self.metrics = MetricsLog(self.path / "metrics.jsonl")
-        self.tensor_stats = MetricsLog(self.path / "tensor_stats.jsonl", TensorStatsLine)
+        self.tensor_stats = MetricsLog(self.path / "tensor_stats.jsonl", schemas.TensorStatsLine)
         self.explained = self.path / "explained"
         self.checkpoints = self.path / "checkpoints"
         self.predictions = self.path / "predictions"
@@ -96,15 +95,9 @@ class RunFolder:
                 f"{self.path} is no run folder: it has no recipe.yaml",
                 "name a folder that 'cifarlab train' made",
             )
-        content = files.read_json(self.format_file, _RESTORE, make_check(Format)) or {}
-        number = content.get("format", 0)
-        if number != FORMAT:
-            age = "a newer" if number > FORMAT else "an older"
-            raise RunFolderError(
-                f"{self.path} was written by {age} cifarlab: its format is "
-                f"{number or 'not written down'}, this version reads {FORMAT}",
-                "read it with the version that made it, or train its recipe anew",
-            )
+        check = schemas.make_folder_check(self.path)
+        if files.read_json(self.format_file, _RESTORE, check) is None:
+            check({})
         return self
 
     def weights(self, checkpoint: str) -> Path:
@@ -162,13 +155,14 @@ class RunFolder:
         Raises:
             StorageError: the disk refused
         """
-        files.write_json(self.format_file, {"format": FORMAT})
+        files.write_json(self.format_file, {"format": schemas.FORMAT})
         copy_plugins(recipe.plugins, self.path)
         files.write_text(self.recipe_file, to_yaml(recipe))
 
     def provenance(self) -> dict[str, Any]:
         """Return provenance.json: how the run was made; empty before it starts."""
-        return files.read_json(self.provenance_file, _RESTORE, make_check(Provenance)) or {}
+        check = schemas.make_check(schemas.Provenance)
+        return files.read_json(self.provenance_file, _RESTORE, check) or {}
 
     def write_provenance(self, provenance: dict[str, Any]) -> None:
         """Replace provenance.json."""
@@ -176,7 +170,7 @@ class RunFolder:
 
     def result(self) -> dict[str, Any] | None:
         """Return the result of a finished run, None of an unfinished one."""
-        return files.read_json(self.result_file, _RESTORE, make_check(Result))
+        return files.read_json(self.result_file, _RESTORE, schemas.make_check(schemas.Result))
 
     def temperature(self) -> float | None:
         """Return the temperature fitted on validation, above 0; None where the result has none."""
