@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 MixedBatch: TypeAlias = "tuple[Tensor, Tensor | None, float]"  # images, partners, lam
-Blend: TypeAlias = "tuple[Tensor, float]"  # images, lam
+Mixture: TypeAlias = "tuple[Tensor, float]"  # images, lam
 Box = tuple[int, int, int, int]  # top, bottom, left, right: rows top..bottom - 1
 
 
@@ -95,7 +95,7 @@ class BetaMix(MixConfig):
         return images, partners if lam < 1 else None, lam
 
     @abstractmethod
-    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Blend:
+    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Mixture:
         """Return the images mixed with their partners, and the lambda that was reached.
 
         Args:
@@ -111,7 +111,7 @@ class Mixup(BetaMix):
 
     kind: Literal["mixup"] = "mixup"
 
-    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Blend:
+    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Mixture:
         """Return the weighted sums: float32, whether or not the batch is mixed.
 
         Args:
@@ -128,7 +128,7 @@ class CutMix(BetaMix):
 
     kind: Literal["cutmix"] = "cutmix"
 
-    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Blend:
+    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Mixture:
         """Put a box of each partner into the image.
 
         Args:

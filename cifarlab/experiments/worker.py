@@ -15,7 +15,7 @@ from cifarlab.system.errors import CifarlabError, Interrupted, RunFolderError, S
 from cifarlab.system.files import lock_folder
 from cifarlab.system.signals import AT_ONCE, StopRequest
 from cifarlab.training.callback import Callback
-from cifarlab.training.callbacks import WatchedConfig
+from cifarlab.training.callbacks import CallbacksConfig
 
 LEAVE = "leave"  # sent by a driver at any time: leave the run at its checkpoint
 WORKER_READY = "ready"  # the first message of a worker
@@ -29,7 +29,7 @@ class Job(NamedTuple):
     recipe: Recipe
     path: str
     command: str
-    callback_config: WatchedConfig = WatchedConfig()
+    callback_config: CallbacksConfig = CallbacksConfig()
 
 
 class Failure(NamedTuple):

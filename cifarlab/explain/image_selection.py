@@ -62,8 +62,7 @@ def select_mistakes(folder: RunFolder) -> tuple[ImageSet, np.ndarray] | None:
         predictions = Predictions.read(file)
         rows = predictions.mistakes[:_MISTAKES]
         names = [f"{split_name} {predictions.mistake_name(n)}" for n in range(len(rows))]
-        image_set = ImageSet(
-            predictions.mistake_images[:_MISTAKES], names, predictions.labels[rows]
-        )
+        images = predictions.mistake_images[:_MISTAKES]
+        image_set = ImageSet(images, names, predictions.labels[rows])
         return (image_set, predictions.logits[rows].argmax(1)) if len(rows) else None
     return None

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from cifarlab.config.plugins import plugin_errors
-from cifarlab.losses.kinds import LossConfig, LossFunction
+from cifarlab.losses.kinds import LossConfig
+from cifarlab.losses.modules import LossFunction
 from cifarlab.system.errors import RecipeError
 
 

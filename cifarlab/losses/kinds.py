@@ -6,9 +6,9 @@ loss for which that sum is right; any other is refused together with a mix.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, SerializeAsAny
 
@@ -17,10 +17,7 @@ from cifarlab.config.family import Family
 from cifarlab.system.errors import RecipeError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-# logits (N, K) and labels int64 (N,) to the loss of each image (N,)
-LossFunction: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
+    from cifarlab.losses.modules import LossFunction
 
 
 class LossConfig(Family):
@@ -29,7 +26,7 @@ class LossConfig(Family):
     mixes: ClassVar[bool] = False
 
     @abstractmethod
-    def build(self, classes: Sequence[str], counts: Sequence[int]) -> LossFunction:
+    def build(self, classes: Sequence[str], counts: Sequence[int]) -> "LossFunction":
         """Return a function, or an nn.Module, from logits and labels to the loss of each image.
 
         If it has a method ``mean``, that is used for the mean. It must keep nothing from step to
@@ -102,7 +99,7 @@ class CrossEntropy(SmoothedLossConfig):
 
     kind: Literal["cross_entropy"] = "cross_entropy"
 
-    def build(self, classes: Sequence[str], counts: Sequence[int]) -> LossFunction:
+    def build(self, classes: Sequence[str], counts: Sequence[int]) -> "LossFunction":
         """Return the loss of each image in nats."""
         from torch.nn.functional import cross_entropy
 
@@ -122,7 +119,7 @@ class Focal(WeightedLossConfig):
     kind: Literal["focal"] = "focal"
     gamma: float = Field(2.0, gt=0, le=10, description="how little sure predictions count")
 
-    def build(self, classes: Sequence[str], counts: Sequence[int]) -> LossFunction:
+    def build(self, classes: Sequence[str], counts: Sequence[int]) -> "LossFunction":
         """Return the loss of each image in nats."""
         from cifarlab.losses.modules import WeightedLoss, focal_loss
 
@@ -137,7 +134,7 @@ class BinaryCrossEntropy(SmoothedLossConfig):
 
     kind: Literal["binary_cross_entropy"] = "binary_cross_entropy"
 
-    def build(self, classes: Sequence[str], counts: Sequence[int]) -> LossFunction:
+    def build(self, classes: Sequence[str], counts: Sequence[int]) -> "LossFunction":
         """Return the loss of each image in nats."""
         from cifarlab.losses.modules import WeightedLoss, binary_cross_entropy
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
 
+# logits (N, K) and labels int64 (N,) to the loss of each image (N,)
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 

@@ -59,7 +59,7 @@ class Averager(ABC, Generic[Net]):
         """Restore what ``state_dict`` returned; its tensors are on the CPU here."""
 
 
-class _Blend(Averager[Net]):
+class _LerpAverager(Averager[Net]):
     """An average that is decay * average + (1 - decay) * weights after each update.
 
     ``decay_after`` says the decay by the number of steps. With ``sets_back`` an update, and the
@@ -172,7 +172,7 @@ class EMA(AveragingConfig):
         return 2 * self.every
 
     def build(self, network: Net, steps_per_epoch: int, planned_steps: int) -> Averager[Net]:
-        return _Blend(network, self._decay_after)
+        return _LerpAverager(network, self._decay_after)
 
     def _decay_after(self, n_steps: int, total: int) -> float | None:
         if n_steps <= self.every:
@@ -203,7 +203,7 @@ class Lookahead(AveragingConfig):
         return self.every
 
     def build(self, network: Net, steps_per_epoch: int, planned_steps: int) -> Averager[Net]:
-        averager = _Blend(network, self._decay_after, sets_back=True)
+        averager = _LerpAverager(network, self._decay_after, sets_back=True)
         averager.first_step = self.every  # until then the average is the initial weights
         return averager
 
@@ -242,7 +242,7 @@ class SWA(AveragingConfig):
                 return 0.0
             return None if rest else (count - 1) / count
 
-        return _Blend(network, decay_after)
+        return _LerpAverager(network, decay_after)
 
     def in_steps(self, steps_per_epoch: int, planned_steps: int) -> tuple[int, int]:
         """Return ``start`` and ``every`` as optimizer steps."""

@@ -11,7 +11,7 @@ from rich import progress
 from cifarlab.data.opening import OpenData
 from cifarlab.recipes.lint import lint
 from cifarlab.system.output import Output
-from cifarlab.system.terminal import console, format_duration, percent
+from cifarlab.system.terminal import as_percent, console, format_duration
 from cifarlab.training.callback import Callback
 from cifarlab.training.run import Run
 
@@ -113,10 +113,10 @@ class Display(Callback):
     def on_epoch_end(self, run: Run, line: dict[str, Any]) -> None:
         """Print the epoch's metrics."""
         train, val = line["train"], line["val"]
-        val_text = f"  val loss {val['loss']:.4f} acc {percent(val['accuracy'])}" if val else ""
+        val_text = f"  val loss {val['loss']:.4f} acc {as_percent(val['accuracy'])}" if val else ""
         console.print(
             f"epoch {line['epoch']:>3}/{len(run.plan.epochs)}  lr {line['lr']:.4g}  "
-            f"train loss {train['loss']:.4f} acc {percent(train['accuracy'])}{val_text}  "
+            f"train loss {train['loss']:.4f} acc {as_percent(train['accuracy'])}{val_text}  "
             f"{line['cost']['images_per_second'] or 0:,.0f} images/s"
         )
         self._images = 0
@@ -170,7 +170,7 @@ def format_score(split: str, score: dict[str, Any], data: str) -> str:
     """
     low, high = score["interval"]
     return (
-        f"{split} accuracy {percent(score['accuracy'])} on {data} "
+        f"{split} accuracy {as_percent(score['accuracy'])} on {data} "
         f"(95 % interval {100 * low:.2f} to {100 * high:.2f}, n = {score['n']:,}), "
         f"loss {score['loss']:.4f}"
     )

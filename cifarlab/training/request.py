@@ -13,7 +13,7 @@ from cifarlab.recipes.text import apply_overrides, change, fingerprint
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import latest_folder, new_folder
 from cifarlab.system.errors import RecipeError, RunFolderError, UserError
-from cifarlab.training.callbacks import WatchedConfig, name_callbacks
+from cifarlab.training.callbacks import CallbacksConfig, name_callbacks
 from cifarlab.training.extend import extend_run
 
 CONTINUATIONS = get_args(Extension.model_fields["schedule"].annotation)
@@ -25,7 +25,7 @@ class TrainRequest(NamedTuple):
     recipe: Recipe
     folder: RunFolder
     resume: bool
-    callbacks: WatchedConfig
+    callbacks: CallbacksConfig
     report_only: bool = False
 
 

@@ -10,7 +10,7 @@ from torch.nn.utils import clip_grad_norm_
 from cifarlab.augment.transforms import downsample
 from cifarlab.data.loader import Batch
 from cifarlab.losses.build import mean_loss
-from cifarlab.losses.kinds import LossFunction
+from cifarlab.losses.modules import LossFunction
 from cifarlab.models.distributed_layers import batch_position
 from cifarlab.models.layers import set_passes
 from cifarlab.optim.clipping import adaptive_clip_grad

@@ -31,7 +31,7 @@ from cifarlab.recipes.catalog import find_named
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, find_file, list_shipped, read_named, validate_config
 from cifarlab.system.errors import RecipeError, UserError
-from cifarlab.training.callbacks import WatchedConfig
+from cifarlab.training.callbacks import CallbacksConfig
 
 _MAX_CONTEXTS = 10_000  # of one key; each is tried on the recipe's schema
 # trials are compared on the former; the search itself decides the latter
@@ -40,7 +40,7 @@ _SEARCH_KEYS = ("training.duration", "training.extensions", "training.max_time")
 _SEARCHABLE_PREFIXES = ("data.normalization", "data.label_noise", "data.train_subset_fraction")
 
 
-class Search(WatchedConfig):
+class Search(CallbacksConfig):
     """A search; a trial is the recipe with ``overrides`` and parameters drawn from the space."""
 
     name: Name = Field(description="names the search's folder")
@@ -236,8 +236,8 @@ def apply_options(
         RecipeError: An option is not valid.
     """
     tree = search.model_dump()
-    overrides = {"trials": trials, "max_epochs": max_epochs}
-    tree |= {name: value for name, value in overrides.items() if value is not None}
+    options = {"trials": trials, "max_epochs": max_epochs}
+    tree |= {name: value for name, value in options.items() if value is not None}
     for name, kind in (("sampler", sampler), ("scheduler", scheduler)):
         if kind is not None and kind != tree[name]["kind"]:
             tree[name] = {"kind": kind}

@@ -9,7 +9,8 @@ the *difference* from the baseline is held against our paired differences, in th
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from cifarlab.experiments.study.definition import SPLIT_NAMES, Reported
+from cifarlab.recipes.catalog import Reported
+from cifarlab.run_folder.run_data import SPLIT_NAMES
 from cifarlab.stats.paired import PairedComparison, Summary, prediction_interval
 
 

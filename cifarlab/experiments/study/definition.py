@@ -14,8 +14,7 @@ from pydantic import Field, model_validator
 from cifarlab.config.base import Config, Name
 from cifarlab.config.plugins import Plugin
 from cifarlab.metrics.kinds import Accuracy, Metric, MetricConfig
-from cifarlab.recipes.catalog import Reported as Reported
-from cifarlab.recipes.catalog import find_named, find_shipped, shipped_recipes
+from cifarlab.recipes.catalog import Reported, find_named, find_shipped, shipped_recipes
 from cifarlab.recipes.refusals import short_repr
 from cifarlab.recipes.schema import MAX_SEED, Recipe
 from cifarlab.recipes.text import (
@@ -27,9 +26,7 @@ from cifarlab.recipes.text import (
     validate_config,
 )
 from cifarlab.system.errors import RecipeError, UserError
-from cifarlab.training.callbacks import WatchedConfig
-
-SPLIT_NAMES = {"test": "test", "val": "validation"}  # as texts call them
+from cifarlab.training.callbacks import CallbacksConfig
 
 
 class StudyRow(Config):
@@ -41,7 +38,7 @@ class StudyRow(Config):
     reported: Reported | None = Field(None, description="a report's number for it")
 
 
-class Study(WatchedConfig):
+class Study(CallbacksConfig):
     """Rows and seeds; ``overrides`` are applied to every row, after its own."""
 
     name: Name = Field(description="names the study's folder")
@@ -50,9 +47,7 @@ class Study(WatchedConfig):
         None, description="the row that the others are compared with; null: the first"
     )
     metric: Metric = Field(Accuracy(), description="what the rows are compared by")
-    n_seeds: int = Field(
-        3, ge=1, le=1000, description="runs per row, with seeds from first_seed on"
-    )
+    n_seeds: int = Field(3, ge=1, le=1000, description="runs per row, seeds from first_seed on")
     first_seed: int = Field(0, ge=0, le=MAX_SEED, description="the first of its seeds")
     overrides: dict[str, Any] = Field({}, description="settings by dotted path, for all rows")
     rows: tuple[StudyRow, ...] = Field(min_length=1, description="what is compared")
@@ -113,9 +108,8 @@ def parse_metric(text: str) -> MetricConfig:
     Raises:
         RecipeError: The metric is unknown or a setting is not valid.
     """
-    metric: MetricConfig = apply_overrides(
-        Recipe(), [f"evaluation.metric={text}"]
-    ).evaluation.metric
+    recipe = apply_overrides(Recipe(), [f"evaluation.metric={text}"])
+    metric: MetricConfig = recipe.evaluation.metric
     return metric
 
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from cifarlab.experiments.study.comparison import Comparison
-from cifarlab.experiments.study.definition import SPLIT_NAMES
 from cifarlab.experiments.writing import describe_scale
 from cifarlab.plots import spec
 from cifarlab.plots.spec import Axis, Marks, Panel, Plot, Text, label
+from cifarlab.run_folder.run_data import SPLIT_NAMES
 from cifarlab.stats.paired import Summary
 
 OUTLIER_FACTOR = 4.0  # a row is an outlier so many interquartile ranges beyond the quartiles

@@ -15,13 +15,14 @@ from typing import Any
 from pydantic import Field
 
 from cifarlab.experiments.study.comparison import Comparison
-from cifarlab.experiments.study.definition import SPLIT_NAMES, Study
+from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.figure import figure
 from cifarlab.experiments.study.table import csv_text, markdown
 from cifarlab.experiments.writing import write_figures
 from cifarlab.plots.spec import require_formats
 from cifarlab.run_folder.collection import Collection
 from cifarlab.run_folder.naming import RUNS, folder_name
+from cifarlab.run_folder.run_data import SPLIT_NAMES
 from cifarlab.run_folder.schemas import StoredModel
 from cifarlab.system.files import write_text
 

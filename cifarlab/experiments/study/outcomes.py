@@ -60,9 +60,8 @@ def _value(run: RunData, split: str, metric: MetricConfig) -> float | None:
 def read_finished(paths: Sequence[Path]) -> tuple[list[RunData], list[str]]:
     """Return the runs without predictions, and warnings about comparing the finished ones."""
     runs = read_runs(paths, predictions=False)
-    return runs, comparability_warnings(
-        [run for run in runs if run.is_finished and not run.early_end]
-    )
+    complete = [run for run in runs if run.is_finished and not run.early_end]
+    return runs, comparability_warnings(complete)
 
 
 def fingerprint_row(recipe: Recipe) -> str:
@@ -89,13 +88,11 @@ def gather_runs(
         RecipeError: A name is neither a folder nor a recipe.
         RunFolderError: A recipe has no finished run.
     """
-    paths = [
-        path for name in names for path in _run_folders(Path(name)) or _recipe_runs(name, runs)
-    ]
-    read, notes = read_finished(paths)
+    paths = [p for name in names for p in _run_folders(Path(name)) or _recipe_runs(name, runs)]
+    run_data, notes = read_finished(paths)
     groups: dict[tuple[str, str], list[RunData]] = {}
-    data_names = _data_names(read)
-    for run in read:
+    data_names = _data_names(run_data)
+    for run in run_data:
         groups.setdefault((fingerprint_row(run.recipe), data_names[run.path]), []).append(run)
     firsts = [row_runs[0] for row_runs in groups.values()]
     rows_named = distinct_names(
@@ -175,9 +172,8 @@ def _run_folders(path: Path) -> list[Path]:
     if RunFolder(path).exists:
         return [path]
     if content := StudyFolder(path).content():
-        study = validate_config(
-            Study, load_named_plugins(content.get("study"), path), str(path / "study.json")
-        )
+        tree = load_named_plugins(content.get("study"), path)
+        study = validate_config(Study, tree, str(path / "study.json"))
         runs = [run for run in content.get("runs", []) if run.get("run")]
         runs.sort(key=lambda run: run["row"] != study.baseline_name)
         return [path / run["run"] for run in runs]

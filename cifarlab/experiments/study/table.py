@@ -3,9 +3,9 @@
 from typing import Any
 
 from cifarlab.experiments.study.comparison import REFERENCE_GAP, Comparison, ComparisonRow
-from cifarlab.experiments.study.definition import SPLIT_NAMES
 from cifarlab.experiments.writing import NOTHING, csv_table, describe_scale, markdown_table
 from cifarlab.metrics.kinds import MetricFacts
+from cifarlab.run_folder.run_data import SPLIT_NAMES
 from cifarlab.run_folder.schemas import restore
 from cifarlab.stats.paired import MAX_SEEDS, Interval
 from cifarlab.system.errors import RunFolderError
