@@ -50,7 +50,7 @@ class ComparisonTable:
         return f"<ComparisonTable with {self.comparison.baseline}: {verdicts}>"
 
     def _repr_html_(self) -> str:
-        return self.frame.to_html()
+        return str(self.frame.to_html())
 
 
 class SearchTable:
@@ -83,7 +83,7 @@ class SearchTable:
         return f"<SearchTable {self.path}: {len(self.results.rows)} trials{score}>"
 
     def _repr_html_(self) -> str:
-        return self.frame.to_html()
+        return str(self.frame.to_html())
 
 
 def compare(

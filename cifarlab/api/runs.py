@@ -167,7 +167,7 @@ class Evaluation(SimpleNamespace):
         return f"<Evaluation: {format_score(self.split, vars(self), self.data)}>"
 
     def _repr_html_(self) -> str:
-        return f"<p>{escape(repr(self)[1:-1])}</p>" + self.frame.to_html(float_format=percent)
+        return f"<p>{escape(repr(self)[1:-1])}</p>{self.frame.to_html(float_format=percent)}"
 
 
 class RunTable(Sequence[TrainedRun]):
@@ -211,7 +211,7 @@ class RunTable(Sequence[TrainedRun]):
 
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{escape(note)}</p>" for note in self.left_out)
-        return self.frame.to_html(float_format=percent) + notes
+        return f"{self.frame.to_html(float_format=percent)}{notes}"
 
 
 AnyRun = TrainedRun | Path | str  # or its folder
