@@ -107,7 +107,7 @@ class Network:
         if subset is None:
             return []
         image_features = features(self.predictor, image[None])[0]
-        nearest, distances = nearest_neighbors(image_features, self.gallery.features, N_NEIGHBORS)
+        positions, distances = nearest_neighbors(image_features, self.gallery.features, N_NEIGHBORS)
         return [
             Neighbor(
                 np.array(subset.images[index]),
@@ -116,7 +116,7 @@ class Network:
                 subset.names[index],
                 float(distance),
             )
-            for index, distance in zip(subset.indices[nearest], distances, strict=True)
+            for index, distance in zip(subset.indices[positions], distances, strict=True)
         ]
 
     @cached_property
