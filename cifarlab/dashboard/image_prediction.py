@@ -75,7 +75,11 @@ class Network:
         self.predictor = self.run_predictor.predictor
 
     def predict_image(self, blob: bytes, name: str = "the image") -> ImagePrediction:
-        """Predict the image in a file's bytes. Raises DataError where it can't be decoded."""
+        """Predict the image in a file's bytes.
+
+        Raises:
+            DataError: it can't be decoded
+        """
         run_predictor, classes = self.run_predictor, self.predictor.classes
         image = decode_image(blob, name, run_predictor.policy, UPLOAD_PIXELS)
         probabilities = run_predictor.predict(Inputs([name], image[None])).probabilities[0]
@@ -154,7 +158,9 @@ def predict_image(path: Path, blob: bytes, name: str) -> ImagePrediction:
         name: its name, for messages.
 
     Raises:
-        RunFolderError, RecipeError, CheckpointError: The network can't be loaded.
+        RunFolderError: the run is unfinished or damaged
+        RecipeError: its recipe is damaged
+        CheckpointError: its weights are damaged
         DataError: The image can't be decoded.
     """
     with _LOCK:

@@ -61,7 +61,11 @@ def _unpickle(blob: bytes) -> dict[str, Any]:
 
 
 def decode_text(value: bytes | str) -> str:
-    """Return as text what Python 2 may have written as a byte string. Raises ValueError."""
+    """Return as text what Python 2 may have written as a byte string.
+
+    Raises:
+        ValueError: it is not UTF-8
+    """
     return value.decode("utf-8") if isinstance(value, bytes) else value
 
 

@@ -53,7 +53,9 @@ def select_mistakes(folder: RunFolder) -> tuple[ImageSet, np.ndarray] | None:
     """Return the worst mistakes on the test split, or else on validation, as the run stored them.
 
     With the predicted classes (N,). None before the run's end, and where it made no mistake.
-    Raises RunFolderError.
+
+    Raises:
+        RunFolderError: the stored predictions are damaged
     """
     for split, split_name in (("test", "test"), ("val", "validation")):
         file = folder.predictions / f"{split}.safetensors"

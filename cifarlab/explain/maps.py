@@ -90,7 +90,8 @@ def feature_maps(
 def map_shapes(predictor: Predictor) -> dict[str, Shape]:
     """Return the shape (C, h, w) of each layer's feature maps, from the input on.
 
-    Raises UserError for a network without feature maps.
+    Raises:
+        UserError: the network has no feature maps
     """
     return {name: shape for name, (_, shape) in _layers(predictor).items()}
 

@@ -53,7 +53,8 @@ def read_inputs(paths: Sequence[Path | str], policy: ImagePolicy) -> Inputs:
 def array_inputs(images: np.ndarray, policy: ImagePolicy) -> Inputs:
     """Bring images uint8 (N, H, W, C) or (N, H, W) to the policy's size; their ids are 0, 1, ...
 
-    Raises DataError for another shape, type or size.
+    Raises:
+        DataError: they have another shape, type or size
     """
     images = images[..., None] if images.ndim == 3 else images
     conformed = _conform(images, policy, "give uint8 (N, H, W, 1 or 3) or (N, H, W), 0 to 255")

@@ -76,11 +76,19 @@ class RunPredictor:
         self.temperature = folder.temperature()
 
     def read(self, paths: Sequence[Path | str]) -> Inputs:
-        """Read the images of paths, as ``read_inputs`` does. Raises DataError."""
+        """Read the images of paths, as ``read_inputs`` does.
+
+        Raises:
+            DataError: an image can't be read
+        """
         return read_inputs(paths, self.policy)
 
     def take(self, images: np.ndarray) -> Inputs:
-        """Take images uint8 (N, H, W[, C]), as ``array_inputs`` does. Raises DataError."""
+        """Take images uint8 (N, H, W[, C]), as ``array_inputs`` does.
+
+        Raises:
+            DataError: they have another shape, type or size
+        """
         return array_inputs(images, self.policy)
 
     def predict(self, inputs: Inputs) -> ClassProbabilities:

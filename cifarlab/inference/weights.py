@@ -44,7 +44,11 @@ class WeightsFile:
     tta_threshold: float | None = None
 
     def write(self, path: Path, classifier: Classifier) -> str:
-        """Write the file atomically; return its sha256 (hex). Raises StorageError."""
+        """Write the file atomically; return its sha256 (hex).
+
+        Raises:
+            StorageError: the disk refused
+        """
         content = self.content(classifier.state_dict())
         write_bytes(path, content)
         return hashlib.sha256(content).hexdigest()

@@ -66,7 +66,8 @@ class Checkpoints:
     def save_last(self, state: State, weights_file: WeightsFile) -> None:
         """Replace ``last``; a kill at any moment leaves the old one or the new.
 
-        Raises StorageError.
+        Raises:
+            StorageError: the disk refused
         """
         digest = weights_file.write(self._next, state.eval_classifier)
         if state.best and not state.best.weights_sha256:

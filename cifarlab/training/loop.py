@@ -20,8 +20,11 @@ def fit(run: Run) -> StopReason:
     """Train from the run's state to its end, and return what ended it.
 
     Writes the metrics log and the checkpoints. ``training.max_time`` may end the last epoch early.
-    Raises DivergenceError (the last good checkpoint stays), Interrupted (after a checkpoint) and
-    StorageError.
+
+    Raises:
+        DivergenceError: the loss is not finite; the last good checkpoint stays
+        Interrupted: a signal arrived; a checkpoint is written before
+        StorageError: the disk refused
     """
     state, on_main = run.state, run.processes.broadcast_from_rank0
     reason = find_stop_reason(run) if state.epoch else "planned"
@@ -71,7 +74,8 @@ def fit(run: Run) -> StopReason:
 def train_epoch(run: Run, epoch: Epoch) -> StopReason:
     """Train from the run's state to the epoch's end and return what ended it.
 
-    Raises DivergenceError.
+    Raises:
+        DivergenceError: the loss is not finite
     """
     state = run.state
     reason: StopReason = "planned"
@@ -118,7 +122,8 @@ def get_lr(run: Run, step: int) -> float:
 def validate(run: Run) -> dict[str, float] | None:
     """Return accuracy, loss and the recipe's metrics on validation images; None without any.
 
-    Raises DivergenceError where the loss is not finite.
+    Raises:
+        DivergenceError: the loss is not finite
     """
     if run.validation is None:
         return None
