@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from markupsafe import Markup, escape
 from nicegui import ui
 
+from cifarlab.config.plugins import plugin_errors
 from cifarlab.dashboard import charts
 from cifarlab.dashboard.index import Index, MissingFolderError, file_stamp
 from cifarlab.plots.spec import BLUE, Plot
@@ -79,7 +80,8 @@ def section(title: str = "") -> Iterator[None]:
 def show_errors() -> Iterator[None]:
     """Show an error in the page where it happens: files of other people may hold anything."""
     try:
-        yield
+        with plugin_errors():
+            yield
     except CifarlabError as error:
         if isinstance(error, MissingFolderError):
             ui.context.client.status_code = 404

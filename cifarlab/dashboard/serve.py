@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from cifarlab.config.plugins import approve_all_plugins
+from cifarlab.config.plugins import plugin_session
 from cifarlab.system.errors import RunFolderError, UserError
 from cifarlab.system.extras import require_packages
 from cifarlab.system.files import is_folder
@@ -79,7 +79,7 @@ def serve(
         if open_browser and _has_screen():
             threading.Timer(0.5, webbrowser.open, [url]).start()
         # plug-ins of later runs are not trusted; uvicorn raises KeyboardInterrupt after its end
-        with approve_all_plugins(False), suppress(KeyboardInterrupt):
+        with plugin_session(), suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[server_socket])
 
 

@@ -44,10 +44,10 @@ class OpenSplit(NamedTuple):
 def evaluate_run(
     folder: RunFolder,
     split: str = "val",
-    views: int | None = None,
+    tta_views: int | None = None,
     groups: Path | None = None,
     *,
-    command: str = "cifarlab.evaluation.run_evaluation.evaluate_run",
+    command: str = "cifarlab.evaluate",
     progress: Progress | None = None,
     log: Log | None = None,
 ) -> tuple[dict[str, Any], str]:
@@ -56,8 +56,8 @@ def evaluate_run(
     Args:
         folder: Of the run.
         split: val or test.
-        views: Test-time views, 1, 2, 6 or 10; None: the recipe's. The run's threshold decides in
-            any case which images get them.
+        tta_views: Test-time views, 1, 2, 6 or 10; None: the recipe's. The run's threshold decides
+            in any case which images get them.
         groups: A YAML file (see ``read_groups``).
         command: Recorded where the test split is opened.
         progress: Called while data are downloaded and read.
@@ -66,8 +66,8 @@ def evaluate_run(
     Raises:
         CifarlabError: As ``open_split`` does.
     """
-    run = open_split(folder, split, "evaluate", command, progress, groups, log, views)
-    return run.measure(views), run.dataset.name
+    run = open_split(folder, split, "evaluate", command, progress, groups, log, tta_views)
+    return run.measure(tta_views), run.dataset.name
 
 
 def evaluate_fully(

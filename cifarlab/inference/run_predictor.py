@@ -75,21 +75,15 @@ class RunPredictor:
         self.policy = input_policy(recipe.data.images, self.predictor.image_shape, resize_mode)
         self.temperature = folder.temperature()
 
-    def read(self, paths: Sequence[Path | str]) -> Inputs:
-        """Read the images of paths, as ``read_inputs`` does.
+    def read(self, images: np.ndarray | Sequence[Path | str]) -> Inputs:
+        """Read images as ``array_inputs`` or ``read_inputs`` does.
 
         Raises:
-            DataError: an image can't be read
+            DataError: an image can't be read, or an array has another shape, type or size
         """
-        return read_inputs(paths, self.policy)
-
-    def take(self, images: np.ndarray) -> Inputs:
-        """Take images uint8 (N, H, W[, C]), as ``array_inputs`` does.
-
-        Raises:
-            DataError: they have another shape, type or size
-        """
-        return array_inputs(images, self.policy)
+        if isinstance(images, np.ndarray):
+            return array_inputs(images, self.policy)
+        return read_inputs(images, self.policy)
 
     def predict(self, inputs: Inputs) -> ClassProbabilities:
         """Return the probabilities of each image."""
@@ -99,18 +93,19 @@ class RunPredictor:
         return ClassProbabilities(inputs.ids, classes, probabilities, self.temperature)
 
 
-def predict_paths(
-    folder: RunFolder, paths: Sequence[Path | str], resize_mode: str | None = None
+def predict_images(
+    folder: RunFolder, images: np.ndarray | Sequence[Path | str], resize_mode: str | None = None
 ) -> ClassProbabilities:
     """Predict images.
 
     Args:
         folder: Of the run.
-        paths: Files, folders, archives and pickles (see ``read_inputs``).
+        images: Files, folders, archives and pickles (see ``read_inputs``), or an array uint8
+            (N, H, W[, C]).
         resize_mode: As in ``RunPredictor``.
 
     Raises:
         UserError: As ``RunPredictor`` and ``read_inputs`` do.
     """
     run_predictor = RunPredictor(folder, resize_mode)
-    return run_predictor.predict(run_predictor.read(paths))
+    return run_predictor.predict(run_predictor.read(images))

@@ -48,8 +48,6 @@ class Display(Callback):
     def __enter__(self) -> "Display":
         if not isinstance(sys.stdout, Output):  # from Python: a log that fails ends no training
             self._output.enter_context(redirect_stdout(cast(TextIO, Output(sys.stdout))))
-        if not self._bars.disable:
-            self._output.enter_context(self._bars)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -149,7 +147,9 @@ class Display(Callback):
         self._printed.add(line)
 
     def _start_bar(self, description: str, total: int | None) -> None:
-        """Replace the bar by a new one."""
+        """Replace the bar by a new one; the first one takes the terminal."""
+        if not (self._bars.disable or self._bars.live.is_started):
+            self._output.enter_context(self._bars)
         for task in self._bars.task_ids:
             self._bars.remove_task(task)
         self._bars.add_task(description, total=total, speed="")

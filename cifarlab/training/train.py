@@ -32,7 +32,7 @@ def train(
     *,
     resume: bool = False,
     callbacks: Sequence[Callback] | None = None,
-    command: str = "cifarlab.training.train.train",
+    command: str = "cifarlab.train",
     progress: Progress | None = None,
     stop: StopRequest | None = None,
     processes: Processes = SINGLE_PROCESS,
@@ -45,9 +45,10 @@ def train(
         folder: the run folder; None: a new one under ``runs/``.
         resume: go on from the last checkpoint in the folder, which must be of the same recipe;
             otherwise the folder must not exist or be empty.
-        callbacks: what watches the run; None: its progress is printed, as by the command line.
+        callbacks: what watches the run in its main process; None: its progress is printed, as by
+            the command line.
         command: what the provenance says that started the run.
-        progress: is called while data are downloaded and decoded.
+        progress: is called in the main process while data are downloaded and decoded.
         stop: ends the run when it is set, from outside at any time.
         processes: those of the run (``init_distributed``); each of them calls this function.
         threads: how many a CPU computes with; None: as ``cifarlab.system.threads`` chooses.
@@ -58,10 +59,11 @@ def train(
     if not isinstance(folder, RunFolder):
         folder = on_main(lambda: new_folder(recipe)) if folder is None else RunFolder(folder)
     with ExitStack() as contexts, plugin_errors(), _translate_errors(recipe, folder):
-        if callbacks is None and processes.is_main_process:
+        callbacks, progress = (callbacks, progress) if processes.is_main_process else ((), None)
+        if callbacks is None:
             display = contexts.enter_context(Display())
             callbacks, progress = [display], progress or display.prepare
-        callbacks, stop = callbacks or (), stop or StopRequest()
+        stop = stop or StopRequest()
         session = Session(resume, callbacks, command, progress, stop, processes, threads)
         on_main(lambda: contexts.enter_context(folder.lock()))
         on_main(lambda: _require_fitting_folder(recipe, folder, resume))

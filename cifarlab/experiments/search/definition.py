@@ -210,7 +210,7 @@ def find_search(name: Search | str, plugins: Sequence[Plugin] = ()) -> Search:
         PluginError: A plug-in of the search can't be loaded.
     """
     if isinstance(name, Search):
-        return name
+        return name.add_plugins(plugins)
     path = shipped_searches().get(name) or find_file("search", "searches", name, shipped_searches)
     tree = read_named(path, "search", plugins)
     return validate_config(Search, tree, str(path), "see docs/search.md for what a search holds")

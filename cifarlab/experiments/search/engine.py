@@ -32,6 +32,8 @@ from cifarlab.system.errors import CifarlabError, RunFolderError
 from cifarlab.system.extras import require_packages
 from cifarlab.system.files import write_text
 
+_RESTORE = "restore what was there, or give the search another name to begin anew"
+
 
 class FinishedSearch(NamedTuple):
     """The result of a search: folder, results, finalists, and problems with its files."""
@@ -60,8 +62,8 @@ def run_search(
     data: str | None = None,
     runs: Path = RUNS,
     formats: Sequence[str] = ("svg",),
-    command: str = "cifarlab.experiments.search.engine.run_search",
-    log: Log = lambda _line: None,
+    log: Log = print,
+    command: str = "cifarlab.search",
     train: TrainJob = train_job,
 ) -> FinishedSearch:
     """Train the missing trials of a search and write its results.
@@ -77,8 +79,8 @@ def run_search(
         data: ``data.source`` of all trials; None for the recipe's own.
         runs: Folder of the runs; the search goes to its ``searches`` folder.
         formats: File formats of the figures.
-        command: The command that the user typed.
         log: Receives lines about the progress.
+        command: The command that the user typed.
         train: Trains one job in a worker.
 
     Raises:
@@ -143,15 +145,11 @@ def _require_same_search(
     if content:
         recorded, current = (_fixed_settings(tree.get("search", {})) for tree in (content, header))
         if differing_keys := [key for key in current if current[key] != recorded.get(key)]:
-            raise RunFolderError(
-                f"{folder.path} was begun with another {', '.join(differing_keys)}",
-                "leave that as it was, or give the search another name to begin anew",
-            )
+            what = f"{folder.path} was begun with another {', '.join(differing_keys)}"
+            raise RunFolderError(what, _RESTORE)
         if _fixed_settings(content.get("base", {})) != _fixed_settings(header["base"]):
-            raise RunFolderError(
-                f"{folder.path} was begun with other settings of {search.recipe}",
-                "restore them, or give the search another name to begin anew",
-            )
+            what = f"{folder.path} was begun with other settings of {search.recipe}"
+            raise RunFolderError(what, _RESTORE)
     copy_plugins((*search.plugins, *base.plugins), folder.path)
     folder.write({**content, **header})
 
@@ -183,10 +181,8 @@ def _require_resumable(
         return
     for number in driver.history.trials:
         if not folder.trial(number).has_same_data(dataset.fingerprint):
-            raise RunFolderError(
-                f"the images are not those that {folder.path} was begun with",
-                "restore them, or give the search another name to begin anew",
-            )
+            what = f"the images are not those that {folder.path} was begun with"
+            raise RunFolderError(what, _RESTORE)
 
 
 def write_results(

@@ -78,11 +78,6 @@ class Comparison(NamedTuple):
     notes: tuple[str, ...]
     metric: MetricFacts = ACCURACY
 
-    @property
-    def baseline_row(self) -> ComparisonRow:
-        """Return the baseline's row."""
-        return next(row for row in self.rows if row.name == self.baseline)
-
     def with_notes(self, notes: Sequence[str]) -> "Comparison":
         """Return a copy that begins its notes with these."""
         return self._replace(notes=(*notes, *self.notes))

@@ -4,7 +4,7 @@ A row is a recipe's name and its overrides, so that a study says exactly what it
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -102,15 +102,15 @@ class Study(CallbacksConfig):
         return [name for name in names if name in (self.baseline_name, *matching)]
 
 
-def parse_metric(text: str) -> MetricConfig:
-    """Return the metric that a command line names or writes as YAML.
+def parse_metric(text: str, plugins: Iterable[Plugin] = ()) -> MetricConfig:
+    """Return the metric that a command line names or writes as YAML; it may be of the plug-ins.
 
     Raises:
         RecipeError: The metric is unknown or a setting is not valid.
+        PluginError: Two plug-ins have a metric of that name.
     """
-    recipe = apply_overrides(Recipe(), [f"evaluation.metric={text}"])
-    metric: MetricConfig = recipe.evaluation.metric
-    return metric
+    recipe = apply_overrides(Recipe().add_plugins(plugins), [f"evaluation.metric={text}"])
+    return recipe.evaluation.metric
 
 
 def shipped_studies() -> dict[str, Path]:
@@ -128,7 +128,7 @@ def find_study(name: Study | str, plugins: Sequence[Plugin] = ()) -> Study:
         PluginError: A plug-in of the study can't be loaded.
     """
     if isinstance(name, Study):
-        return name
+        return name.add_plugins(plugins)
     path = shipped_studies().get(name) or find_file("study", "studies", name, shipped_studies)
     tree = read_named(path, "study", plugins)
     if isinstance(tree, Mapping) and isinstance(tree.get("rows"), list):

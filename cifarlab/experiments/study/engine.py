@@ -39,8 +39,8 @@ def run_study(
     data: str | None = None,
     runs: Path = RUNS,
     formats: Sequence[str] = ("svg",),
-    command: str = "cifarlab.experiments.study.engine.run_study",
-    log: Log = lambda _line: None,
+    log: Log = print,
+    command: str = "cifarlab.study",
 ) -> FinishedStudy:
     """Train the missing runs of a study and compare all of its runs.
 
@@ -56,8 +56,8 @@ def run_study(
         data: ``data.source`` of all rows; None for the recipes' own.
         runs: Folder of the runs; the study goes to its ``studies`` folder.
         formats: File formats of the figure.
-        command: The command that the user typed.
         log: Receives lines about the progress.
+        command: The command that the user typed.
 
     Raises:
         RecipeError: There is no such study, a recipe or override is not valid, or the metric is

@@ -24,7 +24,7 @@ def figure(comparison: Comparison) -> Plot:
     """Draw the metric on the left and, where there are pairs, differences from the baseline."""
     rows, metric = comparison.rows, comparison.metric
     y = Axis(limits=(len(rows) - 0.4, -0.6), names=[label(row.name) for row in rows])
-    base = comparison.baseline_row.values
+    base = next(row.values for row in rows if row.name == comparison.baseline)
     levels = [list(row.values.values()) for row in rows]
     reported = [
         r.reported.accuracy / metric.factor if r.reported and r.agreement.basis == "level" else None

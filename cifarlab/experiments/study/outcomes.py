@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
-from cifarlab.config.plugins import load_named_plugins
+from cifarlab.config.plugins import Plugin, load_named_plugins
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
-from cifarlab.experiments.study.definition import Study
+from cifarlab.experiments.study.definition import Study, parse_metric
 from cifarlab.experiments.study.folder import StudyFolder
-from cifarlab.metrics.kinds import Accuracy, MetricConfig, measure_metrics
+from cifarlab.metrics.kinds import MetricConfig, measure_metrics
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint, validate_config
@@ -22,8 +22,6 @@ from cifarlab.run_folder.run_data import RunData, dig, read_runs
 from cifarlab.system.errors import PluginError, RecipeError, RunFolderError
 from cifarlab.system.files import is_folder
 from cifarlab.system.formatting import number
-
-ACCURACY = Accuracy()
 
 
 def run_outcome(row: str, run: RunData, metric: MetricConfig) -> Outcome:
@@ -69,9 +67,17 @@ def fingerprint_row(recipe: Recipe) -> str:
     return fingerprint(recipe.model_copy(update={"seed": 0}))
 
 
+def _find_metric(text: str, plugins: Sequence[Plugin], runs: Sequence[RunData]) -> MetricConfig:
+    """Return a metric of cifarlab or of these plug-ins; if they lack it, of the runs' plug-ins."""
+    try:
+        return parse_metric(text, plugins)
+    except RecipeError:
+        return parse_metric(text, [*plugins, *(p for run in runs for p in run.recipe.plugins)])
+
+
 def gather_runs(
-    names: Sequence[str], runs: Path = RUNS, metric: MetricConfig = ACCURACY
-) -> tuple[list[str], list[Outcome], list[str]]:
+    names: Sequence[str], runs: Path, metric: MetricConfig | str, plugins: Sequence[Plugin]
+) -> tuple[list[str], list[Outcome], list[str], MetricConfig]:
     """Read the runs that the names mean and group them into rows.
 
     Runs of one row have the same recipe, but for the seed, and the same images.
@@ -79,10 +85,11 @@ def gather_runs(
     Args:
         names: Run folders, folders that contain run folders (also studies), or recipes.
         runs: Folder in which a recipe's finished runs are searched.
-        metric: What is compared.
+        metric: As in ``compare_runs``.
+        plugins: As in ``compare_runs``.
 
     Returns:
-        The rows' names, the outcomes of their runs, and notes for the reader.
+        The rows' names, the outcomes of their runs, notes for the reader, and the metric.
 
     Raises:
         RecipeError: A name is neither a folder nor a recipe.
@@ -90,6 +97,7 @@ def gather_runs(
     """
     paths = [p for name in names for p in _run_folders(Path(name)) or _recipe_runs(name, runs)]
     run_data, notes = read_finished(paths)
+    metric = _find_metric(metric, plugins, run_data) if isinstance(metric, str) else metric
     groups: dict[tuple[str, str], list[RunData]] = {}
     data_names = _data_names(run_data)
     for run in run_data:
@@ -103,7 +111,7 @@ def gather_runs(
     rows: list[str] = []
     outcomes: dict[tuple[str, int], Outcome] = {}
     for ((_, data), row_runs), name in zip(groups.items(), rows_named, strict=True):
-        row = _unique_name(name, rows)
+        row = next(label for n in count(1) if (label := add_number(name, n)) not in rows)
         rows.append(row)
         if (fraction := row_runs[0].recipe.data.train_subset_fraction) < 1:
             notes.append(
@@ -116,7 +124,7 @@ def gather_runs(
                 notes.append(f"{row}, seed {outcome.seed}: {run.name} is another run; left out.")
             else:
                 outcomes[row, outcome.seed] = outcome._replace(data=data)
-    return rows, list(outcomes.values()), notes
+    return rows, list(outcomes.values()), notes, metric
 
 
 def _data_names(runs: Sequence[RunData]) -> dict[Path, str]:
@@ -137,7 +145,8 @@ def compare_runs(
     names: Sequence[str],
     against: str | None = None,
     runs: Path = RUNS,
-    metric: MetricConfig = ACCURACY,
+    metric: MetricConfig | str = "accuracy",
+    plugins: Sequence[Plugin] = (),
 ) -> Comparison:
     """Compare the runs that the names mean.
 
@@ -145,17 +154,20 @@ def compare_runs(
         names: Run folders, folders that contain run folders (also studies), or recipes.
         against: The baseline: a row, or a name as in ``names``; None for the first row.
         runs: Folder in which a recipe's finished runs are searched.
-        metric: What is compared.
+        metric: What is compared, or its name, which may be a kind of ``plugins`` or of the runs'.
+        plugins: Loaded ones.
 
     Raises:
-        RecipeError: A name is neither a folder nor a recipe, or the metric is always the same.
+        RecipeError: A name is neither a folder nor a recipe, or the metric is unknown or always
+            the same.
+        PluginError: Two plug-ins of the runs have such a metric.
         RunFolderError: A recipe has no finished run.
         UserError: No run is finished, or not all runs have the metric of one split.
     """
-    rows, outcomes, notes = gather_runs(names, runs, metric)
+    rows, outcomes, notes, metric = gather_runs(names, runs, metric, plugins)
     if against is not None and (len(rows) == 1 or against not in rows):
         try:
-            rows, outcomes, notes = gather_runs([against, *names], runs, metric)
+            rows, outcomes, notes, metric = gather_runs([against, *names], runs, metric, plugins)
         except RecipeError as error:
             hint = f"{error.hint}; the rows here are {', '.join(rows)}"
             raise RecipeError(error.what, hint) from error
@@ -203,9 +215,3 @@ def _read_row_fingerprint(folder: RunFolder) -> str | None:
         return fingerprint_row(folder.recipe())
     except PluginError:
         return None
-
-
-def _unique_name(name: str, other_names: Sequence[str]) -> str:
-    """Return ``name``, with a number if another row has it already."""
-    names = (add_number(name, n) for n in count(1))
-    return next(candidate for candidate in names if candidate not in other_names)

@@ -92,22 +92,16 @@ def _reported(row: ComparisonRow, metric: MetricFacts) -> str:
     if row.reported is None:
         return NOTHING
     expected = row.agreement.expected
-    return f"{row.reported.accuracy:g}" + (
-        "" if expected is None else f" ({metric.number(expected, '+')})"
-    )
+    difference = "" if expected is None else f" ({metric.number(expected, '+')})"
+    return f"{row.reported.accuracy:g}{difference}"
 
 
 def markdown(comparison: Comparison) -> str:
     """Return the table with its heading and notes as Markdown."""
-    headers, cells = format_rows(comparison)
-    notes = [f"- {note}" for note in footing(comparison)]
-    parts = [
-        f"# {comparison.title}",
-        " ".join(heading(comparison)),
-        markdown_table(headers, cells),
-        "\n".join(notes),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    table = markdown_table(*format_rows(comparison))
+    notes = "\n".join(f"- {note}" for note in footing(comparison))
+    parts = f"# {comparison.title}", " ".join(heading(comparison)), table, notes
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def csv_text(comparison: Comparison) -> str:
