@@ -11,11 +11,11 @@ reads: ``l1`` and ``decoupled_decay``; and ``precision``, the arithmetic of the 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import signature
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from cifarlab.config.base import Config, Fraction, PositiveFloat
+from cifarlab.config.base import ROLES, Config, Fraction, PositiveFloat, Role
 from cifarlab.config.duration import Duration
 from cifarlab.config.family import Family
 from cifarlab.config.findings import Finding, RunLength
@@ -25,9 +25,7 @@ from cifarlab.system.errors import RecipeError
 if TYPE_CHECKING:
     from torch import nn, optim
 
-Role = Literal["matrices", "norms", "biases", "head", "whitening"]
 Roles = Mapping[Role, Sequence["nn.Parameter"]]
-ROLES: tuple[Role, ...] = get_args(Role)
 ParamGroups = list[dict[str, Any]]
 
 MAX_LR_RATIO = 10  # to the usual range, for lint
