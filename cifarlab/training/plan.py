@@ -15,7 +15,7 @@ from torch import Tensor
 from cifarlab.augment.pipeline import pixels_at, sizes_by_step
 from cifarlab.config.duration import Duration
 from cifarlab.data.batch_sizes import batch_sizes
-from cifarlab.optim.schedules import Segment
+from cifarlab.optim.schedules import Segment, find_segment
 from cifarlab.recipes.schema import Recipe
 from cifarlab.system.errors import RecipeError
 from cifarlab.system.processes import SINGLE_PROCESS, Processes
@@ -78,12 +78,7 @@ class BatchPlan:
         Raises:
             ValueError: the run has no such step.
         """
-        first = 0
-        for segment in self.segments:
-            if step < first + segment.steps:
-                return first, segment
-            first += segment.steps
-        raise ValueError(f"step {step} lies behind the run's {first} steps")
+        return find_segment(self.segments, step)
 
     @cached_property
     def _sizes(self) -> tuple[tuple[int, int], ...]:
