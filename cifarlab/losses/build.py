@@ -54,10 +54,8 @@ def build_loss(
         logits = torch.zeros(3, len(classes), device=device)
         shape = loss(logits, torch.zeros(3, dtype=torch.int64, device=device)).shape
     if shape != (3,):
-        raise RecipeError(
-            f"loss.kind={config.kind} gives a tensor of shape {tuple(shape)} for 3 images",
-            "give the loss of each image, without their mean: shape (3,)",
-        )
+        what = f"loss.kind={config.kind} gives a tensor of shape {tuple(shape)} for 3 images"
+        raise RecipeError(what, "give the loss of each image, without their mean: shape (3,)")
     return loss
 
 

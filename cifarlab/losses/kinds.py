@@ -74,10 +74,8 @@ class WeightedLossConfig(LossConfig):
                 )
             weights = [self.class_weights.get(name, 1.0) for name in classes]
         if all(weight == 1 for weight in weights):
-            raise RecipeError(
-                "loss.class_weights changes nothing: the weight of every class is 1",
-                "leave it out, or take other weights",
-            )
+            what = "loss.class_weights changes nothing: the weight of every class is 1"
+            raise RecipeError(what, "leave it out, or take other weights")
         return weights
 
 

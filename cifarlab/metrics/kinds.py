@@ -208,10 +208,8 @@ def measure_metrics(
     values = {m.name: float(plugin_errors(m)(m.value)(logits, labels)) for m in metrics}
     for name, value in values.items():
         if not math.isfinite(value):
-            raise RecipeError(
-                f"the metric {name} of {len(labels)} images is {value}",
-                "let its value be a finite number, or take another metric",
-            )
+            what = f"the metric {name} of {len(labels)} images is {value}"
+            raise RecipeError(what, "let its value be a finite number, or take another metric")
     return values
 
 

@@ -87,7 +87,5 @@ def _output_shape(body: nn.Module, image_shape: Shape) -> tuple[int, ...] | str:
 
 
 def _misfit(model: Model, image_shape: Shape, problem: str) -> RecipeError:
-    return RecipeError(
-        f"model.kind={model.kind} can't be built for images {image_shape}: {problem}",
-        "change its settings, or what build(image_shape, classes) returns",
-    )
+    what = f"model.kind={model.kind} can't be built for images {image_shape}: {problem}"
+    return RecipeError(what, "change its settings, or what build(image_shape, classes) returns")

@@ -110,9 +110,7 @@ class Builder:
     def _pool(self) -> nn.Module:
         height, width, _ = self.shape
         if min(height, width) < 2:
-            raise RecipeError(
-                f"model.block: a pool of {height} x {width} pixels would leave nothing",
-                "take fewer blocks (model.channels) or pools, or larger images",
-            )
+            what = f"model.block: a pool of {height} x {width} pixels would leave nothing"
+            raise RecipeError(what, "take fewer blocks (model.channels) or pools, or larger images")
         self.size = height // 2, width // 2
         return nn.MaxPool2d(2)

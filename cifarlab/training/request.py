@@ -125,17 +125,13 @@ def _check_recipe(
     begun = folder.recipe()
     is_file = name not in (begun.name, *shipped_recipes())
     if name != begun.name and find(name).name != begun.name:
-        raise RunFolderError(
-            f"{folder.path} was begun with the recipe {begun.name}, not {name}",
-            f"go on with: {folder.resume_command(begun.name)}",
-        )
+        what = f"{folder.path} was begun with the recipe {begun.name}, not {name}"
+        raise RunFolderError(what, f"go on with: {folder.resume_command(begun.name)}")
     # extensions are added by --extend, so a file does not have them
     extensions = begun.training.model_dump(mode="json")["extensions"]
     recipe = change(override(None if is_file else begun), {"training.extensions": extensions})
     if fingerprint(recipe) != fingerprint(begun):
         words = [name, *words] if is_file else words
-        raise RunFolderError(
-            f"{folder.path} was begun with other settings than {' '.join(words)}",
-            "leave them out to go on, or start a new run in another folder",
-        )
+        what = f"{folder.path} was begun with other settings than {' '.join(words)}"
+        raise RunFolderError(what, "leave them out to go on, or start a new run in another folder")
     return begun

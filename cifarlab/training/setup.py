@@ -157,10 +157,8 @@ def plan_freezing(
     for index, freeze in enumerate(recipe.training.freeze):
         start = plan.in_steps(freeze.start)
         if freeze.stages > len(parts):
-            raise RecipeError(
-                f"training.freeze.{index}.stages={freeze.stages}: this network has {len(parts)}",
-                f"take at most {len(parts)}",
-            )
+            what = f"training.freeze.{index}.stages={freeze.stages}: this network has {len(parts)}"
+            raise RecipeError(what, f"take at most {len(parts)}")
         if start <= last[0] or freeze.stages <= last[1]:
             raise RecipeError(
                 f"training.freeze.{index}: {freeze.stages} stages from '{freeze.start}' on are not "
@@ -217,8 +215,6 @@ def _load(run: Run) -> None:
     if on_main(run.checkpoints.exists):
         run.checkpoints.load_last(run.state, run.processes)
         if run.state.step > run.plan.steps:
-            raise CheckpointError(
-                f"the checkpoint is of step {run.state.step}, the run has {run.plan.steps}",
-                "restore the recipe that belongs to the checkpoint",
-            )
+            what = f"the checkpoint is of step {run.state.step}, the run has {run.plan.steps}"
+            raise CheckpointError(what, "restore the recipe that belongs to the checkpoint")
     on_main(lambda: folder.metrics.keep_until(run.state.epoch))

@@ -84,10 +84,8 @@ def _require_fitting_folder(recipe: Recipe, folder: RunFolder, resume: bool) -> 
             "go on with --resume or --extend, or give another folder with --run",
         )
     if resume and folder.is_finished:
-        raise RunFolderError(
-            f"the run in {folder.path} has finished",
-            "train longer with --extend, or start another with --run",
-        )
+        what = f"the run in {folder.path} has finished"
+        raise RunFolderError(what, "train longer with --extend, or start another with --run")
     if resume and fingerprint(folder.recipe()) != fingerprint(recipe):
         raise RunFolderError(
             f"{folder.path} was begun with another recipe", "resume it with its own recipe.yaml"
