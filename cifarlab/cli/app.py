@@ -68,7 +68,7 @@ class SettingsCommand(TyperCommand):
         """Parse the arguments as Typer does.
 
         Raises:
-            UserError: An option is none of this command's, but the name of a setting.
+            UserError: an option is none of this command's, but the name of a setting
         """
         options = {name for param in self.params for name in (*param.opts, *param.secondary_opts)}
         for arg, next_arg in pairwise([*args, "-"]):

@@ -153,15 +153,15 @@ def predict_image(path: Path, blob: bytes, name: str) -> ImagePrediction:
     The last networks are cached.
 
     Args:
-        path: the run folder.
-        blob: the image file's bytes.
-        name: its name, for messages.
+        path: the run folder
+        blob: the image file's bytes
+        name: its name, for messages
 
     Raises:
         RunFolderError: the run is unfinished or damaged
         RecipeError: its recipe is damaged
         CheckpointError: its weights are damaged
-        DataError: The image can't be decoded.
+        DataError: the image can't be decoded
     """
     with _LOCK:
         weights = sorted((path / "checkpoints").glob("*.safetensors"))

@@ -36,17 +36,17 @@ def serve(
     """Serve a folder of runs until Ctrl-C.
 
     Args:
-        runs: the folder.
-        host: the address to listen on.
-        port: 0 takes a free one.
-        password: what a visitor must give, None for no login.
-        open_browser: open a browser where there is a screen.
-        log: gets the URL.
+        runs: the folder
+        host: the address to listen on
+        port: 0 takes a free one
+        password: what a visitor must give, None for no login
+        open_browser: open a browser where there is a screen
+        log: gets the URL
 
     Raises:
-        RunFolderError: There is no such folder.
-        UserError: The port is in use, or ``host`` is not this machine and has no password.
-        MissingExtraError: The extra ``dashboard`` is not installed.
+        RunFolderError: there is no such folder
+        UserError: the port is in use, or ``host`` is not this machine and has no password
+        MissingExtraError: the extra ``dashboard`` is not installed
     """
     require_packages("the dashboard", "dashboard", "nicegui", "matplotlib")
     import uvicorn

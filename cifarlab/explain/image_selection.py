@@ -29,14 +29,14 @@ def select_held_out(
     Where the run held nothing out, training images are selected.
 
     Args:
-        folder: Of the run.
-        recipe: The run's.
-        progress: Called while data are downloaded and read.
-        log: Called with a line that describes the data.
+        folder: of the run
+        recipe: the run's
+        progress: called while data are downloaded and read
+        log: called with a line that describes the data
 
     Raises:
-        DataError: The data can't be opened.
-        RunFolderError: They are not those of the run.
+        DataError: the data can't be opened
+        RunFolderError: they are not those of the run
     """
     data = open_data(recipe.data, progress, log)
     folder.require_same_data(data.dataset.fingerprint)

@@ -33,8 +33,8 @@ class LossConfig(Family):
         step, as no checkpoint has it.
 
         Args:
-            classes: names of the K classes.
-            counts: training images of each class.
+            classes: names of the K classes
+            counts: training images of each class
         """
 
     def selection_loss(self) -> Self:
@@ -55,7 +55,7 @@ class WeightedLossConfig(LossConfig):
         """Return the factor of each class, None where none is set.
 
         Raises:
-            RecipeError: for a class without training images, and where all weights are 1.
+            RecipeError: for a class without training images, and where all weights are 1
         """
         if self.class_weights is None:
             return None
@@ -71,10 +71,8 @@ class WeightedLossConfig(LossConfig):
                 )
             weights = [self.class_weights.get(name, 1.0) for name in classes]
         if all(weight == 1 for weight in weights):
-            raise RecipeError(
-                "loss.class_weights changes nothing: the weight of every class is 1",
-                "leave it out, or take other weights",
-            )
+            what = "loss.class_weights changes nothing: the weight of every class is 1"
+            raise RecipeError(what, "leave it out, or take other weights")
         return weights
 
 

@@ -50,11 +50,11 @@ class Builder:
             steps: their order. A step that would do nothing (norm ``none``, dropout of
                 probability 0) adds no layer. ``flatten`` must come before linear layers.
             sizes: (channels, kernel size, stride) of each convolution, (channels,) of each linear
-                layer.
-            dropout: the probability of zeroing an activation, where a step is dropout.
+                layer
+            dropout: the probability of zeroing an activation, where a step is dropout
 
         Raises:
-            RecipeError: for a pool that leaves nothing.
+            RecipeError: for a pool that leaves nothing
         """
         layers = OrderedDict[str, nn.Module]()
         size_iterator = iter(sizes)
@@ -110,9 +110,7 @@ class Builder:
     def _pool(self) -> nn.Module:
         height, width, _ = self.shape
         if min(height, width) < 2:
-            raise RecipeError(
-                f"model.block: a pool of {height} x {width} pixels would leave nothing",
-                "take fewer blocks (model.channels) or pools, or larger images",
-            )
+            what = f"model.block: a pool of {height} x {width} pixels would leave nothing"
+            raise RecipeError(what, "take fewer blocks (model.channels) or pools, or larger images")
         self.size = height // 2, width // 2
         return nn.MaxPool2d(2)

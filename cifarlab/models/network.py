@@ -11,14 +11,14 @@ All are in the order of the data. Without them the children of a module are its 
 """
 
 from collections.abc import Iterable
-from typing import Literal, get_args
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from cifarlab.config.base import ROLES, Role
 from cifarlab.models.classifier import Classifier
+from cifarlab.system.errors import RecipeError
 
-Role = Literal["matrices", "norms", "biases", "head", "whitening"]
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
@@ -85,8 +85,11 @@ def parameter_roles(classifier: nn.Module) -> dict[Role, list[nn.Parameter]]:
     normalisation layers, and the gains that stand in for them; biases: all others of at most one
     dimension; head: weight and bias of the last linear layer; whitening: the whitening layer's
     bias. A module's ``parameter_role`` is the role of its parameters, but not of its children's.
+
+    Raises:
+        RecipeError: a ``parameter_role`` is no role
     """
-    roles: dict[Role, list[nn.Parameter]] = {role: [] for role in get_args(Role)}
+    roles: dict[Role, list[nn.Parameter]] = {role: [] for role in ROLES}
     head, visited = last_linear(classifier), set()
     for module in classifier.modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -99,8 +102,11 @@ def parameter_roles(classifier: nn.Module) -> dict[Role, list[nn.Parameter]]:
 
 def _role(module: nn.Module, name: str, parameter: nn.Parameter) -> Role:
     if declared := getattr(module, "parameter_role", None):
-        role: Role = declared
-        return role
+        for role in ROLES:
+            if declared == role:
+                return role
+        what = f"parameter_role={declared!r} of {type(module).__name__} is no role"
+        raise RecipeError(what, f"take one of {', '.join(ROLES)}")
     if isinstance(module, _NORMS) or name == "gain":
         return "norms"
     return "matrices" if parameter.ndim > 1 else "biases"

@@ -141,7 +141,7 @@ def find(name: str, plugins: Sequence[Plugin] = (), outer_paths: tuple[str, ...]
     variant = text.validate_config(DerivedRecipe, tree, where, hint)
     base = find_named(variant.base, variant.plugins, where, (*outer_paths, os.path.realpath(name)))
     base = base.add_plugins((*variant.plugins, *plugins))
-    return text.change(base, {**variant.overrides, "name": variant.name}, where)
+    return text.change(base, {**variant.overrides, "name": variant.name}, where, folder)
 
 
 def find_named(

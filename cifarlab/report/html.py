@@ -32,9 +32,9 @@ def render_report(
     """Return the HTML of a report on one or more runs, and all its figures.
 
     Args:
-        runs: the runs, in the order of the page.
-        formats: formats of the figures besides SVG.
-        exclusions: notes on runs that the report leaves out.
+        runs: the runs, in the order of the page
+        formats: formats of the figures besides SVG
+        exclusions: notes on runs that the report leaves out
     """
     sections = [(run, draw_all(_figures(run), run, formats, f"{run.slug}-")) for run in runs]
     shared = draw_all(SHARED_FIGURES, runs, formats, "comparison-") if len(runs) > 1 else {}

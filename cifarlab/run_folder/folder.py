@@ -4,6 +4,7 @@ runs/<name>/
   format.json         the number of this layout, written first
   recipe.yaml         the recipe, complete
   plugins/            the plug-in files that the recipe names
+  weights-HASH.csv    the file of data.sampler, where it has one
   provenance.json     code and library versions, device, threads, data fingerprint, each start
                       (time, command, step) and each opening of the test split
   metrics.jsonl       one line per epoch, flushed as it happens
@@ -62,7 +63,7 @@ class RunFolder:
     @property
     def is_vacant(self) -> bool:
         """Return whether a new run may start here: nothing is here but what a killed start left."""
-        leftovers = ("*.part", ".lock", self.format_file.name, "plugins")
+        leftovers = ("*.part", ".lock", self.format_file.name, "plugins", "weights-*.csv")
         return not files.is_folder(self.path) or all(
             any(p.match(pattern) for pattern in leftovers) for p in self.path.iterdir()
         )
@@ -91,10 +92,8 @@ class RunFolder:
             RunFolderError: no run was started here, or another version wrote it
         """
         if not self.exists:
-            raise RunFolderError(
-                f"{self.path} is no run folder: it has no recipe.yaml",
-                "name a folder that 'cifarlab train' made",
-            )
+            what = f"{self.path} is no run folder: it has no recipe.yaml"
+            raise RunFolderError(what, "name a folder that 'cifarlab train' made")
         check = schemas.make_folder_check(self.path)
         if files.read_json(self.format_file, _RESTORE, check) is None:
             check({})
@@ -133,10 +132,8 @@ class RunFolder:
             RunFolderError: the run was trained on others
         """
         if not self.has_same_data(fingerprint):
-            raise RunFolderError(
-                f"the images are not those that {self.path} was trained on",
-                "restore them, or start a new run",
-            )
+            what = f"the images are not those that {self.path} was trained on"
+            raise RunFolderError(what, "restore them, or start a new run")
 
     def recipe(self) -> Recipe:
         """Return the run's recipe.
@@ -150,14 +147,15 @@ class RunFolder:
         return from_yaml(self.recipe_file)
 
     def write_recipe(self, recipe: Recipe) -> None:
-        """Start the folder: write its format, the plug-ins, and last its recipe.
+        """Start the folder: write its format, what the recipe names by a file, and last itself.
 
         Raises:
             StorageError: the disk refused
         """
         files.write_json(self.format_file, {"format": schemas.FORMAT})
         copy_plugins(recipe.plugins, self.path)
-        files.write_text(self.recipe_file, to_yaml(recipe))
+        data = recipe.data.model_copy(update={"sampler": recipe.data.sampler.store(self.path)})
+        files.write_text(self.recipe_file, to_yaml(recipe.model_copy(update={"data": data})))
 
     def provenance(self) -> dict[str, Any]:
         """Return provenance.json: how the run was made; empty before it starts."""

@@ -56,11 +56,11 @@ def name_callbacks(kinds: Sequence[str], plugins: Sequence[Plugin]) -> Callbacks
     """Return the callbacks of these kinds.
 
     Args:
-        kinds: names of callbacks; a name that is given twice counts once.
-        plugins: loaded files, whose kinds may be named too.
+        kinds: names of callbacks; a name that is given twice counts once
+        plugins: loaded files, whose kinds may be named too
 
     Raises:
-        UserError: there is no callback of such a name.
+        UserError: there is no callback of such a name
     """
     with allow_plugins(plugin.sha256 for plugin in plugins):
         by_kind = CallbackConfig.kinds()

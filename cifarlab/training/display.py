@@ -57,9 +57,9 @@ class Display(Callback):
         """Show how far a download or a decoding is.
 
         Args:
-            description: what goes on, in words.
-            completed: how much is done, e.g. in bytes or images.
-            total: of how much; None where that is not known.
+            description: what goes on, in words
+            completed: how much is done, e.g. in bytes or images
+            total: of how much; None where that is not known
         """
         if description != self._description:
             self._start_bar(description, total)
@@ -164,9 +164,9 @@ def format_score(split: str, score: dict[str, Any], data: str) -> str:
     """Return one split's accuracy with its interval, in words.
 
     Args:
-        split: ``val`` or ``test``.
-        score: accuracy, interval, number of images and loss, as in result.json.
-        data: name of the dataset.
+        split: ``val`` or ``test``
+        score: accuracy, interval, number of images and loss, as in result.json
+        data: name of the dataset
     """
     low, high = score["interval"]
     return (

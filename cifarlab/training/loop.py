@@ -157,10 +157,10 @@ def pick_best(
     """Return the best epoch by a metric, of those up to now and this one.
 
     Args:
-        best: the best one up to now; None before the first.
-        metric: what decides.
-        val: metrics of this epoch on the validation images, by name.
-        epoch: its number, from 1.
+        best: the best one up to now; None before the first
+        metric: what decides
+        val: metrics of this epoch on the validation images, by name
+        epoch: its number, from 1
     """
     value = val[metric.name]
     return BestEpoch(epoch, value) if best is None or metric.is_better(value, best.value) else best
@@ -172,10 +172,10 @@ def summarize_epoch(
     """Return the line of the metrics log for the epoch that just ended.
 
     Args:
-        run: the run.
-        val: metrics on the validation images; None without any.
-        seconds: of each activity in this start's part of the epoch.
-        images: that were drawn in that part.
+        run: the run
+        val: metrics on the validation images; None without any
+        seconds: of each activity in this start's part of the epoch
+        images: that were drawn in that part
     """
     totals, step, train = run.state.totals, run.state.step, seconds["train"]
     n = totals.n_images
@@ -206,9 +206,9 @@ def divergence_error(run: Run, what: str, step: int) -> DivergenceError:
     """Return the error of a run that can't go on.
 
     Args:
-        run: the run.
-        what: what is not finite, in words.
-        step: where that happened, counted from 0.
+        run: the run
+        what: what is not finite, in words
+        step: where that happened, counted from 0
     """
     epoch = run.state.epoch
     rest = f"; the checkpoint of epoch {epoch} is kept" if epoch else ""

@@ -41,17 +41,17 @@ def train(
     """Train a recipe to its end and return the result (see result.json).
 
     Args:
-        recipe: what to train.
-        folder: the run folder; None: a new one under ``runs/``.
+        recipe: what to train
+        folder: the run folder; None: a new one under ``runs/``
         resume: go on from the last checkpoint in the folder, which must be of the same recipe;
-            otherwise the folder must not exist or be empty.
+            otherwise the folder must not exist or be empty
         callbacks: what watches the run in its main process; None: its progress is printed, as by
-            the command line.
-        command: what the provenance says that started the run.
-        progress: is called in the main process while data are downloaded and decoded.
-        stop: ends the run when it is set, from outside at any time.
-        processes: those of the run (``init_distributed``); each of them calls this function.
-        threads: how many a CPU computes with; None: as ``cifarlab.system.threads`` chooses.
+            the command line
+        command: what the provenance says that started the run
+        progress: is called in the main process while data are downloaded and decoded
+        stop: ends the run when it is set, from outside at any time
+        processes: those of the run (``init_distributed``); each of them calls this function
+        threads: how many a CPU computes with; None: as ``cifarlab.system.threads`` chooses
 
     Raises every error of cifarlab.system.errors.
     """
@@ -86,10 +86,8 @@ def _require_fitting_folder(recipe: Recipe, folder: RunFolder, resume: bool) -> 
             "go on with --resume or --extend, or give another folder with --run",
         )
     if resume and folder.is_finished:
-        raise RunFolderError(
-            f"the run in {folder.path} has finished",
-            "train longer with --extend, or start another with --run",
-        )
+        what = f"the run in {folder.path} has finished"
+        raise RunFolderError(what, "train longer with --extend, or start another with --run")
     if resume and fingerprint(folder.recipe()) != fingerprint(recipe):
         raise RunFolderError(
             f"{folder.path} was begun with another recipe", "resume it with its own recipe.yaml"

@@ -75,7 +75,7 @@ class Search(CallbacksConfig):
         """Return the recipe before anything is drawn.
 
         Raises:
-            RecipeError: The recipe or an override is not valid, or it has no validation split.
+            RecipeError: the recipe or an override is not valid, or it has no validation split
         """
         where = f"search {self.name}"
         overrides = self.overrides | ({} if data is None else {"data.source": data})
@@ -94,12 +94,12 @@ class Search(CallbacksConfig):
         """Return the recipe of a trial.
 
         Args:
-            params: Parameters drawn from the space.
-            base: The recipe that they change.
-            scale: See study.scale.
+            params: parameters drawn from the space
+            base: the recipe that they change
+            scale: see study.scale
 
         Raises:
-            RecipeError: The parameters don't belong to this search, or contradict each other.
+            RecipeError: the parameters don't belong to this search, or contradict each other
         """
         where = f"search {self.name}"
         try:
@@ -124,11 +124,11 @@ def validate_space(search: Search, base: Recipe) -> None:
     A key with a condition is tried under each combination of values that meets it.
 
     Args:
-        search: The search.
-        base: Its recipe.
+        search: the search
+        base: its recipe
 
     Raises:
-        RecipeError: A key or value is not valid; with the allowed values and the nearest match.
+        RecipeError: a key or value is not valid; with the allowed values and the nearest match
     """
     for key in sort_by_condition(search.space):
         for other in search.space[key].when:
@@ -206,8 +206,8 @@ def find_search(name: Search | str, plugins: Sequence[Plugin] = ()) -> Search:
     ``plugins``, which are loaded, are added to its own.
 
     Raises:
-        RecipeError: No search has this name (the nearest is suggested), or the file is not valid.
-        PluginError: A plug-in of the search can't be loaded.
+        RecipeError: no search has this name (the nearest is suggested), or the file is not valid
+        PluginError: a plug-in of the search can't be loaded
     """
     if isinstance(name, Search):
         return name.add_plugins(plugins)
@@ -226,14 +226,14 @@ def apply_options(
     """Return a search with the options of a command line; None leaves the search's own.
 
     Args:
-        search: The search.
-        trials: Number of trials.
-        max_epochs: Duration of the longest trial, as in ``30 epochs``.
-        sampler: Kind of the sampler.
-        scheduler: Kind of the scheduler.
+        search: the search
+        trials: number of trials
+        max_epochs: duration of the longest trial, as in ``30 epochs``
+        sampler: kind of the sampler
+        scheduler: kind of the scheduler
 
     Raises:
-        RecipeError: An option is not valid.
+        RecipeError: an option is not valid
     """
     tree = search.model_dump()
     options = {"trials": trials, "max_epochs": max_epochs}
@@ -248,7 +248,7 @@ def parse_time(text: WallTime | str | None) -> WallTime | None:
     """Return a time limit that a command line gives as text.
 
     Raises:
-        UserError: The text is no time.
+        UserError: the text is no time
     """
     try:
         return WallTime.parse(text) if isinstance(text, str) else text

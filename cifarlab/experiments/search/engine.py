@@ -69,25 +69,25 @@ def run_search(
     """Train the missing trials of a search and write its results.
 
     Args:
-        search: The search, the name of a shipped one, or a YAML file.
-        jobs: Trials at a time; None for 1, or on a cluster for one per machine.
-        cluster: Address of a Ray cluster; None to train on this machine.
-        max_time: Time ("2 h") after which the search ends, its trials at their last checkpoints.
-        resume: Go on with unfinished trials.
-        n_seeds: Once no trial is left, train the finalists on this machine with so many new seeds.
-        scale: Fraction of the training images and epochs, in (0, 1].
-        data: ``data.source`` of all trials; None for the recipe's own.
-        runs: Folder of the runs; the search goes to its ``searches`` folder.
-        formats: File formats of the figures.
-        log: Receives lines about the progress.
-        command: The command that the user typed.
-        train: Trains one job in a worker.
+        search: the search, the name of a shipped one, or a YAML file
+        jobs: trials at a time; None for 1, or on a cluster for one per machine
+        cluster: address of a Ray cluster; None to train on this machine
+        max_time: time ("2 h") after which the search ends, its trials at their last checkpoints
+        resume: go on with unfinished trials
+        n_seeds: once no trial is left, train the finalists on this machine with so many new seeds
+        scale: fraction of the training images and epochs, in (0, 1]
+        data: ``data.source`` of all trials; None for the recipe's own
+        runs: folder of the runs; the search goes to its ``searches`` folder
+        formats: file formats of the figures
+        log: receives lines about the progress
+        command: the command that the user typed
+        train: trains one job in a worker
 
     Raises:
-        UserError: The search or an option is not valid, an extra is missing, or no cluster answers.
-        RunFolderError: The search was begun and ``resume`` is false, or it was another one.
-        StorageError: The disk can't be written to.
-        Interrupted: A signal arrived.
+        UserError: the search or an option is not valid, an extra is missing, or no cluster answers
+        RunFolderError: the search was begun and ``resume`` is false, or it was another one
+        StorageError: the disk can't be written to
+        Interrupted: a signal arrived
     """
     require_valid_options(formats, jobs=jobs, n_seeds=n_seeds)
     search, max_time = find_search(search), parse_time(max_time)
@@ -197,17 +197,17 @@ def write_results(
     That recipe is the trained one, but may open the test split as the search's recipe does.
 
     Args:
-        results: The results.
-        finalists: The finalists over other seeds, if they were trained.
-        base: The search's recipe.
-        folder: The search's folder.
-        formats: File formats of the figures.
+        results: the results
+        finalists: the finalists over other seeds, if they were trained
+        base: the search's recipe
+        folder: the search's folder
+        formats: file formats of the figures
 
     Returns:
         Problems, in words.
 
     Raises:
-        StorageError: A file can't be written.
+        StorageError: a file can't be written
     """
     folder.write({**folder.content(), "results": results_as_json(results, finalists)})
     if not results.rows:

@@ -98,16 +98,16 @@ def compare(
     numbers of another metric than accuracy, or on other data, are left out.
 
     Args:
-        title: Title of the table.
-        rows: Names of the rows in their order.
-        baseline: The row that the others are compared with.
-        outcomes: The runs.
-        reported: The reports' numbers by row.
-        scale: Scale of the study.
-        metric: Name, direction and unit of the metric.
+        title: title of the table
+        rows: names of the rows in their order
+        baseline: the row that the others are compared with
+        outcomes: the runs
+        reported: the reports' numbers by row
+        scale: scale of the study
+        metric: name, direction and unit of the metric
 
     Raises:
-        UserError: No run is finished, or neither split has the metric for all runs.
+        UserError: no run is finished, or neither split has the metric for all runs
     """
     results = sorted((o for o in outcomes if not o.failure), key=lambda o: o.seed)
     split = _split(results, outcomes, metric)

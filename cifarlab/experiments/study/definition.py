@@ -77,7 +77,7 @@ class Study(CallbacksConfig):
         """Return each row's recipe by the row's name, which is the recipe's name too.
 
         Raises:
-            RecipeError: A recipe is unknown or an override is not valid.
+            RecipeError: a recipe is unknown or an override is not valid
         """
         recipes = {}
         for row in self.rows:
@@ -91,7 +91,7 @@ class Study(CallbacksConfig):
         """Return the names of the rows that match a shell pattern, and the baseline's.
 
         Raises:
-            UserError: No row matches.
+            UserError: no row matches
         """
         names = [row.name for row in self.rows]
         matching = [name for name in names if pattern is None or fnmatchcase(name, pattern)]
@@ -106,8 +106,8 @@ def parse_metric(text: str, plugins: Iterable[Plugin] = ()) -> MetricConfig:
     """Return the metric that a command line names or writes as YAML; it may be of the plug-ins.
 
     Raises:
-        RecipeError: The metric is unknown or a setting is not valid.
-        PluginError: Two plug-ins have a metric of that name.
+        RecipeError: the metric is unknown or a setting is not valid
+        PluginError: two plug-ins have a metric of that name
     """
     recipe = apply_overrides(Recipe().add_plugins(plugins), [f"evaluation.metric={text}"])
     return recipe.evaluation.metric
@@ -124,8 +124,8 @@ def find_study(name: Study | str, plugins: Sequence[Plugin] = ()) -> Study:
     ``plugins``, which are loaded, are added to its own.
 
     Raises:
-        RecipeError: No study has this name (the nearest is suggested), or the file is not valid.
-        PluginError: A plug-in of the study can't be loaded.
+        RecipeError: no study has this name (the nearest is suggested), or the file is not valid
+        PluginError: a plug-in of the study can't be loaded
     """
     if isinstance(name, Study):
         return name.add_plugins(plugins)

@@ -28,12 +28,12 @@ def run_outcome(row: str, run: RunData, metric: MetricConfig) -> Outcome:
     """Return a run's values of a metric.
 
     Args:
-        row: Name of the run's row.
-        run: The run's data.
-        metric: What is compared.
+        row: name of the run's row
+        run: the run's data
+        metric: what is compared
 
     Raises:
-        RecipeError: The metric has the same value whatever a network predicts.
+        RecipeError: the metric has the same value whatever a network predicts
     """
     if isinstance(classes := dig(run.provenance, "data", "classes"), list):
         metric.check(len(classes))
@@ -83,17 +83,17 @@ def gather_runs(
     Runs of one row have the same recipe, but for the seed, and the same images.
 
     Args:
-        names: Run folders, folders that contain run folders (also studies), or recipes.
-        runs: Folder in which a recipe's finished runs are searched.
-        metric: As in ``compare_runs``.
-        plugins: As in ``compare_runs``.
+        names: run folders, folders that contain run folders (also studies), or recipes
+        runs: folder in which a recipe's finished runs are searched
+        metric: as in ``compare_runs``
+        plugins: as in ``compare_runs``
 
     Returns:
         The rows' names, the outcomes of their runs, notes for the reader, and the metric.
 
     Raises:
-        RecipeError: A name is neither a folder nor a recipe.
-        RunFolderError: A recipe has no finished run.
+        RecipeError: a name is neither a folder nor a recipe
+        RunFolderError: a recipe has no finished run
     """
     paths = [p for name in names for p in _run_folders(Path(name)) or _recipe_runs(name, runs)]
     run_data, notes = read_finished(paths)
@@ -151,18 +151,18 @@ def compare_runs(
     """Compare the runs that the names mean.
 
     Args:
-        names: Run folders, folders that contain run folders (also studies), or recipes.
-        against: The baseline: a row, or a name as in ``names``; None for the first row.
-        runs: Folder in which a recipe's finished runs are searched.
-        metric: What is compared, or its name, which may be a kind of ``plugins`` or of the runs'.
-        plugins: Loaded ones.
+        names: run folders, folders that contain run folders (also studies), or recipes
+        against: the baseline: a row, or a name as in ``names``; None for the first row
+        runs: folder in which a recipe's finished runs are searched
+        metric: what is compared, or its name, which may be a kind of ``plugins`` or of the runs'
+        plugins: loaded ones
 
     Raises:
-        RecipeError: A name is neither a folder nor a recipe, or the metric is unknown or always
-            the same.
-        PluginError: Two plug-ins of the runs have such a metric.
-        RunFolderError: A recipe has no finished run.
-        UserError: No run is finished, or not all runs have the metric of one split.
+        RecipeError: a name is neither a folder nor a recipe, or the metric is unknown or always
+            the same
+        PluginError: two plug-ins of the runs have such a metric
+        RunFolderError: a recipe has no finished run
+        UserError: no run is finished, or not all runs have the metric of one split
     """
     rows, outcomes, notes, metric = gather_runs(names, runs, metric, plugins)
     if against is not None and (len(rows) == 1 or against not in rows):

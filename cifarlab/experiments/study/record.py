@@ -99,7 +99,7 @@ class StudyRecord:
         """Plan the selected runs that are neither finished nor known to diverge.
 
         Raises:
-            RunFolderError: A run is unfinished and ``resume`` is false.
+            RunFolderError: a run is unfinished and ``resume`` is false
         """
         for row, recipe, key, is_selected in self.planned_runs:
             if not is_selected or key in self.finished_folders or key in self.jobs:
@@ -165,8 +165,8 @@ class StudyRecord:
         """Compare all finished runs.
 
         Raises:
-            UserError: No run is finished.
-            FailedRunsError: No run is finished because runs failed.
+            UserError: no run is finished
+            FailedRunsError: no run is finished because runs failed
         """
         runs, warnings = read_finished([folder.path for folder in self.finished_folders.values()])
         by_fingerprint = dict(zip(self.finished_folders, runs, strict=True))
@@ -199,7 +199,7 @@ class StudyRecord:
         """Replace study.json.
 
         Raises:
-            StorageError: The file can't be written.
+            StorageError: the file can't be written
         """
         self.folder.write(
             {

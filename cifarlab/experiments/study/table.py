@@ -149,7 +149,7 @@ def restore_comparison(tree: Any) -> Comparison:
     """Return the comparison from what ``as_json`` made of it.
 
     Raises:
-        RunFolderError: The values are no comparison.
+        RunFolderError: the values are no comparison
     """
     what = "the comparison is not one that this cifarlab writes"
     return require_baseline(restore(Comparison, tree, what, _RUN_AGAIN))
@@ -159,7 +159,7 @@ def require_baseline(comparison: Comparison) -> Comparison:
     """Return a comparison from a file.
 
     Raises:
-        RunFolderError: Its baseline is not one of its rows.
+        RunFolderError: its baseline is not one of its rows
     """
     if comparison.baseline not in [row.name for row in comparison.rows]:
         raise RunFolderError("the comparison's baseline is no row of it", _RUN_AGAIN)
