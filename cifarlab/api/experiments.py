@@ -1,16 +1,18 @@
 """Comparisons, studies and searches in Python, each with its table and figures."""
 
-from collections.abc import Callable
-from functools import wraps
+import re
+from collections.abc import Callable, Sequence
+from inspect import Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cifarlab.api.runs import AnyRun, Plots, TrainedRun
-from cifarlab.config.plugins import approve_all_plugins
+from cifarlab.config.plugins import plugin_session
+from cifarlab.experiments.search.definition import find_search
 from cifarlab.experiments.search.engine import run_search
 from cifarlab.experiments.search.results import SearchResults
 from cifarlab.experiments.study.comparison import Comparison
-from cifarlab.experiments.study.definition import parse_metric
+from cifarlab.experiments.study.definition import find_study
 from cifarlab.experiments.study.engine import run_study
 from cifarlab.experiments.study.outcomes import compare_runs
 from cifarlab.experiments.study.table import format_rows
@@ -20,8 +22,9 @@ from cifarlab.recipes.text import from_yaml
 if TYPE_CHECKING:
     import pandas as pd
 
-P = ParamSpec("P")
-Table = TypeVar("Table")
+Table = TypeVar("Table", "ComparisonTable", "SearchTable")
+_PLUGINS_DOC = """plugins: Files with kinds of your own; naming them here approves them.
+        trust_plugins: Approve the plug-ins that the experiment and its recipes bring."""
 
 
 class ComparisonTable:
@@ -50,7 +53,7 @@ class ComparisonTable:
         return f"<ComparisonTable with {self.comparison.baseline}: {verdicts}>"
 
     def _repr_html_(self) -> str:
-        return self.frame.to_html()
+        return str(self.frame.to_html())
 
 
 class SearchTable:
@@ -83,18 +86,24 @@ class SearchTable:
         return f"<SearchTable {self.path}: {len(self.results.rows)} trials{score}>"
 
     def _repr_html_(self) -> str:
-        return self.frame.to_html()
+        return str(self.frame.to_html())
 
 
 def compare(
-    *runs: AnyRun, against: str | None = None, metric: str = "accuracy", trust_plugins: bool = False
+    *runs: AnyRun,
+    against: str | None = None,
+    metric: str = "accuracy",
+    plugins: Sequence[str] = (),
+    trust_plugins: bool = False,
 ) -> ComparisonTable:
     """Compare finished runs, grouped by recipe and paired by seed, as ``cifarlab compare`` does.
 
     Args:
         *runs: runs or their folders
         against: the recipe that is the baseline; without it, that of the first run
-        metric: ``accuracy``, ``macro_f1``, ``log_loss``, ...
+        metric: ``accuracy``, ``macro_f1``, ``log_loss``, ..., or a kind of the plug-ins
+        plugins: files with kinds of your own, beside those that the runs bring; naming them here
+            approves them
         trust_plugins: as in ``load_run``
 
     Raises:
@@ -103,23 +112,34 @@ def compare(
         PluginError: a plug-in is missing, not approved or fails
     """
     names = [str(run.path if isinstance(run, TrainedRun) else run) for run in runs]
-    with approve_all_plugins(trust_plugins):
-        return ComparisonTable(compare_runs(names, against, metric=parse_metric(metric)))
+    with plugin_session(plugins, trust_plugins) as files:
+        return ComparisonTable(compare_runs(names, against, metric=metric, plugins=files))
 
 
 def _in_python(
-    run: Callable[P, Any], make_table: Callable[[Any], Table], command: str
-) -> Callable[P, Table]:
-    """Return what runs an experiment as the command line does, prints progress, returns a table."""
+    run: Callable[..., Any], find: Callable[..., Any], table_type: type[Table]
+) -> Callable[..., Table]:
+    """Return what runs an experiment as the command line does, and returns a table.
 
-    @wraps(run)
-    def run_experiment(*args: P.args, **options: P.kwargs) -> Table:
-        return make_table(run(*args, **{"log": print, "command": command, **options}))  # type: ignore[arg-type]
+    It has the options of ``run``, save those that are not for people, and those for plug-ins.
+    """
+    options = [p for p in signature(run).parameters.values() if p.name not in ("command", "train")]
+    options += [p for p in signature(compare).parameters.values() if "plugins" in p.name]
+    name, own_signature = options[0].name, Signature(options, return_annotation=table_type)
 
+    def run_experiment(*args: Any, **keywords: Any) -> Table:
+        values = own_signature.bind(*args, **keywords).arguments
+        files, trust_plugins = values.pop("plugins", ()), values.pop("trust_plugins", False)
+        with plugin_session(files, trust_plugins) as plugins:
+            folder, outcome, *_ = run(find(values.pop(name), plugins), **values)
+        return table_type(outcome, folder.path)
+
+    run_experiment.__name__ = run_experiment.__qualname__ = name
+    run_experiment.__signature__ = own_signature  # type: ignore[attr-defined]
+    hidden = r"command: .*(\n +train: .*)?"
+    run_experiment.__doc__ = re.sub(hidden, _PLUGINS_DOC, run.__doc__ or "")
     return run_experiment
 
 
-study = _in_python(
-    run_study, lambda s: ComparisonTable(s.comparison, s.folder.path), "cifarlab.study"
-)
-search = _in_python(run_search, lambda s: SearchTable(s.results, s.folder.path), "cifarlab.search")
+study = _in_python(run_study, find_study, ComparisonTable)
+search = _in_python(run_search, find_search, SearchTable)

@@ -5,16 +5,13 @@ torch before it trains or predicts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from html import escape
 from pathlib import Path
 from pkgutil import resolve_name
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from cifarlab.config.plugins import approve_all_plugins, approve_plugins
+from cifarlab.config.plugins import decisive_plugins, plugin_errors, plugin_session
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
@@ -61,73 +58,78 @@ class Plots:
 
 
 class TrainedRun:
-    """One run: its numbers, its history, its network, and under ``plot`` its report's figures."""
+    """One run: its numbers, its history, its network, and under ``plot`` its report's figures.
+
+    Each look at it reads the folder anew, so that a run can be watched while it trains.
+    """
 
     def __init__(self, path: Path | str) -> None:
         self._name = str(path)
         self.folder = RunFolder(Path(path).absolute()).require()  # it stays after a chdir
-        self.plot = Plots("cifarlab.plots.catalog:FIGURES", lambda: self._data)
+        self.plot = Plots("cifarlab.plots.catalog:FIGURES", lambda: self._read(predictions=True))
 
     @property
     def path(self) -> Path:
         """Return the run folder."""
         return self.folder.path
 
-    @cached_property
-    def _data(self) -> RunData:
-        return read_runs([self.path])[0]
+    def _read(self, predictions: bool = False) -> RunData:
+        return read_runs([self.path], predictions)[0]
 
     @property
     def recipe(self) -> Recipe:
         """Return everything that decided the outcome."""
-        return self._data.recipe
+        return self._read().recipe
 
     @property
     def accuracy(self) -> float | None:
         """Return the accuracy on test, 0 to 1; on val without a test; None before the end."""
-        return self._data.split(self._data.split_name).get("accuracy")
+        run = self._read()
+        return run.split(run.split_name).get("accuracy")
 
     @property
     def result(self) -> dict[str, Any]:
         """Return the content of ``result.json``; empty for a run that has not finished."""
-        return self._data.result
+        return self._read().result
 
     @property
     def history(self) -> "pd.DataFrame":
         """Return the metrics of each epoch, a row each: ``epoch``, ``lr``, ``train.loss``, ..."""
         import pandas as pd
 
-        return pd.json_normalize(self._data.lines)
+        return pd.json_normalize(self._read().lines)
 
-    def predict(self, images: Any) -> "pd.DataFrame":
+    @plugin_errors()
+    def predict(self, images: Any, resize_mode: str | None = None) -> "pd.DataFrame":
         """Return the probability of each class, a row for each image.
 
         Args:
-            images: files and folders, or an array uint8 (N, H, W, C) or (N, H, W); images of
-                another size are resized as the recipe says
+            images: files and folders, or an array uint8 (N, H, W, C) or (N, H, W)
+            resize_mode: how images of another size are resized: ``crop``, ``pad`` or ``stretch``;
+                the recipe's way where it is left out
 
         Raises:
+            UserError: there is no such ``resize_mode``
             DataError: no images, or none that can be read
             CheckpointError: the weights are missing or damaged
         """
         import pandas as pd
 
-        from cifarlab.inference.run_predictor import RunPredictor
+        from cifarlab.inference.run_predictor import predict_images
 
-        predictor = RunPredictor(self.folder)
-        paths = [images] if isinstance(images, str | Path) else images
-        is_array = isinstance(images, np.ndarray)
-        answer = predictor.predict(predictor.take(images) if is_array else predictor.read(paths))
+        images = [images] if isinstance(images, str | Path) else images
+        answer = predict_images(self.folder, images, resize_mode)
         return pd.DataFrame(answer.probabilities, answer.ids, list(answer.classes))
 
+    @plugin_errors()
     def evaluate(
-        self, split: str = "val", views: int | None = None, groups: Path | None = None
+        self, split: str = "val", tta_views: int | None = None, groups: Path | None = None
     ) -> "Evaluation":
         """Measure a split anew, without a change to the run's result.
 
         Args:
             split: ``val`` or ``test``, whose opening is recorded
-            views: test-time views, 1, 2, 6 or 10; the recipe's where it is left out
+            tta_views: test-time views, 1, 2, 6 or 10; the recipe's where it is left out
             groups: a YAML file with groups of classes, which are measured, too
 
         Raises:
@@ -138,13 +140,14 @@ class TrainedRun:
         """
         from cifarlab.evaluation.run_evaluation import evaluate_run
 
-        scores, data = evaluate_run(self.folder, split, views, groups, command="cifarlab.evaluate")
+        scores, data = evaluate_run(self.folder, split, tta_views, groups)
         return Evaluation(split=split, data=data, **scores)
 
     def __repr__(self) -> str:
-        run, state = self._data, f"{self._data.last_epoch} epochs so far"
+        run = self._read()
+        state = f"{run.last_epoch} epochs so far"
         if run.split_name:
-            state = f"{run.split_name} accuracy {percent(self.accuracy)}"
+            state = f"{run.split_name} accuracy {percent(run.split(run.split_name)['accuracy'])}"
         return f"<TrainedRun {self._name}: {run.recipe_name} on {run.data_name}, {state}>"
 
     def _repr_html_(self) -> str:
@@ -167,7 +170,7 @@ class Evaluation(SimpleNamespace):
         return f"<Evaluation: {format_score(self.split, vars(self), self.data)}>"
 
     def _repr_html_(self) -> str:
-        return f"<p>{escape(repr(self)[1:-1])}</p>" + self.frame.to_html(float_format=percent)
+        return f"<p>{escape(repr(self)[1:-1])}</p>{self.frame.to_html(float_format=percent)}"
 
 
 class RunTable(Sequence[TrainedRun]):
@@ -211,12 +214,13 @@ class RunTable(Sequence[TrainedRun]):
 
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{escape(note)}</p>" for note in self.left_out)
-        return self.frame.to_html(float_format=percent) + notes
+        return f"{self.frame.to_html(float_format=percent)}{notes}"
 
 
 AnyRun = TrainedRun | Path | str  # or its folder
 
 
+@plugin_errors()
 def train(
     recipe: Recipe | str,
     changes: Mapping[str, Any] | None = None,
@@ -228,6 +232,7 @@ def train(
     callbacks: "Sequence[Callback] | None" = None,
     stop: "StopRequest | None" = None,
     threads: int | None = None,
+    trust_plugins: bool = False,
 ) -> TrainedRun:
     """Train a recipe.
 
@@ -239,16 +244,17 @@ def train(
         run: the run folder; without it, a new one under ``runs``
         plugins: files with kinds of your own; naming them here approves them
         resume: go on with the run in its folder
-        callbacks: what is called at each epoch; ``()`` for none, and nothing printed
+        callbacks: what watches the run (``Callback``); ``()`` for none, and nothing printed
         stop: a request that may be set from outside
         threads: how many a CPU computes with; without it, as many as there are free cores
+        trust_plugins: approve the plug-ins that the recipe brings
 
     Raises:
         CifarlabError: any of cifarlab.system.errors
     """
     from cifarlab.training.train import train as train_recipe
 
-    recipe = find_recipe(recipe, changes, plugins)
+    recipe = find_recipe(recipe, changes, plugins, trust_plugins)
     if data is not None:
         from cifarlab.data.arrays import store_arrays
 
@@ -256,13 +262,15 @@ def train(
         source = str(data) if is_text else store_arrays(Path(run).parent if run else RUNS, data)
         recipe = change(recipe, {"data.source": source})
     folder = RunFolder(run) if run else new_folder(recipe)
-    session: dict[str, Any] = {"resume": resume, "callbacks": callbacks, "stop": stop}
-    train_recipe(recipe, folder, command="cifarlab.train", threads=threads, **session)
+    train_recipe(recipe, folder, resume=resume, callbacks=callbacks, stop=stop, threads=threads)
     return TrainedRun(folder.path)
 
 
 def find_recipe(
-    recipe: Recipe | str, changes: Mapping[str, Any] | None = None, plugins: Sequence[str] = ()
+    recipe: Recipe | str,
+    changes: Mapping[str, Any] | None = None,
+    plugins: Sequence[str] = (),
+    trust_plugins: bool = False,
 ) -> Recipe:
     """Return a recipe with changes and plug-ins.
 
@@ -270,14 +278,16 @@ def find_recipe(
         recipe: its name, YAML file or value
         changes: settings by dotted path
         plugins: files with kinds of your own; naming them here approves them
+        trust_plugins: approve the plug-ins that the recipe brings
 
     Raises:
         RecipeError: there is no such recipe, or a key or value is refused
         PluginError: a plug-in is missing, not approved or fails
     """
-    files = approve_plugins(plugins)
-    resolved = find(recipe, files) if isinstance(recipe, str) else recipe.add_plugins(files)
-    return change(resolved, changes) if changes else resolved
+    with plugin_session(plugins, trust_plugins) as files:
+        files = decisive_plugins(files)
+        resolved = find(recipe, files) if isinstance(recipe, str) else recipe.add_plugins(files)
+        return change(resolved, changes) if changes else resolved
 
 
 def load_run(path: AnyRun, trust_plugins: bool = False) -> TrainedRun:
@@ -289,32 +299,35 @@ def load_run(path: AnyRun, trust_plugins: bool = False) -> TrainedRun:
         PluginError: a plug-in is missing, not approved or fails
     """
     run = path if isinstance(path, TrainedRun) else TrainedRun(path)
-    with approve_all_plugins(trust_plugins):
+    with plugin_session((), trust_plugins):
         run.folder.recipe()
     return run
 
 
 def runs(folder: Path | str = RUNS, trust_plugins: bool = False) -> RunTable:
     """Return all runs at any depth under a folder; ``trust_plugins`` as in ``load_run``."""
-    with approve_all_plugins(trust_plugins):
+    with plugin_session((), trust_plugins):
         return RunTable(sorted({file.parent for file in Path(folder).rglob("recipe.yaml")}))
 
 
-def predict(run: AnyRun, images: Any, trust_plugins: bool = False) -> "pd.DataFrame":
+def predict(
+    run: AnyRun, images: Any, resize_mode: str | None = None, trust_plugins: bool = False
+) -> "pd.DataFrame":
     """Return the probability of each class, a row for each image.
 
     Args:
         run: a run or its folder
         images: as in ``TrainedRun.predict``
+        resize_mode: as in ``TrainedRun.predict``
         trust_plugins: as in ``load_run``
     """
-    return load_run(run, trust_plugins).predict(images)
+    return load_run(run, trust_plugins).predict(images, resize_mode)
 
 
 def evaluate(
     run: AnyRun,
     split: str = "val",
-    views: int | None = None,
+    tta_views: int | None = None,
     groups: Path | None = None,
     trust_plugins: bool = False,
 ) -> Evaluation:
@@ -322,9 +335,9 @@ def evaluate(
 
     Args:
         run: a run or its folder
-        split: as in ``TrainedRun.evaluate``, and so ``views`` and ``groups``
-        views: test-time views
+        split: as in ``TrainedRun.evaluate``, and so ``tta_views`` and ``groups``
+        tta_views: test-time views
         groups: a YAML file with groups of classes
         trust_plugins: as in ``load_run``
     """
-    return load_run(run, trust_plugins).evaluate(split, views, groups)
+    return load_run(run, trust_plugins).evaluate(split, tta_views, groups)

@@ -50,9 +50,9 @@ def find_near_duplicates(
     Memory is bounded by N and MAX_PAIRS, however many images are similar.
 
     Args:
-        images: uint8 (N, H, W, C).
-        device: Where they are compared.
-        progress: Called with how many images have been compared with all.
+        images: uint8 (N, H, W, C)
+        device: where they are compared
+        progress: called with how many images have been compared with all
     """
     firsts, equal = _find_equal(images)
     # They grow in place: small arrays allocated between the large temporary ones of the steps would

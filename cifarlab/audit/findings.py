@@ -73,11 +73,11 @@ def label_findings(
     """Return what networks say of the labels of images that they were not trained on.
 
     Args:
-        logits: Out-of-fold logits float32 (N, K) of the source's training split.
-        training: The training images, with the labels that they were trained on.
-        dataset: The source, with its labels.
-        folds: How many networks there are.
-        n_scattered: As ``fold_groups`` returns it.
+        logits: out-of-fold logits float32 (N, K) of the source's training split
+        training: the training images, with the labels that they were trained on
+        dataset: the source, with its labels
+        folds: how many networks there are
+        n_scattered: as ``fold_groups`` returns it
 
     Returns:
         ``n``, ``folds``, ``agreement`` (the fraction of labels that are predicted too),

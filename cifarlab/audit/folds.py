@@ -25,9 +25,9 @@ def fold_groups(pairs: np.ndarray, training: Subset, folds: int) -> tuple[list[l
     judges it would hardly have seen that class.
 
     Args:
-        pairs: Near-duplicates (P, 2), as positions in ``training``.
-        training: The training images.
-        folds: How many folds there are.
+        pairs: near-duplicates (P, 2), as positions in ``training``
+        training: the training images
+        folds: how many folds there are
 
     Returns:
         Groups of indices in the source's training split, and how many images are scattered.
@@ -52,10 +52,10 @@ def fold_recipe(
     """Return the recipe of a run that leaves one fold out, and the test split closed.
 
     Args:
-        recipe: The audit's.
-        folds: How many folds there are.
-        number: Of the fold.
-        groups: As ``fold_groups`` returns them.
+        recipe: the audit's
+        folds: how many folds there are
+        number: of the fold
+        groups: as ``fold_groups`` returns them
     """
     fold = {"n_splits": folds, "index": number, "groups": groups}
     return change(recipe, {"data.fold": fold, "evaluation.test": False})
@@ -75,18 +75,18 @@ def out_of_fold_logits(
     There is one run per fold, in ``path``/0, 1, ...; finished runs are taken, others go on.
 
     Args:
-        recipe: The audit's.
-        dataset: Its data.
-        folds: How many folds there are.
-        groups: As ``fold_groups`` returns them; all images of a group are judged by one network.
-        path: The folder of the runs.
-        command: Goes on with the audit; recorded in the runs.
-        **options: As ``train`` takes them.
+        recipe: the audit's
+        dataset: its data
+        folds: how many folds there are
+        groups: as ``fold_groups`` returns them; all images of a group are judged by one network
+        path: the folder of the runs
+        command: goes on with the audit; recorded in the runs
+        **options: as ``train`` takes them
 
     Raises:
-        Interrupted: A signal came; the command goes on.
-        RunFolderError: A run in ``path`` is of other images or another recipe.
-        CifarlabError: As ``train`` does.
+        Interrupted: a signal came; the command goes on
+        RunFolderError: a run in ``path`` is of other images or another recipe
+        CifarlabError: as ``train`` does
     """
     count = len(dataset.read("train"))
     logits = np.full((count, len(dataset.classes)), np.nan, dtype=np.float32)

@@ -29,9 +29,12 @@ def require_cleanlab() -> None:
 
 
 def rank_labels(labels: np.ndarray, probs: np.ndarray) -> Ranking:
-    """Rank labels (N,) by out-of-fold probabilities (N, K). Raises MissingExtraError.
+    """Rank labels (N,) by out-of-fold probabilities (N, K).
 
     The quality is by how much the label's class is likelier than the likeliest other one.
+
+    Raises:
+        MissingExtraError: cleanlab is not installed
     """
     require_cleanlab()
     from cleanlab.filter import find_label_issues

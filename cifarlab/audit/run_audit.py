@@ -48,20 +48,20 @@ def audit(
     """Audit the training data of a run or of a recipe; return the folder of the findings.
 
     Args:
-        name: A run's folder, or a recipe.
-        settings: Changes of the recipe, ``key=value``.
-        folds: How many networks judge labels, each trained on the other folds; 0: none.
-        test: Whether to search the test split too; its opening is recorded in run or audit.
-        csv: Whether to write the tables of ``write_tables``.
-        out: The audit's folder; None: ``audit`` in the run's, or ``audits/<name>-<fingerprint>``.
-        plugins: What the recipe may use.
-        callbacks: Of the training of the folds.
-        command: Stored in the findings, and recorded where the test split is opened.
-        progress: Called while data are read, images compared and networks trained.
-        log: Called with a line that describes the data.
+        name: a run's folder, or a recipe
+        settings: changes of the recipe, ``key=value``
+        folds: how many networks judge labels, each trained on the other folds; 0: none
+        test: whether to search the test split too; its opening is recorded in run or audit
+        csv: whether to write the tables of ``write_tables``
+        out: the audit's folder; None: ``audit`` in the run's, or ``audits/<name>-<fingerprint>``
+        plugins: what the recipe may use
+        callbacks: of the training of the folds
+        command: stored in the findings, and recorded where the test split is opened
+        progress: called while data are read, images compared and networks trained
+        log: called with a line that describes the data
 
     Raises:
-        CifarlabError: Any error of cifarlab.system.errors.
+        CifarlabError: any error of cifarlab.system.errors
     """
     run = RunFolder(name) if RunFolder(name).exists else None
     recipe = _recipe(name, run, settings, plugins)

@@ -10,9 +10,12 @@ _IMAGE = {"split": "split", "index": "index", "name": "image", "given_label": "l
 
 
 def write_tables(folder: Path, findings: dict[str, Any]) -> None:
-    """Write ``pairs.csv`` and, where labels were judged, ``labels.csv``. Raises StorageError.
+    """Write ``pairs.csv`` and, where labels were judged, ``labels.csv``.
 
     Labels are in the order of suspicion, pairs in that of ``duplicate_findings``.
+
+    Raises:
+        StorageError: the disk refused
     """
 
     def cell(key: str, value: Any) -> Any:

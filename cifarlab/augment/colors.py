@@ -18,9 +18,9 @@ def adjust_brightness_contrast(images: Tensor, shifts: Tensor, factors: Tensor) 
     channels. The idea is from hiverge/cifar10-speedrun, the formula is ours.
 
     Args:
-        images: (N, H, W, C), uint8 or float in 0..255.
-        shifts: Of the brightness, as fractions of 255: float (N,).
-        factors: Of the contrast: float (N,).
+        images: (N, H, W, C), uint8 or float in 0..255
+        shifts: of the brightness, as fractions of 255: float (N,)
+        factors: of the contrast: float (N,)
     """
     pixels = images.to(torch.float32)
     shift = pixels.mean((1, 2, 3)) * (1 - factors) + 255 * shifts

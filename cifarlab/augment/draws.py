@@ -60,9 +60,9 @@ class BatchDraws:
         """Draw integers for each image of the whole batch: int64 (N, *shape) on the CPU.
 
         Args:
-            purpose: Names the generator.
-            end: The largest integer is ``end`` - 1, the least 0.
-            *shape: The shape of an image's draws.
+            purpose: names the generator
+            end: the largest integer is ``end`` - 1, the least 0
+            *shape: the shape of an image's draws
         """
         return torch.randint(0, end, (self.size, *shape), generator=self.generator(purpose))
 

@@ -83,7 +83,7 @@ class Crop(CropSettings, AugmentationConfig):
         """Check that the padding can be reflected.
 
         Raises:
-            RecipeError: It is as wide as the image.
+            RecipeError: it is as wide as the image
         """
         smallest = min(image_shape[:2])
         if self.padding_mode == "reflect" and self.padding >= smallest:
@@ -216,7 +216,7 @@ class ColorJitter(ColorSettings, AugmentationConfig):
         """Check that the images have the colours that are changed.
 
         Raises:
-            RecipeError: They are grey, and saturation or hue is set.
+            RecipeError: they are grey, and saturation or hue is set
         """
         if image_shape[2] == 1 and (self.saturation or self.hue):
             raise RecipeError("saturation and hue change nothing in grey images", "leave them at 0")
@@ -274,7 +274,7 @@ class Cutout(AugmentationConfig):
         """Check that the square is smaller than the image.
 
         Raises:
-            RecipeError: It is as large.
+            RecipeError: it is as large
         """
         smallest = min(image_shape[:2])
         if self.size >= smallest:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 MixedBatch: TypeAlias = "tuple[Tensor, Tensor | None, float]"  # images, partners, lam
-Blend: TypeAlias = "tuple[Tensor, float]"  # images, lam
+Mixture: TypeAlias = "tuple[Tensor, float]"  # images, lam
 Box = tuple[int, int, int, int]  # top, bottom, left, right: rows top..bottom - 1
 
 
@@ -32,10 +32,10 @@ class MixConfig(Family):
         """Mix the images of a batch; the given ones stay as they are.
 
         Args:
-            images: The whole batch's (N, H, W, C), uint8 or float32.
-            seed: The run's seed.
-            epoch: The epoch, from 0.
-            step: The step in the epoch, from 0.
+            images: the whole batch's (N, H, W, C), uint8 or float32
+            seed: the run's seed
+            epoch: the epoch, from 0
+            step: the step in the epoch, from 0
 
         Returns:
             The images, their partners' indices in the batch, int64 (N,) on the images' device, and
@@ -54,10 +54,10 @@ class NoMix(MixConfig):
         """Return the images as they are.
 
         Args:
-            images: The whole batch's (N, H, W, C), uint8 or float32.
-            seed: The run's seed.
-            epoch: The epoch, from 0.
-            step: The step in the epoch, from 0.
+            images: the whole batch's (N, H, W, C), uint8 or float32
+            seed: the run's seed
+            epoch: the epoch, from 0
+            step: the step in the epoch, from 0
         """
         return images, None, 1.0
 
@@ -78,10 +78,10 @@ class BetaMix(MixConfig):
         """Mix each image with its partner.
 
         Args:
-            images: The whole batch's (N, H, W, C), uint8 or float32.
-            seed: The run's seed.
-            epoch: The epoch, from 0.
-            step: The step in the epoch, from 0.
+            images: the whole batch's (N, H, W, C), uint8 or float32
+            seed: the run's seed
+            epoch: the epoch, from 0
+            step: the step in the epoch, from 0
         """
         import torch
 
@@ -95,14 +95,14 @@ class BetaMix(MixConfig):
         return images, partners if lam < 1 else None, lam
 
     @abstractmethod
-    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Blend:
+    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Mixture:
         """Return the images mixed with their partners, and the lambda that was reached.
 
         Args:
-            images: (N, H, W, C).
-            partners: The partners' indices in the batch, int64 (N,).
-            lam: The lambda that was drawn, 0..1; 1: the batch is not mixed.
-            draws: The batch's generator, on the CPU.
+            images: (N, H, W, C)
+            partners: the partners' indices in the batch, int64 (N,)
+            lam: the lambda that was drawn, 0..1; 1: the batch is not mixed
+            draws: the batch's generator, on the CPU
         """
 
 
@@ -111,14 +111,14 @@ class Mixup(BetaMix):
 
     kind: Literal["mixup"] = "mixup"
 
-    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Blend:
+    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Mixture:
         """Return the weighted sums: float32, whether or not the batch is mixed.
 
         Args:
-            images: (N, H, W, C).
-            partners: The partners' indices in the batch, int64 (N,).
-            lam: The lambda that was drawn, 0..1; 1: the batch is not mixed.
-            draws: The batch's generator, on the CPU.
+            images: (N, H, W, C)
+            partners: the partners' indices in the batch, int64 (N,)
+            lam: the lambda that was drawn, 0..1; 1: the batch is not mixed
+            draws: the batch's generator, on the CPU
         """
         return mixup(images, partners, lam), lam
 
@@ -128,14 +128,14 @@ class CutMix(BetaMix):
 
     kind: Literal["cutmix"] = "cutmix"
 
-    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Blend:
+    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Mixture:
         """Put a box of each partner into the image.
 
         Args:
-            images: (N, H, W, C).
-            partners: The partners' indices in the batch, int64 (N,).
-            lam: The lambda that was drawn, 0..1; 1: the batch is not mixed.
-            draws: The batch's generator, on the CPU.
+            images: (N, H, W, C)
+            partners: the partners' indices in the batch, int64 (N,)
+            lam: the lambda that was drawn, 0..1; 1: the batch is not mixed
+            draws: the batch's generator, on the CPU
         """
         import torch
 
@@ -159,9 +159,9 @@ def mixup(images: "Tensor", partners: "Tensor", lam: float) -> "Tensor":
     """Return lam * image + (1 - lam) * partner: float32 (N, H, W, C) (section 2).
 
     Args:
-        images: (N, H, W, C), uint8 or float.
-        partners: The partners' indices in the batch, int64 (N,).
-        lam: The weight of the image itself, 0..1.
+        images: (N, H, W, C), uint8 or float
+        partners: the partners' indices in the batch, int64 (N,)
+        lam: the weight of the image itself, 0..1
     """
     pixels = images.float()
     return pixels * lam + pixels[partners] * (1 - lam)
@@ -171,9 +171,9 @@ def cutmix(images: "Tensor", partners: "Tensor", box: Box) -> "tuple[Tensor, flo
     """Put each partner's box into the image; the type stays.
 
     Args:
-        images: (N, H, W, C).
-        partners: The partners' indices in the batch, int64 (N,).
-        box: Top, bottom, left and right in pixels.
+        images: (N, H, W, C)
+        partners: the partners' indices in the batch, int64 (N,)
+        box: top, bottom, left and right in pixels
 
     Returns:
         The images, and the fraction of the pixels that are still the image's own (equation 1, for
@@ -190,9 +190,9 @@ def cutmix_box(sides: tuple[int, ...], lam: float, center: list[float]) -> Box:
     """Return a box of sqrt(1 - lam) of both sides, cut by the border (equation 2).
 
     Args:
-        sides: (H, W).
-        lam: The fraction of the image that is not covered, 0..1.
-        center: Row and column of the box's centre, each as a fraction of the side.
+        sides: (H, W)
+        lam: the fraction of the image that is not covered, 0..1
+        center: row and column of the box's centre, each as a fraction of the side
     """
     edges = []
     for side, position in zip(sides, center, strict=True):

@@ -37,9 +37,9 @@ def identity(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
     """Return the images as they are.
 
     Args:
-        images: uint8 (N, H, W, C).
-        strengths: float32 (N,).
-        fill_mode: What is moved in from outside of the image; not used.
+        images: uint8 (N, H, W, C)
+        strengths: float32 (N,)
+        fill_mode: what is moved in from outside of the image; not used
     """
     return images
 
@@ -48,9 +48,9 @@ def rotate(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
     """Turn each image about its centre, counter-clockwise.
 
     Args:
-        images: uint8 (N, H, W, C).
-        strengths: In degrees, float32 (N,).
-        fill_mode: What is moved in from outside of the image.
+        images: uint8 (N, H, W, C)
+        strengths: in degrees, float32 (N,)
+        fill_mode: what is moved in from outside of the image
     """
     no_offsets = strengths.new_zeros(len(strengths), 2)
     matrices = affine_matrices(strengths, torch.ones_like(strengths), no_offsets)
@@ -61,10 +61,10 @@ def shear(images: Tensor, strengths: Tensor, fill_mode: str, axis: int) -> Tenso
     """Shift each row or column by its distance from the centre, times the strength.
 
     Args:
-        images: uint8 (N, H, W, C).
-        strengths: float32 (N,).
-        fill_mode: What is moved in from outside of the image.
-        axis: 1: rows are shifted; 0: columns.
+        images: uint8 (N, H, W, C)
+        strengths: float32 (N,)
+        fill_mode: what is moved in from outside of the image
+        axis: 1: rows are shifted; 0: columns
     """
     matrices = torch.eye(2, 3, device=images.device).repeat(len(images), 1, 1)
     matrices[:, axis, 1 - axis] = strengths
@@ -75,10 +75,10 @@ def shift(images: Tensor, strengths: Tensor, fill_mode: str, axis: int) -> Tenso
     """Shift each image by a fraction of its side, rounded to whole pixels.
 
     Args:
-        images: uint8 (N, H, W, C).
-        strengths: float32 (N,).
-        fill_mode: What is moved in from outside of the image.
-        axis: 1: to the right; 0: down.
+        images: uint8 (N, H, W, C)
+        strengths: float32 (N,)
+        fill_mode: what is moved in from outside of the image
+        axis: 1: to the right; 0: down
     """
     offsets = torch.zeros(len(images), 2, dtype=torch.int64, device=images.device)
     offsets[:, axis] = (strengths * images.shape[1 + axis]).round().to(torch.int64)
@@ -89,9 +89,9 @@ def adjust_brightness(images: Tensor, strengths: Tensor, fill_mode: str) -> Tens
     """Blend each image with black, by a factor of 1 + strength.
 
     Args:
-        images: uint8 (N, H, W, C).
-        strengths: float32 (N,).
-        fill_mode: What is moved in from outside of the image; not used.
+        images: uint8 (N, H, W, C)
+        strengths: float32 (N,)
+        fill_mode: what is moved in from outside of the image; not used
     """
     return blend(torch.zeros_like(images), images, 1 + strengths)
 
@@ -100,9 +100,9 @@ def adjust_color(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
     """Blend each pixel with its grey, by a factor of 1 + strength; a grey image stays.
 
     Args:
-        images: uint8 (N, H, W, C).
-        strengths: float32 (N,).
-        fill_mode: What is moved in from outside of the image; not used.
+        images: uint8 (N, H, W, C)
+        strengths: float32 (N,)
+        fill_mode: what is moved in from outside of the image; not used
     """
     return blend(to_grey(images), images, 1 + strengths)
 
@@ -111,9 +111,9 @@ def adjust_contrast(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor
     """Blend each image with its mean grey, rounded half up, by a factor of 1 + strength.
 
     Args:
-        images: uint8 (N, H, W, C).
-        strengths: float32 (N,).
-        fill_mode: What is moved in from outside of the image; not used.
+        images: uint8 (N, H, W, C)
+        strengths: float32 (N,)
+        fill_mode: what is moved in from outside of the image; not used
     """
     pixels = images.shape[1] * images.shape[2]
     sums = to_grey(images).sum((1, 2, 3), keepdim=True, dtype=torch.int64)
@@ -126,9 +126,9 @@ def adjust_sharpness(images: Tensor, strengths: Tensor, fill_mode: str) -> Tenso
     The filter is 3 x 3: the pixel itself weighs 5, each neighbour 1.
 
     Args:
-        images: uint8 (N, H, W, C).
-        strengths: float32 (N,).
-        fill_mode: What is moved in from outside of the image; not used.
+        images: uint8 (N, H, W, C)
+        strengths: float32 (N,)
+        fill_mode: what is moved in from outside of the image; not used
     """
     pixels32 = images.to(torch.int32)
     rows = pixels32[:, :-2] + pixels32[:, 1:-1] + pixels32[:, 2:]
@@ -142,9 +142,9 @@ def posterize(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
     """Clear the lowest bits of each value.
 
     Args:
-        images: uint8 (N, H, W, C).
-        strengths: The number of bits, which is rounded, float32 (N,).
-        fill_mode: What is moved in from outside of the image; not used.
+        images: uint8 (N, H, W, C)
+        strengths: the number of bits, which is rounded, float32 (N,)
+        fill_mode: what is moved in from outside of the image; not used
     """
     mask = 256 - 2 ** strengths.round().to(torch.int32)
     return images & mask.to(torch.uint8)[:, None, None, None]
@@ -154,9 +154,9 @@ def solarize(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
     """Invert the values from 256 - strength on.
 
     Args:
-        images: uint8 (N, H, W, C).
-        strengths: float32 (N,).
-        fill_mode: What is moved in from outside of the image; not used.
+        images: uint8 (N, H, W, C)
+        strengths: float32 (N,)
+        fill_mode: what is moved in from outside of the image; not used
     """
     inverted = images >= (256 - strengths)[:, None, None, None]
     return torch.where(inverted, 255 - images, images)
@@ -166,9 +166,9 @@ def autocontrast(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
     """Stretch each channel of an image to 0..255, rounded down; one of a single value stays.
 
     Args:
-        images: uint8 (N, H, W, C).
-        strengths: Not used.
-        fill_mode: What is moved in from outside of the image; not used.
+        images: uint8 (N, H, W, C)
+        strengths: not used
+        fill_mode: what is moved in from outside of the image; not used
     """
     pixels32 = images.to(torch.int32)
     low, high = pixels32.amin((1, 2), keepdim=True), pixels32.amax((1, 2), keepdim=True)
@@ -180,9 +180,9 @@ def equalize(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
     """Make each channel's histogram about flat; a channel with too few values stays.
 
     Args:
-        images: uint8 (N, H, W, C).
-        strengths: Not used.
-        fill_mode: What is moved in from outside of the image; not used.
+        images: uint8 (N, H, W, C)
+        strengths: not used
+        fill_mode: what is moved in from outside of the image; not used
     """
     count, height, width, channels = images.shape
     values = images.permute(0, 3, 1, 2).reshape(count * channels, -1).to(torch.int64)
@@ -200,9 +200,9 @@ def blend(start: Tensor, images: Tensor, factors: Tensor) -> Tensor:
     """Return start + factor * (image - start), clipped to 0..255 and rounded down: uint8.
 
     Args:
-        start: Broadcast to the images' shape.
-        images: (N, H, W, C).
-        factors: float32 (N,).
+        start: broadcast to the images' shape
+        images: (N, H, W, C)
+        factors: float32 (N,)
     """
     start, pixels = start.to(torch.float32), images.to(torch.float32)
     blended = start + factors[:, None, None, None] * (pixels - start)
@@ -252,11 +252,11 @@ def apply_operations(
     """Apply to each image its own operation.
 
     Args:
-        images: uint8 (N, H, W, C).
-        op_indices: Of the image's operation in ``operations``, int64 (N,) on the CPU.
-        strengths: float32 (N,) on the CPU.
-        fill_mode: What is moved in from outside of the image.
-        operations: The operations.
+        images: uint8 (N, H, W, C)
+        op_indices: of the image's operation in ``operations``, int64 (N,) on the CPU
+        strengths: float32 (N,) on the CPU
+        fill_mode: what is moved in from outside of the image
+        operations: the operations
     """
     order = op_indices.argsort(stable=True)
     sizes = op_indices.bincount(minlength=len(operations)).tolist()

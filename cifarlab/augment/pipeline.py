@@ -23,12 +23,12 @@ def sizes_by_step(sizes: Sequence[ResizeStage], steps_per_epoch: int, total_step
     """Return the recipe's ``augment.progressive_resize`` as (first step, pixels), ascending.
 
     Args:
-        sizes: The recipe's stages.
-        steps_per_epoch: The length of an epoch.
-        total_steps: The length of the run, for starts that are a fraction of it.
+        sizes: the recipe's stages
+        steps_per_epoch: the length of an epoch
+        total_steps: the length of the run, for starts that are a fraction of it
 
     Raises:
-        RecipeError: A stage does not start after the one before it.
+        RecipeError: a stage does not start after the one before it
     """
     stages = [(size.start.in_steps(steps_per_epoch, total_steps), size.pixels) for size in sizes]
     for index, ((before, _), (first, _)) in enumerate(pairwise(stages)):
@@ -51,13 +51,13 @@ class Augmentation:
     """The recipe's ``augment`` part, to be applied to any batch of any epoch.
 
     Args:
-        config: The recipe's part.
-        image_shape: (H, W, C).
-        seed: The run's seed.
+        config: the recipe's part
+        image_shape: (H, W, C)
+        seed: the run's seed
 
     Raises:
-        RecipeError: Such images can't be changed so: they are too small for a reflection, a cutout
-            or a size of ``augment.progressive_resize``, or are grey and have no saturation or hue.
+        RecipeError: such images can't be changed so: they are too small for a reflection, a cutout
+            or a size of ``augment.progressive_resize``, or are grey and have no saturation or hue
     """
 
     def __init__(self, config: Augment, image_shape: tuple[int, int, int], seed: int) -> None:
@@ -88,18 +88,18 @@ class Augmentation:
         """Augment one batch by all of the recipe's ``augment`` but mix and progressive_resize.
 
         Args:
-            images: This process's images, uint8 (n, H, W, C).
-            indices: Indices in the split of all images of the batch, int64 (N,), on the CPU.
-            epoch: The epoch, from 0.
-            step: The step in the epoch, from 0.
-            shard_indices: This process's images in the batch, int64 (n,) on the CPU; None: all.
+            images: this process's images, uint8 (n, H, W, C)
+            indices: indices in the split of all images of the batch, int64 (N,), on the CPU
+            epoch: the epoch, from 0
+            step: the step in the epoch, from 0
+            shard_indices: this process's images in the batch, int64 (n,) on the CPU; None: all
 
         Returns:
             Images (n, H, W, C), uint8, or float32 where the recipe turns or scales without a
             policy, jitters colours or adds noise; the last two may leave 0..255.
 
         Raises:
-            RecipeError: A kind returns another shape or type.
+            RecipeError: a kind returns another shape or type
         """
         draws = BatchDraws(self.seed, epoch, step, indices, shard_indices, images.device)
         for augmentation in self.pipeline.values():

@@ -19,10 +19,10 @@ def crop(images: Tensor, offsets: Tensor, padding: int, padding_mode: str) -> Te
     """Cut (H, W) windows out of the padded images.
 
     Args:
-        images: (N, H, W, C), uint8 or float in 0..255.
-        offsets: Top and left of each window in the padded image, 0..2 * padding: int64 (N, 2).
-        padding: In pixels, on each side.
-        padding_mode: ``constant``, or ``reflect`` without repeating the edge (padding < H and W).
+        images: (N, H, W, C), uint8 or float in 0..255
+        offsets: top and left of each window in the padded image, 0..2 * padding: int64 (N, 2)
+        padding: in pixels, on each side
+        padding_mode: ``constant``, or ``reflect`` without repeating the edge (padding < H and W)
     """
     return translate(images, padding - offsets, padding_mode)
 
@@ -31,10 +31,10 @@ def translate(images: Tensor, offsets: Tensor, fill_mode: str) -> Tensor:
     """Move each image by whole pixels; the type stays.
 
     Args:
-        images: (N, H, W, C), uint8 or float in 0..255.
-        offsets: Down and right, in pixels: int64 (N, 2).
-        fill_mode: What is moved in: black (``constant``), the edge's pixel (``nearest``) or the
-            mirrored image (``reflect``, without repeating the edge, as often as needed).
+        images: (N, H, W, C), uint8 or float in 0..255
+        offsets: down and right, in pixels: int64 (N, 2)
+        fill_mode: what is moved in: black (``constant``), the edge's pixel (``nearest``) or the
+            mirrored image (``reflect``, without repeating the edge, as often as needed)
     """
     height, width = images.shape[1:3]
     rows = torch.arange(height, device=images.device) - offsets[:, :1]
@@ -53,12 +53,12 @@ def warp_affine(images: Tensor, matrices: Tensor, fill_mode: str) -> Tensor:
     """Resample each image by an affine map, bilinear: float32 (N, H, W, C).
 
     Args:
-        images: (N, H, W, C), uint8 or float in 0..255.
+        images: (N, H, W, C), uint8 or float in 0..255
         matrices: float32 (N, 2, 3): a new pixel (row, column) is read at the position
-            matrices @ (row, column, 1), both in pixels from the image's centre.
-        fill_mode: What is read beyond the centres of the edge's pixels: the nearest of these
+            matrices @ (row, column, 1), both in pixels from the image's centre
+        fill_mode: what is read beyond the centres of the edge's pixels: the nearest of these
             (``nearest``), the mirrored image, without repeating the edge (``reflect``), or, outside
-            of the image, black (``constant``).
+            of the image, black (``constant``)
     """
     height, width = images.shape[1:3]
     rows, columns = (
@@ -85,9 +85,9 @@ def affine_matrices(angles: Tensor, scales: Tensor, offsets: Tensor) -> Tensor:
     """Return matrices (N, 2, 3) for ``warp_affine``: scale, turn about the centre, then move.
 
     Args:
-        angles: In degrees, counter-clockwise: (N,).
-        scales: Above 0, 2 for twice the size: (N,).
-        offsets: In pixels, down and right: (N, 2).
+        angles: in degrees, counter-clockwise: (N,)
+        scales: above 0, 2 for twice the size: (N,)
+        offsets: in pixels, down and right: (N, 2)
     """
     cosines, sines = angles.deg2rad().cos() / scales, angles.deg2rad().sin() / scales
     turns = torch.stack([torch.stack([cosines, sines], 1), torch.stack([-sines, cosines], 1)], 1)
@@ -98,9 +98,9 @@ def flip(images: Tensor, mask: Tensor, axis: int = 2) -> Tensor:
     """Flip some of the images.
 
     Args:
-        images: (N, H, W, C).
-        mask: Which images are flipped, bool (N,).
-        axis: 2: left-right; 1: top-bottom.
+        images: (N, H, W, C)
+        mask: which images are flipped, bool (N,)
+        axis: 2: left-right; 1: top-bottom
     """
     return torch.where(mask[:, None, None, None], images.flip(axis), images)
 
@@ -109,9 +109,9 @@ def cutout(images: Tensor, corners: Tensor, side: int) -> Tensor:
     """Grey out a square in each image (DeVries & Taylor 2017); the type stays.
 
     Args:
-        images: (N, H, W, C), uint8 or float in 0..255.
-        corners: Top and left of the square, int64 (N, 2); outside of the image, the border cuts it.
-        side: The square's side in pixels.
+        images: (N, H, W, C), uint8 or float in 0..255
+        corners: top and left of the square, int64 (N, 2); outside of the image, the border cuts it
+        side: the square's side in pixels
     """
     covered = [
         _in_range(torch.arange(size, device=images.device) - corners[:, i, None], side)
@@ -145,9 +145,9 @@ def apply_weights(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     One large product with separate channels is faster than many small ones.
 
     Args:
-        images: (N, H, W, C).
-        rows: Weights of the rows, (h, H).
-        columns: Weights of the columns and channels, (w * C, W * C).
+        images: (N, H, W, C)
+        rows: weights of the rows, (h, H)
+        columns: weights of the columns and channels, (w * C, W * C)
     """
     count, height, _, channels = images.shape
     rows_resized = torch.matmul(rows, images.to(rows.dtype).reshape(count, height, -1))

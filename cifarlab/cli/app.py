@@ -47,13 +47,11 @@ def takes_plugins(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def wrapper(*args: Any, trust_plugins: bool, plugin: list[str] | None, **kwargs: Any) -> None:
-        from cifarlab.config.plugins import approve_all_plugins, approve_plugins
+        from cifarlab.config.plugins import plugin_session
 
-        if passes_names:
-            kwargs["plugin"] = plugin
-        elif (plugins := approve_plugins(plugin or [])) and passes_plugins:
-            kwargs["plugins"] = plugins
-        with approve_all_plugins(trust_plugins):
+        with plugin_session(() if passes_names else plugin or (), trust_plugins) as plugins:
+            kwargs |= {"plugin": plugin} if passes_names else {}
+            kwargs |= {"plugins": plugins} if passes_plugins else {}
             command(*args, **kwargs)
 
     for name, option, default in (("plugin", Plugins, None), ("trust_plugins", Trust, False)):
@@ -70,7 +68,7 @@ class SettingsCommand(TyperCommand):
         """Parse the arguments as Typer does.
 
         Raises:
-            UserError: An option is none of this command's, but the name of a setting.
+            UserError: an option is none of this command's, but the name of a setting
         """
         options = {name for param in self.params for name in (*param.opts, *param.secondary_opts)}
         for arg, next_arg in pairwise([*args, "-"]):
@@ -78,16 +76,11 @@ class SettingsCommand(TyperCommand):
             if not option.startswith("-") or option in options:
                 continue
             option_value = value if equals else None if re.match(r"-|.*=", next_arg) else next_arg
-            if hint := option_hint(option, option_value):
+            from cifarlab.recipes.hints import advice
+
+            if hint := advice(option.lstrip("-"), option_value):
                 raise UserError(f"no such option: {option}", hint)
         return super().parse_args(ctx, args)
-
-
-def option_hint(option: str, value: str | None) -> str | None:
-    """Return the setting to write instead of an option; None where no setting is like it."""
-    from cifarlab.recipes.hints import advice
-
-    return advice(option.lstrip("-"), value)
 
 
 @app.callback()

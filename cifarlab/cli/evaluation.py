@@ -123,11 +123,11 @@ def predict(
 ) -> None:
     """Predict images, resized and normalised as in training, with calibrated confidence."""
     from cifarlab.inference.formats import format_predictions, require_format
-    from cifarlab.inference.run_predictor import predict_paths
+    from cifarlab.inference.run_predictor import predict_images
     from cifarlab.system.files import write_text
 
     require_format(output_format, sample_submission)
-    predictions = predict_paths(_open_run(run), paths, resize_mode)
+    predictions = predict_images(_open_run(run), paths, resize_mode)
     text = format_predictions(predictions, output_format, sample_submission)
     if out:
         write_text(out, text)

@@ -73,20 +73,21 @@ def compare(
     metric: Annotated[str, Option(help="accuracy, macro_f1, log_loss, ...")] = "accuracy",
     out: Annotated[Path | None, Option(help="a folder for table and figure")] = None,
     figures: Figures = "svg",
+    plugins: tuple[Any, ...] = (),
 ) -> None:
     """Compare finished runs, grouped by recipe and paired by seed."""
     from cifarlab.cli.printing import print_comparison
-    from cifarlab.experiments.study.definition import parse_metric
     from cifarlab.experiments.study.folder import write_comparison
     from cifarlab.experiments.study.outcomes import compare_runs
 
-    comparison = compare_runs(names, against, metric=parse_metric(metric))
+    comparison = compare_runs(names, against, metric=metric, plugins=plugins)
     print_comparison(comparison)
     if out:
         lines = write_comparison(comparison, out, parse_formats(figures))
         for line in (*lines, f"comparison: {out}"):
             echo(line)
-    print_next(*after_compare(names, against, metric, out))
+    words = after_compare(names, against, metric, out)
+    print_next(*words, *(word for p in plugins for word in ("--plugin", p.file)))
 
 
 @app.command()

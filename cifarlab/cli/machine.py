@@ -15,6 +15,7 @@ from cifarlab.system.device import choose_compute, has_bfloat16, library_version
 _EXTRAS = {
     "report": ("matplotlib", "jinja2"),
     "search": ("ray", "optuna"),
+    "notebook": ("pandas",),
     "explain": ("captum",),
     "audit": ("cleanlab",),
     "dashboard": ("nicegui",),

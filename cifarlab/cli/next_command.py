@@ -29,10 +29,10 @@ def after_audit(name: str, settings: Sequence[str], is_run: bool, out: Path | No
     """Return how to see the findings in the run's report, or train the audited recipe.
 
     Args:
-        name: the run's folder, or the recipe.
-        settings: changes to the recipe, as KEY=VALUE.
-        is_run: whether ``name`` is a run.
-        out: the folder that the audit was written to, None for the default.
+        name: the run's folder, or the recipe
+        settings: changes to the recipe, as KEY=VALUE
+        is_run: whether ``name`` is a run
+        out: the folder that the audit was written to, None for the default
     """
     if not is_run:
         return ("train", name, *settings)
@@ -43,9 +43,9 @@ def after_predict(run: Path, paths: Sequence[Path], resize_mode: str | None) -> 
     """Return how to explain the predictions: that of the image, where there was one alone.
 
     Args:
-        run: the run's folder.
-        paths: what was predicted: images, folders, archives.
-        resize_mode: how images of another size were resized, None for the recipe's way.
+        run: the run's folder
+        paths: what was predicted: images, folders, archives
+        resize_mode: how images of another size were resized, None for the recipe's way
     """
     from cifarlab.data.image_policy import SUFFIX
 
@@ -58,10 +58,10 @@ def after_study(name: str, n_seeds: int | None, scale: float, data: str | None) 
     """Return how to run a study in full after a try at a smaller scale, else see its runs.
 
     Args:
-        name: the study.
-        n_seeds: runs per row, None for the study's own number.
-        scale: fraction of the images and epochs that was run.
-        data: the source of the images, None for the recipes' own.
+        name: the study
+        n_seeds: runs per row, None for the study's own number
+        scale: fraction of the images and epochs that was run
+        data: the source of the images, None for the recipes' own
     """
     full_study = ("study", name, *_options(n_seeds=n_seeds, data=data))
     return ("dashboard",) if scale == 1 else full_study
@@ -73,10 +73,10 @@ def after_compare(
     """Return how to keep the table and draw the figure, else see the runs.
 
     Args:
-        names: the runs, folders and recipes that were compared.
-        against: the baseline, None for the first.
-        metric: the metric's name.
-        out: the folder that the comparison was written to, None where it was not.
+        names: the runs, folders and recipes that were compared
+        against: the baseline, None for the first
+        metric: the metric's name
+        out: the folder that the comparison was written to, None where it was not
     """
     if out is None:
         other = None if metric == "accuracy" else metric

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from cifarlab.experiments.search import table as search_table
 from cifarlab.experiments.study import table as study_table
 from cifarlab.experiments.study.comparison import Comparison
-from cifarlab.system.terminal import console, percent, print_table
+from cifarlab.system.terminal import as_percent, console, print_table
 
 if TYPE_CHECKING:
     from cifarlab.experiments.search.engine import FinishedSearch
@@ -48,22 +48,22 @@ def print_evaluation(split: str, evaluation: dict[str, Any]) -> None:
     result = evaluation["measured"]
     console.print(format_score(split, result, evaluation["data"]))
     rows = [
-        (row["class"], str(row["n"]), percent(row["accuracy"]), _interval(row["interval"], ".1f"))
+        (row["class"], str(row["n"]), as_percent(row["accuracy"]), _bounds(row["interval"], ".1f"))
         for row in result["per_class"]
         if row["n"]
     ]
     print_table(("class", "n", "accuracy", "95 % interval"), rows)
     for row in result["groups"] or []:
         if row["n"]:
-            console.print(f"{row['group']}: {percent(row['accuracy'])} of {row['n']:,}")
-    top = ", ".join(f"{k}: {percent(v)}" for k, v in enumerate(result["top_k"], 1))
+            console.print(f"{row['group']}: {as_percent(row['accuracy'])} of {row['n']:,}")
+    top = ", ".join(f"{k}: {as_percent(v)}" for k, v in enumerate(result["top_k"], 1))
     std = f"{100 * result['std']:.1f} points"
     console.print(f"top {top}; standard deviation between classes {std}")
     for name in ("calibration", "calibrated"):
         if row := result[name]:
             fitted = ", fitted on these images" if (split, name) == ("val", "calibrated") else ""
             console.print(
-                f"calibration error {percent(row['ece'])}, Brier score {row['brier']:.4f} "
+                f"calibration error {as_percent(row['ece'])}, Brier score {row['brier']:.4f} "
                 f"at temperature {row['temperature']:.3f}{fitted}"
             )
     if "tta" in evaluation:
@@ -76,18 +76,18 @@ def _print_full_evaluation(evaluation: dict[str, Any]) -> None:
     for row in evaluation["tta"]:
         against = row["against_single_view"]
         gain = f"{100 * against['gain']:+.2f}" if against else ""
-        interval = _interval(against["interval"], "+.2f") if against else ""
+        interval = _bounds(against["interval"], "+.2f") if against else ""
         seconds = f"{row['cost']['seconds']:.1f} s"
-        rows.append((row["name"], percent(row["accuracy"]), gain, interval, seconds))
+        rows.append((row["name"], as_percent(row["accuracy"]), gain, interval, seconds))
     print_table(("views", "accuracy", "gain", "its 95 % interval", "time"), rows)
     shift = evaluation["shift"]
     print_table(
         ("corruption", *(f"severity {n}" for n in range(1, 6))),
-        [(row["name"], *map(percent, row["accuracy"])) for row in shift["corruptions"]],
+        [(row["name"], *map(as_percent, row["accuracy"])) for row in shift["corruptions"]],
     )
     console.print(
-        f"mean corruption accuracy {percent(shift['mean'])}, clean {percent(shift['clean'])}, "
-        f"n = {shift['n']:,}"
+        f"mean corruption accuracy {as_percent(shift['mean'])}, "
+        f"clean {as_percent(shift['clean'])}, n = {shift['n']:,}"
     )
     if ood := evaluation["ood"]:
         scores = ", ".join(f"{row['name']} {row['auroc']:.4f}" for row in ood["scores"])
@@ -111,13 +111,13 @@ def print_audit(findings: dict[str, Any]) -> None:
     if not labels:
         return
     console.print(
-        f"{labels['n']:,} labels judged by {labels['folds']} folds: {percent(labels['agreement'])} "
-        f"agree, {labels['n_label_issues']:,} estimated to be wrong"
+        f"{labels['n']:,} labels judged by {labels['folds']} folds: "
+        f"{as_percent(labels['agreement'])} agree, {labels['n_label_issues']:,} are probably wrong"
     )
     if noise := labels["noise"]:
         console.print(
-            f"{noise['true_positives']:,} of {noise['n_wrong']:,} labels known to be wrong lead "
-            f"the list: precision {percent(noise['precision'])}, chance {percent(noise['chance'])}"
+            f"{noise['true_positives']:,} of {noise['n_wrong']:,} known wrong labels come first: "
+            f"precision {as_percent(noise['precision'])}, chance {as_percent(noise['chance'])}"
         )
     names = findings["classes"]
     suspects = [
@@ -128,7 +128,7 @@ def print_audit(findings: dict[str, Any]) -> None:
     print_table(("image", "given label", "predicted label", "label quality"), suspects)
 
 
-def _interval(bounds: tuple[float, float], form: str) -> str:
+def _bounds(bounds: tuple[float, float], form: str) -> str:
     low, high = bounds
     return f"{100 * low:{form}} to {100 * high:{form}}"
 

@@ -2,7 +2,6 @@
 
 import shlex
 import signal
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,7 +40,7 @@ def train(
     from cifarlab.training.request import resolve_request
 
     with init_distributed() as processes:
-        job = processes.broadcast_from_rank0(
+        request = processes.broadcast_from_rank0(
             lambda: resolve_request(
                 recipe,
                 settings or [],
@@ -55,28 +54,28 @@ def train(
                 callbacks=[*(["tensor-stats"] if tensor_stats else []), *(callback or [])],
             )
         )
-        if not job.report_only:
-            _train(job, processes, threads)
+        if not request.report_only:
+            _train(request, processes, threads)
     if processes.is_main_process:
-        echo(f"run: {job.folder.path}")
-        _report_new_run(job.folder.path)
-        held_out = "val" in (job.folder.result() or {})
-        print_next("evaluate" if held_out else "explain", job.folder.path)
+        echo(f"run: {request.folder.path}")
+        _report_new_run(request.folder.path)
+        held_out = "val" in (request.folder.result() or {})
+        print_next("evaluate" if held_out else "explain", request.folder.path)
 
 
-def _train(job: "TrainRequest", processes: "Processes", threads: int | None) -> None:
-    """Train the run that the command line names; the main process shows the progress."""
+def _train(request: "TrainRequest", processes: "Processes", threads: int | None) -> None:
+    """Train the run that the command line names, and show the progress."""
     from cifarlab.training.display import Display
     from cifarlab.training.train import train as run_training
 
-    with Display() if processes.is_main_process else nullcontext() as display:
+    with Display() as display:
         run_training(
-            job.recipe,
-            job.folder,
-            resume=job.resume,
-            callbacks=[display, *job.callbacks.build_callbacks()] if display else [],
+            request.recipe,
+            request.folder,
+            resume=request.resume,
+            callbacks=[display, *request.callbacks.build_callbacks()],
             command=command_line(),
-            progress=display.prepare if display else None,
+            progress=display.prepare,
             processes=processes,
             threads=threads,
         )

@@ -1,7 +1,7 @@
 """What all parts of a recipe share."""
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -9,6 +9,9 @@ from pydantic_core import PydanticCustomError
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Width = Annotated[int, Field(ge=1, le=2**16)]
+# of a network's parameters: the groups of the optimizer
+Role = Literal["matrices", "shortcuts", "norms", "biases", "head", "whitening"]
+ROLES: tuple[Role, ...] = get_args(Role)
 
 _MOST_NAME = 120  # bytes; a folder's name, which holds it and more, has 255
 

@@ -65,8 +65,7 @@ class Family(Config):
     @classmethod
     def _require_complete(cls) -> None:
         """Raise PluginError for a kind that has another's name, or that no tool could use."""
-        file = getattr(sys.modules.get(cls.__module__), "__file__", "this notebook")
-        what, kind = f"{cls.__name__} of {file}", cls.model_fields["kind"].default
+        what, kind = cls._origin(), cls.model_fields["kind"].default
         shipped = _registry.get((cls.family(), kind, IMPORTED))
         if shipped and shipped.is_shipped():
             fault = f"{what} can't be kind {kind!r}: cifarlab has {shipped.__name__} by that name"
@@ -79,6 +78,12 @@ class Family(Config):
             if field.is_required():
                 missing = f"{what}: its setting {name} has no default"
                 raise PluginError(missing, "give it one, so that tools can list the kind")
+
+    @classmethod
+    def _origin(cls) -> str:
+        """Return the class's name and file, for an error."""
+        file = getattr(sys.modules.get(cls.__module__), "__file__", "this notebook")
+        return f"{cls.__name__} of {file}"
 
     @classmethod
     def is_kind(cls) -> bool:
@@ -97,13 +102,17 @@ class Family(Config):
 
     @classmethod
     def kinds(cls) -> dict[str, type[Self]]:
-        """Return the kinds that a recipe can name now, in the order of their definition."""
-        owners = {IMPORTED, *_plugins.get()}
-        return {
-            kind: config
-            for (_, kind, owner), config in _registry.items()
-            if owner in owners and issubclass(config, cls)
-        }
+        """Return the kinds that a recipe can name now, in the order of their definition.
+
+        Raises:
+            PluginError: two files have a kind of one name, so the order of loading would decide
+        """
+        owners, kinds = {IMPORTED, *_plugins.get()}, dict[str, type[Self]]()
+        for (_, kind, owner), part in _registry.items():
+            if owner in owners and issubclass(part, cls) and kinds.setdefault(kind, part) != part:
+                what = f"kind {kind!r} is both {kinds[kind]._origin()} and {part._origin()}"
+                raise PluginError(what, "name one of the two files, or rename a kind")
+        return kinds
 
     def lint(self, length: RunLength) -> Iterator[Finding]:
         """Yield a finding for each of these settings that trains badly in a run of that length."""

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
@@ -84,9 +84,16 @@ _lock = threading.RLock()
 _approves_all: ContextVar[bool] = ContextVar("_approves_all", default=False)
 
 
-def approve_all_plugins(enabled: bool) -> AbstractContextManager[None]:
-    """Approve all plug-ins that recipes and run folders bring in the block, if ``enabled``."""
-    return set_variable(_approves_all, enabled)
+@contextmanager
+def plugin_session(names: Iterable[str] = (), trust: bool = False) -> Iterator[tuple[Plugin, ...]]:
+    """Yield the plug-ins of ``approve_plugins``; errors in the block are as in ``plugin_errors``.
+
+    Args:
+        names: files or entry points
+        trust: approve all plug-ins that recipes and run folders bring in the block
+    """
+    with set_variable(_approves_all, trust), plugin_errors():
+        yield approve_plugins(names)
 
 
 def approvals_file() -> Path:

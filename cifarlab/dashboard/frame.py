@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from markupsafe import Markup, escape
 from nicegui import ui
 
+from cifarlab.config.plugins import plugin_errors
 from cifarlab.dashboard import charts
 from cifarlab.dashboard.index import Index, MissingFolderError, file_stamp
 from cifarlab.plots.spec import BLUE, Plot
@@ -28,9 +29,9 @@ def put(content: str, *values: Any, classes: str = "") -> ui.html:
     """Add HTML to the page; return its element.
 
     Args:
-        content: HTML of ours, with a ``{}`` for each value.
-        *values: come from files, so they are escaped unless they are Markup.
-        classes: CSS classes of the element.
+        content: HTML of ours, with a ``{}`` for each value
+        *values: come from files, so they are escaped unless they are Markup
+        classes: CSS classes of the element
     """
     text = Markup(content).format(*values) if values else content
     return ui.html(to_utf8(text), sanitize=False).classes(classes)
@@ -46,9 +47,9 @@ def page_frame(index: Index, title: str, current: str = "") -> Iterator[None]:
     """Add the navigation bar, and the page's main part, which the caller fills meanwhile.
 
     Args:
-        index: the folder of runs, whose path is shown.
-        title: the browser's title, empty for the list.
-        current: the link of ``_LINKS`` that leads to this page, if any.
+        index: the folder of runs, whose path is shown
+        title: the browser's title, empty for the list
+        current: the link of ``_LINKS`` that leads to this page, if any
     """
     ui.page_title(f"{title} - cifarlab" if title else "cifarlab")
     ui.colors(primary=BLUE)
@@ -79,7 +80,8 @@ def section(title: str = "") -> Iterator[None]:
 def show_errors() -> Iterator[None]:
     """Show an error in the page where it happens: files of other people may hold anything."""
     try:
-        yield
+        with plugin_errors():
+            yield
     except CifarlabError as error:
         if isinstance(error, MissingFolderError):
             ui.context.client.status_code = 404
@@ -95,9 +97,9 @@ async def watch(
     """Fill a part of the page, and again whenever a file changes.
 
     Args:
-        files: the files to watch.
-        read: returns what they hold; called in a thread.
-        fill: adds that to the page.
+        files: the files to watch
+        read: returns what they hold; called in a thread
+        fill: adds that to the page
     """
     container = ui.element("div")
     stamps: list[Any] = []
@@ -121,9 +123,9 @@ def add_chart(plot: Plot | None, height: int, alt: str) -> ui.echart:
     """Add a chart as wide as the element around it; return it.
 
     Args:
-        plot: what it shows, None for an empty chart.
-        height: in pixels.
-        alt: what it shows, in words.
+        plot: what it shows, None for an empty chart
+        height: in pixels
+        alt: what it shows, in words
     """
     element = ui.echart(charts.chart_options(plot, height)).style(f"height: {height}px")
     return element.classes("chart").props(f'role=img aria-label="{escape(alt)}"')

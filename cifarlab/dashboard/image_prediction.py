@@ -75,7 +75,11 @@ class Network:
         self.predictor = self.run_predictor.predictor
 
     def predict_image(self, blob: bytes, name: str = "the image") -> ImagePrediction:
-        """Predict the image in a file's bytes. Raises DataError where it can't be decoded."""
+        """Predict the image in a file's bytes.
+
+        Raises:
+            DataError: it can't be decoded
+        """
         run_predictor, classes = self.run_predictor, self.predictor.classes
         image = decode_image(blob, name, run_predictor.policy, UPLOAD_PIXELS)
         probabilities = run_predictor.predict(Inputs([name], image[None])).probabilities[0]
@@ -107,7 +111,7 @@ class Network:
         if subset is None:
             return []
         image_features = features(self.predictor, image[None])[0]
-        nearest, distances = nearest_neighbors(image_features, self.gallery.features, N_NEIGHBORS)
+        positions, distances = nearest_neighbors(image_features, self.gallery.features, N_NEIGHBORS)
         return [
             Neighbor(
                 np.array(subset.images[index]),
@@ -116,7 +120,7 @@ class Network:
                 subset.names[index],
                 float(distance),
             )
-            for index, distance in zip(subset.indices[nearest], distances, strict=True)
+            for index, distance in zip(subset.indices[positions], distances, strict=True)
         ]
 
     @cached_property
@@ -149,13 +153,15 @@ def predict_image(path: Path, blob: bytes, name: str) -> ImagePrediction:
     The last networks are cached.
 
     Args:
-        path: the run folder.
-        blob: the image file's bytes.
-        name: its name, for messages.
+        path: the run folder
+        blob: the image file's bytes
+        name: its name, for messages
 
     Raises:
-        RunFolderError, RecipeError, CheckpointError: The network can't be loaded.
-        DataError: The image can't be decoded.
+        RunFolderError: the run is unfinished or damaged
+        RecipeError: its recipe is damaged
+        CheckpointError: its weights are damaged
+        DataError: the image can't be decoded
     """
     with _LOCK:
         weights = sorted((path / "checkpoints").glob("*.safetensors"))

@@ -160,7 +160,7 @@ class Index:
         """Return the folder at a URL path: any, or one of a ``kind`` (run, study, search).
 
         Raises:
-            MissingFolderError: It is not under the root, or not of that kind.
+            MissingFolderError: it is not under the root, or not of that kind
         """
         try:
             path = (self.root / url_path).resolve()

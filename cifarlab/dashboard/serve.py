@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from cifarlab.config.plugins import approve_all_plugins
+from cifarlab.config.plugins import plugin_session
 from cifarlab.system.errors import RunFolderError, UserError
 from cifarlab.system.extras import require_packages
 from cifarlab.system.files import is_folder
@@ -36,17 +36,17 @@ def serve(
     """Serve a folder of runs until Ctrl-C.
 
     Args:
-        runs: the folder.
-        host: the address to listen on.
-        port: 0 takes a free one.
-        password: what a visitor must give, None for no login.
-        open_browser: open a browser where there is a screen.
-        log: gets the URL.
+        runs: the folder
+        host: the address to listen on
+        port: 0 takes a free one
+        password: what a visitor must give, None for no login
+        open_browser: open a browser where there is a screen
+        log: gets the URL
 
     Raises:
-        RunFolderError: There is no such folder.
-        UserError: The port is in use, or ``host`` is not this machine and has no password.
-        MissingExtraError: The extra ``dashboard`` is not installed.
+        RunFolderError: there is no such folder
+        UserError: the port is in use, or ``host`` is not this machine and has no password
+        MissingExtraError: the extra ``dashboard`` is not installed
     """
     require_packages("the dashboard", "dashboard", "nicegui", "matplotlib")
     import uvicorn
@@ -79,7 +79,7 @@ def serve(
         if open_browser and _has_screen():
             threading.Timer(0.5, webbrowser.open, [url]).start()
         # plug-ins of later runs are not trusted; uvicorn raises KeyboardInterrupt after its end
-        with approve_all_plugins(False), suppress(KeyboardInterrupt):
+        with plugin_session(), suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[server_socket])
 
 

@@ -36,9 +36,9 @@ def build_application(root: Path, *, password: str | None = None, any_host: bool
     Plug-ins of the runs that are there now are approved where the caller trusts them.
 
     Args:
-        root: the folder.
-        password: what a visitor must give, None for no login.
-        any_host: answer under any host name, for a server that other machines can reach.
+        root: the folder
+        password: what a visitor must give, None for no login
+        any_host: answer under any host name, for a server that other machines can reach
     """
     index = Index(root)
     # fill the index before the first request; in this context, which may trust plug-ins

@@ -56,7 +56,7 @@ def damage_errors(source: Path) -> Iterator[None]:
     """Turn what damaged data raises in the block into an error that names ``source``.
 
     Raises:
-        DataError: The block failed, for whatever reason but a lack of memory.
+        DataError: the block failed, for whatever reason but a lack of memory
     """
     try:
         yield
@@ -75,7 +75,7 @@ def iter_members(source: Path) -> Iterator[Member]:
     """Yield the members of a folder, sorted, or of an archive, in its own order.
 
     Raises:
-        DataError: The source is no archive, or a member, which is named, is damaged or unsafe.
+        DataError: the source is no archive, or a member, which is named, is damaged or unsafe
     """
     with damage_errors(source):
         for count, member in enumerate(_members(source)):
@@ -99,7 +99,7 @@ def require_distinct(source: Path, names: Iterable[str]) -> None:
     """Refuse an archive, ``source``, that holds two files of one name.
 
     Raises:
-        DataError: One of ``names`` is there twice.
+        DataError: one of ``names`` is there twice
     """
     for name, count in Counter(names).most_common(1):
         if count > 1:

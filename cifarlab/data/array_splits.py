@@ -37,14 +37,14 @@ def write_arrays(
     """Write the splits of ``arrays``, resized by the request's image policy.
 
     Args:
-        name: What the source is called in messages and reports.
-        arrays: The splits.
-        request: The image policy, and the folder that is written to.
-        image_names: The names of a split's images, by split; without them they have an index.
+        name: what the source is called in messages and reports
+        arrays: the splits
+        request: the image policy, and the folder that is written to
+        image_names: the names of a split's images, by split; without them they have an index
 
     Raises:
-        DataError: The arrays are not as ``Arrays`` says, or the policy refuses them.
-        OSError: The folder can't be written.
+        DataError: the arrays are not as ``Arrays`` says, or the policy refuses them
+        OSError: the folder can't be written
     """
     from cifarlab.data.images import RefusedError, conform_images
 
@@ -78,13 +78,13 @@ def check_pair(
     """Return images and labels as arrays.
 
     Args:
-        what: What they are called in messages, such as "the training".
-        images: Convertible to uint8 (N, H, W, C), C 1 or 3, N above 0.
-        labels: Convertible to an array (N,).
-        label_types: The kinds of labels that are taken, as NumPy's letters: i, u, U.
+        what: what they are called in messages, such as "the training"
+        images: convertible to uint8 (N, H, W, C), C 1 or 3, N above 0
+        labels: convertible to an array (N,)
+        label_types: the kinds of labels that are taken, as NumPy's letters: i, u, U
 
     Raises:
-        DataError: They have another type or shape.
+        DataError: they have another type or shape
     """
     images, labels = np.asarray(images), np.asarray(labels)
     if images.dtype != np.uint8:

@@ -29,7 +29,7 @@ class StoredArrays(ArraySourceConfig):
         """Return the folder, which a relative path names here or under $CIFARLAB_DATA.
 
         Raises:
-            DataError: There is no such folder.
+            DataError: there is no such folder
         """
         from cifarlab.data.paths import find_path
 
@@ -53,7 +53,7 @@ class StoredArrays(ArraySourceConfig):
         """Map the arrays.
 
         Raises:
-            DataError: They can't be read, or have another hash than ``sha256``.
+            DataError: they can't be read, or have another hash than ``sha256``
         """
         arrays = _read(self.find())
         if self.sha256 and (actual := content_hash(arrays)) != self.sha256:
@@ -83,14 +83,14 @@ def store_arrays(folder: Path, data: Any) -> StoredArrays:
     """Store ``data`` in ``folder``/arrays, under its hash, and return the source that reads it.
 
     Args:
-        folder: Where ``arrays/`` is made.
+        folder: where ``arrays/`` is made
         data: (images, labels), or two such pairs: of training and test. Images are uint8
             (N, H, W, C), C 1 or 3, or (N, H, W); labels are (N,), integers or strings, which then
             name the classes.
 
     Raises:
-        DataError: The data are not so.
-        StorageError: The folder can't be written.
+        DataError: the data are not so
+        StorageError: the folder can't be written
     """
     arrays = _as_arrays(data)
     sha256 = content_hash(arrays)

@@ -37,12 +37,12 @@ def open_cached(entry: Path, source: str, decode: Callable[[Path], DecodeResult]
     """Return a decoded source, from the cache where it has a complete entry.
 
     Args:
-        entry: The entry's folder, from ``cache_entry``.
-        source: What the user called the source.
-        decode: Writes the splits into the folder that it is given; its errors pass through.
+        entry: the entry's folder, from ``cache_entry``
+        source: what the user called the source
+        decode: writes the splits into the folder that it is given; its errors pass through
 
     Raises:
-        StorageError: The cache can't be written, or read back.
+        StorageError: the cache can't be written, or read back
     """
     # Without the lock, so that a cache on a read-only disk serves too.
     if dataset := load_cached(entry, source):

@@ -69,7 +69,7 @@ def refuse_label_mode(label_mode: str, source: str) -> None:
     """Refuse any label mode but ``fine``, for a source that has one kind of labels.
 
     Raises:
-        DataError: ``label_mode`` is another one.
+        DataError: ``label_mode`` is another one
     """
     if label_mode != "fine":
         what = f"{source} has one kind of labels, so data.label_mode={label_mode} can't be had"
@@ -85,14 +85,14 @@ def decode_cifar(
     its path. The test file may be missing.
 
     Args:
-        dataset: Which of the two it is.
-        source: The archive's or folder's path.
-        members: Its files.
-        request: The label mode, the image policy, and the folder that is written to.
+        dataset: which of the two it is
+        source: the archive's or folder's path
+        members: its files
+        request: the label mode, the image policy, and the folder that is written to
 
     Raises:
-        DataError: Another file is missing or holds something else than the published one.
-        OSError: The folder can't be written.
+        DataError: another file is missing or holds something else than the published one
+        OSError: the folder can't be written
     """
     if request.label_mode not in dataset.labels:
         refuse_label_mode(request.label_mode, str(source))
@@ -133,9 +133,9 @@ def content_hash(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...
     Copies of CIFAR-100 that are sorted by class are in use.
 
     Args:
-        images: uint8 (N, H, W, C).
-        labels: Integers (N,), 0..255.
-        classes: The class names.
+        images: uint8 (N, H, W, C)
+        labels: integers (N,), 0..255
+        classes: the class names
     """
     rows = zip(images, labels, strict=True)
     digests = sorted(hashlib.sha256(i.tobytes() + bytes([label])).digest() for i, label in rows)

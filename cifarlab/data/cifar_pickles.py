@@ -35,12 +35,12 @@ def load_pickle(blob: bytes, where: str, hint: str = REPACKED_HINT) -> dict[str,
     """Return a pickled dictionary.
 
     Args:
-        blob: The pickle.
-        where: What the file is called in messages.
-        hint: What to do about a file that holds something else.
+        blob: the pickle
+        where: what the file is called in messages
+        hint: what to do about a file that holds something else
 
     Raises:
-        DataError: The file holds something else, or an instruction that such files don't need.
+        DataError: the file holds something else, or an instruction that such files don't need
     """
     try:
         return _unpickle(blob)
@@ -61,7 +61,11 @@ def _unpickle(blob: bytes) -> dict[str, Any]:
 
 
 def decode_text(value: bytes | str) -> str:
-    """Return as text what Python 2 may have written as a byte string. Raises ValueError."""
+    """Return as text what Python 2 may have written as a byte string.
+
+    Raises:
+        ValueError: it is not UTF-8
+    """
     return value.decode("utf-8") if isinstance(value, bytes) else value
 
 

@@ -112,7 +112,7 @@ class Dataset:
         """Map a whole split.
 
         Raises:
-            DataError: The source has no such split, or its file is missing or damaged.
+            DataError: the source has no such split, or its file is missing or damaged
         """
         if split not in self.split_names:
             what = f"{self.name} ({self.source}) has no {split} split"
@@ -168,14 +168,14 @@ def write_split(
     """Write one split into a cache folder.
 
     Args:
-        folder: The cache folder.
-        split: One of ``SPLITS``.
-        images: uint8 (N, H, W, C).
-        labels: Integers (N,).
-        names: The images' names; empty where they have only an index.
+        folder: the cache folder
+        split: one of ``SPLITS``
+        images: uint8 (N, H, W, C)
+        labels: integers (N,)
+        names: the images' names; empty where they have only an index
 
     Raises:
-        OSError: The folder can't be written.
+        OSError: the folder can't be written
     """
     np.save(images_file(folder, split), np.ascontiguousarray(images, dtype=np.uint8))
     write_labels(folder, split, labels, names)
@@ -188,13 +188,13 @@ def write_labels(folder: Path, split: str, labels: np.ndarray, names: Sequence[s
     them (a control character, a byte that is no UTF-8) is written as an escape, such as \\x1b.
 
     Args:
-        folder: The cache folder.
-        split: One of ``SPLITS``.
-        labels: Integers (N,).
-        names: The images' names; empty where they have only an index.
+        folder: the cache folder
+        split: one of ``SPLITS``
+        labels: integers (N,)
+        names: the images' names; empty where they have only an index
 
     Raises:
-        OSError: The folder can't be written.
+        OSError: the folder can't be written
     """
     np.save(labels_file(folder, split), labels.astype(np.int64))
     printable = [

@@ -39,13 +39,13 @@ def download_archive(dataset: OfficialDataset, folder: Path, progress: Progress)
     that broke off is continued.
 
     Args:
-        dataset: Whose archive it is.
-        folder: Where it lies, or is downloaded to.
-        progress: Is called with each chunk.
+        dataset: whose archive it is
+        folder: where it lies, or is downloaded to
+        progress: is called with each chunk
 
     Raises:
-        DownloadError: No mirror works; the message has each one's reason.
-        StorageError: ``folder`` can't be written.
+        DownloadError: no mirror works; the message has each one's reason
+        StorageError: ``folder`` can't be written
     """
     target = folder / dataset.archive
     if target.is_file():

@@ -40,14 +40,14 @@ def decode_folder(
     """Decode all images of ``members`` and write the splits, the same for any order of members.
 
     Args:
-        name: What reports call the source.
-        source: The folder's or archive's path.
-        members: Its files and folders.
-        request: The image policy, and the folder that is written to.
+        name: what reports call the source
+        source: the folder's or archive's path
+        members: its files and folders
+        request: the image policy, and the folder that is written to
 
     Raises:
-        DataError: The policy refuses an image, which is named, or the folders are no layout.
-        OSError: The folder can't be written.
+        DataError: the policy refuses an image, which is named, or the folders are no layout
+        OSError: the folder can't be written
     """
     folders: set[str] = set()
     out = request.out

@@ -41,15 +41,15 @@ def decode_bytes(blob: bytes, policy: ImagePolicy, max_pixels: int = MAX_PIXELS)
     """Decode an image file to uint8 (H, W, C); under ``channels: auto`` C is 1 if it is grey.
 
     Args:
-        blob: The file's content.
-        policy: The size and channels of the result.
-        max_pixels: The largest number of pixels of an image, or of a tile of it, that is decoded.
+        blob: the file's content
+        policy: the size and channels of the result
+        max_pixels: the largest number of pixels of an image, or of a tile of it, that is decoded
 
     Raises:
-        BrokenError: Pillow can't decode it.
-        SizeError: Its size is not the policy's.
-        RefusedError: It declares more than ``max_pixels`` pixels, or is a JPEG whose scans draw
-            more than ``MAX_SCANS`` times as many; it is not decoded.
+        BrokenError: Pillow can't decode it
+        SizeError: its size is not the policy's
+        RefusedError: it declares more than ``max_pixels`` pixels, or is a JPEG whose scans draw
+            more than ``MAX_SCANS`` times as many; it is not decoded
     """
     try:
         file = Image.open(io.BytesIO(blob), formats=FORMATS)
@@ -78,7 +78,7 @@ def conform_images(images: np.ndarray, policy: ImagePolicy) -> np.ndarray:
     For sources without image files.
 
     Raises:
-        RefusedError: The policy refuses their size.
+        RefusedError: the policy refuses their size
     """
     n, height, width, channels = images.shape
     if policy.size is None:

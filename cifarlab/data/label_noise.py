@@ -19,9 +19,9 @@ class LabelNoiseConfig(Family):
         """Return a split's labels with noise, int64 (N,); ``labels`` itself stays as it is.
 
         Args:
-            labels: The whole split's, int64 (N,), 0..classes - 1.
-            classes: The number of classes.
-            indices: The images of the split that are trained on, int64 (n,).
+            labels: the whole split's, int64 (N,), 0..classes - 1
+            classes: the number of classes
+            indices: the images of the split that are trained on, int64 (n,)
         """
 
 
@@ -34,9 +34,9 @@ class CleanLabels(LabelNoiseConfig):
         """Return the labels as they are.
 
         Args:
-            labels: The whole split's, int64 (N,), 0..classes - 1.
-            classes: The number of classes.
-            indices: The images of the split that are trained on, int64 (n,).
+            labels: the whole split's, int64 (N,), 0..classes - 1
+            classes: the number of classes
+            indices: the images of the split that are trained on, int64 (n,)
         """
         return labels
 
@@ -56,16 +56,16 @@ class TransitionNoise(LabelNoiseConfig):
         """Return float64 (K, K): the row is the true class, the column what its label becomes.
 
         Raises:
-            RecipeError: The settings don't fit the number of classes.
+            RecipeError: the settings don't fit the number of classes
         """
 
     def flip(self, labels: np.ndarray, classes: int, indices: np.ndarray) -> np.ndarray:
         """Draw each label of the split from its class's row, by one uniform draw for each.
 
         Args:
-            labels: The whole split's, int64 (N,), 0..classes - 1.
-            classes: The number of classes.
-            indices: The images of the split that are trained on, int64 (n,).
+            labels: the whole split's, int64 (N,), 0..classes - 1
+            classes: the number of classes
+            indices: the images of the split that are trained on, int64 (n,)
         """
         edges = self.probabilities(classes).cumsum(1)
         # the raw stream of a bit generator never changes between numpy versions
@@ -127,7 +127,7 @@ class MatrixNoise(TransitionNoise):
         """Return the recipe's ``transition_matrix``.
 
         Raises:
-            RecipeError: It has another number of rows than there are classes.
+            RecipeError: it has another number of rows than there are classes
         """
         if len(self.transition_matrix) != classes:
             raise RecipeError(

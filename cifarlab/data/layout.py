@@ -28,11 +28,11 @@ def infer_layout(
     Outer folders that hold all others are ignored.
 
     Args:
-        files: The image files' paths.
-        folders: All folders' paths, so that a class without an image is noticed.
+        files: the image files' paths
+        folders: all folders' paths, so that a class without an image is noticed
 
     Raises:
-        DataError: A file or folder, which is named, fits no layout.
+        DataError: a file or folder, which is named, fits no layout
     """
     if not files:
         raise DataError("there is no image in it", _LAYOUTS)

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,9 +14,11 @@ from cifarlab.augment.pipeline import Augmentation
 from cifarlab.config.plugins import plugin_errors
 from cifarlab.data.dataset import Subset
 from cifarlab.data.samplers import SamplerConfig, UniformSampler
-from cifarlab.system.errors import DataError
+from cifarlab.system.errors import DataError, RecipeError
 from cifarlab.system.randomness import generator
 from cifarlab.system.transfer import cache_on_gpu, to_device
+
+_TYPES = (torch.uint8, torch.float32)  # of images
 
 
 class Batch(NamedTuple):
@@ -57,17 +59,17 @@ class Loader:
     from anything else.
 
     Args:
-        subset: The training images.
-        augmentation: What each batch goes through.
-        batch_sizes: The sizes of an epoch's batches (training/plan.py).
-        seed: The run's seed.
-        device: Where batches are needed.
-        local_indices: Returns this process's indices, ascending, of a batch of that size; None:
-            all.
-        sampler: Which images an epoch shows.
+        subset: the training images
+        augmentation: what each batch goes through
+        batch_sizes: the sizes of an epoch's batches (training/plan.py)
+        seed: the run's seed
+        device: where batches are needed
+        local_indices: returns this process's indices, ascending, of a batch of that size; None:
+            all
+        sampler: which images an epoch shows
 
     Raises:
-        DataError: There are fewer than two images.
+        DataError: there are fewer than two images
     """
 
     def __init__(
@@ -94,16 +96,24 @@ class Loader:
             self._sample = plugin_errors(sampler)(sampler.build(subset))
 
     def order(self, epoch: int) -> Tensor:
-        """Return indices in the split, int64 (n,), in the order in which ``epoch`` shows them."""
-        return self.indices[self._sample(generator(self.seed, "order", epoch))]
+        """Return indices in the split, int64 (n,), in the order in which ``epoch`` shows them.
+
+        Raises:
+            RecipeError: the sampler's positions are not so many, int64, or in the training part
+        """
+        positions, n = self._sample(generator(self.seed, "order", epoch)), len(self.indices)
+        if not _are_indices(positions, n):
+            what = f"data.sampler gives no {n} positions int64 from 0 to {n - 1}"
+            raise RecipeError(what, "mend what its build returns")
+        return self.indices[positions]
 
     def epoch(self, epoch: int, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
         """Yield an epoch's batches.
 
         Args:
-            epoch: The epoch, from 0.
-            start: The first batch, from 0.
-            stop: The batch after the last one; None: to the epoch's end.
+            epoch: the epoch, from 0
+            start: the first batch, from 0
+            stop: the batch after the last one; None: to the epoch's end
         """
         order = self.order(epoch)
         # a whole epoch at once, so that no step waits for a copy
@@ -123,11 +133,14 @@ class Loader:
         """Return a batch as it is trained on.
 
         Args:
-            images: This process's images (n, H, W, C), uint8; all of the batch where it is mixed.
-            labels: Their labels int64 (n,).
-            indices: Indices in the split of all images of the batch, int64 (N,), on the CPU.
-            epoch: The epoch, from 0.
-            step: The step in the epoch, from 0.
+            images: this process's images (n, H, W, C), uint8; all of the batch where it is mixed
+            labels: their labels int64 (n,)
+            indices: indices in the split of all images of the batch, int64 (N,), on the CPU
+            epoch: the epoch, from 0
+            step: the step in the epoch, from 0
+
+        Raises:
+            RecipeError: an augmentation or a mix returns what can't be trained on
         """
         shard_indices = self.local_indices(len(indices))
         images = self.augmentation(images, indices, epoch, step, shard_indices)
@@ -135,8 +148,19 @@ class Loader:
             return Batch(images, labels, n_examples=len(indices))
         mix = self.augmentation.config.mix
         with plugin_errors(mix):
-            images, partners, lam = mix.mix(images, self.seed, epoch, step)
-        return Batch(images, labels, None if partners is None else labels[partners], lam)
+            mixed, partners, lam = mix.mix(images, self.seed, epoch, step)
+            is_sound = mixed.shape == images.shape and mixed.dtype in _TYPES and 0 <= lam <= 1
+        if not is_sound or not (partners is None or _are_indices(partners, len(labels))):
+            what = f"augment.mix.kind={mix.kind} gives no {[*images.shape]}, indices and fraction"
+            raise RecipeError(what, "docs/extend.md says what its mix returns")
+        return Batch(mixed, labels, None if partners is None else labels[partners], lam)
+
+
+def _are_indices(values: Any, n: int) -> bool:
+    """Return whether these are n int64 from 0 to n - 1; on a GPU their range is not looked at."""
+    is_list = isinstance(values, Tensor) and values.dtype == torch.int64 and values.shape == (n,)
+    # a GPU would have to wait for it
+    return is_list and (values.device.type != "cpu" or bool(values.min() >= 0 and values.max() < n))
 
 
 def as_tensor(images: np.ndarray) -> Tensor:

@@ -67,9 +67,9 @@ def open_data(data: Data, progress: Progress | None = None, log: Log | None = No
     """Open the images of a recipe; the errors are those of ``open_dataset``.
 
     Args:
-        data: The recipe's data.
-        progress: Is called while images are downloaded or decoded.
-        log: Is called with each line of the summary.
+        data: the recipe's data
+        progress: is called while images are downloaded or decoded
+        log: is called with each line of the summary
     """
     dataset = open_dataset(
         data.source, label_mode=data.label_mode, images=data.images, progress=progress
@@ -101,16 +101,16 @@ def open_dataset(
     """Open a source: the first time it is decoded into the cache, later it is mapped.
 
     Args:
-        source: A source, or a text that stands for one: a kind's name, or the path to images.
-        label_mode: ``fine`` or ``coarse``, which only CIFAR-100 has.
-        images: The size and channels of the images.
-        progress: Is called with what is being done, how much of it is done and, where known, how
-            much there is.
+        source: a source, or a text that stands for one: a kind's name, or the path to images
+        label_mode: ``fine`` or ``coarse``, which only CIFAR-100 has
+        images: the size and channels of the images
+        progress: is called with what is being done, how much of it is done and, where known, how
+            much there is
 
     Raises:
-        DataError: The source is unknown, broken or unsafe.
-        DownloadError: It can't be downloaded.
-        StorageError: The cache can't be written.
+        DataError: the source is unknown, broken or unsafe
+        DownloadError: it can't be downloaded
+        StorageError: the cache can't be written
     """
     report = progress or (lambda _what, _n, _total: None)
     if isinstance(source, SourceConfig):

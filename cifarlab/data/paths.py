@@ -55,11 +55,11 @@ def find_path(source: str, names: Collection[str]) -> Path:
     """Return the path of a folder or archive, which is looked up here, then in $CIFARLAB_DATA.
 
     Args:
-        source: The path.
-        names: The names of the other sources, for the hint.
+        source: the path
+        names: the names of the other sources, for the hint
 
     Raises:
-        DataError: There is no such file; the hint has the nearest name.
+        DataError: there is no such file; the hint has the nearest name
     """
     path, folder = Path(source).expanduser(), data_folder()
     for candidate in (path, folder / path if folder else path):

@@ -19,10 +19,10 @@ def describe_problems(
     """Return one error for all images that are refused.
 
     Args:
-        source: What the source is called.
-        policy: The recipe's image policy.
-        sizes: Names of images by (width, height), where these differ or can't be used.
-        broken: The reason why a file can't be decoded, by its name.
+        source: what the source is called
+        policy: the recipe's image policy
+        sizes: names of images by (width, height), where these differ or can't be used
+        broken: the reason why a file can't be decoded, by its name
     """
     messages, settings, hints = [], [], []
     if sizes:

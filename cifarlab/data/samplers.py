@@ -8,16 +8,16 @@ import hashlib
 import io
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, TypeAlias
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import Field, SerializeAsAny
 
 from cifarlab.config.family import Family
 from cifarlab.data.dataset import Subset
 from cifarlab.system.errors import RecipeError
-from cifarlab.system.files import damage_errors, read_bytes
+from cifarlab.system.files import damage_errors, read_bytes, write_bytes
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -29,12 +29,25 @@ EpochOrder: TypeAlias = "Callable[[Generator], Tensor]"
 class SamplerConfig(Family):
     """Which training images an epoch shows."""
 
+    def relocate(self, folder: Path) -> Self:
+        """Return the sampler that a recipe in ``folder`` means by this one; here itself."""
+        return self
+
+    def store(self, folder: Path) -> Self:
+        """Return the sampler for the recipe in a run's ``folder``, with copies of its files there.
+
+        Raises:
+            RecipeError: a file can't be read
+            StorageError: it can't be written
+        """
+        return self
+
     @abstractmethod
     def build(self, training: Subset) -> EpochOrder:
         """Return a function from an epoch's generator to positions in ``training``, int64 (n,).
 
         Raises:
-            RecipeError: The settings don't fit these images.
+            RecipeError: the settings don't fit these images
         """
 
 
@@ -81,6 +94,7 @@ class BalancedSampler(SamplerConfig):
 class WeightsSampler(SamplerConfig):
     """Each image drawn, with replacement, with a probability in proportion to its weight."""
 
+    decides_nothing: ClassVar[frozenset[str]] = frozenset({"file"})  # its content does
     kind: Literal["weights"] = "weights"
     file: str | None = Field(
         None,
@@ -95,20 +109,21 @@ class WeightsSampler(SamplerConfig):
         description="of the file, which is another's weights once it is changed; null: as it is",
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _keep_the_hash(cls, tree: Any) -> Any:
-        if not isinstance(tree, Mapping):
-            return tree
-        file = tree.get("file")
-        if file is None:
-            return {**tree, "sha256": None}
-        if not file or not isinstance(file, str) or tree.get("sha256") is not None:
-            return tree
-        try:
-            return {**tree, "sha256": hashlib.sha256(read_bytes(Path(file))).hexdigest()}
-        except OSError as error:
-            raise ValueError(f"can't read {file}: {error.strerror or error}") from error
+    def relocate(self, folder: Path) -> Self:
+        """Return the sampler of the file that a recipe in ``folder`` means, with its hash."""
+        if self.file is None:
+            return self.model_copy(update={"sha256": None})
+        sampler = self.model_copy(update={"file": str((folder / self.file).absolute())})
+        sha256 = self.sha256 or hashlib.sha256(sampler._content()).hexdigest()
+        return sampler.model_copy(update={"sha256": sha256})
+
+    def store(self, folder: Path) -> Self:
+        """Copy the file to ``folder``, and return the sampler of the copy."""
+        content = self._content()
+        sha256 = hashlib.sha256(content).hexdigest()
+        name = f"weights-{sha256[:12]}.csv"
+        write_bytes(folder / name, content)
+        return self.model_copy(update={"file": name, "sha256": sha256})
 
     def build(self, training: Subset) -> EpochOrder:
         """Return draws, with replacement, by the file's weights."""
@@ -140,19 +155,21 @@ class WeightsSampler(SamplerConfig):
             raise RecipeError(what, "name some with another one, or leave data.sampler out")
         return weights
 
-    def _read(self) -> dict[str, float]:
-        """Return the file's weights by image name. Raises RecipeError."""
+    def _content(self) -> bytes:
+        """Return the file's content, if it has the recipe's hash. Raises RecipeError."""
         if self.file is None:
             raise RecipeError("data.sampler.file is null", "name a CSV file of path,weight")
         with damage_errors(f"data.sampler: can't read {self.file}", "bring it back", RecipeError):
             content = read_bytes(Path(self.file))
-        if hashlib.sha256(content).hexdigest() != self.sha256:
-            raise RecipeError(
-                f"data.sampler: {self.file} is not the file that the recipe was made with",
-                "bring that back, or take this one with data.sampler.sha256=null",
-            )
+        if self.sha256 not in (None, hashlib.sha256(content).hexdigest()):
+            what = f"data.sampler: {self.file} is not the file that the recipe was made with"
+            raise RecipeError(what, "bring that back, or take this with data.sampler.sha256=null")
+        return content
+
+    def _read(self) -> dict[str, float]:
+        """Return the file's weights by image name. Raises RecipeError."""
         weights: dict[str, float] = {}
-        rows = csv.reader(io.StringIO(content.decode("utf-8", errors="replace")))
+        rows = csv.reader(io.StringIO(self._content().decode("utf-8", errors="replace")))
         if next(rows, None) != ["path", "weight"]:
             raise RecipeError(f"{self.file} does not begin with a line path,weight", "add it")
         for row in filter(None, rows):
@@ -162,11 +179,9 @@ class WeightsSampler(SamplerConfig):
             except (IndexError, ValueError):
                 is_sound = False
             if not is_sound:
-                raise RecipeError(
-                    f"{self.file}, line {rows.line_num}: {','.join(row):.80} is no new image with "
-                    "a weight from 0 on",
-                    "write path,weight once for each image",
-                )
+                what = f"{','.join(row):.80} is no new image with a weight from 0 on"
+                hint = "write path,weight once for each image"
+                raise RecipeError(f"{self.file}, line {rows.line_num}: {what}", hint)
             weights[name] = weight
         return weights
 

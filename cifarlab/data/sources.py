@@ -39,17 +39,17 @@ class SourceConfig(Family):
         """Write the splits into ``request.out``; ``path`` is that of ``find``.
 
         Raises:
-            DataError: The images or labels can't be used.
+            DataError: the images or labels can't be used
         """
 
     def find(self, progress: Progress | None = None) -> Path | None:
         """Return the file or folder that is read, None where there is none.
 
         Args:
-            progress: With it, the file may be downloaded.
+            progress: with it, the file may be downloaded
 
         Raises:
-            DataError: The file must be there and is not.
+            DataError: the file must be there and is not
         """
         return None
 
@@ -96,7 +96,7 @@ class ArraySourceConfig(SourceConfig):
         """Return the images and labels.
 
         Raises:
-            DataError: They can't be read.
+            DataError: they can't be read
         """
 
     def decode(self, path: Path | None, request: DecodeRequest) -> DecodeResult:

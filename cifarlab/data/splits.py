@@ -26,12 +26,12 @@ def stratified_split(
     sizes, by largest remainder.
 
     Args:
-        labels: Integers (N,).
-        fraction: What is cut, 0..1.
-        seed: Decides which images are cut.
+        labels: integers (N,)
+        fraction: what is cut, 0..1
+        seed: decides which images are cut
 
     Raises:
-        DataError: A class would keep no image, or a fraction above 0 would cut none.
+        DataError: a class would keep no image, or a fraction above 0 would cut none
     """
     classes, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     total = math.floor(fraction * len(labels) + 0.5)
@@ -85,7 +85,7 @@ def held_out_fold(dataset: Dataset, data: Data) -> Subset:
     """Return the training images that ``data.fold`` leaves out, with the labels of training.
 
     Raises:
-        DataError: ``data.fold`` is null; other errors are those of ``training_subsets``.
+        DataError: ``data.fold`` is null; other errors are those of ``training_subsets``
     """
     if data.fold is None:
         raise DataError("data.fold is null: nothing is left out", "set data.fold")
@@ -177,7 +177,7 @@ def channel_statistics(subset: Subset) -> tuple[np.ndarray, np.ndarray]:
     Sums are exact integers, so that the order of the images changes nothing; memory is bounded.
 
     Raises:
-        DataError: The part has no image.
+        DataError: the part has no image
     """
     if not len(subset):
         raise DataError("a part without images has no statistics", "give it at least one image")

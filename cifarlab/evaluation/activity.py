@@ -24,9 +24,9 @@ def dead_units(predictor: Predictor, images: np.ndarray, indices: np.ndarray) ->
     A unit is a channel, or an entry of a linear layer's output.
 
     Args:
-        predictor: The network.
-        images: uint8 (N, H, W, C).
-        indices: (n,), of the images to take; of more than 250 evenly spread ones are taken.
+        predictor: the network
+        images: uint8 (N, H, W, C)
+        indices: (n,), of the images to take; of more than 250 evenly spread ones are taken
 
     Returns:
         ``images`` (their number) and, by the names of ``layers``, ``[dead, units]``.
@@ -52,10 +52,10 @@ def watch_activations(
     """Predict images, and hand the outputs of all activation layers to a callback.
 
     Args:
-        predictor: The network.
-        images: uint8 (N, H, W, C).
-        indices: (n,), of the images to predict.
-        callback: Called for each batch and layer with the layer's name and its output, (n, units)
+        predictor: the network
+        images: uint8 (N, H, W, C)
+        indices: (n,), of the images to predict
+        callback: called for each batch and layer with the layer's name and its output, (n, units)
             or (n, units, H, W). Where a layer is used again in a pass, its name has a number.
     """
     body, uses = predictor.classifier.body, Counter[str]()

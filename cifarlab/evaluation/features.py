@@ -16,12 +16,12 @@ def features(
     """Return what enters the last linear layer, float32 (N, F).
 
     Args:
-        predictor: The network.
-        images: uint8 (N, H, W, C).
-        indices: (n,), of the images to take, so that the rest is not copied; None: all.
+        predictor: the network
+        images: uint8 (N, H, W, C)
+        indices: (n,), of the images to take, so that the rest is not copied; None: all
 
     Raises:
-        DataError: The images have another type, size or number of channels than the network's.
+        DataError: the images have another type, size or number of channels than the network's
     """
     batches: list[Tensor] = []
     body = predictor.classifier.body
@@ -43,9 +43,9 @@ def nearest_neighbors(
     Nearest first, of equally near ones the lower index first; a row of zeros is at distance 1.
 
     Args:
-        query: Features (F,).
-        database: Features (N, F).
-        k: How many rows are returned, where there are as many.
+        query: features (F,)
+        database: features (N, F)
+        k: how many rows are returned, where there are as many
     """
     lengths = np.linalg.norm(database, axis=1) * np.linalg.norm(query)
     distances = 1 - (database @ query) / np.where(lengths > 0, lengths, np.inf)

@@ -26,7 +26,7 @@ def read_groups(path: Path, classes: Sequence[str]) -> Groups:
     """Read groups from a YAML file: ``group: [class, ...]``; a class may be in none.
 
     Raises:
-        RecipeError: The file is written otherwise, or has an unknown class or one in two groups.
+        RecipeError: the file is written otherwise, or has an unknown class or one in two groups
     """
     tree = read_yaml(path, "groups")
     lists = tree.values() if isinstance(tree, dict) else [None]
@@ -58,9 +58,9 @@ def accuracy_by_group(
     """Return a row for each group.
 
     Args:
-        confusion_matrix: int (K, K), rows true, columns predicted.
-        classes: The K class names.
-        groups: Class names by group.
+        confusion_matrix: int (K, K), rows true, columns predicted
+        classes: the K class names
+        groups: class names by group
 
     Returns:
         Rows of ``group``, ``classes``, ``n``, ``correct``, ``accuracy``, ``interval``, and

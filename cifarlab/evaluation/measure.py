@@ -27,9 +27,9 @@ def predict(predictor: Predictor, subset: Subset, views: int = 1) -> Predictions
     """Return the logits of a whole subset, and its worst and most confident mistakes as images.
 
     Args:
-        predictor: The network.
-        subset: The images of one split.
-        views: As in ``Predictor.logits``.
+        predictor: the network
+        subset: the images of one split
+        views: as in ``Predictor.logits``
     """
     logits = predictor.logits(subset.images, views, subset.indices)
     labels = subset.labels[subset.indices]
@@ -61,10 +61,10 @@ def measure(
     """Return one split's object in result.json; intervals are 95 % Wilson score intervals.
 
     Args:
-        predictions: Logits and labels of the split.
-        temperature: Fitted on the validation images; None: it is not measured at one.
-        groups: Class names by group; None: those that cifarlab knows for the classes, if any.
-        metrics: Further metrics, of the recipe.
+        predictions: logits and labels of the split
+        temperature: fitted on the validation images; None: it is not measured at one
+        groups: class names by group; None: those that cifarlab knows for the classes, if any
+        metrics: further metrics, of the recipe
 
     Returns:
         ``n``, ``fingerprint`` (of the images and labels), ``accuracy``, ``interval``, ``loss``,

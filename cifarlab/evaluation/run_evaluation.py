@@ -44,30 +44,30 @@ class OpenSplit(NamedTuple):
 def evaluate_run(
     folder: RunFolder,
     split: str = "val",
-    views: int | None = None,
+    tta_views: int | None = None,
     groups: Path | None = None,
     *,
-    command: str = "cifarlab.evaluation.run_evaluation.evaluate_run",
+    command: str = "cifarlab.evaluate",
     progress: Progress | None = None,
     log: Log | None = None,
 ) -> tuple[dict[str, Any], str]:
     """Return the measurement of one split (see ``measure``) and the data's name; change no result.
 
     Args:
-        folder: Of the run.
-        split: val or test.
-        views: Test-time views, 1, 2, 6 or 10; None: the recipe's. The run's threshold decides in
-            any case which images get them.
-        groups: A YAML file (see ``read_groups``).
-        command: Recorded where the test split is opened.
-        progress: Called while data are downloaded and read.
-        log: Called with a line that describes the data.
+        folder: of the run
+        split: val or test
+        tta_views: test-time views, 1, 2, 6 or 10; None: the recipe's. The run's threshold decides
+            in any case which images get them.
+        groups: a YAML file (see ``read_groups``)
+        command: recorded where the test split is opened
+        progress: called while data are downloaded and read
+        log: called with a line that describes the data
 
     Raises:
-        CifarlabError: As ``open_split`` does.
+        CifarlabError: as ``open_split`` does
     """
-    run = open_split(folder, split, "evaluate", command, progress, groups, log, views)
-    return run.measure(views), run.dataset.name
+    run = open_split(folder, split, "evaluate", command, progress, groups, log, tta_views)
+    return run.measure(tta_views), run.dataset.name
 
 
 def evaluate_fully(
@@ -86,14 +86,14 @@ def evaluate_fully(
     The test split is opened once for all of it, and the opening is recorded.
 
     Args:
-        folder: Of the run.
-        split: val or test.
-        groups: A YAML file (see ``read_groups``).
-        ood: Source of out-of-distribution images; None: the digits, if the run is on other data.
-        n_images: How many images are corrupted; None: all.
-        command: Stored in the result, and recorded where the test split is opened.
-        progress: Called while data are read and images are corrupted.
-        log: Called with a line that describes the data.
+        folder: of the run
+        split: val or test
+        groups: a YAML file (see ``read_groups``)
+        ood: source of out-of-distribution images; None: the digits, if the run is on other data
+        n_images: how many images are corrupted; None: all
+        command: stored in the result, and recorded where the test split is opened
+        progress: called while data are read and images are corrupted
+        log: called with a line that describes the data
 
     Returns:
         ``data``, ``split``, ``command``, ``time``, ``measured`` (see ``measure``), ``tta`` (see
@@ -101,7 +101,7 @@ def evaluate_fully(
         and ``cost``.
 
     Raises:
-        CifarlabError: As ``open_split`` and ``measure_ood`` do.
+        CifarlabError: as ``open_split`` and ``measure_ood`` do
     """
     start = time.perf_counter()
     run = open_split(folder, split, "evaluate", command, progress, groups, log)
@@ -140,20 +140,20 @@ def open_split(
     recorded.
 
     Args:
-        folder: Of the run.
-        split: val or test.
-        opener: As in ``open_test_split``.
-        command: As in ``open_test_split``.
-        progress: Called while data are downloaded and read.
-        groups: A YAML file (see ``read_groups``).
-        log: Called with a line that describes the data.
-        views: As in ``load_run_predictor``.
+        folder: of the run
+        split: val or test
+        opener: as in ``open_test_split``
+        command: as in ``open_test_split``
+        progress: called while data are downloaded and read
+        groups: a YAML file (see ``read_groups``)
+        log: called with a line that describes the data
+        views: as in ``load_run_predictor``
 
     Raises:
-        RunFolderError: There is no run, it has not finished (test), or its data are others.
-        DataError: The data can't be opened, or the run held nothing out (val).
-        CheckpointError: The weights can't be read, or views need a threshold that is not known yet.
-        RecipeError: There is no such split or number of views, or ``groups`` is wrong.
+        RunFolderError: there is no run, it has not finished (test), or its data are others
+        DataError: the data can't be opened, or the run held nothing out (val)
+        CheckpointError: the weights can't be read, or views need a threshold that is not known yet
+        RecipeError: there is no such split or number of views, or ``groups`` is wrong
     """
     folder.require()
     if split not in ("val", "test") or views not in (None, *VIEW_NAMES):

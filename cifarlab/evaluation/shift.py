@@ -27,10 +27,10 @@ def measure_shift(
     """Measure accuracy in a single view, on clean and on corrupted images.
 
     Args:
-        predictor: The network.
-        subset: The images of one split.
-        n_images: How many of them are taken, evenly spread; None: all.
-        progress: Called after each corruption and severity.
+        predictor: the network
+        subset: the images of one split
+        n_images: how many of them are taken, evenly spread; None: all
+        progress: called after each corruption and severity
 
     Returns:
         ``n``, ``clean``, ``mean`` over all corruptions and severities, ``families`` (the mean of
@@ -70,9 +70,9 @@ def corrupt_all(images: Tensor, name: str, severity: int) -> Tensor:
     """Corrupt images by batches whose draws depend on the batch's index alone.
 
     Args:
-        images: uint8 (N, H, W, C).
-        name: A key of ``CORRUPTIONS``.
-        severity: 1 to 5.
+        images: uint8 (N, H, W, C)
+        name: a key of ``CORRUPTIONS``
+        severity: 1 to 5
     """
     purpose = f"corruption/{name}"
     batches = [
@@ -110,10 +110,10 @@ def measure_ood(
     that the source has no class of the run.
 
     Args:
-        predictor: The network.
-        subset: Images of the run's classes.
-        source: As the recipe's ``data.source``.
-        progress: Called while the source is downloaded and read.
+        predictor: the network
+        subset: images of the run's classes
+        source: as the recipe's ``data.source``
+        progress: called while the source is downloaded and read
 
     Returns:
         ``source``, ``data`` (its name), ``n_known`` and ``n_unknown``, the numbers of images of
@@ -121,7 +121,7 @@ def measure_ood(
         chance that an image of a known class scores above one of the source.
 
     Raises:
-        DataError: The source can't be opened.
+        DataError: the source can't be opened
     """
     from sklearn.metrics import roc_auc_score
 

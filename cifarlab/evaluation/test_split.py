@@ -17,14 +17,14 @@ def open_test_split(
     The record is written first: an opening that fails or is killed still counts.
 
     Args:
-        dataset: The data of the run or of the audit.
-        data: The recipe's part on data.
-        folder: Of a run after its training, or of an audit; it keeps the record.
-        opener: What opens the split: train, evaluate or audit.
-        command: The command or function that the user called.
+        dataset: the data of the run or of the audit
+        data: the recipe's part on data
+        folder: of a run after its training, or of an audit; it keeps the record
+        opener: what opens the split: train, evaluate or audit
+        command: the command or function that the user called
 
     Raises:
-        DataError: The data have no test split.
+        DataError: the data have no test split
     """
     provenance = folder.provenance()
     opening = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "opener": opener}

@@ -32,7 +32,7 @@ def require_ray() -> None:
     """Import Ray with this project's settings.
 
     Raises:
-        MissingExtraError: Ray is not installed.
+        MissingExtraError: Ray is not installed
     """
     os.environ.update({k: v for k, v in _SETTINGS.items() if k not in os.environ})
     require_packages("a search on a cluster", "search", "ray")
@@ -47,12 +47,12 @@ def cluster_workers(
     A cluster to which this process is connected already is used, and stays connected.
 
     Args:
-        address: The cluster's address, or ``auto``.
-        jobs: Trials at a time, which divide the processors; None for one per machine.
-        train: Trains one job.
+        address: the cluster's address, or ``auto``
+        jobs: trials at a time, which divide the processors; None for one per machine
+        train: trains one job
 
     Raises:
-        UserError: No cluster answers at the address.
+        UserError: no cluster answers at the address
     """
     import ray
 

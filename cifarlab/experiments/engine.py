@@ -80,9 +80,9 @@ def local_workers(jobs: int, log: Log, train: TrainJob = train_job) -> Workers:
     """Return workers that are processes of this machine and divide its free cores.
 
     Args:
-        jobs: Number of workers.
-        log: Receives a note where other processes use the machine.
-        train: Trains one job.
+        jobs: number of workers
+        log: receives a note where other processes use the machine
+        train: trains one job
     """
     available = available_threads()
     if available.note:
@@ -139,28 +139,30 @@ def run_experiment(
     """Train all runs of an experiment.
 
     Args:
-        experiment: Gives the runs and learns of their ends.
-        command: The command that the user typed; it goes on with ``--resume``.
-        workers: Train in these; None to train one run after another in this process.
-        max_time: Time after which the current runs are left at their last checkpoints.
+        experiment: gives the runs and learns of their ends
+        command: the command that the user typed; it goes on with ``--resume``
+        workers: train in these; None to train one run after another in this process
+        max_time: time after which the current runs are left at their last checkpoints
 
     Raises:
-        Interrupted: A signal arrived; the current runs are left at their last checkpoints.
-        StorageError: The disk can't be written to.
+        Interrupted: a signal arrived; the current runs are left at their last checkpoints
+        StorageError: the disk can't be written to
     """
     end = time.monotonic() + max_time.seconds if max_time else float("inf")
     with stop_on_signal() as stop:
+
+        def is_over() -> bool:
+            return bool(stop.signum) or time.monotonic() >= end
+
         if workers is None:
-            signum = _run_in_process(experiment, stop, end)
+            _run_in_process(experiment, stop, is_over)
         else:
-            pool = _Pool(experiment, workers)
-            pool.run(lambda: bool(stop.signum) or time.monotonic() >= end)
-            signum = stop.signum
-    if signum:
+            _Pool(experiment, workers).run(is_over)
+    if stop.signum:
         raise Interrupted(
             f"interrupted after {experiment.progress}; the checkpoints are written",
             f"go on with: {resume_command(command)}",
-            signum,
+            stop.signum,
         )
 
 
@@ -180,7 +182,7 @@ class _InProcessDriver(NamedTuple):
 
     experiment: Experiment
     job: Job
-    stop: StopRequest
+    is_over: Callable[[], bool]
     answers: list[bool]
 
     def send(self, obj: Any) -> None:
@@ -190,18 +192,18 @@ class _InProcessDriver(NamedTuple):
         return self.answers.pop()
 
     def poll(self) -> bool:
-        return bool(self.stop.signum)
+        return self.is_over()
 
 
-def _run_in_process(experiment: Experiment, stop: StopRequest, end: float) -> int:
-    """Train the runs in this process; return the signal that ended them, or 0."""
-    while not stop.signum and time.monotonic() < end and (job := experiment.next_job()):
+def _run_in_process(experiment: Experiment, stop: StopRequest, is_over: Callable[[], bool]) -> None:
+    """Train the runs in this process; ``stop`` also learns of a signal that a run has met."""
+    while not is_over() and (job := experiment.next_job()):
         try:
-            result = train_job(job, _InProcessDriver(experiment, job, stop, []))
+            result = train_job(job, _InProcessDriver(experiment, job, is_over, []))
         except Interrupted as error:
-            return stop.signum or error.signum
+            stop.ask("signal", error.signum)
+            return
         experiment.on_end(job, result)
-    return stop.signum
 
 
 class _Pool:
@@ -222,7 +224,7 @@ class _Pool:
         """Train all runs.
 
         Raises:
-            StorageError: A worker or the driver can't write to the disk.
+            StorageError: a worker or the driver can't write to the disk
         """
         try:
             while True:

@@ -15,7 +15,7 @@ from cifarlab.system.errors import CifarlabError, Interrupted, RunFolderError, S
 from cifarlab.system.files import lock_folder
 from cifarlab.system.signals import AT_ONCE, StopRequest
 from cifarlab.training.callback import Callback
-from cifarlab.training.callbacks import WatchedConfig
+from cifarlab.training.callbacks import CallbacksConfig
 
 LEAVE = "leave"  # sent by a driver at any time: leave the run at its checkpoint
 WORKER_READY = "ready"  # the first message of a worker
@@ -29,7 +29,7 @@ class Job(NamedTuple):
     recipe: Recipe
     path: str
     command: str
-    callback_config: WatchedConfig = WatchedConfig()
+    callback_config: CallbacksConfig = CallbacksConfig()
 
 
 class Failure(NamedTuple):
@@ -73,7 +73,7 @@ class _Reporter(Callback):
         """Send the epochs that the run has already.
 
         Raises:
-            Interrupted: The driver asks to leave the run.
+            Interrupted: the driver asks to leave the run
         """
         for line in folder.metrics.read():
             self.on_epoch_end(None, line)
@@ -83,7 +83,7 @@ class _Reporter(Callback):
         """Leave the run where the driver asks for it; it sends no answers any more.
 
         Raises:
-            Interrupted: The driver asks to leave the run.
+            Interrupted: the driver asks to leave the run
         """
         self.on_step_end(None, 0)
         if self._stop.reason in AT_ONCE:
@@ -113,12 +113,12 @@ def train_job(job: Job, driver: Driver) -> JobResult:
     """Train a run to its end; of a run that has ended, send the epochs and the result again.
 
     Args:
-        job: The run.
-        driver: Receives each epoch and answers whether the run goes on.
+        job: the run
+        driver: receives each epoch and answers whether the run goes on
 
     Raises:
-        Interrupted: The driver asked to leave the run.
-        StorageError: The disk can't be written to, which other runs would meet as well.
+        Interrupted: the driver asked to leave the run
+        StorageError: the disk can't be written to, which other runs would meet as well
     """
     folder, stop = RunFolder(job.path), StopRequest()
     reporter = _Reporter(driver, stop)
@@ -169,10 +169,10 @@ def work(driver: Connection, slot: int, threads: int, train: TrainJob = train_jo
     """Train one job after another, until the driver has none or its connection ends.
 
     Args:
-        driver: Connection to the driver.
-        slot: Number of the worker on its machine; it decides which GPU the worker uses.
-        threads: CPU threads that training may use.
-        train: Trains one job.
+        driver: connection to the driver
+        slot: number of the worker on its machine; it decides which GPU the worker uses
+        threads: CPU threads that training may use
+        train: trains one job
     """
     import torch
 

@@ -18,11 +18,11 @@ def require_valid_options(formats: Sequence[str], **counts: int | None) -> None:
     """Refuse an unknown figure format and a count below 1.
 
     Args:
-        formats: Figure formats, such as ``svg``.
-        **counts: Counts by the option that sets them; None where it was not given.
+        formats: figure formats, such as ``svg``
+        **counts: counts by the option that sets them; None where it was not given
 
     Raises:
-        UserError: A format is unknown or a count is below 1.
+        UserError: a format is unknown or a count is below 1
     """
     require_formats(formats)
     for option, count in counts.items():
@@ -66,16 +66,16 @@ def write_figures(
     """Write figures to a folder.
 
     Args:
-        figures: What ``plots.draw.draw_all`` takes: by name, the function and the alt text.
-        subject: What the functions draw.
-        folder: Folder to write to.
-        formats: File formats, such as ``svg``.
+        figures: what ``plots.draw.draw_all`` takes: by name, the function and the alt text
+        subject: what the functions draw
+        folder: folder to write to
+        formats: file formats, such as ``svg``
 
     Returns:
         (slug, alt text) of each figure written, and, in words, why there is none.
 
     Raises:
-        StorageError: A file can't be written.
+        StorageError: a file can't be written
     """
     try:
         require_extra()

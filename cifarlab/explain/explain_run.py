@@ -53,20 +53,20 @@ def explain_run(
     """Draw what a run's network looks at and what it is made of.
 
     Args:
-        folder: Of the run.
-        images: Image files; without any, held-out images and the worst mistakes, for reports.
-        layers: ``all``, or names separated by commas; None: the last one with a map.
-        target: The class that maps are for: ``predicted``, ``true``, or a class name.
-        resize_mode: As in ``RunPredictor``.
-        sanity_check: Whether to add the check of ``sanity.randomize_layers``.
-        out: Where figures are written; None: RUN/explained.
-        formats: Of the figures: svg, png, pdf.
-        progress: Called while data are downloaded and read.
-        log: Called with a line that describes the data.
+        folder: of the run
+        images: image files; without any, held-out images and the worst mistakes, for reports
+        layers: ``all``, or names separated by commas; None: the last one with a map
+        target: the class that maps are for: ``predicted``, ``true``, or a class name
+        resize_mode: as in ``RunPredictor``
+        sanity_check: whether to add the check of ``sanity.randomize_layers``
+        out: where figures are written; None: RUN/explained
+        formats: of the figures: svg, png, pdf
+        progress: called while data are downloaded and read
+        log: called with a line that describes the data
 
     Raises:
-        UserError: An option is wrong, an extra is missing, or run, image or weights can't be read.
-        StorageError: A figure can't be written.
+        UserError: an option is wrong, an extra is missing, or run, image or weights can't be read
+        StorageError: a figure can't be written
     """
     require_formats(formats)
     require_packages("explaining", "explain", "captum", "matplotlib")
@@ -110,18 +110,18 @@ def draw_recipe(
     """Draw what a recipe that need not be trained is made of, and return the files.
 
     Args:
-        recipe: its network is drawn.
-        out: the folder.
-        image: an image file that its augmentation is shown on.
-        activations: whether the activation functions are drawn too.
-        formats: svg, png, pdf.
+        recipe: whose network is drawn
+        out: the folder of the figures
+        image: an image file that its augmentation is shown on
+        activations: whether the activation functions are drawn, too
+        formats: svg, png, pdf
 
     Raises:
-        UserError: for another format, or a recipe that does not augment the ``image``.
-        MissingExtraError: without Matplotlib.
-        RecipeError: for a network or an augmentation that doesn't fit the images.
-        DataError: for an image that can't be read.
-        StorageError: where nothing can be written.
+        UserError: there is no such format, or the recipe augments nothing
+        MissingExtraError: the extra ``explain`` is not installed
+        RecipeError: the network can't be built, or an augmentation doesn't fit the image
+        DataError: the image can't be read
+        StorageError: a figure can't be written
     """
     require_formats(formats)
     require_packages("explaining", "explain", "matplotlib")

@@ -29,14 +29,14 @@ def select_held_out(
     Where the run held nothing out, training images are selected.
 
     Args:
-        folder: Of the run.
-        recipe: The run's.
-        progress: Called while data are downloaded and read.
-        log: Called with a line that describes the data.
+        folder: of the run
+        recipe: the run's
+        progress: called while data are downloaded and read
+        log: called with a line that describes the data
 
     Raises:
-        DataError: The data can't be opened.
-        RunFolderError: They are not those of the run.
+        DataError: the data can't be opened
+        RunFolderError: they are not those of the run
     """
     data = open_data(recipe.data, progress, log)
     folder.require_same_data(data.dataset.fingerprint)
@@ -53,7 +53,9 @@ def select_mistakes(folder: RunFolder) -> tuple[ImageSet, np.ndarray] | None:
     """Return the worst mistakes on the test split, or else on validation, as the run stored them.
 
     With the predicted classes (N,). None before the run's end, and where it made no mistake.
-    Raises RunFolderError.
+
+    Raises:
+        RunFolderError: the stored predictions are damaged
     """
     for split, split_name in (("test", "test"), ("val", "validation")):
         file = folder.predictions / f"{split}.safetensors"
@@ -62,8 +64,7 @@ def select_mistakes(folder: RunFolder) -> tuple[ImageSet, np.ndarray] | None:
         predictions = Predictions.read(file)
         rows = predictions.mistakes[:_MISTAKES]
         names = [f"{split_name} {predictions.mistake_name(n)}" for n in range(len(rows))]
-        image_set = ImageSet(
-            predictions.mistake_images[:_MISTAKES], names, predictions.labels[rows]
-        )
+        images = predictions.mistake_images[:_MISTAKES]
+        image_set = ImageSet(images, names, predictions.labels[rows])
         return (image_set, predictions.logits[rows].argmax(1)) if len(rows) else None
     return None

@@ -33,16 +33,16 @@ def class_activation_maps(
     """Return by layer the maps float32 (N, h, w) of what speaks for a class, at least 0.
 
     Args:
-        predictor: The network.
-        images: uint8 (N, H, W, C).
-        layers: Names as in ``map_shapes``; None: the one of ``default_layer``.
-        targets: Class numbers (N,); None: the predicted classes.
-        relu_attributions: Set what speaks against the class to 0, as Grad-CAM does; False: negative
-            values stay.
+        predictor: the network
+        images: uint8 (N, H, W, C)
+        layers: names as in ``map_shapes``; None: the one of ``default_layer``
+        targets: class numbers (N,); None: the predicted classes
+        relu_attributions: set what speaks against the class to 0, as Grad-CAM does; False: negative
+            values stay
 
     Raises:
-        DataError: The images have another type, size or number of channels than the network's.
-        UserError: There is no such layer.
+        DataError: the images have another type, size or number of channels than the network's
+        UserError: there is no such layer
     """
     from captum.attr import LayerGradCam
 
@@ -71,12 +71,12 @@ def feature_maps(
     """Return by layer the outputs float32 (N, C, h, w), of all images in one batch.
 
     Args:
-        predictor: The network.
-        images: uint8 (N, H, W, C).
-        layers: Names as in ``map_shapes``.
+        predictor: the network
+        images: uint8 (N, H, W, C)
+        layers: names as in ``map_shapes``
 
     Raises:
-        UserError: There is no such layer.
+        UserError: there is no such layer
     """
     from captum.attr import LayerActivation
 
@@ -90,7 +90,8 @@ def feature_maps(
 def map_shapes(predictor: Predictor) -> dict[str, Shape]:
     """Return the shape (C, h, w) of each layer's feature maps, from the input on.
 
-    Raises UserError for a network without feature maps.
+    Raises:
+        UserError: the network has no feature maps
     """
     return {name: shape for name, (_, shape) in _layers(predictor).items()}
 

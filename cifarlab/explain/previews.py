@@ -26,12 +26,12 @@ def preview_augmentation(recipe: Recipe, image: np.ndarray) -> Plot:
     first step. Mixing, which needs other images, and progressive sizes are left out.
 
     Args:
-        recipe: whose augmentation it is.
-        image: uint8 (H, W, C).
+        recipe: whose augmentation it is
+        image: uint8 (H, W, C)
 
     Raises:
-        UserError: where the recipe augments nothing.
-        RecipeError: for an augmentation that the image is too small or too grey for.
+        UserError: where the recipe augments nothing
+        RecipeError: for an augmentation that the image is too small or too grey for
     """
     pipeline = recipe.augment.pipeline()
     if not pipeline:

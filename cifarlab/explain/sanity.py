@@ -55,9 +55,9 @@ def randomize_layers(predictor: Predictor, images: np.ndarray, seed: int = 0) ->
     larger than 4 x 4, where there is one (see ``default_layer``).
 
     Args:
-        predictor: The trained network.
-        images: uint8 (N, H, W, C).
-        seed: Of the random weights.
+        predictor: the trained network
+        images: uint8 (N, H, W, C)
+        seed: of the random weights
     """
     clone = replace(predictor, classifier=copy.deepcopy(predictor.classifier))
     layer = default_layer(map_shapes(predictor), prefer_fine=True)

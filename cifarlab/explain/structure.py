@@ -57,12 +57,12 @@ def architecture(model: Model, image_shape: tuple[int, int, int], classes: int) 
     """Describe a recipe's network.
 
     Args:
-        model: The recipe's part on the model.
-        image_shape: (H, W, C).
-        classes: How many classes there are.
+        model: the recipe's part on the model
+        image_shape: (H, W, C)
+        classes: how many classes there are
 
     Raises:
-        RecipeError: Such a network can't be built for these images.
+        RecipeError: such a network can't be built for these images
     """
     body = build_for_weights(model, image_shape, classes).eval()
     shapes: dict[nn.Module, tuple[int, ...]] = {}

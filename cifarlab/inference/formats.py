@@ -31,7 +31,7 @@ def require_format(output_format: str, sample_path: Path | None = None) -> Sampl
     """Check the format and read the sample submission, before images are read.
 
     Raises:
-        DataError: There is no such format, the sample needs another one, or it can't be read.
+        DataError: there is no such format, the sample needs another one, or it can't be read
     """
     if output_format not in FORMATS:
         what = f"there is no format {output_format!r}"
@@ -48,12 +48,12 @@ def format_predictions(
     """Return the predictions as a text.
 
     Args:
-        predictions: Probabilities and ids of the images.
-        output_format: One of ``FORMATS``.
-        sample_path: A competition's sample submission, for kaggle.
+        predictions: probabilities and ids of the images
+        output_format: one of ``FORMATS``
+        sample_path: a competition's sample submission, for kaggle
 
     Raises:
-        DataError: As ``require_format`` and ``to_kaggle`` do.
+        DataError: as ``require_format`` and ``to_kaggle`` do
     """
     sample = require_format(output_format, sample_path)
     if output_format == "kaggle":
@@ -110,7 +110,7 @@ def to_kaggle(predictions: ClassProbabilities, sample: SampleSubmission | None) 
     has its folder and suffix. Without one: class numbers, and names without folder and suffix.
 
     Raises:
-        DataError: Two images have one id, or ids or labels are not the sample's.
+        DataError: two images have one id, or ids or labels are not the sample's
     """
     numbers = list(map(str, range(len(predictions.classes))))
     ids = _image_ids(predictions.ids, set(sample.ids) if sample else set())
@@ -129,7 +129,7 @@ def read_sample_submission(path: Path) -> SampleSubmission:
     """Read a CSV file of two columns with a header.
 
     Raises:
-        DataError: The file can't be read, or has other columns.
+        DataError: the file can't be read, or has other columns
     """
     try:
         rows = list(csv.reader(io.StringIO(read_text(path).removeprefix("\ufeff"))))

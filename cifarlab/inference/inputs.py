@@ -41,7 +41,7 @@ def read_inputs(paths: Sequence[Path | str], policy: ImagePolicy) -> Inputs:
     pickle has ids. Images of a folder are in natural order (2 before 10); other files are ignored.
 
     Raises:
-        DataError: There is no image, or one can't be read or brought to that size.
+        DataError: there is no image, or one can't be read or brought to that size
     """
     inputs = [_read_path(path, policy) for path in map(Path, paths)]
     if not inputs:
@@ -53,7 +53,8 @@ def read_inputs(paths: Sequence[Path | str], policy: ImagePolicy) -> Inputs:
 def array_inputs(images: np.ndarray, policy: ImagePolicy) -> Inputs:
     """Bring images uint8 (N, H, W, C) or (N, H, W) to the policy's size; their ids are 0, 1, ...
 
-    Raises DataError for another shape, type or size.
+    Raises:
+        DataError: they have another shape, type or size
     """
     images = images[..., None] if images.ndim == 3 else images
     conformed = _conform(images, policy, "give uint8 (N, H, W, 1 or 3) or (N, H, W), 0 to 255")
@@ -88,12 +89,12 @@ def input_policy(
     """Return the policy that makes an input of the network of any image.
 
     Args:
-        images: The recipe's policy.
-        image_shape: The network's (H, W, C), H = W.
-        resize_mode: crop, pad or stretch; None: the recipe's.
+        images: the recipe's policy
+        image_shape: the network's (H, W, C), H = W
+        resize_mode: crop, pad or stretch; None: the recipe's
 
     Raises:
-        UserError: There is no such ``resize_mode``.
+        UserError: there is no such ``resize_mode``
     """
     if resize_mode not in (None, *RESIZE_MODES):
         what = f"there is no resize mode {resize_mode!r}"
@@ -110,13 +111,13 @@ def decode_image(
     """Decode an image file to uint8 (H, W, C): upright, its first frame, transparency over white.
 
     Args:
-        blob: The file's bytes.
-        name: What an error calls the image.
-        policy: Size and channels of the result.
-        max_pixels: An image that declares more is refused.
+        blob: the file's bytes
+        name: what an error calls the image
+        policy: size and channels of the result
+        max_pixels: an image that declares more is refused
 
     Raises:
-        DataError: The file is empty, too large, or can't be decoded or brought to that size.
+        DataError: the file is empty, too large, or can't be decoded or brought to that size
     """
     if not blob:
         raise DataError(f"{name} is empty", "choose a file with an image in it")

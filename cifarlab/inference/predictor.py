@@ -48,7 +48,7 @@ class Predictor:
         """Load a weights file, in the arithmetic that it was trained in.
 
         Raises:
-            CheckpointError: The file is missing or damaged, or its network can't be built.
+            CheckpointError: the file is missing or damaged, or its network can't be built
         """
         about, tensors = WeightsFile.read(path)
         shape, compute = about.image_shape, choose_compute(about.precision)
@@ -69,13 +69,13 @@ class Predictor:
         """Return the logits float32 (N, K), on the CPU.
 
         Args:
-            images: uint8 (N, H, W, C).
+            images: uint8 (N, H, W, C)
             views: 1, 2, 6 or 10 (see inference/tta.py), averaged for the images that get them
-                (see ``tta_threshold``).
-            indices: (n,), of the images to predict, so that the rest is not copied; None: all.
+                (see ``tta_threshold``)
+            indices: (n,), of the images to predict, so that the rest is not copied; None: all
 
         Raises:
-            DataError: The images have another type, size or number of channels than the network's.
+            DataError: the images have another type, size or number of channels than the network's
         """
         if images.shape[1:] != self.image_shape or images.dtype not in (np.uint8, torch.uint8):
             what = f"images of shape {tuple(images.shape)} and type {images.dtype} can't be read"

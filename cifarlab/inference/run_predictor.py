@@ -19,15 +19,15 @@ def load_run_predictor(
     """Load the predictor that a run is measured with.
 
     Args:
-        folder: Of the run.
-        views: How many test-time views are needed; None: the recipe's.
-        more_hint: What else works while it is not known which images get further views; goes into
-            that error's hint.
+        folder: of the run
+        views: how many test-time views are needed; None: the recipe's
+        more_hint: what else works while it is not known which images get further views; goes into
+            that error's hint
 
     Raises:
-        RunFolderError: There is no run.
-        RecipeError: The run's recipe can't be read.
-        CheckpointError: The weights were changed, or the run has no threshold for further views.
+        RunFolderError: there is no run
+        RecipeError: the run's recipe can't be read
+        CheckpointError: the weights were changed, or the run has no threshold for further views
     """
     evaluation = folder.recipe().evaluation
     predictor = Predictor.load(folder.measured_weights())
@@ -59,15 +59,15 @@ class RunPredictor:
         """Load the network of a run.
 
         Args:
-            folder: Of the run.
-            resize_mode: How images are brought to the run's size: crop, pad or stretch; None: as
-                the recipe says.
+            folder: of the run
+            resize_mode: how images are brought to the run's size: crop, pad or stretch; None: as
+                the recipe says
 
         Raises:
-            RunFolderError: There is no run.
-            RecipeError: The run's recipe can't be read.
-            CheckpointError: As ``load_run_predictor``.
-            UserError: There is no such ``resize_mode``.
+            RunFolderError: there is no run
+            RecipeError: the run's recipe can't be read
+            CheckpointError: as ``load_run_predictor``
+            UserError: there is no such ``resize_mode``
         """
         recipe = folder.recipe()
         self.evaluation = recipe.evaluation
@@ -75,13 +75,15 @@ class RunPredictor:
         self.policy = input_policy(recipe.data.images, self.predictor.image_shape, resize_mode)
         self.temperature = folder.temperature()
 
-    def read(self, paths: Sequence[Path | str]) -> Inputs:
-        """Read the images of paths, as ``read_inputs`` does. Raises DataError."""
-        return read_inputs(paths, self.policy)
+    def read(self, images: np.ndarray | Sequence[Path | str]) -> Inputs:
+        """Read images as ``array_inputs`` or ``read_inputs`` does.
 
-    def take(self, images: np.ndarray) -> Inputs:
-        """Take images uint8 (N, H, W[, C]), as ``array_inputs`` does. Raises DataError."""
-        return array_inputs(images, self.policy)
+        Raises:
+            DataError: an image can't be read, or an array has another shape, type or size
+        """
+        if isinstance(images, np.ndarray):
+            return array_inputs(images, self.policy)
+        return read_inputs(images, self.policy)
 
     def predict(self, inputs: Inputs) -> ClassProbabilities:
         """Return the probabilities of each image."""
@@ -91,18 +93,19 @@ class RunPredictor:
         return ClassProbabilities(inputs.ids, classes, probabilities, self.temperature)
 
 
-def predict_paths(
-    folder: RunFolder, paths: Sequence[Path | str], resize_mode: str | None = None
+def predict_images(
+    folder: RunFolder, images: np.ndarray | Sequence[Path | str], resize_mode: str | None = None
 ) -> ClassProbabilities:
     """Predict images.
 
     Args:
-        folder: Of the run.
-        paths: Files, folders, archives and pickles (see ``read_inputs``).
-        resize_mode: As in ``RunPredictor``.
+        folder: of the run
+        images: files, folders, archives and pickles (see ``read_inputs``), or an array uint8
+            (N, H, W[, C])
+        resize_mode: as in ``RunPredictor``
 
     Raises:
-        UserError: As ``RunPredictor`` and ``read_inputs`` do.
+        UserError: as ``RunPredictor`` and ``read_inputs`` do
     """
     run_predictor = RunPredictor(folder, resize_mode)
-    return run_predictor.predict(run_predictor.read(paths))
+    return run_predictor.predict(run_predictor.read(images))

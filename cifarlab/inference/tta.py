@@ -28,10 +28,10 @@ def average_logits(
     """Return the mean logits (N, K) of the views of images.
 
     Args:
-        network: Returns logits (N, K) of images (N, H, W, C).
-        images: (N, H, W, C).
-        views: 1, 2, 6 or 10.
-        first: The first view's logits (N, K), if computed already.
+        network: returns logits (N, K) of images (N, H, W, C)
+        images: (N, H, W, C)
+        views: 1, 2, 6 or 10
+        first: the first view's logits (N, K), if computed already
     """
     view_iterator = generate_views(images, views)
     view = next(view_iterator)
@@ -54,9 +54,9 @@ def shift(images: Tensor, axis: int, offset: int) -> Tensor:
     """Return images shifted by one pixel; the edge is reflected.
 
     Args:
-        images: (N, H, W, C).
-        axis: 1, rows, or 2, columns.
-        offset: 1 shifts up or left, -1 down or right; 0: not at all.
+        images: (N, H, W, C)
+        axis: 1, rows, or 2, columns
+        offset: 1 shifts up or left, -1 down or right; 0: not at all
     """
     if offset == 0:
         return images

@@ -44,7 +44,11 @@ class WeightsFile:
     tta_threshold: float | None = None
 
     def write(self, path: Path, classifier: Classifier) -> str:
-        """Write the file atomically; return its sha256 (hex). Raises StorageError."""
+        """Write the file atomically; return its sha256 (hex).
+
+        Raises:
+            StorageError: the disk refused
+        """
         content = self.content(classifier.state_dict())
         write_bytes(path, content)
         return hashlib.sha256(content).hexdigest()
@@ -62,7 +66,7 @@ class WeightsFile:
         """Return metadata and tensors.
 
         Raises:
-            CheckpointError: The file is missing or damaged, or its network is not known.
+            CheckpointError: the file is missing or damaged, or its network is not known
         """
         try:
             with safe_open(refuse_special_file(path), "pt") as file:
@@ -100,12 +104,12 @@ def load_weights(classifier: Classifier, tensors: dict[str, Tensor], path: Path)
     """Put tensors into a classifier.
 
     Args:
-        classifier: The network.
-        tensors: Its parameters and buffers by name.
-        path: The file that they are from.
+        classifier: the network
+        tensors: its parameters and buffers by name
+        path: the file that they are from
 
     Raises:
-        CheckpointError: Names or shapes differ.
+        CheckpointError: names or shapes differ
     """
     try:
         classifier.load_state_dict(tensors)

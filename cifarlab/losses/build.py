@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from cifarlab.config.plugins import plugin_errors
-from cifarlab.losses.kinds import LossConfig, LossFunction
+from cifarlab.losses.kinds import LossConfig
+from cifarlab.losses.modules import LossFunction
 from cifarlab.system.errors import RecipeError
 
 
@@ -24,10 +25,10 @@ def build_losses(
     """Return a recipe's losses.
 
     Args:
-        config: the recipe's part.
-        classes: names of the K classes.
-        counts: training images of each class.
-        device: that of the logits.
+        config: the recipe's part
+        classes: names of the K classes
+        counts: training images of each class
+        device: that of the logits
     """
     configs = (config, config.selection_loss())
     return Losses(*(build_loss(loss, classes, counts, device) for loss in configs))
@@ -39,13 +40,13 @@ def build_loss(
     """Return the function of a loss.
 
     Args:
-        config: the loss.
-        classes: names of the K classes.
-        counts: training images of each class.
-        device: that of the logits.
+        config: the loss
+        classes: names of the K classes
+        counts: training images of each class
+        device: that of the logits
 
     Raises:
-        RecipeError: where it doesn't fit these classes, or does not return a loss for each image.
+        RecipeError: where it doesn't fit these classes, or does not return a loss for each image
     """
     with plugin_errors(config):
         loss = config.build(classes, counts)
@@ -54,10 +55,8 @@ def build_loss(
         logits = torch.zeros(3, len(classes), device=device)
         shape = loss(logits, torch.zeros(3, dtype=torch.int64, device=device)).shape
     if shape != (3,):
-        raise RecipeError(
-            f"loss.kind={config.kind} gives a tensor of shape {tuple(shape)} for 3 images",
-            "give the loss of each image, without their mean: shape (3,)",
-        )
+        what = f"loss.kind={config.kind} gives a tensor of shape {tuple(shape)} for 3 images"
+        raise RecipeError(what, "give the loss of each image, without their mean: shape (3,)")
     return loss
 
 
@@ -65,9 +64,9 @@ def mean_loss(loss: LossFunction, logits: Tensor, labels: Tensor) -> Tensor:
     """Return the mean of a loss over images, from its method ``mean`` where it has one.
 
     Args:
-        loss: from ``build_loss``.
-        logits: (N, K).
-        labels: int64 (N,).
+        loss: from ``build_loss``
+        logits: (N, K)
+        labels: int64 (N,)
     """
     mean: Callable[[Tensor, Tensor], Tensor] | None = getattr(loss, "mean", None)
     return loss(logits, labels).mean() if mean is None else mean(logits, labels)

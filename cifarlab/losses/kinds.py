@@ -6,9 +6,9 @@ loss for which that sum is right; any other is refused together with a mix.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, SerializeAsAny
 
@@ -17,10 +17,7 @@ from cifarlab.config.family import Family
 from cifarlab.system.errors import RecipeError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-# logits (N, K) and labels int64 (N,) to the loss of each image (N,)
-LossFunction: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
+    from cifarlab.losses.modules import LossFunction
 
 
 class LossConfig(Family):
@@ -29,15 +26,15 @@ class LossConfig(Family):
     mixes: ClassVar[bool] = False
 
     @abstractmethod
-    def build(self, classes: Sequence[str], counts: Sequence[int]) -> LossFunction:
+    def build(self, classes: Sequence[str], counts: Sequence[int]) -> "LossFunction":
         """Return a function, or an nn.Module, from logits and labels to the loss of each image.
 
         If it has a method ``mean``, that is used for the mean. It must keep nothing from step to
         step, as no checkpoint has it.
 
         Args:
-            classes: names of the K classes.
-            counts: training images of each class.
+            classes: names of the K classes
+            counts: training images of each class
         """
 
     def selection_loss(self) -> Self:
@@ -58,7 +55,7 @@ class WeightedLossConfig(LossConfig):
         """Return the factor of each class, None where none is set.
 
         Raises:
-            RecipeError: for a class without training images, and where all weights are 1.
+            RecipeError: for a class without training images, and where all weights are 1
         """
         if self.class_weights is None:
             return None
@@ -74,10 +71,8 @@ class WeightedLossConfig(LossConfig):
                 )
             weights = [self.class_weights.get(name, 1.0) for name in classes]
         if all(weight == 1 for weight in weights):
-            raise RecipeError(
-                "loss.class_weights changes nothing: the weight of every class is 1",
-                "leave it out, or take other weights",
-            )
+            what = "loss.class_weights changes nothing: the weight of every class is 1"
+            raise RecipeError(what, "leave it out, or take other weights")
         return weights
 
 
@@ -102,7 +97,7 @@ class CrossEntropy(SmoothedLossConfig):
 
     kind: Literal["cross_entropy"] = "cross_entropy"
 
-    def build(self, classes: Sequence[str], counts: Sequence[int]) -> LossFunction:
+    def build(self, classes: Sequence[str], counts: Sequence[int]) -> "LossFunction":
         """Return the loss of each image in nats."""
         from torch.nn.functional import cross_entropy
 
@@ -122,7 +117,7 @@ class Focal(WeightedLossConfig):
     kind: Literal["focal"] = "focal"
     gamma: float = Field(2.0, gt=0, le=10, description="how little sure predictions count")
 
-    def build(self, classes: Sequence[str], counts: Sequence[int]) -> LossFunction:
+    def build(self, classes: Sequence[str], counts: Sequence[int]) -> "LossFunction":
         """Return the loss of each image in nats."""
         from cifarlab.losses.modules import WeightedLoss, focal_loss
 
@@ -137,7 +132,7 @@ class BinaryCrossEntropy(SmoothedLossConfig):
 
     kind: Literal["binary_cross_entropy"] = "binary_cross_entropy"
 
-    def build(self, classes: Sequence[str], counts: Sequence[int]) -> LossFunction:
+    def build(self, classes: Sequence[str], counts: Sequence[int]) -> "LossFunction":
         """Return the loss of each image in nats."""
         from cifarlab.losses.modules import WeightedLoss, binary_cross_entropy
 

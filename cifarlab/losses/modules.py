@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
 
+# logits (N, K) and labels int64 (N,) to the loss of each image (N,)
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -39,9 +40,9 @@ def focal_loss(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
     """Return (1 - p) ** gamma times the cross-entropy of each image (N,).
 
     Args:
-        logits: (N, K).
-        labels: int64 (N,).
-        gamma: the exponent; 0: plain cross-entropy.
+        logits: (N, K)
+        labels: int64 (N,)
+        gamma: the exponent; 0: plain cross-entropy
     """
     cross = cross_entropy(logits, labels, reduction="none")
     # 1 - p by expm1: for p near 1 a difference of floats would be 0, without a gradient
@@ -52,9 +53,9 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float)
     """Return the binary cross-entropy of each image (N,), summed over the classes.
 
     Args:
-        logits: (N, K).
-        labels: int64 (N,).
-        label_smoothing: fraction of the target that is spread over all classes.
+        logits: (N, K)
+        labels: int64 (N,)
+        label_smoothing: fraction of the target that is spread over all classes
     """
     targets = one_hot(labels, logits.shape[1]).to(logits.dtype) * (1 - label_smoothing)
     targets = targets + label_smoothing / logits.shape[1]

@@ -23,9 +23,9 @@ def log_loss(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -
     """Return the mean negative log-likelihood in nats, computed in double precision.
 
     Args:
-        logits: (N, K).
-        labels: (N,).
-        temperature: divides the logits.
+        logits: (N, K)
+        labels: (N,)
+        temperature: divides the logits
     """
     import torch
     from torch.nn.functional import cross_entropy
@@ -76,9 +76,9 @@ def calibration(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0
     """Return ``temperature``, ``nll``, ``brier``, ``ece`` and ``bins`` (see ``reliability_bins``).
 
     Args:
-        logits: (N, K).
-        labels: (N,).
-        temperature: divides the logits.
+        logits: (N, K)
+        labels: (N,)
+        temperature: divides the logits
     """
     probabilities = scaled_softmax(logits, temperature)
     bins = reliability_bins(probabilities, labels)

@@ -171,7 +171,7 @@ class TopK(MetricConfig):
         """Refuse a k that makes the metric always 1.
 
         Raises:
-            RecipeError: for a k that is not below the number of classes.
+            RecipeError: for a k that is not below the number of classes
         """
         if self.k >= classes:
             what = f"the metric {self.name} is always 1 with {classes} classes"
@@ -198,20 +198,18 @@ def measure_metrics(
     """Return the metrics' values by their names.
 
     Args:
-        metrics: which of them.
-        logits: (N, K).
-        labels: (N,).
+        metrics: which of them
+        logits: (N, K)
+        labels: (N,)
 
     Raises:
-        RecipeError: for a value that is not finite.
+        RecipeError: for a value that is not finite
     """
     values = {m.name: float(plugin_errors(m)(m.value)(logits, labels)) for m in metrics}
     for name, value in values.items():
         if not math.isfinite(value):
-            raise RecipeError(
-                f"the metric {name} of {len(labels)} images is {value}",
-                "let its value be a finite number, or take another metric",
-            )
+            what = f"the metric {name} of {len(labels)} images is {value}"
+            raise RecipeError(what, "let its value be a finite number, or take another metric")
     return values
 
 

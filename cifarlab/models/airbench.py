@@ -59,7 +59,7 @@ class AirbenchConfig(configs.LayeredConfig):
         """Build the network.
 
         Raises:
-            RecipeError: where a normalisation does not fit the channels.
+            RecipeError: where a normalisation does not fit the channels
         """
         from cifarlab.models.airbench_modules import AirbenchNet
 

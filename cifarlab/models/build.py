@@ -12,13 +12,13 @@ def build_body(model: Model, image_shape: Shape, classes: int) -> nn.Module:
     """Build the network (N, C, H, W) -> (N, K), initialised from torch's global generator.
 
     Args:
-        model: the recipe's part.
-        image_shape: (H, W, C) of an image.
-        classes: K, the number of classes.
+        model: the recipe's part
+        image_shape: (H, W, C) of an image
+        classes: K, the number of classes
 
     Raises:
         RecipeError: for a network that does not fit such images, or has more parameters than the
-            recipe allows.
+            recipe allows
     """
     if model.max_parameters is not None:
         n_parameters = count_parameters(model, image_shape, classes)
@@ -34,9 +34,9 @@ def build_for_weights(model: Model, image_shape: Shape, classes: int) -> nn.Modu
     """Build the network on the CPU, for weights that are loaded next; no random number is drawn.
 
     Args:
-        model: the recipe's part.
-        image_shape: (H, W, C) of an image.
-        classes: K, the number of classes.
+        model: the recipe's part
+        image_shape: (H, W, C) of an image
+        classes: K, the number of classes
     """
     body = _build_without_draws(model, image_shape, classes)
     return body.to_empty(device="cpu") if model.is_shipped() else body
@@ -46,9 +46,9 @@ def count_parameters(model: Model, image_shape: Shape = (32, 32, 3), classes: in
     """Count the trainable parameters, whatever ``max_parameters`` says.
 
     Args:
-        model: the recipe's part.
-        image_shape: (H, W, C) of an image.
-        classes: K, the number of classes.
+        model: the recipe's part
+        image_shape: (H, W, C) of an image
+        classes: K, the number of classes
     """
     body = _build_without_draws(model, image_shape, classes)
     return sum(p.numel() for p in body.parameters() if p.requires_grad)
@@ -87,7 +87,5 @@ def _output_shape(body: nn.Module, image_shape: Shape) -> tuple[int, ...] | str:
 
 
 def _misfit(model: Model, image_shape: Shape, problem: str) -> RecipeError:
-    return RecipeError(
-        f"model.kind={model.kind} can't be built for images {image_shape}: {problem}",
-        "change its settings, or what build(image_shape, classes) returns",
-    )
+    what = f"model.kind={model.kind} can't be built for images {image_shape}: {problem}"
+    return RecipeError(what, "change its settings, or what build(image_shape, classes) returns")

@@ -57,11 +57,11 @@ class Builder:
             steps: their order. A step that would do nothing (norm ``none``, dropout of
                 probability 0) adds no layer. ``flatten`` must come before linear layers.
             sizes: (channels, kernel size, stride) of each convolution, (channels,) of each linear
-                layer.
-            dropout: the probability of zeroing an activation, where a step is dropout.
+                layer
+            dropout: the probability of zeroing an activation, where a step is dropout
 
         Raises:
-            RecipeError: for a pool that leaves nothing.
+            RecipeError: for a pool that leaves nothing
         """
         layers = OrderedDict[str, nn.Module]()
         size_iterator = iter(sizes)

@@ -101,7 +101,7 @@ class CNNConfig(configs.LayeredConfig):
         """Build the network.
 
         Raises:
-            RecipeError: where a pool would leave nothing of the map.
+            RecipeError: where a pool would leave nothing of the map
         """
         from cifarlab.models.cnn_modules import ConvNet
 

@@ -85,8 +85,8 @@ class ModelConfig(Family):
         """Build the network (N, C, H, W) -> (N, K), initialized from torch's global generator.
 
         Args:
-            image_shape: (H, W, C) of an image.
-            classes: K, the number of classes.
+            image_shape: (H, W, C) of an image
+            classes: K, the number of classes
         """
 
     def dropout_before_norm(self) -> float | None:

@@ -97,9 +97,9 @@ def global_statistics(
     digits.
 
     Args:
-        x: this process's values (N, C, ...).
-        template: a tensor (C,) of the type that the statistics have.
-        processes: those whose values count.
+        x: this process's values (N, C, ...)
+        template: a tensor (C,) of the type that the statistics have
+        processes: those whose values count
     """
     # the zeros are running statistics that nobody reads; they decide the type of the result
     local_statistics = torch.batch_norm_update_stats(

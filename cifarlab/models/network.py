@@ -11,14 +11,14 @@ All are in the order of the data. Without them the children of a module are its 
 """
 
 from collections.abc import Iterable
-from typing import Literal, get_args
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from cifarlab.config.base import ROLES, Role
 from cifarlab.models.classifier import Classifier
+from cifarlab.system.errors import RecipeError
 
-Role = Literal["matrices", "shortcuts", "norms", "biases", "head", "whitening"]
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
@@ -86,8 +86,11 @@ def parameter_roles(classifier: nn.Module) -> dict[Role, list[nn.Parameter]]:
     normalisation layers, and the gains that stand in for them; biases: all others of at most one
     dimension; head: weight and bias of the last linear layer; whitening: the whitening layer's
     bias. A module's ``parameter_roles`` has the roles of its own parameters, by name.
+
+    Raises:
+        RecipeError: one of its ``parameter_roles`` is no role
     """
-    roles: dict[Role, list[nn.Parameter]] = {role: [] for role in get_args(Role)}
+    roles: dict[Role, list[nn.Parameter]] = {role: [] for role in ROLES}
     head, visited = last_linear(classifier), set()
     for module in classifier.modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -99,9 +102,12 @@ def parameter_roles(classifier: nn.Module) -> dict[Role, list[nn.Parameter]]:
 
 
 def _role(module: nn.Module, name: str, parameter: nn.Parameter) -> Role:
-    declared: dict[str, Role] = getattr(module, "parameter_roles", {})
-    if name in declared:
-        return declared[name]
+    if declared := getattr(module, "parameter_roles", {}).get(name):
+        for role in ROLES:
+            if declared == role:
+                return role
+        what = f"the role {declared!r} of {name} in {type(module).__name__} is no role"
+        raise RecipeError(what, f"take one of {', '.join(ROLES)}")
     if isinstance(module, _NORMS) or name == "gain":
         return "norms"
     return "matrices" if parameter.ndim > 1 else "biases"

@@ -25,8 +25,8 @@ class NormConfig(Family):
         """Build the layer for inputs (N, C, H, W), or (N, C) behind a linear layer.
 
         Args:
-            channels: C.
-            size: (H, W) of the map; None: the input is no map.
+            channels: C
+            size: (H, W) of the map; None: the input is no map
         """
 
 
@@ -87,7 +87,7 @@ class _GroupedConfig(BaseNormConfig):
         """Build the layer.
 
         Raises:
-            RecipeError: where a group would be a single value.
+            RecipeError: where a group would be a single value
         """
         from cifarlab.models.layers import GroupedNorm
 
@@ -131,7 +131,7 @@ class GroupNormConfig(_GroupedConfig):
         """Return the recipe's number of groups.
 
         Raises:
-            RecipeError: where it doesn't divide the channels.
+            RecipeError: where it doesn't divide the channels
         """
         if channels % self.num_groups:
             raise RecipeError(

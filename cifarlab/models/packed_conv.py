@@ -40,10 +40,10 @@ def should_pack(
     Device, arithmetic and shapes decide, so that a run's bits depend on no timing.
 
     Args:
-        x: the input (N, C_in, H, W).
-        weight: the filters (C, C_in, k, k).
-        stride: by height and width.
-        padding: by height and width.
+        x: the input (N, C_in, H, W)
+        weight: the filters (C, C_in, k, k)
+        stride: by height and width
+        padding: by height and width
     """
     return (
         x.device.type == "cpu"
@@ -61,9 +61,9 @@ def packed_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return the 3x3 convolution of stride 1 and padding 1: (N, C, H, W).
 
     Args:
-        x: the input (N, C_in, H, W).
-        weight: the filters (C, C_in, 3, 3).
-        bias: (C,), or None.
+        x: the input (N, C_in, H, W)
+        weight: the filters (C, C_in, 3, 3)
+        bias: (C,), or None
     """
     dtype = _compute_dtype(x)
     y: Tensor = _PackedConvolution.apply(x.to(dtype), weight.to(dtype))  # type: ignore[no-untyped-call]
@@ -141,9 +141,9 @@ def unpack_images(rows: Tensor, shape: tuple[int, ...], in_a_row: int) -> Tensor
     """Return the images (N, C, H, W) of packed maps.
 
     Args:
-        rows: what ``pack_images`` returned, or a convolution of it.
-        shape: (N, C, H, W) of the images; C is not used.
-        in_a_row: images per map.
+        rows: what ``pack_images`` returned, or a convolution of it
+        shape: (N, C, H, W) of the images; C is not used
+        in_a_row: images per map
     """
     n, w = shape[0], shape[-1]
     pixels = rows.permute(0, 2, 3, 1).unflatten(2, (in_a_row, w + 1))[:, :, :, :w]

@@ -85,7 +85,7 @@ class ResNetConfig(configs.LayeredConfig):
         second are repeated.
 
         Raises:
-            ValueError: for a wrong number of convolutions, or an addition in a wrong position.
+            ValueError: for a wrong number of convolutions, or an addition in a wrong position
         """
         order, convolutions = self.order, 2 if self.block == "basic" else 3
         conv_indices = [index for index, step in enumerate(order) if step == "conv"]
@@ -153,7 +153,7 @@ class ResNetConfig(configs.LayeredConfig):
         """Build the network.
 
         Raises:
-            RecipeError: where a normalisation does not fit the channels.
+            RecipeError: where a normalisation does not fit the channels
         """
         from cifarlab.models.resnet_modules import ResNet
 

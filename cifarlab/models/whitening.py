@@ -90,9 +90,9 @@ def build_whitening(
     """Build the whitening layer and its activation; an identity if the recipe has no such layer.
 
     Args:
-        whitening: the recipe's part.
-        image_shape: (H, W, C) of an image.
-        activation: the activation's name.
+        whitening: the recipe's part
+        image_shape: (H, W, C) of an image
+        activation: the activation's name
 
     Returns:
         The layers, and the (H, W, C) of their output.

@@ -10,7 +10,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import Field, SerializeAsAny
 
@@ -46,9 +46,9 @@ class Averager(ABC, Generic[Net]):
         """Update ``average`` after a step of the optimizer.
 
         Args:
-            network: the network with the weights after that step.
-            step: its number, from 0.
-            total: number of all steps up to the end of the run's present segment.
+            network: the network with the weights after that step
+            step: its number, from 0
+            total: number of all steps up to the end of the run's present segment
         """
 
     def state_dict(self) -> "dict[str, Tensor | int | float]":
@@ -59,7 +59,7 @@ class Averager(ABC, Generic[Net]):
         """Restore what ``state_dict`` returned; its tensors are on the CPU here."""
 
 
-class _Blend(Averager[Net]):
+class _LerpAverager(Averager[Net]):
     """An average that is decay * average + (1 - decay) * weights after each update.
 
     ``decay_after`` says the decay by the number of steps. With ``sets_back`` an update, and the
@@ -98,6 +98,8 @@ def _tensors(network: "nn.Module") -> "tuple[list[Tensor], list[Tensor]]":
 class AveragingConfig(Family):
     """What all averaging shares. A kind has the method ``build``."""
 
+    first_average_advice: ClassVar[str] = ""  # for a run that is too short, e.g. "lower ..., "
+
     def first_average(self, steps_per_epoch: int, planned_steps: int) -> int:
         """Return the number of steps after which the result is first an average."""
         return 0
@@ -107,22 +109,20 @@ class AveragingConfig(Family):
         """Return the averager; None: nothing is averaged.
 
         Args:
-            network: the network before its first step.
-            steps_per_epoch: optimizer steps of an epoch.
-            planned_steps: the run's planned length.
+            network: the network before its first step
+            steps_per_epoch: optimizer steps of an epoch
+            planned_steps: the run's planned length
         """
 
     def lint(self, length: RunLength) -> Iterator[Finding]:
         """Yield a finding where the run is too short for an average of two weights."""
         first, total = self.first_average(*length[:2]), length.planned_steps
-        keys = [f"averaging.{key}" for key in ("every", "start") if key in type(self).model_fields]
-        advice = f"lower {' or '.join(keys)}, " if keys else ""
         if total < first:
             yield Finding(
                 f"averaging.kind={self.kind} would average nothing: it first does after "
                 f"{first:,} steps, and training has {total:,}",
                 "no two weights would be averaged: 'cifarlab train' refuses it",
-                f"{advice}lengthen training.duration, or leave averaging out",
+                f"{self.first_average_advice}lengthen training.duration, or leave averaging out",
             )
 
 
@@ -132,14 +132,14 @@ def build_averaging(
     """Return the averager of a recipe; None: nothing is averaged.
 
     Args:
-        config: the recipe's part.
-        network: the network before its first step.
-        steps_per_epoch: optimizer steps of an epoch.
-        planned_steps: the run's planned length, to which fractions of the run refer.
+        config: the recipe's part
+        network: the network before its first step
+        steps_per_epoch: optimizer steps of an epoch
+        planned_steps: the run's planned length, to which fractions of the run refer
 
     Raises:
-        RecipeError: where the run is too short for an average of two weights.
-        PluginError: where a plug-in's ``build`` fails.
+        RecipeError: where the run is too short for an average of two weights
+        PluginError: where a plug-in's ``build`` fails
     """
     length = RunLength(steps_per_epoch, planned_steps, planned_steps)
     for finding in AveragingConfig.lint(config, length):
@@ -164,6 +164,7 @@ class EMA(AveragingConfig):
     the average is a copy of the weights, so that the initial ones are no part of it.
     """
 
+    first_average_advice: ClassVar[str] = "lower averaging.every, "
     kind: Literal["ema"] = "ema"
     decay: Fraction = Field(0.99, description="fraction of the average that is kept at each update")
     every: int = Field(1, ge=1, description="steps from one update to the next")
@@ -172,7 +173,7 @@ class EMA(AveragingConfig):
         return 2 * self.every
 
     def build(self, network: Net, steps_per_epoch: int, planned_steps: int) -> Averager[Net]:
-        return _Blend(network, self._decay_after)
+        return _LerpAverager(network, self._decay_after)
 
     def _decay_after(self, n_steps: int, total: int) -> float | None:
         if n_steps <= self.every:
@@ -195,6 +196,7 @@ class Lookahead(AveragingConfig):
     counted from the run's start.
     """
 
+    first_average_advice: ClassVar[str] = "lower averaging.every, "
     kind: Literal["lookahead"] = "lookahead"
     decay: Fraction = Field(0.95, description="fraction of slow weights kept per step at the end")
     every: int = Field(5, ge=1, description="steps from one update to the next")
@@ -203,7 +205,7 @@ class Lookahead(AveragingConfig):
         return self.every
 
     def build(self, network: Net, steps_per_epoch: int, planned_steps: int) -> Averager[Net]:
-        averager = _Blend(network, self._decay_after, sets_back=True)
+        averager = _LerpAverager(network, self._decay_after, sets_back=True)
         averager.first_step = self.every  # until then the average is the initial weights
         return averager
 
@@ -223,6 +225,7 @@ class SWA(AveragingConfig):
     computes them anew in a pass over the training images.
     """
 
+    first_average_advice: ClassVar[str] = "lower averaging.every or averaging.start, "
     kind: Literal["swa"] = "swa"
     start: Duration = Field(
         Duration.parse("0.75 of the run"), description="when, counted from the run's start"
@@ -242,7 +245,7 @@ class SWA(AveragingConfig):
                 return 0.0
             return None if rest else (count - 1) / count
 
-        return _Blend(network, decay_after)
+        return _LerpAverager(network, decay_after)
 
     def in_steps(self, steps_per_epoch: int, planned_steps: int) -> tuple[int, int]:
         """Return ``start`` and ``every`` as optimizer steps."""

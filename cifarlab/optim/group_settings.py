@@ -21,10 +21,10 @@ def momentum_at(peak: float, final: float, step: int, planned_steps: int) -> flo
     """Return the momentum at a step: linear from ``peak`` to ``final``, and then constant.
 
     Args:
-        peak: momentum at step 0.
-        final: momentum from ``planned_steps`` on.
-        step: counted from 0.
-        planned_steps: the run's planned length.
+        peak: momentum at step 0
+        final: momentum from ``planned_steps`` on
+        step: counted from 0
+        planned_steps: the run's planned length
     """
     return peak + (final - peak) * min(step / planned_steps, 1)
 
@@ -43,12 +43,12 @@ def apply_schedule(
     end on its parameters need no gradients.
 
     Args:
-        optimizer: from ``build_optimizer``.
-        schedule: the recipe's part.
-        step: counted from 0.
-        factor: the schedule's factor on the peak learning rates at that step.
-        planned_steps: the run's planned length.
-        steps_per_epoch: optimizer steps of an epoch.
+        optimizer: from ``build_optimizer``
+        schedule: the recipe's part
+        step: counted from 0
+        factor: the schedule's factor on the peak learning rates at that step
+        planned_steps: the run's planned length
+        steps_per_epoch: optimizer steps of an epoch
     """
     for group in optimizer.param_groups:
         requires_grad = True

@@ -115,9 +115,9 @@ def newton_schulz(matrices: Tensor, steps: int, dtype: torch.dtype | None = None
     to at most 1. Three iterations bring values between 0.02 and 1 into 0.68..1.20.
 
     Args:
-        matrices: (B, R, C).
-        steps: number of iterations.
-        dtype: in which they are computed; None: in that of the matrices, as is the result.
+        matrices: (B, R, C)
+        steps: number of iterations
+        dtype: in which they are computed; None: in that of the matrices, as is the result
     """
     a, b, c = COEFFICIENTS
     norms = torch.linalg.vector_norm(matrices, dim=(1, 2), keepdim=True)

@@ -11,11 +11,11 @@ reads: ``l1`` and ``decoupled_decay``; and ``precision``, the arithmetic of the 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import signature
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from cifarlab.config.base import Config, Fraction, PositiveFloat
+from cifarlab.config.base import ROLES, Config, Fraction, PositiveFloat, Role
 from cifarlab.config.duration import Duration
 from cifarlab.config.family import Family
 from cifarlab.config.findings import Finding, RunLength
@@ -25,9 +25,7 @@ from cifarlab.system.errors import RecipeError
 if TYPE_CHECKING:
     from torch import nn, optim
 
-Role = Literal["matrices", "shortcuts", "norms", "biases", "head", "whitening"]
 Roles = Mapping[Role, Sequence["nn.Parameter"]]
-ROLES: tuple[Role, ...] = get_args(Role)
 ParamGroups = list[dict[str, Any]]
 
 MAX_LR_RATIO = 10  # to the usual range, for lint
@@ -88,11 +86,11 @@ class OptimizerConfig(Family):
         """Return the groups: one for each role if a role has settings, else for equal settings.
 
         Args:
-            roles: the parameters of each role.
-            precision: the arithmetic of the run.
+            roles: the parameters of each role
+            precision: the arithmetic of the run
 
         Raises:
-            RecipeError: for the learning rate, end or penalty of a role without parameters.
+            RecipeError: for the learning rate, end or penalty of a role without parameters
         """
         role_groups = {role: getattr(self, role, Group()) for role in ROLES}
         can_merge = all(group == Group() for group in role_groups.values())
@@ -144,13 +142,13 @@ def build_optimizer(
     """Return an optimizer of all trainable parameters; ``apply_schedule`` sets learning rates.
 
     Args:
-        config: the recipe's part.
-        roles: the parameters of each of ``ROLES``; they are numbered in this order.
-        precision: the arithmetic of Muon's iteration.
+        config: the recipe's part
+        roles: the parameters of each of ``ROLES``; they are numbered in this order
+        precision: the arithmetic of Muon's iteration
 
     Raises:
         RecipeError: for settings of a role without parameters, a penalty that the optimizer does
-            not have, or groups that a plug-in's optimizer changes.
+            not have, or groups that a plug-in's optimizer changes
     """
     optimizer = plugin_errors(config)(config.build)(config.param_groups(roles, precision))
     for group in optimizer.param_groups:
@@ -203,7 +201,7 @@ def nesterov_needs_momentum(config: HasMomentum) -> HasMomentum:
     """Return the config, if it has a momentum for Nesterov's look-ahead.
 
     Raises:
-        ValueError: for ``nesterov`` without momentum.
+        ValueError: for ``nesterov`` without momentum
     """
     if config.nesterov and not config.momentum:
         raise ValueError("nesterov needs momentum above 0")

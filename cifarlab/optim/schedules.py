@@ -76,9 +76,9 @@ class ScheduleConfig(Family):
         """Return the factor at a step behind the warm-up.
 
         Args:
-            step: counted from 0.
-            total: the run's number of steps.
-            steps_per_epoch: optimizer steps of an epoch.
+            step: counted from 0
+            total: the run's number of steps
+            steps_per_epoch: optimizer steps of an epoch
         """
 
     @property
@@ -98,9 +98,9 @@ class ScheduleConfig(Family):
         """Return the completed fraction, at a step, of the run behind the warm-up.
 
         Args:
-            step: counted from 0.
-            total: the run's number of steps.
-            steps_per_epoch: optimizer steps of an epoch.
+            step: counted from 0
+            total: the run's number of steps
+            steps_per_epoch: optimizer steps of an epoch
         """
         warmup = self.warmup.in_steps(steps_per_epoch, total)
         return (step - warmup) / max(1, total - warmup)
@@ -109,9 +109,9 @@ class ScheduleConfig(Family):
         """Return the factor at a step, with the warm-up.
 
         Args:
-            step: counted from 0.
-            total: the run's planned number of steps.
-            steps_per_epoch: optimizer steps of an epoch.
+            step: counted from 0
+            total: the run's planned number of steps
+            steps_per_epoch: optimizer steps of an epoch
         """
         warmup = self.warmup.in_steps(steps_per_epoch, total)
         if step < warmup:
@@ -122,9 +122,9 @@ class ScheduleConfig(Family):
         """Return the factors at about a hundred steps of a run.
 
         Args:
-            start: the first of these steps.
-            total: the run's number of steps; the last one is among them.
-            steps_per_epoch: optimizer steps of an epoch.
+            start: the first of these steps
+            total: the run's number of steps; the last one is among them
+            steps_per_epoch: optimizer steps of an epoch
         """
         stride = max(1, (total - start) // _POINTS)
         steps = {*range(start, total, stride), total - 1}
@@ -157,31 +157,40 @@ class ScheduleConfig(Family):
             )
 
 
+def find_segment(segments: Sequence[Segment], step: int) -> tuple[int, Segment]:
+    """Return the first step of the segment that ``step`` is in, and that segment.
+
+    Raises:
+        ValueError: for a step behind the last segment
+    """
+    first = 0
+    for segment in segments:
+        if step < first + segment.steps:
+            return first, segment
+        first += segment.steps
+    raise ValueError(f"step {step} lies behind the run's {first} steps")
+
+
 def lr_factor(
     schedule: ScheduleConfig, step: int, segments: Sequence[Segment], steps_per_epoch: int
 ) -> float:
     """Return the factor on the peak learning rate at a step of a run.
 
     Args:
-        schedule: the recipe's part.
-        step: counted from 0.
-        segments: the planned one, then the extensions.
-        steps_per_epoch: optimizer steps of an epoch.
+        schedule: the recipe's part
+        step: counted from 0
+        segments: the planned one, then the extensions
+        steps_per_epoch: optimizer steps of an epoch
 
     Raises:
-        ValueError: for a step behind the last segment.
+        ValueError: for a step behind the last segment
     """
-    start = 0
-    for segment in segments:
-        end = start + segment.steps
-        if step < end:
-            if segment.mode == "hold":
-                return lr_factor(schedule, start - 1, segments, steps_per_epoch)
-            if segment.mode == "restart":
-                return schedule.planned_factor(step - start, segment.steps, steps_per_epoch)
-            return schedule.planned_factor(step, end, steps_per_epoch)
-        start = end
-    raise ValueError(f"step {step} lies behind the run's {start} steps")
+    start, segment = find_segment(segments, step)
+    if segment.mode == "hold":
+        return lr_factor(schedule, start - 1, segments, steps_per_epoch)
+    if segment.mode == "restart":
+        return schedule.planned_factor(step - start, segment.steps, steps_per_epoch)
+    return schedule.planned_factor(step, start + segment.steps, steps_per_epoch)
 
 
 def _half_cosine(start: float, end: float, progress: float) -> float:
@@ -336,8 +345,8 @@ class OneCycle(ScheduleConfig):
 class Plateau(ScheduleConfig):
     """The learning rate is multiplied by ``factor`` when the validation loss has stopped falling.
 
-    A loss improves if it is below (1 - ``threshold``) times the least one so far; a ``monitor`` of
-    which more is better, if it is above (1 + ``threshold``) times the highest. After more than
+    A loss improves if it is lower than the least one so far by more than ``threshold`` of that, a
+    ``monitor`` of which more is better if it is as much higher than the highest. After more than
     ``patience`` epochs in a row without improvement the next one has the lower learning rate.
     """
 
@@ -362,7 +371,7 @@ class Plateau(ScheduleConfig):
 
     def react(self, state: ScheduleState, value: float) -> ScheduleState:
         best, bad_epochs = state.memory.get("best"), state.memory.get("bad_epochs", 0)
-        sign = 1 if self.monitor.higher_is_better else -1
+        sign = 1 if self.monitor.higher_is_better == ((best or 0) >= 0) else -1  # away from 0?
         target = None if best is None else (1 + sign * self.threshold) * best
         if best is None or self.monitor.is_better(value, target):
             return state._replace(memory={"best": value, "bad_epochs": 0})

@@ -44,10 +44,10 @@ def draw_all(
     """Return by kind all figures that a subject has; the same subject gives the same bytes.
 
     Args:
-        figures: (function from the subject to a plot or None, description) by kind.
-        subject: what the functions take, as a run.
-        formats: formats besides SVG: png, pdf.
-        name: the start of the files' names.
+        figures: (function from the subject to a plot or None, description) by kind
+        subject: what the functions take, as a run
+        formats: formats besides SVG: png, pdf
+        name: the start of the files' names
     """
     plots = {kind: (make(subject), alt) for kind, (make, alt) in figures.items()}
     with figure_style():

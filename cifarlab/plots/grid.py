@@ -31,12 +31,12 @@ def make_grid(
     """Arrange cells in rows; lengths in the panel count sides of an image.
 
     Args:
-        cells: One or more.
-        columns: Cells in a row.
-        title: Of the panel.
-        row_names: Texts left of the rows.
-        max_side: Of an image, in inches.
-        width: Of the figure, in inches; figures of few cells are narrower.
+        cells: one or more
+        columns: cells in a row
+        title: of the panel
+        row_names: texts left of the rows
+        max_side: of an image, in inches
+        width: of the figure, in inches; figures of few cells are narrower
     """
     columns, rows = min(columns, len(cells)), -(-len(cells) // columns)
     cell_width = _PITCH * max(len(cell.images) for cell in cells)

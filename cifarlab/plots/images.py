@@ -7,8 +7,9 @@ import numpy as np
 from scipy.special import log_softmax
 
 from cifarlab.plots.grid import Cell, make_grid
+from cifarlab.plots.run import split_title
 from cifarlab.plots.spec import NARROW, Plot, label
-from cifarlab.run_folder.run_data import SPOKEN, RunData, as_rows, dig
+from cifarlab.run_folder.run_data import RunData, as_rows, dig
 from cifarlab.system.formatting import number, percent, to_line
 
 _MOST = 25  # mistakes
@@ -100,12 +101,12 @@ def _class_name(run: RunData, index: Any) -> str:
 
 def worst_gallery(run: RunData) -> Plot | None:
     """Return the worst mistakes as a figure."""
-    return _gallery(worst_mistakes(run), 5, _split(run))
+    return _gallery(worst_mistakes(run), 5, split_title(run, run.predicted_split))
 
 
 def confident_gallery(run: RunData) -> Plot | None:
     """Return the most confident mistakes as a figure."""
-    return _gallery(confident_mistakes(run), 5, _split(run))
+    return _gallery(confident_mistakes(run), 5, split_title(run, run.predicted_split))
 
 
 def suspects_gallery(run: RunData) -> Plot | None:
@@ -116,10 +117,6 @@ def suspects_gallery(run: RunData) -> Plot | None:
 def duplicates_gallery(run: RunData) -> Plot | None:
     """Return the near-duplicates as a figure."""
     return _gallery(duplicates(run), 4, "near-duplicates")
-
-
-def _split(run: RunData) -> str:
-    return f"{label(run.data_name, 40)}, {SPOKEN.get(run.predicted_split or '', '')} split"
 
 
 def _gallery(items: Sequence[Item], columns: int, title: str) -> Plot | None:

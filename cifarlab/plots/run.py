@@ -10,7 +10,7 @@ import numpy as np
 from cifarlab.plots import spec
 from cifarlab.plots.spec import Axis, Bars, Marks, Matrix, Panel, Plot, Rule, label
 from cifarlab.recipes.schema import Recipe
-from cifarlab.run_folder.run_data import SPOKEN, RunData, as_rows, dig
+from cifarlab.run_folder.run_data import SPLIT_NAMES, RunData, as_rows, dig
 from cifarlab.system.formatting import count, number, pair, percent
 
 _DASHES = ("-", "--", ":", "-.")
@@ -28,8 +28,10 @@ def _percents(fractions: Iterable[Any]) -> np.ndarray:
     return 100 * np.array([number(fraction) for fraction in fractions], dtype=float)
 
 
-def _split_title(run: RunData) -> str:
-    return f"{label(run.data_name, 40)}, {SPOKEN[run.split_name or 'test']} split"
+def split_title(run: RunData, split: str | None = None) -> str:
+    """Return the data's name with that of a split; None: of the one that is shown."""
+    name = SPLIT_NAMES[split or run.split_name or "test"]
+    return f"{label(run.data_name, 40)}, {name} split"
 
 
 def curves(run: RunData) -> Plot | None:
@@ -139,7 +141,7 @@ def per_class(run: RunData) -> Plot | None:
         look: dict[str, Any] = {"ends": _percents(low + high).reshape(2, -1), "flat": True}
         dots = Marks(_percents(values), range(len(values)), marker="o", size=dot, **look)
         panels.append(Panel([*rule, dots], x, y, grid="x"))
-    split = SPOKEN[run.split_name or "test"]
+    split = SPLIT_NAMES[run.split_name or "test"]
     return Plot(
         panels,
         width=spec.WIDE if is_dense else spec.NARROW,
@@ -240,7 +242,7 @@ def confusion(run: RunData) -> Plot | None:
     x = Axis("predicted class", None, labels, k if has_names else 20, 7.5, rotation)
     y = Axis("true class", None, labels, x.most_names, 6.5 if has_many else 7.5)
     note = f", {k} of {len(counts):,} classes" if k < len(counts) else ""
-    panel = Panel(marks, x, y, _split_title(run) + note, grid="", square=True, frame=not has_names)
+    panel = Panel(marks, x, y, split_title(run) + note, grid="", square=True, frame=not has_names)
     return Plot([panel], width=6.6 if has_many else spec.NARROW, height=5.7 if has_many else 4.1)
 
 
@@ -277,7 +279,7 @@ def reliability(run: RunData) -> Plot | None:
     accuracy_axis = Axis("accuracy (%)", limits)
     confidence_axis = Axis("confidence in the likeliest class (%)", limits)
     panels = [
-        Panel(marks, Axis(limits=limits), accuracy_axis, _split_title(run), grid="both"),
+        Panel(marks, Axis(limits=limits), accuracy_axis, split_title(run), grid="both"),
         Panel([bars], confidence_axis, Axis("images (%)", ticks=3), grid="both"),
     ]
     return Plot(panels, height=4.2, heights=(4, 1), common_x=True, legend="best")
@@ -317,7 +319,7 @@ def shift(run: RunData) -> Plot | None:
         ),
         Rule(len(columns) - 1.5, "white", width=2.5),
     ]
-    split = SPOKEN.get(str(dig(run.full_evaluation, "split")), "")
+    split = SPLIT_NAMES.get(str(dig(run.full_evaluation, "split")), "")
     title = (
         f"{label(run.data_name, 30)}, {split} split, n = {count(n)}\n"
         f"clean {percent(clean)}, corrupted {percent(mean)} on average"

@@ -166,9 +166,9 @@ def add_margin(low: float, high: float, fraction: float = 0.025) -> tuple[float,
     """Return limits a little beyond the data's, so that a mark at the end is drawn in full.
 
     Args:
-        low: the data's lower limit.
-        high: the data's upper limit.
-        fraction: the margin, as a fraction of the range.
+        low: the data's lower limit
+        high: the data's upper limit
+        fraction: the margin, as a fraction of the range
     """
     margin = fraction * (high - low)
     return low - margin, high + margin
@@ -178,9 +178,9 @@ def label(text: str, longest: int = 28, end: bool = False) -> str:
     """Return a text fit for a figure: printable, and short enough to leave room for the axes.
 
     Args:
-        text: a name from a file.
-        longest: the most letters.
-        end: keep the end of a long text, where paths differ, instead of its start.
+        text: a name from a file
+        longest: the most letters
+        end: keep the end of a long text, where paths differ, instead of its start
     """
     printable = "".join(c if c.isprintable() else "?" for c in text)
     if len(printable) <= longest:
@@ -192,7 +192,7 @@ def require_formats(formats: Sequence[str]) -> None:
     """Refuse unknown formats.
 
     Raises:
-        UserError: A format is none of ``FORMATS``.
+        UserError: a format is none of ``FORMATS``
     """
     if unknown := set(formats).difference(FORMATS):
         raise UserError(

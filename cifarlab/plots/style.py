@@ -73,10 +73,10 @@ def render(figure: Figure, slug: str, alt: str, formats: Sequence[str] = ("svg",
     """Return a figure's files as bytes, the same for the same figure. Call inside ``figure_style``.
 
     Args:
-        figure: what to render.
-        slug: the name of its files.
-        alt: what it shows, in words.
-        formats: formats besides SVG; each takes about as long again.
+        figure: what to render
+        slug: the name of its files
+        alt: what it shows, in words
+        formats: formats besides SVG; each takes about as long again
     """
     files = {}
     for name in dict.fromkeys(("svg", *formats)):
@@ -95,7 +95,7 @@ def save(picture: Picture, folder: Path) -> None:
     deleted.
 
     Raises:
-        StorageError: The folder can't be written.
+        StorageError: the folder can't be written
     """
     paths = {name: folder / f"{picture.slug}.{name}" for name in FORMATS}
     with disk_errors(folder):

@@ -120,19 +120,19 @@ def describe(name: str) -> str:
     return "".join(f"# {line}".rstrip() + "\n" for line in lines)
 
 
-def find(name: str, plugins: Sequence[Plugin] = (), derived: tuple[str, ...] = ()) -> Recipe:
+def find(name: str, plugins: Sequence[Plugin] = (), outer_paths: tuple[str, ...] = ()) -> Recipe:
     """Return a recipe by its name or the path of its YAML file.
 
     Args:
         name: a shipped recipe's name, or a path
         plugins: loaded ones; the recipe names those that decide something
-        derived: paths of the recipes whose base it is, each the base of the one before
+        outer_paths: paths of the recipes whose base it is, each the base of the one before
 
     Raises:
         RecipeError: there is none, with the nearest shipped name, or it is refused
         PluginError: a plug-in of it is missing, not approved or fails
     """
-    if os.path.realpath(name) in derived:
+    if os.path.realpath(name) in outer_paths:
         raise RecipeError(f"the recipe {name} has itself as a base", "give it another base")
     plugins = decisive_plugins(plugins)
     if shipped := find_shipped(name):
@@ -144,13 +144,13 @@ def find(name: str, plugins: Sequence[Plugin] = (), derived: tuple[str, ...] = (
         return text.build(tree, where, folder).add_plugins(plugins)
     hint = "write what it changes under overrides"
     variant = text.validate_config(DerivedRecipe, tree, where, hint)
-    base = find_named(variant.base, variant.plugins, where, (*derived, os.path.realpath(name)))
+    base = find_named(variant.base, variant.plugins, where, (*outer_paths, os.path.realpath(name)))
     base = base.add_plugins((*variant.plugins, *plugins))
-    return text.change(base, {**variant.overrides, "name": variant.name}, where)
+    return text.change(base, {**variant.overrides, "name": variant.name}, where, folder)
 
 
 def find_named(
-    name: str, plugins: Sequence[Plugin], where: str, derived: tuple[str, ...] = ()
+    name: str, plugins: Sequence[Plugin], where: str, outer_paths: tuple[str, ...] = ()
 ) -> Recipe:
     """Return a recipe that another file names.
 
@@ -158,13 +158,13 @@ def find_named(
         name: as in ``find``
         plugins: as in ``find``
         where: that file or key, which the error names first
-        derived: as in ``find``
+        outer_paths: as in ``find``
 
     Raises:
         RecipeError: as ``find`` does
         PluginError: as ``find`` does
     """
     try:
-        return find(name, plugins, derived)
+        return find(name, plugins, outer_paths)
     except RecipeError as error:
         raise RecipeError(f"{where}: {error.what}", error.hint) from error

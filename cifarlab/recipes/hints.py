@@ -36,8 +36,8 @@ def advice(word: str, value: Any = None) -> str | None:
     if last in synonyms("elsewhere"):
         return synonyms("elsewhere")[last]
     paths = [key.path for key in keys()]
-    same = [path for path in paths if word == path or ("." not in word and _last(path) == last)]
-    key = synonyms().get(last) or min(same, key=lambda path: path.count("."), default=None)
+    matches = [path for path in paths if word == path or ("." not in word and _last(path) == last)]
+    key = synonyms().get(last) or min(matches, key=lambda path: path.count("."), default=None)
     return key and f"write {_assignment(key, value, last)}"
 
 
@@ -56,11 +56,11 @@ def key_hint(path: str, value: Any, default: str = "") -> str:
     tags = (key.kind.rpartition(", ")[2] for key in keys() if key.path == path)
     if kinds := list(dict.fromkeys(tags)):
         return f"it is a key of kind {', '.join(kinds)}; {default or LIST_KEYS}"
-    return advice(path, value) or default or nearest(path, [key.path for key in keys()])
+    return advice(path, value) or default or suggest(path, [key.path for key in keys()])
 
 
-def nearest(word: Any, choices: list[str]) -> str:
-    """Return the nearest of the ``choices``, and all of them where they are few."""
+def suggest(word: Any, choices: list[str]) -> str:
+    """Suggest the nearest of the ``choices``, and all of them where they are few."""
     text = word if isinstance(word, str) and len(word) < 200 else ""
     match = difflib.get_close_matches(text, choices, n=1, cutoff=0.5)
     start = f"did you mean {match[0]!r}? " if match else ""

@@ -17,7 +17,7 @@ _BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 class Key(NamedTuple):
     """One setting; ``kind`` names the kind of part that has it, empty where all do.
 
-    For a part inside a part it names both: "residual, group".
+    For a part inside a part it names both: "resnet, group".
     """
 
     path: str

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from cifarlab.config.base import Config
-from cifarlab.recipes.hints import advice, key_hint, nearest
+from cifarlab.recipes.hints import advice, key_hint, suggest
 from cifarlab.recipes.schema import Recipe
 
 _MOST_BITS = 63  # of a whole number
@@ -51,7 +51,7 @@ def describe_error(
         case "unknown_key":
             key, keys = context["key"], context["keys"]
             dotted = ".".join([*path, str(key)])
-            hint = nearest(key, keys)
+            hint = suggest(key, keys)
             if schema is Recipe:
                 hint = key_hint(dotted, value[key], hint)
             elif str(key).partition(".")[0] in Recipe.model_fields:
@@ -59,10 +59,10 @@ def describe_error(
             return f"unknown key {short_repr(dotted)}", hint
         case "unknown_kind":
             kind = context["kind"]
-            return f"{dotted}.kind can't be {short_repr(kind)}", nearest(kind, context["choices"])
+            return f"{dotted}.kind can't be {short_repr(kind)}", suggest(kind, context["choices"])
         case "literal_error":
             choices = context["expected"].replace(" or ", ", ").split(", ")
-            return refusal, nearest(value, [choice.strip("' ") for choice in choices])
+            return refusal, suggest(value, [choice.strip("' ") for choice in choices])
         case "missing":
             return f"{dotted} is missing", list_keys
         case "no_mapping":

@@ -44,10 +44,9 @@ def build(tree: Any, where: str = "recipe", folder: Path | None = None) -> Recip
         RecipeError: a key or value that is refused
     """
     recipe = validate_config(Recipe, tree, where)
-    if folder and (source := recipe.data.source.relocate(folder)) is not recipe.data.source:
-        data = recipe.data.model_copy(update={"source": source})
-        return recipe.model_copy(update={"data": data})
-    return recipe
+    data, sampler = recipe.data, recipe.data.sampler.relocate(folder or Path())
+    parts = {"source": data.source.relocate(folder) if folder else data.source, "sampler": sampler}
+    return recipe.model_copy(update={"data": data.model_copy(update=parts)})
 
 
 def validate_config(schema: type[Schema], tree: Any, where: str, hint: str = LIST_KEYS) -> Schema:
@@ -147,7 +146,9 @@ def read_yaml(path: Path, what: str) -> Any:
     return tree
 
 
-def change(recipe: Recipe, changes: Mapping[str, Any], where: str = "recipe") -> Recipe:
+def change(
+    recipe: Recipe, changes: Mapping[str, Any], where: str = "recipe", folder: Path | None = None
+) -> Recipe:
     """Return a copy of a recipe with settings changed, validated anew.
 
     Where a part's kind changes, that part starts from the new kind's defaults, whatever the order
@@ -157,6 +158,7 @@ def change(recipe: Recipe, changes: Mapping[str, Any], where: str = "recipe") ->
         recipe: the recipe
         changes: values by dotted path: ``{"optimizer.kind": "adamw", "optimizer.lr": 0.001}``
         where: where the changes come from, for the error's first line
+        folder: the folder of their file, if they have one
 
     Raises:
         RecipeError: a key or value that is refused
@@ -171,7 +173,7 @@ def change(recipe: Recipe, changes: Mapping[str, Any], where: str = "recipe") ->
                 build(dict(tree), where)  # what was changed before may be at fault
                 hint = key_hint(path, changes[path])
                 raise RecipeError(f"{where}: unknown key {short_repr(path)}", hint) from None
-        return build(dict(tree), where)
+        return build(dict(tree), where, folder)
 
 
 def _replace(part: Any, path: Sequence[str], value: Any, base: Any) -> Any:
@@ -347,7 +349,5 @@ def find_file(what: str, command: str, name: str, shipped: Callable[[], Iterable
         return path
     match = difflib.get_close_matches(name, list(shipped()), n=1, cutoff=0.4)
     start = f"did you mean {match[0]!r}? " if match else ""
-    raise RecipeError(
-        f"no {what} is called {short_repr(name)}",
-        f"{start}'cifarlab {command}' lists all; a file's name ends in .yaml",
-    )
+    fault = f"no {what} is called {short_repr(name)}"
+    raise RecipeError(fault, f"{start}'cifarlab {command}' lists all; a file's name ends in .yaml")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cifarlab.report.tables import Table
-from cifarlab.run_folder.run_data import SPOKEN, RunData, dig
+from cifarlab.run_folder.run_data import SPLIT_NAMES, RunData, dig
 from cifarlab.system.formatting import count, interval, percent, seconds
 
 _COLUMNS = (
@@ -60,7 +60,7 @@ def comparability_warnings(runs: Sequence[RunData]) -> list[str]:
             f"All runs call their data {names[0]}, but the data's fingerprints differ: they did "
             "not see the same images, so their accuracies can't be compared."
         )
-    for split, word in SPOKEN.items() if len(names) == 1 else ():
+    for split, word in SPLIT_NAMES.items() if len(names) == 1 else ():
         sizes = _distinct(run.split(split).get("n") for run in runs)
         images = _distinct(run.split(split).get("fingerprint") for run in runs)
         if len(sizes) > 1:

@@ -22,7 +22,7 @@ from cifarlab.plots.draw import draw_all
 from cifarlab.plots.style import Picture
 from cifarlab.report import compare, diagnosis, settings, tables
 from cifarlab.run_folder.explained import CaptionedFigure
-from cifarlab.run_folder.run_data import SPOKEN, RunData, dig
+from cifarlab.run_folder.run_data import SPLIT_NAMES, RunData, dig
 from cifarlab.system import formatting
 
 
@@ -32,9 +32,9 @@ def render_report(
     """Return the HTML of a report on one or more runs, and all its figures.
 
     Args:
-        runs: the runs, in the order of the page.
-        formats: formats of the figures besides SVG.
-        exclusions: notes on runs that the report leaves out.
+        runs: the runs, in the order of the page
+        formats: formats of the figures besides SVG
+        exclusions: notes on runs that the report leaves out
     """
     sections = [(run, draw_all(_figures(run), run, formats, f"{run.slug}-")) for run in runs]
     shared = draw_all(SHARED_FIGURES, runs, formats, "comparison-") if len(runs) > 1 else {}
@@ -73,7 +73,7 @@ def _environment() -> Environment:
     environment.filters |= {"svg_uri": _svg_uri, "png_uri": _png_uri}
     modules = compare, diagnosis, images, settings, tables
     environment.globals |= vars(formatting) | {m.__name__.rpartition(".")[2]: m for m in modules}
-    environment.globals |= {"SPOKEN": SPOKEN, "dig": dig, "plots": plots}
+    environment.globals |= {"SPLIT_NAMES": SPLIT_NAMES, "dig": dig, "plots": plots}
     return environment
 
 

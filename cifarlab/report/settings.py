@@ -72,9 +72,9 @@ def distinct_names(
     gets the name of a run's folder instead.
 
     Args:
-        names: the recipes' names.
-        recipes: the recipes.
-        folders: the name of a run's folder of each.
+        names: the recipes' names
+        recipes: the recipes
+        folders: the name of a run's folder of each
     """
     results = list(names)
     for name in {name for name in names if names.count(name) > 1}:

@@ -26,19 +26,19 @@ def write_report(
     same runs give the same bytes. A run whose plug-ins may not be loaded is named and left out.
 
     Args:
-        runs: the run folders.
+        runs: the run folders
         out: the page, or a folder for it; by default RUN/report/report.html for one run and
-            ./report/report.html for several.
-        formats: formats of the figures besides SVG: png (200 dpi), pdf.
-        on_start: called once the runs are read; drawing then takes seconds.
+            ./report/report.html for several
+        formats: formats of the figures besides SVG: png (200 dpi), pdf
+        on_start: called once the runs are read; drawing then takes seconds
 
     Raises:
-        RunFolderError: A folder is no run or is damaged.
-        UserError: A format is unknown.
-        RecipeError: A run's recipe can't be read.
-        PluginError: Every run is left out.
-        MissingExtraError: The extra ``report`` is not installed.
-        StorageError: The page can't be written.
+        RunFolderError: a folder is no run or is damaged
+        UserError: a format is unknown
+        RecipeError: a run's recipe can't be read
+        PluginError: every run is left out
+        MissingExtraError: the extra ``report`` is not installed
+        StorageError: the page can't be written
     """
     require_extra()
     from cifarlab.plots.style import save

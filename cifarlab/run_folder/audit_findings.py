@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from cifarlab.run_folder.schemas import FORMAT, make_folder_check
 from cifarlab.system import files
 
 IMAGES = ("suspects", "pairs")
@@ -31,15 +32,15 @@ class Audit:
             StorageError: the disk refused
         """
         files.write_arrays(self.images_file, {name: images[name] for name in IMAGES})
-        files.write_json(self.findings_file, findings)
+        files.write_json(self.findings_file, {"format": FORMAT, **findings})
 
     def findings(self) -> dict[str, Any] | None:
         """Return the findings, None where no audit has ended.
 
         Raises:
-            RunFolderError: the file is damaged
+            RunFolderError: the file is damaged, or another version wrote it
         """
-        return files.read_json(self.findings_file, self._hint)
+        return files.read_json(self.findings_file, self._hint, make_folder_check(self.path))
 
     def provenance(self) -> dict[str, Any]:
         """Return the ``test_openings`` of an audit without a run, in the form of a run's.

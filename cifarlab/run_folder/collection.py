@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from cifarlab.run_folder.schemas import StoredModel, make_check
+from cifarlab.run_folder.schemas import FORMAT, StoredModel, make_folder_check
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import lock_folder, read_json, write_json
 
@@ -24,17 +24,18 @@ class Collection:
         """Return the file's content; empty before the first run.
 
         Raises:
-            RunFolderError: the file is damaged
+            RunFolderError: the file is damaged, or another version wrote it
         """
-        return read_json(self.file, self.mend, make_check(self.schema)) or {}
+        check = make_folder_check(self.path, self.schema)
+        return read_json(self.file, self.mend, check) or {}
 
     def write(self, content: dict[str, Any]) -> None:
-        """Replace the file.
+        """Replace the file, which says the format of the folder, too.
 
         Raises:
             StorageError: the disk refused
         """
-        write_json(self.file, content)
+        write_json(self.file, {"format": FORMAT, **content})
 
     def lock(self) -> AbstractContextManager[None]:
         """Hold the folder for this process while the block runs.

@@ -4,6 +4,7 @@ runs/<name>/
   format.json         the number of this layout, written first
   recipe.yaml         the recipe, complete
   plugins/            the plug-in files that the recipe names
+  weights-HASH.csv    the file of data.sampler, where it has one
   provenance.json     code and library versions, device, threads, data fingerprint, each start
                       (time, command, step) and each opening of the test split
   metrics.jsonl       one line per epoch, flushed as it happens
@@ -27,14 +28,13 @@ from typing import Any
 from cifarlab.config.plugins import copy_plugins
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import from_yaml, to_yaml
+from cifarlab.run_folder import schemas
 from cifarlab.run_folder.metrics_log import MetricsLog
-from cifarlab.run_folder.schemas import Format, Provenance, Result, TensorStatsLine, make_check
 from cifarlab.system import files
 from cifarlab.system.errors import CheckpointError, RunFolderError
 
 _EARLY_ENDS = {"max_time": "ended by its time limit", "stopped": "stopped by a search"}
 _RESTORE = "it was written whole once: restore it"
-FORMAT = 1  # of run folders; raised where a name of a file or a key changes
 
 
 class RunFolder:
@@ -47,7 +47,7 @@ class RunFolder:
         self.provenance_file = self.path / "provenance.json"
         self.result_file = self.path / "result.json"
         self.metrics = MetricsLog(self.path / "metrics.jsonl")
-        self.tensor_stats = MetricsLog(self.path / "tensor_stats.jsonl", TensorStatsLine)
+        self.tensor_stats = MetricsLog(self.path / "tensor_stats.jsonl", schemas.TensorStatsLine)
         self.explained = self.path / "explained"
         self.checkpoints = self.path / "checkpoints"
         self.predictions = self.path / "predictions"
@@ -63,7 +63,7 @@ class RunFolder:
     @property
     def is_vacant(self) -> bool:
         """Return whether a new run may start here: nothing is here but what a killed start left."""
-        leftovers = ("*.part", ".lock", self.format_file.name, "plugins")
+        leftovers = ("*.part", ".lock", self.format_file.name, "plugins", "weights-*.csv")
         return not files.is_folder(self.path) or all(
             any(p.match(pattern) for pattern in leftovers) for p in self.path.iterdir()
         )
@@ -92,19 +92,11 @@ class RunFolder:
             RunFolderError: no run was started here, or another version wrote it
         """
         if not self.exists:
-            raise RunFolderError(
-                f"{self.path} is no run folder: it has no recipe.yaml",
-                "name a folder that 'cifarlab train' made",
-            )
-        content = files.read_json(self.format_file, _RESTORE, make_check(Format)) or {}
-        number = content.get("format", 0)
-        if number != FORMAT:
-            age = "a newer" if number > FORMAT else "an older"
-            raise RunFolderError(
-                f"{self.path} was written by {age} cifarlab: its format is "
-                f"{number or 'not written down'}, this version reads {FORMAT}",
-                "read it with the version that made it, or train its recipe anew",
-            )
+            what = f"{self.path} is no run folder: it has no recipe.yaml"
+            raise RunFolderError(what, "name a folder that 'cifarlab train' made")
+        check = schemas.make_folder_check(self.path)
+        if files.read_json(self.format_file, _RESTORE, check) is None:
+            check({})
         return self
 
     def weights(self, checkpoint: str) -> Path:
@@ -140,10 +132,8 @@ class RunFolder:
             RunFolderError: the run was trained on others
         """
         if not self.has_same_data(fingerprint):
-            raise RunFolderError(
-                f"the images are not those that {self.path} was trained on",
-                "restore them, or start a new run",
-            )
+            what = f"the images are not those that {self.path} was trained on"
+            raise RunFolderError(what, "restore them, or start a new run")
 
     def recipe(self) -> Recipe:
         """Return the run's recipe.
@@ -157,18 +147,20 @@ class RunFolder:
         return from_yaml(self.recipe_file)
 
     def write_recipe(self, recipe: Recipe) -> None:
-        """Start the folder: write its format, the plug-ins, and last its recipe.
+        """Start the folder: write its format, what the recipe names by a file, and last itself.
 
         Raises:
             StorageError: the disk refused
         """
-        files.write_json(self.format_file, {"format": FORMAT})
+        files.write_json(self.format_file, {"format": schemas.FORMAT})
         copy_plugins(recipe.plugins, self.path)
-        files.write_text(self.recipe_file, to_yaml(recipe))
+        data = recipe.data.model_copy(update={"sampler": recipe.data.sampler.store(self.path)})
+        files.write_text(self.recipe_file, to_yaml(recipe.model_copy(update={"data": data})))
 
     def provenance(self) -> dict[str, Any]:
         """Return provenance.json: how the run was made; empty before it starts."""
-        return files.read_json(self.provenance_file, _RESTORE, make_check(Provenance)) or {}
+        check = schemas.make_check(schemas.Provenance)
+        return files.read_json(self.provenance_file, _RESTORE, check) or {}
 
     def write_provenance(self, provenance: dict[str, Any]) -> None:
         """Replace provenance.json."""
@@ -176,7 +168,7 @@ class RunFolder:
 
     def result(self) -> dict[str, Any] | None:
         """Return the result of a finished run, None of an unfinished one."""
-        return files.read_json(self.result_file, _RESTORE, make_check(Result))
+        return files.read_json(self.result_file, _RESTORE, schemas.make_check(schemas.Result))
 
     def temperature(self) -> float | None:
         """Return the temperature fitted on validation, above 0; None where the result has none."""

@@ -21,8 +21,7 @@ from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system.errors import CheckpointError, CifarlabError, RunFolderError
 from cifarlab.system.formatting import number
 
-SPLITS = ("test", "val")
-SPOKEN = {"test": "test", "val": "validation"}
+SPLIT_NAMES = {"test": "test", "val": "validation"}  # as texts call them
 
 
 @dataclass(frozen=True)
@@ -77,11 +76,11 @@ class RunData:
     @property
     def split_name(self) -> str | None:
         """Return the split whose figures are shown: test, else val, else none."""
-        return next((name for name in SPLITS if self.split(name)), None)
+        return next((name for name in SPLIT_NAMES if self.split(name)), None)
 
     def split(self, name: str | None) -> dict[str, Any]:
         """Return the result on one split, empty if it was not measured."""
-        split = dig(self.result, name) if name in SPLITS else None
+        split = dig(self.result, name) if name in SPLIT_NAMES else None
         return split if isinstance(split, dict) else {}
 
     @property
@@ -184,7 +183,7 @@ def _read_run(path: Path, slug: str, predictions: bool) -> RunData:
         result=folder.result() or {},
         is_finished=folder.is_finished,
         lines=folder.metrics.read(),
-        full_evaluation=next(filter(None, map(folder.evaluation, SPLITS)), {}),
+        full_evaluation=next(filter(None, map(folder.evaluation, SPLIT_NAMES)), {}),
         audit=Audit(folder.audit).findings() or {},
     )
     return _with_predictions(run, folder) if predictions else run
@@ -192,7 +191,7 @@ def _read_run(path: Path, slug: str, predictions: bool) -> RunData:
 
 def _with_predictions(run: RunData, folder: RunFolder) -> RunData:
     """Add the large arrays and figures; those that are damaged are left out, with a ``problem``."""
-    files = (folder.predictions / f"{split}.safetensors" for split in SPLITS)
+    files = (folder.predictions / f"{split}.safetensors" for split in SPLIT_NAMES)
     file = next(filter(Path.exists, files), None)
     predictions: Predictions | None = None
     problem, tensor_stats = None, []

@@ -1,6 +1,7 @@
 """Schemas of a run's JSON files: the keys that are read; a file may have more."""
 
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -10,6 +11,7 @@ from cifarlab.system.files import Check
 
 Count = Annotated[int, Field(ge=0, le=10**12)]
 Numbers = dict[str, float | None]  # by name
+FORMAT = 1  # of all folders; raised where a name of a file or a key changes
 
 
 class StoredModel(BaseModel):
@@ -50,9 +52,9 @@ class TensorStatsLine(StoredModel):
 
 
 class Format(StoredModel):
-    """The format of a run folder; see run_folder/folder.py."""
+    """The format of a folder of cifarlab: a run's, a study's, a search's or an audit's."""
 
-    format: Count
+    format: Count = 0
 
 
 class DataFacts(StoredModel):
@@ -92,6 +94,27 @@ def make_check(schema: type[BaseModel]) -> Check:
         except ValidationError as error:
             raise ValueError(_first(error)) from error
         return tree
+
+    return check
+
+
+def make_folder_check(folder: Path, schema: type[BaseModel] = Format) -> Check:
+    """Return a check of the file that says the format of a folder.
+
+    Raises:
+        RunFolderError: raised by that function, where another version wrote the folder
+    """
+
+    def check(tree: Any) -> Any:
+        number = make_check(Format)(tree).get("format", 0)
+        if number != FORMAT:
+            age = "a newer" if number > FORMAT else "an older"
+            raise RunFolderError(
+                f"{folder} was written by {age} cifarlab: its format is "
+                f"{number or 'not written down'}, this version reads {FORMAT}",
+                "read it with the version that made it, or make it anew in another folder",
+            )
+        return make_check(schema)(tree)
 
     return check
 

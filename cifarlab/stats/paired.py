@@ -89,9 +89,9 @@ def power(effect: float, n: int, alpha: float = ALPHA) -> float:
     """Return the chance that a paired t test finds a true effect (Cohen 1988, chapter 2).
 
     Args:
-        effect: Cohen's d_z.
-        n: How many pairs there are.
-        alpha: The test's level.
+        effect: Cohen's d_z
+        n: how many pairs there are
+        alpha: the test's level
     """
     from scipy.stats import ncf, t
 
@@ -105,9 +105,9 @@ def detectable_difference(std: float, n: int, alpha: float = ALPHA) -> float:
     """Return the least true difference that is found with 80 %.
 
     Args:
-        std: Standard deviation of the pairs' differences.
-        n: How many pairs there are.
-        alpha: The test's level.
+        std: standard deviation of the pairs' differences
+        n: how many pairs there are
+        alpha: the test's level
     """
     from scipy.optimize import brentq
 
@@ -121,9 +121,9 @@ def seeds_needed(std: float, difference: float, alpha: float = ALPHA) -> int | N
     """Return how many pairs find a true difference with 80 %; None: more than MAX_SEEDS.
 
     Args:
-        std: Standard deviation of the pairs' differences.
-        difference: The true difference of the means.
-        alpha: The test's level.
+        std: standard deviation of the pairs' differences
+        difference: the true difference of the means
+        alpha: the test's level
     """
     effect = difference / std if std else math.inf
     if not math.isfinite(effect):

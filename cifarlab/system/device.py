@@ -98,10 +98,8 @@ def fastest_device() -> torch.device:
     """
     name = os.environ.get("CIFARLAB_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     if name not in ("cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
-        raise UserError(
-            f"CIFARLAB_DEVICE={name}: there is no such device here",
-            "take cpu, or cuda where PyTorch sees a GPU ('cifarlab check' says)",
-        )
+        what = f"CIFARLAB_DEVICE={name}: there is no such device here"
+        raise UserError(what, "take cpu, or cuda where PyTorch sees a GPU ('cifarlab check' says)")
     if name == "cpu":
         return torch.device(name)
     # "cuda" alone is not equal to the "cuda:0" that its tensors say they are on

@@ -20,7 +20,5 @@ def require_packages(subject: str, extra: str, *packages: str) -> None:
         try:
             importlib.import_module(package)
         except ImportError as error:
-            raise MissingExtraError(
-                f"{subject} needs {package.partition('.')[0]}, which is not installed",
-                f"pip install 'cifarlab[{extra}]'",
-            ) from error
+            what = f"{subject} needs {package.partition('.')[0]}, which is not installed"
+            raise MissingExtraError(what, f"pip install 'cifarlab[{extra}]'") from error

@@ -144,10 +144,8 @@ def init_distributed() -> Iterator[Processes]:
     backend = "gloo"
     if compute.device.type == "cuda":
         if local_size > torch.cuda.device_count():
-            raise UserError(
-                f"{local_size} processes for the {torch.cuda.device_count()} GPUs here",
-                "start as many as there are GPUs: torchrun --nproc-per-node gpu",
-            )
+            what = f"{local_size} processes for the {torch.cuda.device_count()} GPUs here"
+            raise UserError(what, "start as many as there are GPUs: torchrun --nproc-per-node gpu")
         torch.cuda.set_device(local_rank)
         backend = "cpu:gloo,cuda:nccl"
     if compute.compile_mode:

@@ -15,7 +15,7 @@ console = Console(
 )
 
 
-def percent(fraction: float) -> str:
+def as_percent(fraction: float) -> str:
     """Return a fraction in per cent, with a plain space."""
     return formatting.percent(fraction).replace("\u00a0", " ")
 

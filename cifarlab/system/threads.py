@@ -72,7 +72,7 @@ def available_threads() -> Threads:
         return Threads(n_threads)
     if _last_load is None or time.monotonic() - _last_load[0] > _VALID_TIME:
         _last_load = time.monotonic(), busy_cores()
-    count = free_cores(_last_load[1])
+    count = max(1, min(cores(), int(_physical() - _last_load[1] + 0.5)))
     if count == cores():
         return Threads(count)
     others = f"other processes use {_last_load[1]:.1f} of these {cores()} cores"
@@ -100,11 +100,6 @@ def cores() -> int:
     Two hardware threads of one core count as one, as in PyTorch's own default.
     """
     return max(1, min(joblib.cpu_count(), round(_physical())))
-
-
-def free_cores(n_busy: float) -> int:
-    """Return how many of ``cores()`` are left where others keep ``n_busy`` busy; at least 1."""
-    return max(1, min(cores(), int(_physical() - n_busy + 0.5)))
 
 
 def _physical() -> float:

@@ -1,9 +1,8 @@
-"""The kinds of callbacks. A callback watches a run; it changes neither the batch nor the state.
+"""The kinds of callbacks. A callback sees a run and decides nothing, so no recipe has a key for it.
 
-It decides nothing that a step does (it may ask the run to end: ``StopRequest``), so it is not a
-setting of the recipe. It is given in Python, by ``--callback KIND``, or in the ``callbacks`` of a
-study or search, and the provenance names its class. A kind is a ``CallbackConfig`` whose ``build``
-returns the callback for one run.
+It is given in Python, by ``--callback KIND``, or in the ``callbacks`` of a study or search, and the
+provenance names its class. A kind is a ``CallbackConfig`` whose ``build`` returns the callback for
+one run.
 """
 
 from abc import abstractmethod
@@ -14,7 +13,7 @@ from pydantic import Field, SerializeAsAny
 
 from cifarlab.config.family import Family, allow_plugins
 from cifarlab.config.plugins import ExtensibleConfig, Plugin
-from cifarlab.recipes.hints import nearest
+from cifarlab.recipes.hints import suggest
 from cifarlab.system.errors import UserError
 from cifarlab.training.callback import Callback
 
@@ -41,11 +40,11 @@ class TensorStatsConfig(CallbackConfig):
         return TensorStats()
 
 
-class WatchedConfig(ExtensibleConfig):
+class CallbacksConfig(ExtensibleConfig):
     """Base of the configs that name callbacks for their runs: of a study, a search, a command."""
 
     callbacks: tuple[SerializeAsAny[CallbackConfig], ...] = Field(
-        (), description="what watches each run and decides nothing (docs/extend.md)"
+        (), description="what sees each run and decides nothing (docs/extend.md)"
     )
 
     def build_callbacks(self) -> list[Callback]:
@@ -53,20 +52,20 @@ class WatchedConfig(ExtensibleConfig):
         return [config.build() for config in self.callbacks]
 
 
-def name_callbacks(kinds: Sequence[str], plugins: Sequence[Plugin]) -> WatchedConfig:
+def name_callbacks(kinds: Sequence[str], plugins: Sequence[Plugin]) -> CallbacksConfig:
     """Return the callbacks of these kinds.
 
     Args:
-        kinds: names of callbacks; a name that is given twice counts once.
-        plugins: loaded files, whose kinds may be named too.
+        kinds: names of callbacks; a name that is given twice counts once
+        plugins: loaded files, whose kinds may be named too
 
     Raises:
-        UserError: there is no callback of such a name.
+        UserError: there is no callback of such a name
     """
     with allow_plugins(plugin.sha256 for plugin in plugins):
         by_kind = CallbackConfig.kinds()
     for kind in kinds:
         if kind not in by_kind:
-            raise UserError(f"no callback is called {kind!r}", nearest(kind, list(by_kind)))
+            raise UserError(f"no callback is called {kind!r}", suggest(kind, list(by_kind)))
     callbacks = tuple(by_kind[kind].model_validate({}) for kind in dict.fromkeys(kinds))
-    return WatchedConfig(callbacks=callbacks).add_plugins(plugins)
+    return CallbacksConfig(callbacks=callbacks).add_plugins(plugins)

@@ -14,11 +14,12 @@ killed between the two, the state is newer than the weights, and the next reader
 
 import hashlib
 import json
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from pydantic import TypeAdapter
@@ -31,13 +32,14 @@ from cifarlab.optim.schedules import ScheduleState
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.schemas import Count
 from cifarlab.system import files
-from cifarlab.system.errors import CheckpointError
+from cifarlab.system.errors import CheckpointError, RecipeError
 from cifarlab.system.processes import Processes
 from cifarlab.training.state import BestEpoch, State, Totals
 
 Tensors = dict[str, Tensor]
 _TOTALS = ("loss", "correct", "bad_step")
 _COUNTERS = ("step", "epoch", "best", "monitored", "schedule")
+_Number: TypeAlias = bool | int | float
 
 
 @dataclass
@@ -50,10 +52,10 @@ class Counters:
     best: BestEpoch | None
     monitored: BestEpoch | None
     schedule: ScheduleState
-    optimizer: dict[str, bool | int | float]
+    optimizer: dict[str, _Number | None]
     seconds: dict[str, float]
     weights_sha256: str
-    averager: dict[str, bool | int | float] = field(default_factory=dict)
+    averager: dict[str, _Number] = field(default_factory=dict)
 
 
 class Checkpoints:
@@ -70,32 +72,28 @@ class Checkpoints:
     def save_last(self, state: State, weights_file: WeightsFile) -> None:
         """Replace ``last``; a kill at any moment leaves the old one or the new.
 
-        Raises StorageError.
+        Raises:
+            RecipeError: a part keeps what can't be stored; nothing is written
+            StorageError: the disk refused
         """
+        values, schedule = _flatten_optimizer(state.optimizer), state.schedule
+        averager = state.averager.state_dict() if state.averager else {}
+        _refuse("the averager", averager, _Number | Tensor)
+        _refuse("the schedule", {"factor": schedule.factor, **schedule.memory}, int | float)
         digest = weights_file.write(self._next, state.eval_classifier)
         if state.best and not state.best.weights_sha256:
             state.best = replace(state.best, weights_sha256=digest)
-        values = _flatten_optimizer(state.optimizer)
-        tensors = {
-            f"optimizer.{key.removeprefix('state.')}": value.contiguous()
-            for key, value in values.items()
-            if isinstance(value, Tensor) and key.startswith("state.")
-        }
-        tensors |= {f"totals.{name}": getattr(state.totals, name) for name in _TOTALS}
-        averager = state.averager.state_dict() if state.averager else {}
+        parts = {f"optimizer.{key.removeprefix('state.')}": v for key, v in values.items()}
+        parts |= {f"totals.{name}": getattr(state.totals, name) for name in _TOTALS}
+        parts |= {f"averager.{name}": value for name, value in averager.items()}
         if state.averager:
-            weights = state.classifier.state_dict()
-            tensors |= {f"trained.{name}": t.contiguous() for name, t in weights.items()}
-            tensors |= {
-                f"averager.{name}": t.contiguous()
-                for name, t in averager.items()
-                if isinstance(t, Tensor)
-            }
+            parts |= {f"trained.{k}": t for k, t in state.classifier.state_dict().items()}
+        tensors = {k: t.contiguous() for k, t in parts.items() if isinstance(t, Tensor)}
         counters = Counters(
             **{name: getattr(state, name) for name in _COUNTERS},
             n_images=state.totals.n_images,
             seconds=state.seconds,
-            optimizer={k: v for k, v in values.items() if isinstance(v, int | float)},
+            optimizer={k: v for k, v in values.items() if not isinstance(v, Tensor)},
             weights_sha256=digest,
             averager={k: v for k, v in averager.items() if not isinstance(v, Tensor)},
         )
@@ -114,7 +112,7 @@ class Checkpoints:
         """Load ``last`` into ``state``, in place, in each process.
 
         Raises:
-            CheckpointError: it is missing, damaged or of another model.
+            CheckpointError: it is missing, damaged or of another model
         """
         tensors, counters, weights = processes.broadcast_from_rank0(self._read_last)
         self._load(state, tensors, counters, weights)
@@ -126,12 +124,12 @@ class Checkpoints:
         """Load the weights and the optimizer's state of ``best``, in place, in each process.
 
         Args:
-            state: the run's, which knows the best epoch.
-            processes: the run's.
-            rewind: whether the run goes on as it was after that epoch, its counters too.
+            state: the run's, which knows the best epoch
+            processes: the run's
+            rewind: whether the run goes on as it was after that epoch, its counters too
 
         Raises:
-            CheckpointError: there is no best epoch yet, or its files are missing or damaged.
+            CheckpointError: there is no best epoch yet, or its files are missing or damaged
         """
         best, step = state.best, state.step
         tensors, counters, weights = processes.broadcast_from_rank0(partial(self._read_best, best))
@@ -207,7 +205,7 @@ class Checkpoints:
         At the end of a run a confidence threshold may have been added to it.
 
         Raises:
-            CheckpointError: it is not the file that the best epoch saved.
+            CheckpointError: it is not the file that the best epoch saved
         """
         weights_file, tensors = WeightsFile.read(self.best)
         file = replace(weights_file, tta_threshold=None).content(tensors)
@@ -230,15 +228,38 @@ def _select_section(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _flatten_optimizer(optimizer: Optimizer) -> dict[str, Any]:
-    """Return the optimizer's state and groups, as ``state.<parameter's number>.<name>``."""
-    tree = optimizer.state_dict()
-    sections = {"state": tree["state"], "groups": dict(enumerate(tree["param_groups"]))}
-    return {
-        f"{section}.{number}.{name}": value
-        for section, parts in sections.items()
-        for number, values in parts.items()
-        for name, value in values.items()
+    """Return the optimizer's state and groups, as ``state.<parameter's number>.<name>``.
+
+    Of the groups without what the recipe decides, which is there before a checkpoint is loaded.
+
+    Raises:
+        RecipeError: it keeps what can't be stored
+    """
+    tree, defaults = optimizer.state_dict(), optimizer.defaults
+    numbers = range(sum(len(group["params"]) for group in tree["param_groups"]))
+    strays = {f"state[{key!r}]": v for key, v in tree["state"].items() if key not in numbers}
+    _refuse("the optimizer", strays, ())
+    slots = {f"state.{n}.{k}": v for n, part in tree["state"].items() for k, v in part.items()}
+    groups = {
+        f"groups.{number}.{name}": value
+        for number, group in enumerate(tree["param_groups"])
+        for name, value in group.items()
+        if name not in ("params", "until", "precision")
+        and not (isinstance(value, tuple | str | torch.dtype) and value == defaults.get(name))
     }
+    _refuse("the optimizer", slots, _Number | Tensor | None)
+    _refuse("the optimizer", groups, _Number | None)
+    return slots | groups
+
+
+def _refuse(owner: str, values: Mapping[str, Any], types: Any) -> None:
+    """Raise RecipeError for the first value that is none of ``types``: resuming would lose it."""
+    for name, value in values.items():
+        if not isinstance(value, types):
+            what = (
+                f"{owner} keeps {name}, of type {type(value).__name__}, which no checkpoint holds"
+            )
+            raise RecipeError(what, "docs/extend.md says what a part may keep for a resumed run")
 
 
 def _restore_optimizer(optimizer: Optimizer, values: dict[str, Any]) -> None:
@@ -254,7 +275,12 @@ def _restore_optimizer(optimizer: Optimizer, values: dict[str, Any]) -> None:
         section, digits, name = key.split(".", 2)
         number = int(digits)
         if isinstance(value, Tensor) and value.shape == parameters[number].shape:
-            value = torch.empty_like(parameters[number], requires_grad=False).copy_(value)
+            layout = torch.empty_like(parameters[number], dtype=value.dtype, requires_grad=False)
+            value = layout.copy_(value)
         part = groups[number] if section == "groups" else state.setdefault(number, {})
         part[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    for number, slots in state.items():  # PyTorch has cast all but "step" to the parameter's type
+        for name, value in slots.items():
+            if isinstance(value, Tensor) and name != "step":
+                optimizer.state[parameters[number]][name] = value.to(parameters[number].device)

@@ -11,7 +11,7 @@ from rich import progress
 from cifarlab.data.opening import OpenData
 from cifarlab.recipes.lint import lint
 from cifarlab.system.output import Output
-from cifarlab.system.terminal import console, format_duration, percent
+from cifarlab.system.terminal import as_percent, console, format_duration
 from cifarlab.training.callback import Callback
 from cifarlab.training.run import Run
 
@@ -48,8 +48,6 @@ class Display(Callback):
     def __enter__(self) -> "Display":
         if not isinstance(sys.stdout, Output):  # from Python: a log that fails ends no training
             self._output.enter_context(redirect_stdout(cast(TextIO, Output(sys.stdout))))
-        if not self._bars.disable:
-            self._output.enter_context(self._bars)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,9 +57,9 @@ class Display(Callback):
         """Show how far a download or a decoding is.
 
         Args:
-            description: what goes on, in words.
-            completed: how much is done, e.g. in bytes or images.
-            total: of how much; None where that is not known.
+            description: what goes on, in words
+            completed: how much is done, e.g. in bytes or images
+            total: of how much; None where that is not known
         """
         if description != self._description:
             self._start_bar(description, total)
@@ -113,10 +111,10 @@ class Display(Callback):
     def on_epoch_end(self, run: Run, line: dict[str, Any]) -> None:
         """Print the epoch's metrics."""
         train, val = line["train"], line["val"]
-        val_text = f"  val loss {val['loss']:.4f} acc {percent(val['accuracy'])}" if val else ""
+        val_text = f"  val loss {val['loss']:.4f} acc {as_percent(val['accuracy'])}" if val else ""
         console.print(
             f"epoch {line['epoch']:>3}/{len(run.plan.epochs)}  lr {line['lr']:.4g}  "
-            f"train loss {train['loss']:.4f} acc {percent(train['accuracy'])}{val_text}  "
+            f"train loss {train['loss']:.4f} acc {as_percent(train['accuracy'])}{val_text}  "
             f"{line['cost']['images_per_second'] or 0:,.0f} images/s"
         )
         self._images = 0
@@ -149,7 +147,9 @@ class Display(Callback):
         self._printed.add(line)
 
     def _start_bar(self, description: str, total: int | None) -> None:
-        """Replace the bar by a new one."""
+        """Replace the bar by a new one; the first one takes the terminal."""
+        if not (self._bars.disable or self._bars.live.is_started):
+            self._output.enter_context(self._bars)
         for task in self._bars.task_ids:
             self._bars.remove_task(task)
         self._bars.add_task(description, total=total, speed="")
@@ -164,13 +164,13 @@ def format_score(split: str, score: dict[str, Any], data: str) -> str:
     """Return one split's accuracy with its interval, in words.
 
     Args:
-        split: ``val`` or ``test``.
-        score: accuracy, interval, number of images and loss, as in result.json.
-        data: name of the dataset.
+        split: ``val`` or ``test``
+        score: accuracy, interval, number of images and loss, as in result.json
+        data: name of the dataset
     """
     low, high = score["interval"]
     return (
-        f"{split} accuracy {percent(score['accuracy'])} on {data} "
+        f"{split} accuracy {as_percent(score['accuracy'])} on {data} "
         f"(95 % interval {100 * low:.2f} to {100 * high:.2f}, n = {score['n']:,}), "
         f"loss {score['loss']:.4f}"
     )

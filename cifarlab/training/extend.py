@@ -17,9 +17,9 @@ def extend_run(folder: RunFolder, extension: Extension) -> tuple[Recipe, RunFold
     is named after the finished one, e.g. ``runs/a+10-epochs-hold``.
 
     Raises:
-        RunFolderError: the run is not finished, or ended early, or the continuation exists.
-        CheckpointError: the weights are not those that the run ended with.
-        StorageError: the folder can't be written.
+        RunFolderError: the run is not finished, or ended early, or the continuation exists
+        CheckpointError: the weights are not those that the run ended with
+        StorageError: the folder can't be written
     """
     recipe, result = folder.recipe(), folder.result()
     if result is None:

@@ -25,8 +25,11 @@ def finish(run: Run, reason: StopReason) -> dict[str, Any]:
     """Measure the selected weights, save their predictions, write result.json and return it.
 
     Where the test split can't be opened, the result says so in a note and lacks that score alone.
-    ``reason`` is what ended the training. Raises StorageError, and CheckpointError where ``best``
-    is not the file that its epoch saved.
+    ``reason`` is what ended the training.
+
+    Raises:
+        StorageError: the disk refused
+        CheckpointError: ``best`` is not the file that its epoch saved
     """
     predictor, weights_file = _load_selected(run)
     evaluation, notes = run.recipe.evaluation, list(run.notes)

@@ -20,8 +20,11 @@ def fit(run: Run) -> StopReason:
     """Train from the run's state to its end, and return what ended it.
 
     Writes the metrics log and the checkpoints. ``training.max_time`` may end the last epoch early.
-    Raises DivergenceError (the last good checkpoint stays), Interrupted (after a checkpoint) and
-    StorageError.
+
+    Raises:
+        DivergenceError: the loss is not finite; the last good checkpoint stays
+        Interrupted: a signal arrived; a checkpoint is written before
+        StorageError: the disk refused
     """
     state, on_main = run.state, run.processes.broadcast_from_rank0
     reason = find_stop_reason(run) if state.epoch else "planned"
@@ -72,7 +75,8 @@ def fit(run: Run) -> StopReason:
 def train_epoch(run: Run, epoch: Epoch) -> StopReason:
     """Train from the run's state to the epoch's end and return what ended it.
 
-    Raises DivergenceError.
+    Raises:
+        DivergenceError: the loss is not finite
     """
     state = run.state
     reason: StopReason = "planned"
@@ -119,7 +123,8 @@ def get_lr(run: Run, step: int) -> float:
 def validate(run: Run) -> dict[str, float] | None:
     """Return accuracy, loss and the recipe's metrics on validation images; None without any.
 
-    Raises DivergenceError where the loss is not finite.
+    Raises:
+        DivergenceError: the loss is not finite
     """
     if run.validation is None:
         return None
@@ -153,10 +158,10 @@ def pick_best(
     """Return the best epoch by a metric, of those up to now and this one.
 
     Args:
-        best: the best one up to now; None before the first.
-        metric: what decides.
-        val: metrics of this epoch on the validation images, by name.
-        epoch: its number, from 1.
+        best: the best one up to now; None before the first
+        metric: what decides
+        val: metrics of this epoch on the validation images, by name
+        epoch: its number, from 1
     """
     value = val[metric.name]
     return BestEpoch(epoch, value) if best is None or metric.is_better(value, best.value) else best
@@ -168,10 +173,10 @@ def summarize_epoch(
     """Return the line of the metrics log for the epoch that just ended.
 
     Args:
-        run: the run.
-        val: metrics on the validation images; None without any.
-        seconds: of each activity in this start's part of the epoch.
-        images: that were drawn in that part.
+        run: the run
+        val: metrics on the validation images; None without any
+        seconds: of each activity in this start's part of the epoch
+        images: that were drawn in that part
     """
     totals, step, train = run.state.totals, run.state.step, seconds["train"]
     n = totals.n_images
@@ -202,9 +207,9 @@ def divergence_error(run: Run, what: str, step: int) -> DivergenceError:
     """Return the error of a run that can't go on.
 
     Args:
-        run: the run.
-        what: what is not finite, in words.
-        step: where that happened, counted from 0.
+        run: the run
+        what: what is not finite, in words
+        step: where that happened, counted from 0
     """
     epoch = run.state.epoch
     rest = f"; the checkpoint of epoch {epoch} is kept" if epoch else ""

@@ -15,7 +15,7 @@ from torch import Tensor
 from cifarlab.augment.pipeline import pixels_at, sizes_by_step
 from cifarlab.config.duration import Duration
 from cifarlab.data.batch_sizes import batch_sizes
-from cifarlab.optim.schedules import Segment
+from cifarlab.optim.schedules import Segment, find_segment
 from cifarlab.recipes.schema import Recipe
 from cifarlab.system.errors import RecipeError
 from cifarlab.system.processes import SINGLE_PROCESS, Processes
@@ -76,14 +76,9 @@ class BatchPlan:
         """Return the first step of the segment that ``step`` is in, and that segment.
 
         Raises:
-            ValueError: the run has no such step.
+            ValueError: the run has no such step
         """
-        first = 0
-        for segment in self.segments:
-            if step < first + segment.steps:
-                return first, segment
-            first += segment.steps
-        raise ValueError(f"step {step} lies behind the run's {first} steps")
+        return find_segment(self.segments, step)
 
     @cached_property
     def _sizes(self) -> tuple[tuple[int, int], ...]:
@@ -135,12 +130,12 @@ def plan_batches(recipe: Recipe, images: int, processes: Processes = SINGLE_PROC
     """Return the plan of a run.
 
     Args:
-        recipe: the run's.
-        images: number of training images.
-        processes: those of the run, and which of them this one is.
+        recipe: the run's
+        images: number of training images
+        processes: those of the run, and which of them this one is
 
     Raises:
-        RecipeError: a micro-batch has fewer images than there are processes.
+        RecipeError: a micro-batch has fewer images than there are processes
     """
     training = recipe.training
     sizes = batch_sizes(images, training.batch_size)

@@ -15,9 +15,9 @@ def record_start(run: Run, mean: list[float], std: list[float]) -> None:
     """Write into provenance.json what is known before the first step.
 
     Args:
-        run: the run, ready to train.
-        mean: per channel, in units of 0..1.
-        std: standard deviation per channel, in units of 0..1.
+        run: the run, ready to train
+        mean: per channel, in units of 0..1
+        std: standard deviation per channel, in units of 0..1
     """
     provenance = run.folder.provenance()
     environment = {

@@ -13,7 +13,7 @@ from cifarlab.recipes.text import apply_overrides, change, fingerprint
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import latest_folder, new_folder
 from cifarlab.system.errors import RecipeError, RunFolderError, UserError
-from cifarlab.training.callbacks import WatchedConfig, name_callbacks
+from cifarlab.training.callbacks import CallbacksConfig, name_callbacks
 from cifarlab.training.extend import extend_run
 from cifarlab.training.run import Resume
 
@@ -26,7 +26,7 @@ class TrainRequest(NamedTuple):
     recipe: Recipe
     folder: RunFolder
     resume: Resume
-    callbacks: WatchedConfig
+    callbacks: CallbacksConfig
     report_only: bool = False
 
 
@@ -46,22 +46,22 @@ def resolve_request(
     """Return what a command line asks for.
 
     Args:
-        name: a shipped recipe, or a recipe file.
-        assignments: settings, each ``key=value``.
-        data: short for the setting ``data.source``.
-        run: the run folder; None: a new one under runs/, or the newest that fits.
-        resume: go on with an unfinished run, by its recipe; settings given again must be its own.
+        name: a shipped recipe, or a recipe file
+        assignments: settings, each ``key=value``
+        data: short for the setting ``data.source``
+        run: the run folder; None: a new one under runs/, or the newest that fits
+        resume: go on with an unfinished run, by its recipe; settings given again must be its own
         extend: by how much to train a finished run longer, e.g. ``10 epochs``; as with ``resume``.
-        schedule: what the learning rate does meanwhile, one of CONTINUATIONS.
-        start: the epoch that ``resume`` or ``extend`` goes on from.
-        plugins: files or entry points, which this approves.
-        callbacks: kinds of callbacks.
+        schedule: what the learning rate does meanwhile, one of CONTINUATIONS
+        start: the epoch that ``resume`` or ``extend`` goes on from
+        plugins: files or entry points, which this approves
+        callbacks: kinds of callbacks
 
     Raises:
-        UserError: options contradict each other.
-        RecipeError: there is no such recipe, or a setting is wrong.
-        PluginError: a plug-in can't be loaded.
-        RunFolderError: no folder fits, or it was begun with other settings.
+        UserError: options contradict each other
+        RecipeError: there is no such recipe, or a setting is wrong
+        PluginError: a plug-in can't be loaded
+        RunFolderError: no folder fits, or it was begun with other settings
     """
     files, options = approve_plugins(plugins), {} if data is None else {"data.source": data}
     _refuse_contradictions(resume, extend, schedule, start)
@@ -139,17 +139,13 @@ def _check_recipe(
     begun = folder.recipe()
     is_file = name not in (begun.name, *shipped_recipes())
     if name != begun.name and find(name).name != begun.name:
-        raise RunFolderError(
-            f"{folder.path} was begun with the recipe {begun.name}, not {name}",
-            f"go on with: {folder.resume_command(begun.name)}",
-        )
+        what = f"{folder.path} was begun with the recipe {begun.name}, not {name}"
+        raise RunFolderError(what, f"go on with: {folder.resume_command(begun.name)}")
     # extensions are added by --extend, so a file does not have them
     extensions = begun.training.model_dump(mode="json")["extensions"]
     recipe = change(override(None if is_file else begun), {"training.extensions": extensions})
     if fingerprint(recipe) != fingerprint(begun):
         words = [name, *words] if is_file else words
-        raise RunFolderError(
-            f"{folder.path} was begun with other settings than {' '.join(words)}",
-            "leave them out to go on, or start a new run in another folder",
-        )
+        what = f"{folder.path} was begun with other settings than {' '.join(words)}"
+        raise RunFolderError(what, "leave them out to go on, or start a new run in another folder")
     return begun

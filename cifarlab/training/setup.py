@@ -38,9 +38,9 @@ def prepare(recipe: Recipe, folder: RunFolder, session: Session | None = None) -
     """Build a run in its folder, or load the one that is there. Each process of the run calls it.
 
     Args:
-        recipe: the run's.
-        folder: where it is written; the main process alone looks into it.
-        session: how it is trained this time; None: a new run, without callbacks.
+        recipe: the run's
+        folder: where it is written; the main process alone looks into it
+        session: how it is trained this time; None: a new run, without callbacks
 
     Raises every error of cifarlab.system.errors.
     """
@@ -119,13 +119,13 @@ def build_state(
     """Return the state before the first step: weights are the same on all devices and processes.
 
     Args:
-        recipe: the run's.
-        dataset: the run's.
-        training: its training images, from which a whitening layer is fitted.
-        mean: per channel, in units of 0..1.
-        std: standard deviation per channel, in units of 0..1.
-        compute: device and arithmetic.
-        processes: those of the run.
+        recipe: the run's
+        dataset: the run's
+        training: its training images, from which a whitening layer is fitted
+        mean: per channel, in units of 0..1
+        std: standard deviation per channel, in units of 0..1
+        compute: device and arithmetic
+        processes: those of the run
     """
     seed_global(compute.device, recipe.seed, "initialisation")
     body = build_body(recipe.model, dataset.image_shape, len(dataset.classes))
@@ -146,21 +146,19 @@ def plan_freezing(
     """Return the recipe's ``training.freeze`` as (first step, parameters of the frozen stages).
 
     Args:
-        recipe: the run's.
-        classifier: its network.
-        plan: its batch plan, which turns durations into steps.
+        recipe: the run's
+        classifier: its network
+        plan: its batch plan, which turns durations into steps
 
     Raises:
-        RecipeError: there are more stages than the network has, or the list is out of order.
+        RecipeError: there are more stages than the network has, or the list is out of order
     """
     parts, result, last = stages(classifier), [], (-1, 0)
     for index, freeze in enumerate(recipe.training.freeze):
         start = plan.in_steps(freeze.start)
         if freeze.stages > len(parts):
-            raise RecipeError(
-                f"training.freeze.{index}.stages={freeze.stages}: this network has {len(parts)}",
-                f"take at most {len(parts)}",
-            )
+            what = f"training.freeze.{index}.stages={freeze.stages}: this network has {len(parts)}"
+            raise RecipeError(what, f"take at most {len(parts)}")
         if start <= last[0] or freeze.stages <= last[1]:
             raise RecipeError(
                 f"training.freeze.{index}: {freeze.stages} stages from '{freeze.start}' on are not "
@@ -180,9 +178,9 @@ def compute_normalization(
     0 and 1 where pixels stay as they are, or each image is normalised by itself.
 
     Args:
-        recipe: the run's.
-        training: the images that are measured.
-        channels: their number, C.
+        recipe: the run's
+        training: the images that are measured
+        channels: their number, C
     """
     if recipe.data.normalization == "dataset":
         mean, std = channel_statistics(training)
@@ -219,8 +217,6 @@ def _load(run: Run) -> None:
         if run.resume == "best":
             run.checkpoints.load_best(run.state, run.processes, rewind=True)
         if run.state.step > run.plan.steps:
-            raise CheckpointError(
-                f"the checkpoint is of step {run.state.step}, the run has {run.plan.steps}",
-                "restore the recipe that belongs to the checkpoint",
-            )
+            what = f"the checkpoint is of step {run.state.step}, the run has {run.plan.steps}"
+            raise CheckpointError(what, "restore the recipe that belongs to the checkpoint")
     on_main(lambda: folder.metrics.keep_until(run.state.epoch))

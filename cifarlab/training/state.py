@@ -52,10 +52,10 @@ class Totals:
         """Add a batch.
 
         Args:
-            loss: mean over its images, a scalar tensor.
-            correct: number of images that were predicted correctly, a scalar tensor.
-            images: number of images.
-            step: that the batch was trained on at.
+            loss: mean over its images, a scalar tensor
+            correct: number of images that were predicted correctly, a scalar tensor
+            images: number of images
+            step: that the batch was trained on at
         """
         self.loss += loss.double() * images
         self.correct += correct

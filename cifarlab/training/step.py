@@ -10,7 +10,7 @@ from torch.nn.utils import clip_grad_norm_
 from cifarlab.augment.transforms import downsample
 from cifarlab.data.loader import Batch
 from cifarlab.losses.build import mean_loss
-from cifarlab.losses.kinds import LossFunction
+from cifarlab.losses.modules import LossFunction
 from cifarlab.models.distributed_layers import batch_position
 from cifarlab.models.layers import set_passes
 from cifarlab.optim.clipping import adaptive_clip_grad
@@ -99,9 +99,9 @@ def all_reduce_gradients(run: Run, loss: Tensor, correct: Tensor) -> tuple[Tenso
     but would have to know of micro-batches, and to be built again when a stage is frozen.
 
     Args:
-        run: the run, with the gradients of this process's images.
-        loss: of this process's images, divided by the number of all, a scalar tensor.
-        correct: number of correct predictions of this process's images, a scalar tensor.
+        run: the run, with the gradients of this process's images
+        loss: of this process's images, divided by the number of all, a scalar tensor
+        correct: number of correct predictions of this process's images, a scalar tensor
     """
     if run.processes.world_size == 1:
         return loss, correct
@@ -119,9 +119,9 @@ def mixed_loss(loss: LossFunction, logits: Tensor, batch: Batch) -> Tensor:
     Zhang et al. 2018, figure 1; Yun et al. 2019, algorithm A1.
 
     Args:
-        loss: a function of logits and labels, of the mean (a scalar) or of each image (N,).
-        logits: (N, K).
-        batch: its labels, and those of the partners where images are mixed.
+        loss: a function of logits and labels, of the mean (a scalar) or of each image (N,)
+        logits: (N, K)
+        batch: its labels, and those of the partners where images are mixed
     """
     losses = loss(logits, batch.labels)
     if batch.partner_labels is None:
@@ -133,9 +133,9 @@ def resize(run: Run, batch: Batch, step: int) -> Batch:
     """Return the batch with its images at the size that the recipe has for ``step``.
 
     Args:
-        run: the run.
-        batch: images at full size.
-        step: counted from 0.
+        run: the run
+        batch: images at full size
+        step: counted from 0
     """
     size = run.plan.image_size(step)
     return batch if size is None else batch._replace(images=downsample(batch.images, size))

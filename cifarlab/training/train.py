@@ -32,7 +32,7 @@ def train(
     *,
     resume: Resume = False,
     callbacks: Sequence[Callback] | None = None,
-    command: str = "cifarlab.training.train.train",
+    command: str = "cifarlab.train",
     progress: Progress | None = None,
     stop: StopRequest | None = None,
     processes: Processes = SINGLE_PROCESS,
@@ -41,16 +41,17 @@ def train(
     """Train a recipe to its end and return the result (see result.json).
 
     Args:
-        recipe: what to train.
-        folder: the run folder; None: a new one under ``runs/``.
+        recipe: what to train
+        folder: the run folder; None: a new one under ``runs/``
         resume: go on from the last checkpoint in the folder, which must be of the same recipe, or
-            from the ``best`` one; otherwise the folder must not exist or be empty.
-        callbacks: what watches the run; None: its progress is printed, as by the command line.
-        command: what the provenance says that started the run.
-        progress: is called while data are downloaded and decoded.
-        stop: ends the run when it is set, from outside at any time.
-        processes: those of the run (``init_distributed``); each of them calls this function.
-        threads: how many a CPU computes with; None: as ``cifarlab.system.threads`` chooses.
+            from the ``best`` one; otherwise the folder must not exist or be empty
+        callbacks: what watches the run in its main process; None: its progress is printed, as by
+            the command line
+        command: what the provenance says that started the run
+        progress: is called in the main process while data are downloaded and decoded
+        stop: ends the run when it is set, from outside at any time
+        processes: those of the run (``init_distributed``); each of them calls this function
+        threads: how many a CPU computes with; None: as ``cifarlab.system.threads`` chooses
 
     Raises every error of cifarlab.system.errors.
     """
@@ -58,10 +59,11 @@ def train(
     if not isinstance(folder, RunFolder):
         folder = on_main(lambda: new_folder(recipe)) if folder is None else RunFolder(folder)
     with ExitStack() as contexts, plugin_errors(), _translate_errors(recipe, folder):
-        if callbacks is None and processes.is_main_process:
+        callbacks, progress = (callbacks, progress) if processes.is_main_process else ((), None)
+        if callbacks is None:
             display = contexts.enter_context(Display())
             callbacks, progress = [display], progress or display.prepare
-        callbacks, stop = callbacks or (), stop or StopRequest()
+        stop = stop or StopRequest()
         session = Session(resume, callbacks, command, progress, stop, processes, threads)
         on_main(lambda: contexts.enter_context(folder.lock()))
         on_main(lambda: _require_fitting_folder(recipe, folder, bool(resume)))
@@ -84,10 +86,8 @@ def _require_fitting_folder(recipe: Recipe, folder: RunFolder, resume: bool) -> 
             "go on with --resume or --extend, or give another folder with --run",
         )
     if resume and folder.is_finished:
-        raise RunFolderError(
-            f"the run in {folder.path} has finished",
-            "train longer with --extend, or start another with --run",
-        )
+        what = f"the run in {folder.path} has finished"
+        raise RunFolderError(what, "train longer with --extend, or start another with --run")
     if resume and fingerprint(folder.recipe()) != fingerprint(recipe):
         raise RunFolderError(
             f"{folder.path} was begun with another recipe", "resume it with its own recipe.yaml"

@@ -11,15 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 import cifarlab as lab
 from cifarlab.config.plugins import Plugin
 from cifarlab.experiments.search.engine import run_search
 from cifarlab.experiments.study.engine import run_study
 from cifarlab.plots.catalog import FIGURES
-from cifarlab.system.errors import DataError, PluginError, RunFolderError
+from cifarlab.system.errors import DataError, PluginError, RunFolderError, UserError
 
 SHORT = {"training.duration": "2 epochs"}
+HIDDEN = {"command", "train"}  # of the engines
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +82,46 @@ def test_figures_complete_where_no_code_is_run(runs: Path) -> None:
 
 
 def test_the_options_of_a_study_and_a_search_complete() -> None:
-    """IPython reads the signature and the docstring, which are the engines'."""
-    for function, engine in ((lab.study, run_study), (lab.search, run_search)):
-        assert inspect.signature(function) == inspect.signature(engine)
-        assert "Args:" in (inspect.getdoc(function) or "")
+    """IPython reads name, signature and docstring: the engines', and what people may give alone."""
+    expected = {"study": (lab.study, run_study), "search": (lab.search, run_search)}
+    for name, (function, engine) in expected.items():
+        assert (function.__name__, function.__qualname__) == (name, name)
+        shown, engine_options = inspect.signature(function), inspect.signature(engine).parameters
+        assert set(shown.parameters) == {*engine_options, "plugins", "trust_plugins"} - HIDDEN
+        assert shown.return_annotation is {"study": lab.ComparisonTable}.get(name, lab.SearchTable)
+        docstring = inspect.getdoc(function) or ""
+        assert all(f"    {option}: " in docstring for option in shown.parameters)
+        assert not any(f"    {option}: " in docstring for option in HIDDEN)
+        with pytest.raises(TypeError, match="command"):
+            function(name, command="mine")
+
+
+def test_a_run_shows_what_it_has_trained_so_far(runs: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(runs / "a", tmp_path / "run"))
+    result, metrics = path / "result.json", path / "metrics.jsonl"
+    stored, lines = result.read_text(), metrics.read_text().splitlines(keepends=True)
+    result.unlink()
+    metrics.write_text(lines[0])
+    run = lab.load_run(path)
+    assert len(run.history) == 1 and run.accuracy is None and "1 epochs so far" in repr(run)
+    metrics.write_text("".join(lines))
+    result.write_text(stored)
+    assert len(run.history) == 2 and run.accuracy and run.result and "accuracy" in repr(run)
+
+
+def test_images_of_another_size_are_predicted(runs: Path, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 12), np.uint8)
+    file = tmp_path / "one.png"
+    Image.fromarray(images[0]).save(file)
+    with pytest.raises(DataError, match="resize_mode=crop"):
+        lab.predict(runs / "a", images)
+    with pytest.raises(UserError, match="no resize mode 'bend'"):
+        lab.predict(runs / "a", images, resize_mode="bend")
+    cropped = lab.predict(runs / "a", images, resize_mode="crop")
+    stretched = lab.load_run(runs / "a").predict(images, resize_mode="stretch")
+    assert cropped.shape == (2, 10) and not np.array_equal(cropped, stretched)
+    by_file = lab.predict(runs / "a", file, resize_mode="crop")
+    np.testing.assert_allclose(by_file.to_numpy()[0], cropped.to_numpy()[0], rtol=1e-6)
 
 
 def test_a_run_is_measured_anew(runs: Path) -> None:
@@ -93,7 +131,7 @@ def test_a_run_is_measured_anew(runs: Path) -> None:
     assert repr(evaluation).startswith("<Evaluation: val accuracy ")
     assert list(evaluation.frame.index) == [str(n) for n in range(10)]
     assert "val accuracy" in evaluation._repr_html_() and "<table" in evaluation._repr_html_()
-    assert lab.evaluate(runs / "a", views=2).loss != evaluation.loss
+    assert lab.evaluate(runs / "a", tta_views=2).loss != evaluation.loss
 
 
 def test_predictions_are_those_of_the_run(runs: Path) -> None:
@@ -106,7 +144,7 @@ def test_predictions_are_those_of_the_run(runs: Path) -> None:
     predictor = RunPredictor(RunFolder(runs / "a"))
     assert predictions.shape == (7, 10) and list(predictions.columns) == [str(n) for n in range(10)]
     assert np.array_equal(
-        predictions.to_numpy(), predictor.predict(predictor.take(images)).probabilities
+        predictions.to_numpy(), predictor.predict(predictor.read(images)).probabilities
     )
     grey = lab.predict(runs / "a", images[..., 0])
     assert np.array_equal(grey.to_numpy(), predictions.to_numpy())

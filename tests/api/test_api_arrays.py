@@ -47,14 +47,14 @@ def test_they_are_read_from_another_folder_and_after_a_move(
 ) -> None:
     run = train(data)
     assert run.accuracy is not None and run.accuracy > 0.9
-    path = run.path
+    path, result = run.path, run.result
     monkeypatch.chdir(elsewhere)
-    assert run.evaluate("val").accuracy == run.result["val"]["accuracy"]
+    assert run.evaluate("val").accuracy == result["val"]["accuracy"]
     if move:
         shutil.move(path.parents[1] / "runs", elsewhere / "kept")
         path = Path("kept") / path.name
     loaded = lab.load_run(path)
-    assert fingerprint(loaded.recipe) == run.result["fingerprint"]
+    assert fingerprint(loaded.recipe) == result["fingerprint"]
     assert loaded.evaluate("test").accuracy == loaded.result["test"]["accuracy"]
     assert list(loaded.predict(IMAGES[:2]).columns) == ["dark", "light"]
     explain_run(loaded.folder)

@@ -56,8 +56,8 @@ def adjust_hue_slowly(images, turns):
     out = np.empty(images.shape)
     for n, i, j in np.ndindex(*images.shape[:3]):
         hue, saturation, value = colorsys.rgb_to_hsv(*images[n, i, j] / 255)
-        turned = colorsys.hsv_to_rgb((hue + turns[n]) % 1, saturation, value)
-        out[n, i, j] = np.array(turned) * 255
+        pixel = colorsys.hsv_to_rgb((hue + turns[n]) % 1, saturation, value)
+        out[n, i, j] = np.array(pixel) * 255
     return out
 
 

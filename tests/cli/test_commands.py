@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import yaml
 from command_line import Command
 from made_search import made
 
+from cifarlab.cli.machine import _EXTRAS
 from cifarlab.experiments.search.definition import shipped_searches
 from cifarlab.experiments.search.engine import FinishedSearch
 from cifarlab.experiments.search.results import read_results
@@ -77,6 +79,11 @@ def test_what_is_shown_is_the_whole_recipe(cifarlab: Command, name: str) -> None
 def test_every_key_is_listed(cifarlab: Command) -> None:
     text = cifarlab("recipes", "keys").out
     assert all(key.path in text for key in keys())
+
+
+def test_check_knows_every_extra_but_that_for_developers() -> None:
+    pyproject = tomllib.loads(Path(__file__).parents[2].joinpath("pyproject.toml").read_text())
+    assert {*_EXTRAS, "dev"} == set(pyproject["project"]["optional-dependencies"])
 
 
 def test_check_names_the_machine(cifarlab: Command) -> None:

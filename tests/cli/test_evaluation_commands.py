@@ -135,7 +135,7 @@ def test_a_wrong_format_is_refused_before_anything_is_predicted(
 ) -> None:
     predicted: list[object] = []
     monkeypatch.setattr(
-        "cifarlab.inference.run_predictor.predict_paths", lambda *args: predicted.append(args)
+        "cifarlab.inference.run_predictor.predict_images", lambda *args: predicted.append(args)
     )
     assert cifarlab("predict", finished.path, picture, *words).code == 2
     assert not predicted

@@ -17,11 +17,11 @@ from cifarlab.config.plugins import (
     add_plugin,
     approvals_file,
     approve,
-    approve_all_plugins,
     copy_plugins,
     decisive_plugins,
     is_approved,
     load_plugins,
+    plugin_session,
 )
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, change, fingerprint, from_yaml, to_yaml
@@ -74,7 +74,7 @@ def test_a_file_is_run_only_once_it_was_approved() -> None:
 
 def test_trusting_approves_what_a_recipe_brings_and_nothing_later() -> None:
     write("slow.py")
-    with approve_all_plugins(True):
+    with plugin_session(trust=True):
         (plugin,) = from_yaml(recipe_file(plugins=["slow.py"])).plugins
     assert is_approved(plugin.sha256)
     write("slow.py", more="# edited\n")
@@ -98,6 +98,21 @@ def test_a_kind_is_known_to_who_names_its_file_alone() -> None:
     both = [change(Recipe().add_plugins([p]), {"schedule.kind": "slow"}) for p in (plugin, other)]
     assert type(both[0].schedule) is not type(both[1].schedule)
     assert fingerprint(both[0]) != fingerprint(both[1])
+
+
+@pytest.mark.parametrize("names", [("slow.py", "other.py"), ("other.py", "slow.py")])
+def test_two_files_with_a_kind_of_one_name_are_refused(names: tuple[str, str]) -> None:
+    write("slow.py")
+    write("other.py", more="# another slow\n")
+    both = [add_plugin(name, named_by_user=True) for name in names]
+    for use in (
+        lambda: change(Recipe().add_plugins(both), {"schedule.kind": "slow"}),
+        lambda: from_yaml(recipe_file(plugins=[*names])),
+    ):
+        with pytest.raises(PluginError) as caught:
+            use()
+        assert "kind 'slow' is both Slow of " in caught.value.what
+        assert all(f"Slow of {name}" in caught.value.what for name in names)
 
 
 def test_the_hash_decides_and_neither_name_nor_folder() -> None:
@@ -125,7 +140,7 @@ def test_a_changed_file_is_refused(approves_all: bool) -> None:
     plugins._sources.clear()
     write("slow.py", more="# changed\n")
     with (
-        approve_all_plugins(approves_all),
+        plugin_session(trust=approves_all),
         pytest.raises(PluginError, match=r"slow.py was changed: its SHA-256"),
     ):
         load_plugins([plugin], Path())

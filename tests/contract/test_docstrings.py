@@ -1,6 +1,7 @@
 """Public functions say what they take and raise, as the glossary asks (Google style)."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "cifarlab").rglob("*.py"))
+# Words that an entry may begin with in capitals
+NAMES = {"None", "True", "False", "Python", "Optuna", "Ray", "Pillow", "Cohen", "CifarlabError"}
 
 
 def public_functions(body: list[ast.stmt]) -> Iterator[ast.FunctionDef]:
@@ -25,12 +28,21 @@ def is_command(function: ast.FunctionDef) -> bool:
     return any("command" in ast.unparse(decorator) for decorator in function.decorator_list)
 
 
-def section(docstring: str, title: str) -> set[str]:
-    """Return the names that a section of a Google style docstring describes."""
-    lines = docstring.partition(f"\n{title}:\n")[2].splitlines()
+def entries(docstring: str, title: str) -> dict[str, str]:
+    """Return what a section of a Google style docstring says of each name."""
+    lines = f"\n{docstring}".partition(f"\n{title}:\n")[2].splitlines()
     end = next((n for n, line in enumerate(lines) if line and not line.startswith(" ")), len(lines))
-    named = (line.partition(":") for line in lines[:end])
-    return {name.split()[0].lstrip("*") for name, colon, _ in named if colon and name.strip()}
+    texts = re.split(r"^    (?! )", "\n".join(lines[:end]), flags=re.MULTILINE)[1:]
+    pairs = (text.partition(":") for text in texts)
+    return {name.lstrip("*"): " ".join(text.split()) for name, _, text in pairs}
+
+
+def is_in_form(text: str) -> bool:
+    """Return whether an entry begins small, unless with a name, and ends as sentences do."""
+    word = re.match(r"A(?= )|[A-Z][a-z]+\b|", text)
+    n_sentences = len(re.findall(r"[.!?] [A-Z(`]", text))
+    ends = text.endswith(".") and not text.endswith("...")
+    return (word is None or not word[0] or word[0] in NAMES) and ends == (n_sentences > 0)
 
 
 def parameters(function: ast.FunctionDef) -> set[str]:
@@ -56,16 +68,44 @@ def test_docstrings_list_more_than_two_parameters_and_every_error(file: Path) ->
         if not docstring or is_command(function):  # an override: the base's docstring holds
             continue
         names = parameters(function)
-        missing = names - section(docstring, "Args") if len(names) > 2 else set()
-        missing |= raised(function) - section(docstring, "Raises")
-        if missing:
-            incomplete[f"{function.name} (line {function.lineno})"] = sorted(missing)
+        described, errors = (entries(docstring, title).keys() for title in ("Args", "Raises"))
+        wrong = names - described if len(names) > 2 else set()
+        wrong |= (described - names) | (raised(function) - errors)
+        wrong |= {name for name in errors if not re.fullmatch(r"[A-Z]\w+", name)}
+        # said in a sentence, outside of the section
+        wrong |= set(re.findall(r"\bRaises [A-Z]\w+", docstring))
+        if wrong:
+            incomplete[f"{function.name} (line {function.lineno})"] = sorted(wrong)
     assert not incomplete
+
+
+def documented(file: Path) -> Iterator[tuple[str, str]]:
+    """Yield the names and docstrings of a file's classes and functions."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name, ast.get_docstring(node) or ""
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
+def test_entries_have_one_form(file: Path) -> None:
+    assert not [
+        f"{function}: {name}: {text}"
+        for function, docstring in documented(file)
+        for title in ("Args", "Raises")
+        for name, text in entries(docstring, title).items()
+        if not is_in_form(text)
+    ]
 
 
 def test_sections_are_read() -> None:
     docstring = ast.get_docstring(
-        ast.parse('"""X.\n\n    Args:\n        *a: b\n\n    Raises:\n        E: c: d\n    """')
+        ast.parse(
+            '"""X.\n\n    Args:\n        *a: b\n            c: d\n\n'
+            '    Raises:\n        E: c: d\n    """'
+        )
     )
-    assert section(docstring or "", "Args") == {"a"}
-    assert section(docstring or "", "Raises") == {"E"}
+    assert entries(docstring or "", "Args") == {"a": "b c: d"}
+    assert entries(docstring or "", "Raises") == {"E": "c: d"}
+    right = ("the run's", "K, how many", "0, 1, ...", "Pillow's", "RunData or none", "a. B is c.")
+    assert all(map(is_in_form, right))
+    assert not any(map(is_in_form, ("The run's", "A run's", "the run's.", "a. B is c")))

@@ -4,23 +4,29 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from glossary import CODE, COMMANDS, JSON, KEYS, MODULES, TEXTS, VALUES
 from made_search import made as made_search
 from made_study import made as made_study
 from pydantic import BaseModel
 from typer.main import get_command
 
 from cifarlab.audit.duplicates import Twins
-from cifarlab.audit.findings import duplicate_findings
-from cifarlab.audit.labels import evaluate_ranking
+from cifarlab.audit.findings import duplicate_findings, label_findings
 from cifarlab.cli import app
 from cifarlab.data.dataset import Subset
+from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.results import read_results
+from cifarlab.experiments.search.samplers import TrialSamplerConfig
+from cifarlab.experiments.search.schedulers import TrialSchedulerConfig
+from cifarlab.experiments.search.space import Choice, Integer, LogUniform, Uniform
 from cifarlab.experiments.search.table import results_as_json
+from cifarlab.experiments.study.definition import Study, StudyRow
 from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.writing import as_json
 from cifarlab.recipes.keys import keys
@@ -31,90 +37,19 @@ ROOT = Path(__file__).parents[2]
 
 # Parts of names: snake_case and CamelCase are cut into words.
 OLD_PARTS = {
-    "rate",
-    "share",
-    "shares",
-    "deviation",
-    "told",
-    "said",
-    "asked",
-    "found",
-    "heard",
-    "place",
-    "places",
-    "tell",
-    "tells",
-    "normalise",
-    "regularisation",
-    "normalisation",
-    "initialisation",
-    "standardisation",
-    "colour",
-    "colours",
-    "strangers",
-    "flattery",
-    "flattered",
-    "oracle",
-    "journal",
-    "crumb",
-    "ledger",
+    *("rate", "share", "shares", "deviation", "told", "said", "asked", "found", "heard"),
+    *("place", "places", "tell", "tells", "normalise", "regularisation", "normalisation"),
+    *("initialisation", "standardisation", "colour", "colours", "strangers", "flattery"),
+    *("flattered", "oracle", "journal", "crumb", "ledger"),
 }
-# Whole names.
+# Whole names: those of the glossary's table, and some that name nothing.
 OLD_NAMES = {
-    "Part",
-    "Rate",
-    "Share",
-    "pieces",
-    "piece_sizes",
-    "hits",
-    "worth_a_backward_pass",
-    "sized",
-    "shrunk",
-    "ALONE",
-    "by_first",
-    "in_turn",
-    "add_up",
-    "joined",
-    "Watch",
-    "ending",
-    "Asked",
-    "Hook",
-    "Recorder",
-    "examine",
-    "silent_units",
-    "Answers",
-    "Judge",
-    "Course",
-    "Notes",
-    "finals",
-    "hindrance",
-    "strange",
-    "Shown",
-    "Told",
-    "SpreadBatchNorm",
-    "SpreadDropout",
-    "of",
-    "one",
-    "own",
-    "whole",
-    "fresh",
-    "given",
-    "decoupled",
-    "selected",
-    "moves",
-    "watched",
-    "again",
-    "gains",
-    "beside",
-    "inside",
-    "chosen",
-    "everything",
-    "ended",
-    "why",
-    "unsure",
+    *(name for name, _ in CODE if not re.search(r"[./]", name)),
+    *("of", "one", "own", "whole", "fresh", "given", "decoupled", "everything"),
+    *("ended", "why", "unsure"),
 }
 # Bare participles, adverbs and prepositions, which name nothing; the package has none. Words that
-# say which of two or more (first, last, left, other, before, same) and what an operation made of an
+# say which of two or more (first, last, left, other, before) and what an operation made of an
 # image or a tensor (resized, scaled, shuffled), as in torchvision, are names.
 BARE = {
     *("shown", "known", "usual", "kept", "planned", "named", "made", "every", "opened", "trained"),
@@ -124,7 +59,8 @@ BARE = {
     *("counted", "failed", "at", "to", "by", "below", "under", "over", "between", "spent", "still"),
     *("started", "learned", "worse", "bad", "small", "large", "used", "joined", "early", "stays"),
     *("finished", "allowed", "free", "passed", "suspect", "lost", "alive", "loaded", "sent"),
-    *("evaluated", "existing", "wrapped", "ready", "short", "wrong", "both"),
+    *("evaluated", "existing", "wrapped", "ready", "short", "wrong", "both", "same", "nearest"),
+    *("compared", "tested", "corrected", "ranked", "derived"),
 }
 # Words of prose that have one sense only, the old one: in documents, comments, pages and recipes.
 OLD_PROSE = re.compile(
@@ -184,6 +120,25 @@ def test_no_definition_has_an_old_name(file: Path) -> None:
     assert not old
 
 
+def test_no_class_room_or_module_has_the_old_name() -> None:
+    for old, new in MODULES:
+        assert (ROOT / "cifarlab" / new).exists() and not (ROOT / "cifarlab" / old).exists()
+    in_folders = {f"{file.parent.name}/{name}" for file in FILES for _, name in defined(file)}
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in FILES]
+    classes = [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
+    members = {
+        f"{node.name}.{member.name if isinstance(member, ast.FunctionDef) else member.target.id}"
+        for node in classes
+        for member in node.body
+        if isinstance(member, ast.FunctionDef)
+        or (isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name))
+    }
+    assert {"Batch.global_size", "Batch.lam", "Processes.world_size"} <= members
+    assert not [old for old, _ in CODE if old in in_folders | members]
+    names = [node.name.strip("_") for node in classes]
+    assert not [name for name in names if names.count(name) > 1]  # each its own
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
 def test_no_name_of_the_package_is_a_bare_participle_or_preposition(file: Path) -> None:
     names = {(line, name) for line, name in defined(file) if name not in EXCEPTIONS}
@@ -231,11 +186,40 @@ def messages(file: Path) -> Iterator[str]:
 def test_no_message_or_help_has_an_old_word() -> None:
     texts = [text for file in FILES for text in messages(file)]
     assert any("learning rate" in text for text in texts)
+    assert not [old for old, _ in TEXTS if any(re.search(rf"\b{old}\b", text) for text in texts)]
+    assert all(any(new in text for text in texts) for _, new in TEXTS)
     assert not [line for text in texts for line in old_lines(text, OLD_IN_MESSAGES)]
 
 
+def listed_keys() -> dict[str, set[str]]:
+    """Return the values of every key, under its path, and with its kinds in brackets, too."""
+    listed: dict[str, set[str]] = {}
+    for key in keys():
+        paths = [key.path, *(f"{key.path}[{kind}]" for kind in key.kind.split(", ") if kind)]
+        paths += [f"{key.path}.{name}" for name in re.findall(r"(\w+):", key.allowed_values)]
+        for path in paths:
+            values = re.split(r" \| |list of ", key.allowed_values)
+            listed.setdefault(path, set()).update(values)
+    parts = {"study": Study, "study.rows": StudyRow, "search": Search}
+    for name, family in (("sampler", TrialSamplerConfig), ("scheduler", TrialSchedulerConfig)):
+        for kind, part in family.kinds().items():
+            parts |= {f"search.{name}": part, f"search.{name}[{kind}]": part}
+            listed |= {f"search.{name}.{field}[{kind}]": set() for field in part.model_fields}
+    listed |= {
+        f"{path}.{field}": set() for path, part in parts.items() for field in part.model_fields
+    }
+    dimensions = (Choice, Uniform, LogUniform, Integer)
+    listed["search.space.kind"] = {part.model_fields["kind"].default for part in dimensions}
+    return listed
+
+
 def test_no_key_has_an_old_name() -> None:
-    assert not [key.path for key in keys() if any(map(is_old, key.path.split(".")))]
+    listed = listed_keys()
+    assert not [path for path in listed if any(map(is_old, path.partition("[")[0].split(".")))]
+    assert not sorted(old for old, _ in KEYS for key in listed if f"{key}.".startswith(f"{old}."))
+    assert not sorted(new for _, new in KEYS if new not in listed)
+    for key, (old, new) in ((key, words.split()) for key, words in VALUES):
+        assert new in listed[key] and old not in listed[key]
 
 
 def commands(group: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -258,6 +242,9 @@ def test_no_command_option_or_argument_has_an_old_name() -> None:
     }
     assert ("train", "--tensor-stats") in names
     assert not sorted((words, name) for words, name in names if is_old(name))
+    words = {word for _, word in names}
+    assert not [old for old, _ in COMMANDS if old in words]
+    assert not [new for _, new in COMMANDS if new not in words]
 
 
 def keys_in(tree: Any) -> Iterator[str]:
@@ -281,7 +268,9 @@ def test_no_key_of_a_file_has_an_old_name(finished: RunFolder, tmp_path: Path) -
     search, folder = made_search(tmp_path, 3)
     equal = Subset(np.zeros((2, 4, 4, 1), np.uint8), np.zeros(2, int), np.arange(2))
     duplicates, _ = duplicate_findings(Twins(np.array([[0, 1]]), np.ones(1)), {"train": equal})
-    ranking = evaluate_ranking(np.arange(2), np.array([True, False]))
+    labels = label_findings(
+        np.eye(2, dtype=np.float32), equal, SimpleNamespace(read=lambda split: equal), 2, 0
+    )
     files = {
         "result.json": finished.result(),
         "provenance.json": finished.provenance(),
@@ -289,13 +278,16 @@ def test_no_key_of_a_file_has_an_old_name(finished: RunFolder, tmp_path: Path) -
         "study.json": as_json(made_study()),
         "search.json": results_as_json(read_results(search, 1.0, folder), None),
         "search.jsonl": folder.events(),
-        "findings.json": [duplicates, ranking],
+        "findings.json": [duplicates, labels],
         **{schema.__name__: dict(schema.model_fields) for schema in schemas(StoredModel)},
     }
     assert {StudyFolder.schema.__name__, SearchFolder.schema.__name__} <= set(files)
     assert all(map(list, map(keys_in, files.values())))
     old = {(file, key) for file, tree in files.items() for key in keys_in(tree) if is_old(key)}
     assert not sorted(old)
+    for file, (name, new) in ((file, words.split()) for file, words in JSON):
+        written = set(keys_in(files[file]))
+        assert new in written and name not in written
 
 
 def test_the_old_names_are_noticed() -> None:

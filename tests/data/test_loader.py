@@ -1,19 +1,24 @@
 """The loader: every image once per epoch, in an order and with draws that only the seed decides."""
 
 import hashlib
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 
+from cifarlab.augment.config import Augment
+from cifarlab.augment.mixing import MixConfig
 from cifarlab.augment.pipeline import Augmentation
+from cifarlab.config.family import allow_plugins, set_kind_owner
 from cifarlab.data.batch_sizes import batch_sizes
 from cifarlab.data.dataset import Subset
 from cifarlab.data.loader import Loader
-from cifarlab.recipes.text import build
-from cifarlab.system.errors import DataError
+from cifarlab.data.samplers import SamplerConfig, UniformSampler
+from cifarlab.system.errors import DataError, RecipeError
 
 PLAIN = {}
+UNIFORM = UniformSampler()
 ALL = {"crop": {"padding": 2, "padding_mode": "reflect"}, "hflip": "random"}
 BY_TURNS = {"crop": {"padding": 2}, "hflip": "alternating"}
 every_augment = pytest.mark.parametrize("augment", [PLAIN, ALL, BY_TURNS], ids=str)
@@ -25,14 +30,17 @@ def number_images(count):
     return images, np.arange(count, dtype=np.int64)
 
 
-def loader(count=50, batch_size=16, seed=0, augment=PLAIN, indices=None, images=None):
+def loader(
+    count=50, batch_size=16, seed=0, augment=PLAIN, indices=None, images=None, sampler=UNIFORM
+):
     pixels, labels = number_images(count)
     indices = np.arange(count) if indices is None else np.array(indices)
     subset = Subset(pixels if images is None else images, labels, indices.astype(np.int64))
-    config = build({"augment": augment}).augment
+    with allow_plugins(["given"]):
+        config = Augment.model_validate(augment)
     augmentation = Augmentation(config, pixels.shape[1:], seed)
     sizes = batch_sizes(len(subset), batch_size)
-    return Loader(subset, augmentation, sizes, seed, torch.device("cpu"))
+    return Loader(subset, augmentation, sizes, seed, torch.device("cpu"), sampler=sampler)
 
 
 def join(batches):
@@ -159,3 +167,90 @@ def test_images_mapped_from_disk_are_never_written_to(augment, mode, tmp_path):
 def test_fewer_than_two_images_are_refused(indices):
     with pytest.raises(DataError, match="training image"):
         loader(indices=indices)
+
+
+with set_kind_owner("given"):
+
+    class GivenSampler(SamplerConfig):
+        kind: Literal["given"] = "given"
+        positions: tuple[int, ...] = ()
+        as_type: str = "int64"
+
+        def build(self, training):
+            dtype = getattr(torch, self.as_type, None)
+            return lambda _: torch.tensor(self.positions, dtype=dtype) if dtype else self.positions
+
+
+@pytest.mark.parametrize(
+    ("positions", "as_type"),
+    [
+        ((0, 1, 2), "int64"),
+        ((0, 1, 2, 3, 3), "int64"),
+        ((0, 1, 2, 4), "int64"),
+        ((-1, 1, 2, 3), "int64"),
+        ((0, 1, 2, 3), "int32"),
+        ((0, 1, 1, 0), "bool"),
+        ((0, 1, 2, 3), "tuple"),
+    ],
+)
+def test_positions_that_are_none_are_refused_before_the_first_batch(positions, as_type):
+    made = loader(4, 2, sampler=GivenSampler(positions=positions, as_type=as_type))
+    with pytest.raises(RecipeError) as caught:
+        next(made.epoch(0))
+    what = "data.sampler gives no 4 positions int64 from 0 to 3"
+    assert str(caught.value) == f"{what}\nmend what its build returns"
+
+
+def test_positions_may_repeat():
+    made = loader(4, 2, sampler=GivenSampler(positions=(3, 3, 0, 0)))
+    assert join(made.epoch(0))[1].tolist() == [3, 3, 0, 0]
+
+
+with set_kind_owner("given"):
+
+    class GivenMix(MixConfig):
+        kind: Literal["given"] = "given"
+        partners: tuple[int, ...] | None = (1, 0)
+        as_type: str = "int64"
+        lam: float = 0.5
+        rows: int = 6
+        images: str = "uint8"
+
+        def mix(self, images, seed, epoch, step):
+            partners = self.partners and torch.tensor(
+                self.partners, dtype=getattr(torch, self.as_type)
+            )
+            return images[:, : self.rows].to(getattr(torch, self.images)), partners, self.lam
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"partners": (0,)},
+        {"partners": (1, 2)},
+        {"partners": (-1, 0)},
+        {"as_type": "int32"},
+        {"lam": 1.5},
+        {"lam": -0.1},
+        {"rows": 5},
+        {"images": "float64"},
+    ],
+    ids=str,
+)
+def test_a_mix_that_is_none_is_refused(settings):
+    made = loader(4, 2, augment={"mix": {"kind": "given", **settings}})
+    with pytest.raises(RecipeError) as caught:
+        next(made.epoch(0))
+    assert str(caught.value) == (
+        "augment.mix.kind=given gives no [2, 6, 5, 3], indices and fraction\n"
+        "docs/extend.md says what its mix returns"
+    )
+
+
+@pytest.mark.parametrize("partners", [None, (1, 0), (0, 0)])
+def test_a_mix_may_have_partners_or_none(partners):
+    made = loader(4, 2, augment={"mix": {"kind": "given", "partners": partners}})
+    for batch in made.epoch(0):
+        expected = None if partners is None else batch.labels[list(partners)].tolist()
+        labels = batch.partner_labels
+        assert (None if labels is None else labels.tolist()) == expected

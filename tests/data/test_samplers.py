@@ -14,8 +14,9 @@ from made_plugin import known
 from cifarlab.data.dataset import ImageNames, Subset
 from cifarlab.data.opening import open_data
 from cifarlab.data.samplers import BalancedSampler, SamplerConfig, UniformSampler, WeightsSampler
+from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import build, fingerprint, from_yaml
+from cifarlab.recipes.text import apply_overrides, build, fingerprint, from_yaml
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted, RecipeError
 from cifarlab.system.randomness import generator
@@ -57,7 +58,7 @@ def make_weights_sampler(tmp_path: Path, weights: dict[str, Any]) -> WeightsSamp
     file = tmp_path / "weights.csv"
     lines = [f"{name},{weight}" for name, weight in weights.items()]
     file.write_text("\n".join(["path,weight", *lines]) + "\n", encoding="utf-8")
-    return WeightsSampler.model_validate({"file": str(file)})
+    return WeightsSampler(file=str(file)).relocate(tmp_path)
 
 
 @pytest.mark.parametrize("config", known(SamplerConfig), ids=lambda c: c.kind)
@@ -156,7 +157,7 @@ def test_names_are_those_of_the_source(tmp_path: Path) -> None:
 def test_a_file_that_is_wrong_is_refused(tmp_path: Path, text: str, what: str) -> None:
     file = tmp_path / "weights.csv"
     file.write_text(text, encoding="utf-8")
-    config = WeightsSampler.model_validate({"file": str(file)})
+    config = WeightsSampler(file=str(file))
     with pytest.raises(RecipeError, match=what):
         config.build(make_subset())
 
@@ -167,6 +168,10 @@ def test_a_file_is_known_by_its_hash(tmp_path: Path) -> None:
     assert config.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
     tree: dict[str, Any] = {"data": {"sampler": {"kind": "weights", "file": str(file)}}}
     recipe = build(tree)
+    (tmp_path / "elsewhere").mkdir()
+    elsewhere = make_weights_sampler(tmp_path / "elsewhere", {"index 3": 2})
+    copied_tree = {"data": {"sampler": {"kind": "weights", "file": elsewhere.file}}}
+    assert fingerprint(build(copied_tree)) == fingerprint(recipe), "where it lies decides nothing"
     make_weights_sampler(tmp_path, {"index 3": 3})
     assert fingerprint(build(tree)) != fingerprint(recipe)
     with pytest.raises(RecipeError, match="not the file that the recipe was made with"):
@@ -205,3 +210,49 @@ def test_a_run_by_weights_is_resumed_bit_for_bit(
         train(recipe, interrupted_run, callbacks=[signal_after(14)])
     train(from_yaml(interrupted_run.recipe_file), interrupted_run, resume=True)
     assert end_of(interrupted_run) == end_of(complete_run)
+
+
+def test_a_run_by_weights_that_was_moved_goes_on_without_the_file(
+    tmp_path: Path, tiny: Callable[..., Recipe], end_of: Callable, signal_after: Callable
+) -> None:
+    config = make_weights_sampler(tmp_path, {"index 3": 200})
+    recipe = tiny({"data.sampler": {"kind": "weights", "file": config.file}})
+    complete_run = RunFolder(tmp_path / "whole")
+    train(recipe, complete_run)
+    with pytest.raises(Interrupted):
+        train(recipe, RunFolder(tmp_path / "cut"), callbacks=[signal_after(14)])
+    Path(config.file).unlink()
+    (tmp_path / "cut").rename(tmp_path / "moved")
+    moved_run = RunFolder(tmp_path / "moved")
+    assert fingerprint(moved_run.recipe()) == fingerprint(recipe)
+    train(moved_run.recipe(), moved_run, resume=True)
+    assert end_of(moved_run) == end_of(complete_run)
+
+
+def test_a_recipe_file_names_it_relative_to_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub" / "more").mkdir(parents=True)
+    make_weights_sampler(tmp_path / "sub", {"index 3": 2})
+    tree = "data: {source: digits, sampler: {kind: weights, file: weights.csv}}"
+    (tmp_path / "sub" / "base.yaml").write_text(tree)
+    (tmp_path / "sub" / "more" / "same.yaml").write_text("{name: same, base: ../base.yaml}")
+    sampler = "{data.sampler: {kind: weights, file: ../other.csv}}"
+    other = f"{{name: other, base: ../base.yaml, overrides: {sampler}}}"
+    (tmp_path / "sub" / "more" / "other.yaml").write_text(other)
+    for name in ("sub/base.yaml", "sub/more/same.yaml"):
+        sampler = find(name).data.sampler
+        assert Path(sampler.file).resolve() == tmp_path / "sub" / "weights.csv"
+        sampler.build(make_subset())
+    with pytest.raises(RecipeError, match=r"can't read .*/sub/more/\.\./other\.csv"):
+        find("sub/more/other.yaml")
+
+
+def test_a_setting_of_the_command_line_names_it_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Callable[..., Recipe]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    expected = make_weights_sampler(tmp_path, {"index 3": 2})
+    assignments = ["data.sampler.kind=weights", "data.sampler.file=weights.csv"]
+    assert apply_overrides(tiny(), assignments).data.sampler == expected

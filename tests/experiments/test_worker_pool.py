@@ -3,7 +3,9 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from cifarlab.config.duration import WallTime
 from cifarlab.experiments.engine import Worker, Workers, local_workers, run_experiment
 from cifarlab.experiments.worker import WORKER_READY, Driver, Failure, Job, JobResult, work
 from cifarlab.recipes.schema import Recipe
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted, StorageError
 
 FAILURE = Failure("DivergenceError", "NaN", "lower the learning rate")
@@ -121,6 +124,21 @@ def test_at_the_time_limit_runs_are_left_without_an_error(tmp_path: Path) -> Non
     begun = time.monotonic()
     run(experiment, max_time=WallTime.parse("1 s"))
     assert len(experiment.results) < 50 and time.monotonic() - begun < 20
+
+
+def test_at_the_time_limit_a_run_in_this_process_is_left_at_its_checkpoint(
+    tmp_path: Path, tiny: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = MadeExperiment(tmp_path)
+    clock = SimpleNamespace(monotonic=lambda: 9.0 if experiment.epochs else 0.0)
+    monkeypatch.setattr("cifarlab.experiments.engine.time", clock)
+    recipe = tiny({"training.duration": "100 epochs"})
+    experiment.waiting = [Job("long", recipe, str(tmp_path / str(n)), "made") for n in range(2)]
+    run_experiment(experiment, "cifarlab made", max_time=WallTime.parse("4 s"))
+    assert experiment.epochs == [(0, 1)]
+    first, second = (RunFolder(tmp_path / str(n)) for n in range(2))
+    assert first.weights("last").is_file() and not first.is_finished
+    assert not experiment.results and not second.exists
 
 
 def test_an_idle_worker_takes_the_job_of_one_that_never_starts(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import training_subsets
 from cifarlab.explain import explain_run as run
 from cifarlab.explain.explain_run import explain_run
-from cifarlab.inference.run_predictor import RunPredictor, predict_paths
+from cifarlab.inference.run_predictor import RunPredictor, predict_images
 from cifarlab.report.write import write_report
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import DataError, MissingExtraError, UserError
@@ -90,7 +90,7 @@ def test_probabilities_are_those_of_a_prediction(tmp_path, tiny):
     files = [tmp_path / f"{number}.png" for number in range(8)]
     for file in files:
         Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(file)
-    probabilities = predict_paths(folder, files).probabilities.max(1)
+    probabilities = predict_images(folder, files).probabilities.max(1)
     rows = explain_run(folder, files, out=tmp_path / "out").rows
     assert [row[3] for row in rows] == [
         f"{100 * probability:.1f} %" for probability in probabilities

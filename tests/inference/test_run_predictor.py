@@ -13,7 +13,7 @@ from PIL import Image
 from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import training_subsets
 from cifarlab.inference.formats import FORMATS, format_predictions
-from cifarlab.inference.run_predictor import ClassProbabilities, predict_paths
+from cifarlab.inference.run_predictor import ClassProbabilities, predict_images
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system.errors import DataError
@@ -37,7 +37,7 @@ def held_out(finished: RunFolder, tmp_path_factory) -> Path:
 
 
 def test_files_are_predicted_as_they_were_measured(finished: RunFolder, held_out: Path) -> None:
-    result = predict_paths(finished, [held_out])
+    result = predict_images(finished, [held_out])
     stored = Predictions.read(finished.predictions / "val.safetensors")
     temperature = finished.result()["temperature"]["value"]
     assert result.temperature == temperature
@@ -50,7 +50,7 @@ def test_files_are_predicted_as_they_were_measured(finished: RunFolder, held_out
 def test_without_validation_probabilities_are_as_trained(copied: RunFolder, held_out: Path) -> None:
     result = copied.result()
     copied.write_result({**result, "temperature": None})
-    result = predict_paths(copied, [held_out / "0.png"])
+    result = predict_images(copied, [held_out / "0.png"])
     stored = Predictions.read(copied.predictions / "val.safetensors")
     powers = np.exp(stored.logits[0].astype(float))
     assert result.temperature is None
@@ -60,15 +60,15 @@ def test_without_validation_probabilities_are_as_trained(copied: RunFolder, held
 def test_another_size_needs_a_fit(finished: RunFolder, tmp_path: Path) -> None:
     Image.new("RGB", (40, 30), "white").save(tmp_path / "a.jpg")
     with pytest.raises(DataError, match="is 40x30, not 8x8"):
-        predict_paths(finished, [tmp_path / "a.jpg"])
-    result = predict_paths(finished, [tmp_path / "a.jpg"], "pad")
+        predict_images(finished, [tmp_path / "a.jpg"])
+    result = predict_images(finished, [tmp_path / "a.jpg"], "pad")
     assert result.probabilities.shape == (1, 10) and result.probabilities.sum() == pytest.approx(1)
 
 
 def test_a_pickle_of_color_images_for_a_grey_network(finished: RunFolder, tmp_path: Path) -> None:
     data = np.zeros((2, 3072), np.uint8)
     (tmp_path / "a.pkl").write_bytes(pickle.dumps({"data": data, "ids": [4, 2]}))
-    assert predict_paths(finished, [tmp_path / "a.pkl"], "stretch").ids == ["4", "2"]
+    assert predict_images(finished, [tmp_path / "a.pkl"], "stretch").ids == ["4", "2"]
 
 
 def test_the_table_has_the_three_likeliest() -> None:

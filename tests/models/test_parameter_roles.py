@@ -1,14 +1,15 @@
 """Which role each parameter has, by name."""
 
-from typing import get_args
-
 import pytest
+from torch import nn
 
+from cifarlab.config.base import ROLES
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.configs import ModelConfig
-from cifarlab.models.network import Role, parameter_roles
+from cifarlab.models.network import parameter_roles
 from cifarlab.recipes.text import build
+from cifarlab.system.errors import RecipeError
 
 SMALL_STAGES = {"depths": [1, 1], "channels": [4, 6], "strides": [1, 2], "stem_width": 4}
 
@@ -92,7 +93,7 @@ def test_each_trainable_parameter_has_one_role(kind):
     body = build_body(build({"model": {"kind": kind}}).model, (8, 8, 1), 10)
     classifier = Classifier(body, [0.5], [0.2])
     roles = parameter_roles(classifier)
-    assert tuple(roles) == get_args(Role)
+    assert tuple(roles) == ROLES
     with_role = [id(p) for parameters in roles.values() for p in parameters]
     trainable = [id(p) for p in classifier.parameters() if p.requires_grad]
     assert sorted(with_role) == sorted(trainable)
@@ -102,3 +103,13 @@ def test_frozen_scales_have_none():
     roles = roles_by_name(**SMALL_STAGES, norm={"scale": False})
     assert all(name.endswith("bias") for name in roles["norms"])
     assert len(roles["norms"]) == 6
+
+
+@pytest.mark.parametrize("role", ["matrix", "norm", 3, ["norms"]], ids=str)
+def test_a_misspelt_role_is_refused(role):
+    layer = nn.Linear(2, 2)
+    layer.parameter_role = role
+    with pytest.raises(RecipeError) as caught:
+        parameter_roles(nn.Sequential(layer, nn.Linear(2, 2)))
+    hint = "take one of matrices, norms, biases, head, whitening"
+    assert str(caught.value) == f"parameter_role={role!r} of Linear is no role\n{hint}"

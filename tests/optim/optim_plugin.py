@@ -75,6 +75,7 @@ class CautiousSchedule(ScheduleConfig):
 class HalfAveraging(AveragingConfig):
     """The mean of the weights and their mean so far, every so many steps."""
 
+    first_average_advice = "lower averaging.every, "
     kind: Literal["half"] = "half"
     every: int = Field(4, ge=1, description="steps from one update to the next")
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from cifarlab.config.base import ROLES
 from cifarlab.optim.group_settings import apply_schedule, linear_decay, momentum_at
-from cifarlab.optim.optimizers import ROLES, build_optimizer
+from cifarlab.optim.optimizers import build_optimizer
 from cifarlab.optim.schedules import Segment, lr_factor
 from cifarlab.recipes.text import build
 

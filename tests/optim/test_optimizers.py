@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import nn
 
+from cifarlab.config.base import ROLES
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
 from cifarlab.optim.group_settings import apply_penalties
-from cifarlab.optim.optimizers import ROLES, build_optimizer
+from cifarlab.optim.optimizers import build_optimizer
 from cifarlab.recipes.text import build
 
 LRS = [0.1, 0.05, 0.2, 0.01, 0.1]  # the loop sets another one before each step

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.optim.optimizers import ROLES, build_optimizer
+from cifarlab.config.base import ROLES
+from cifarlab.optim.optimizers import build_optimizer
 from cifarlab.recipes.text import build
 from cifarlab.system.errors import RecipeError
 

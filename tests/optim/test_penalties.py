@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from cifarlab.config.base import ROLES
 from cifarlab.optim.group_settings import apply_penalties
-from cifarlab.optim.optimizers import ROLES, build_optimizer
+from cifarlab.optim.optimizers import build_optimizer
 from cifarlab.recipes.text import build
 
 LR = 0.25

@@ -1,12 +1,16 @@
 """The plateau schedule against PyTorch's and against the definition, epoch by epoch."""
 
+from typing import ClassVar, Literal
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from cifarlab.optim.schedules import ScheduleState
+from cifarlab.config.family import allow_plugins, set_kind_owner
+from cifarlab.metrics.kinds import MetricConfig
+from cifarlab.optim.schedules import Plateau, ScheduleState
 from cifarlab.recipes.text import build
 
 losses = st.lists(st.integers(1, 400).map(lambda n: n / 100), min_size=1, max_size=40)
@@ -81,3 +85,43 @@ def test_it_is_pytorch_s(values, patience, factor, threshold):
         expected.append(optimizer.param_groups[0]["lr"])
     ours = plateau(patience=patience, factor=factor, threshold=threshold)
     assert factors(ours, values) == pytest.approx(expected, rel=1e-12)
+
+
+with set_kind_owner("signed"):
+
+    class SignedLoss(MetricConfig):
+        kind: Literal["signed-loss"] = "signed-loss"
+        higher_is_better: ClassVar[bool] = False
+
+        def value(self, logits, labels):
+            return 0.0
+
+    class SignedScore(SignedLoss):
+        kind: Literal["signed-score"] = "signed-score"
+        higher_is_better: ClassVar[bool] = True
+
+
+@pytest.mark.parametrize(
+    ("monitor", "values"),
+    [
+        # after the first, one that is better by less than a tenth, and one by more
+        ("signed-loss", [-1.0, -1.05, -1.2, -1.1]),
+        ("signed-loss", [0.5, 0.48, 0.4, -0.1]),
+        ("signed-loss", [0.0, 0.0, -0.1, -0.105]),
+        ("signed-score", [-1.0, -0.95, -0.8, -0.9]),
+        ("signed-score", [-0.1, -0.095, 0.1, 0.105]),
+    ],
+)
+def test_the_threshold_is_a_fraction_of_the_size_of_negative_values_too(monitor, values):
+    with allow_plugins(["signed"]):
+        schedule = Plateau(patience=0, factor=0.5, threshold=0.1, monitor=monitor)
+    expected, best, factor = [], None, 1.0
+    sign = 1 if monitor == "signed-score" else -1
+    for value in values:
+        if best is None or sign * value > sign * best + 0.1 * abs(best):
+            best = value
+        else:
+            factor /= 2
+        expected.append(factor)
+    assert expected[1:3] == [0.5, 0.5]
+    assert factors(schedule, values) == expected

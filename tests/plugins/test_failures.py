@@ -11,6 +11,7 @@ import torch
 
 from cifarlab.augment.config import Augment
 from cifarlab.augment.pipeline import Augmentation
+from cifarlab.config.base import ROLES
 from cifarlab.config.family import Family, allow_plugins
 from cifarlab.config.plugins import add_plugin
 from cifarlab.data.config import Data
@@ -23,7 +24,7 @@ from cifarlab.losses.build import build_loss
 from cifarlab.losses.kinds import LossConfig
 from cifarlab.metrics.kinds import MetricConfig, measure_metrics
 from cifarlab.optim.averaging import AveragingConfig, build_averaging
-from cifarlab.optim.optimizers import ROLES, OptimizerConfig, build_optimizer
+from cifarlab.optim.optimizers import OptimizerConfig, build_optimizer
 from cifarlab.system.errors import PluginError, StorageError
 
 FILE = Path(__file__).with_name("failing_parts.py")

@@ -1,14 +1,19 @@
 """The run folder: one writer at a time, and clear words for what is missing, damaged or foreign."""
 
+import json
 import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from cifarlab.dashboard.index import Index
+from cifarlab.experiments.search.folder import SearchFolder
+from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, to_yaml
+from cifarlab.run_folder.audit_findings import IMAGES, Audit
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import finished_runs
 from cifarlab.system.errors import RunFolderError, StorageError
@@ -126,7 +131,7 @@ def test_a_start_killed_after_the_format_leaves_the_folder_vacant(folder):
         ('{"format": 0}', ("an older cifarlab", "not written down")),
         ('{"format": 2}', ("a newer cifarlab", "its format is 2, this version reads 1")),
         ('{"format": "1"}', ("format.json", "integer")),
-        ("{}", ("format.json", "field required")),
+        ("{}", ("an older cifarlab", "not written down")),
     ],
 )
 def test_another_format_is_refused(folder, content, words):
@@ -139,6 +144,23 @@ def test_another_format_is_refused(folder, content, words):
         assert len(str(caught.value).splitlines()) == 2
         assert all(word in caught.value.what for word in (str(folder.path), *words))
     assert Index(folder.path.parent).listing().unrecognized_entries[0][0] == "run"
+
+
+@pytest.mark.parametrize("number", [2, 0, None])
+@pytest.mark.parametrize("kind", [StudyFolder, SearchFolder, Audit])
+def test_studies_searches_and_audits_say_their_format_too(tmp_path, kind, number):
+    folder = kind(tmp_path)
+    images = {name: np.zeros((1, 1), np.uint8) for name in IMAGES}
+    folder.write({"scale": 1.0}, *([images] if kind is Audit else []))
+    file, read = (
+        (folder.findings_file, folder.findings) if kind is Audit else (folder.file, folder.content)
+    )
+    assert read() == {"format": 1, "scale": 1.0}
+    later = {"scale": "whatever"} | ({} if number is None else {"format": number})
+    file.write_text(json.dumps(later))
+    age = "a newer" if number == 2 else "an older"
+    with pytest.raises(RunFolderError, match=f"{tmp_path} was written by {age} cifarlab"):
+        read()
 
 
 def test_a_finished_run_of_another_format_is_not_reused(folder):

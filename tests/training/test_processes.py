@@ -138,7 +138,7 @@ def test_the_loss_curve_is_that_of_one_process(
     name: str, reports: dict[str, tuple[Report, Report]], train_alone: Callable
 ) -> None:
     first, second = reports[name]
-    assert first["losses"] == second["losses"]
+    assert second["losses"] == []  # callbacks are called in the main process alone
     losses, _ = train_alone(name)
     assert len(losses) == (50 if name == "plain" else 24)
     np.testing.assert_allclose(first["losses"], losses, rtol=1e-5)
@@ -191,7 +191,7 @@ def test_only_the_first_touches_a_folder(
 @pytest.mark.parametrize("name", REFUSALS)
 def test_what_one_refuses_all_refuse(name: str, reports: dict[str, tuple[Report, Report]]) -> None:
     first, second = reports[name]
-    assert first == second
+    assert first["error"] == second["error"]
     kind, what = first["error"]
     assert kind == REFUSALS[name][1]
     if name == "a batch of one":
@@ -202,7 +202,7 @@ def test_one_clock_decides_when_the_budget_is_used_up(
     reports: dict[str, tuple[Report, Report]],
 ) -> None:
     first, second = reports["out of time"]
-    assert first == second
+    assert first["result"] == second["result"]
     assert first["result"]["stop_reason"] == "max_time"
 
 

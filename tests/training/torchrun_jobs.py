@@ -3,7 +3,8 @@
     torchrun --nproc-per-node 2 tests/training/torchrun_jobs.py JOBS
 
 JOBS is a JSON file: for each job its recipe, its folder and whether it goes on there. Each process
-writes beside it, as ``JOBS.<rank>``, the loss of each step, the result or the error of each job.
+writes beside it, as ``JOBS.<rank>``, the result or the error of each job, and the main process the
+loss of each step.
 All but the first are given a folder that must stay empty.
 """
 

@@ -100,11 +100,11 @@ def _add_search(index: Index, folder: SearchFolder, content: Content) -> None:
 
 def _add_trials(index: Index, folder: SearchFolder) -> None:
     metric = folder.metric
-    ranked = TrialHistory(folder.events()).ranking(metric)
-    put(f'<p class="muted">{len(ranked)} trials, best first, by validation {metric.title}.</p>')
-    keys = list(dict.fromkeys(key for trial in ranked for key in trial.params))
+    trials = TrialHistory(folder.events()).ranking(metric)
+    put(f'<p class="muted">{len(trials)} trials, best first, by validation {metric.title}.</p>')
+    keys = list(dict.fromkeys(key for trial in trials for key in trial.params))
     rows = []
-    for trial in ranked:
+    for trial in trials:
         name, run = trial_name(trial.number), folder.trial(trial.number)
         score, epochs = trial.score, trial.epochs
         if trial.stop_reason is None and trial.rung_decisions:  # training: as at its last rung

@@ -33,10 +33,10 @@ async def show(index: Index, group_by: str = "", group: str = "", search: str = 
     """Show the list.
 
     Args:
-        index: the folder of runs.
-        group_by: "recipe" for a row per recipe, else a row per run.
-        group: show the runs of this group alone, empty for all.
-        search: the text in the search box.
+        index: the folder of runs
+        group_by: "recipe" for a row per recipe, else a row per run
+        group: show the runs of this group alone, empty for all
+        search: the text in the search box
     """
     listing = await asyncio.to_thread(index.listing)
     by_recipe = group_by == "recipe"

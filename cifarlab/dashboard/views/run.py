@@ -14,7 +14,7 @@ from cifarlab.plots.spec import MANY
 from cifarlab.report import tables
 from cifarlab.report.html import parts, render
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.run_folder.run_data import SPOKEN, RunData, read_runs
+from cifarlab.run_folder.run_data import SPLIT_NAMES, RunData, read_runs
 
 _CURVES = 600  # pixels
 
@@ -61,7 +61,7 @@ async def _add_curves(run: RunData, folder: RunFolder) -> None:
 
 def _add_details(index: Index, run: RunData) -> None:
     if run.split_name:
-        with section(f"Where it fails: {SPOKEN[run.split_name]} split of {run.data_name}"):
+        with section(f"Where it fails: {SPLIT_NAMES[run.split_name]} split of {run.data_name}"):
             if rows := plots.per_class_rows(run):
                 put(parts().bars(plots.ranked_classes(rows)))
                 _add_caption("classes", run)

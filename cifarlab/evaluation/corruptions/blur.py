@@ -30,10 +30,10 @@ def gaussian_matrix(size: int, sigma: float, mode: str, truncate: float) -> Tens
     """Return SciPy's Gaussian filter as a matrix (size, size).
 
     Args:
-        size: Pixels of the side.
-        sigma: Standard deviation in pixels.
-        mode: What is beyond the border, as SciPy names it.
-        truncate: Where the Gaussian ends, in standard deviations.
+        size: pixels of the side
+        sigma: standard deviation in pixels
+        mode: what is beyond the border, as SciPy names it
+        truncate: where the Gaussian ends, in standard deviations
     """
     from scipy.ndimage import gaussian_filter1d
 
@@ -60,10 +60,10 @@ def defocus_blur(images: Tensor, _draws: Draws, radius: float, alias_blur: float
     """Blur each point to a disc whose edge is softened by a 3 x 3 Gaussian; borders are reflected.
 
     Args:
-        images: float32 (N, H, W, C), 0..1.
-        _draws: Not used.
-        radius: Of the disc, in pixels.
-        alias_blur: Standard deviation of the Gaussian, in pixels.
+        images: float32 (N, H, W, C), 0..1
+        _draws: not used
+        radius: of the disc, in pixels
+        alias_blur: standard deviation of the Gaussian, in pixels
     """
     from scipy.ndimage import convolve1d
 
@@ -82,11 +82,11 @@ def glass_blur(images: Tensor, draws: Draws, sigma: float, max_delta: int, n_ite
     """Blur, exchange inner pixels with neighbours up or left one by one, and blur again.
 
     Args:
-        images: float32 (N, H, W, C), 0..1.
-        draws: The batch's random numbers.
-        sigma: Standard deviation of the Gaussian blur, in pixels.
-        max_delta: How far a neighbour is at most, in pixels.
-        n_iter: How often all pixels are exchanged.
+        images: float32 (N, H, W, C), 0..1
+        draws: the batch's random numbers
+        sigma: standard deviation of the Gaussian blur, in pixels
+        max_delta: how far a neighbour is at most, in pixels
+        n_iter: how often all pixels are exchanged
     """
     count, height, width, channels = images.shape
     # down and right
@@ -111,10 +111,10 @@ def motion_blur(images: Tensor, draws: Draws, radius: int, sigma: float) -> Tens
     """Smear each point along a line, at -45 to 45 degrees.
 
     Args:
-        images: float32 (N, H, W, C), 0..1.
-        draws: The batch's random numbers.
-        radius: As in ``blur_along``.
-        sigma: As in ``blur_along``.
+        images: float32 (N, H, W, C), 0..1
+        draws: the batch's random numbers
+        radius: as in ``blur_along``
+        sigma: as in ``blur_along``
     """
     return blur_along(images, draws.uniform(-45, 45, len(images)), radius, sigma)
 
@@ -125,10 +125,10 @@ def blur_along(images: Tensor, angles: Tensor, radius: int, sigma: float) -> Ten
     Its taps lie at the whole pixels nearest to the line. Beyond the border is the edge's pixel.
 
     Args:
-        images: float32 (N, H, W, C), 0..1.
-        angles: Degrees (N,): 0 points right, 90 down.
-        radius: There are 2 * radius + 1 taps.
-        sigma: Standard deviation of the Gaussian, in pixels.
+        images: float32 (N, H, W, C), 0..1
+        angles: degrees (N,): 0 points right, 90 down
+        radius: there are 2 * radius + 1 taps
+        sigma: standard deviation of the Gaussian, in pixels
     """
     weights = np.exp(-0.5 * (np.arange(2 * radius + 1) / sigma) ** 2)
     weights /= weights.sum()
@@ -145,9 +145,9 @@ def zoom_blur(images: Tensor, _draws: Draws, max_factor: float) -> Tensor:
     """Return the mean of the image and of ever more magnified copies.
 
     Args:
-        images: float32 (N, H, W, C), 0..1.
-        _draws: Not used.
-        max_factor: Where magnification ends.
+        images: float32 (N, H, W, C), 0..1
+        _draws: not used
+        max_factor: where magnification ends
     """
     total = images
     factors = np.arange(1, max_factor, 0.01)

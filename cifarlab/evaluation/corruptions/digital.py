@@ -18,9 +18,9 @@ def contrast(images: Tensor, _draws: Draws, contrast_factor: float) -> Tensor:
     """Bring each channel nearer to its image's mean.
 
     Args:
-        images: float32 (N, H, W, C), 0..1.
-        _draws: Not used.
-        contrast_factor: What is left of the differences from the mean, 0..1.
+        images: float32 (N, H, W, C), 0..1
+        _draws: not used
+        contrast_factor: what is left of the differences from the mean, 0..1
     """
     means = images.mean((1, 2), keepdim=True)
     return means + contrast_factor * (images - means)
@@ -32,11 +32,11 @@ def elastic(
     """Apply an affine map that moves three points, then a smooth field of displacements.
 
     Args:
-        images: float32 (N, H, W, C), 0..1.
-        draws: The batch's random numbers.
-        alpha: Strength of the field, in sides of the image.
-        sigma: Standard deviation of the Gaussian that smooths the field, in sides of the image.
-        alpha_affine: How far a point is moved at most, in sides of the image.
+        images: float32 (N, H, W, C), 0..1
+        draws: the batch's random numbers
+        alpha: strength of the field, in sides of the image
+        sigma: standard deviation of the Gaussian that smooths the field, in sides of the image
+        alpha_affine: how far a point is moved at most, in sides of the image
     """
     count, height, width, _ = images.shape
     side = min(height, width)
@@ -56,9 +56,9 @@ def affine_maps(shifts: Tensor, height: int, width: int) -> Tensor:
     upper left.
 
     Args:
-        shifts: Pixels (N, 3, 2), down and right.
-        height: Of the images, in pixels.
-        width: Of the images, in pixels.
+        shifts: pixels (N, 3, 2), down and right
+        height: of the images, in pixels
+        width: of the images, in pixels
     """
     distance = min(height, width) // 3
     centre = shifts.new_tensor([height // 2, width // 2])
@@ -87,9 +87,9 @@ def pixelate(images: Tensor, _draws: Draws, fraction: float) -> Tensor:
     """Scale images down, and up to their size again.
 
     Args:
-        images: float32 (N, H, W, C), 0..1.
-        _draws: Not used.
-        fraction: Of the pixels per side that are left in between, 0..1.
+        images: float32 (N, H, W, C), 0..1
+        _draws: not used
+        fraction: of the pixels per side that are left in between, 0..1
     """
     return both_axes(images, partial(pixelate_matrix, fraction=fraction))
 
@@ -106,9 +106,9 @@ def jpeg(images: Tensor, _draws: Draws, quality: int) -> Tensor:
     """Encode and decode by Pillow's JPEG, image by image on the CPU: no codec works by the batch.
 
     Args:
-        images: float32 (N, H, W, C), 0..1.
-        _draws: Not used.
-        quality: Pillow's, 1 to 95.
+        images: float32 (N, H, W, C), 0..1
+        _draws: not used
+        quality: Pillow's, 1 to 95
     """
     coded = []
     for pixels in (images * 255).round().to(torch.uint8).cpu().numpy():

@@ -21,9 +21,9 @@ class Draws:
         """Draw numbers.
 
         Args:
-            low: The least number.
-            high: Above the largest number.
-            *shape: Of the tensor.
+            low: the least number
+            high: above the largest number
+            *shape: of the tensor
         """
         return self.send(torch.rand(shape, generator=self.generator) * (high - low) + low)
 
@@ -31,9 +31,9 @@ class Draws:
         """Draw integers int64.
 
         Args:
-            low: The least integer.
-            high: Above the largest integer.
-            *shape: Of the tensor.
+            low: the least integer
+            high: above the largest integer
+            *shape: of the tensor
         """
         return self.send(torch.randint(low, high, shape, generator=self.generator))
 

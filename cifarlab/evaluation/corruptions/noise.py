@@ -12,9 +12,9 @@ def gaussian_noise(images: Tensor, draws: Draws, std: float) -> Tensor:
     """Add normal noise to each value.
 
     Args:
-        images: float32 (N, H, W, C), 0..1.
-        draws: The batch's random numbers.
-        std: The noise's standard deviation.
+        images: float32 (N, H, W, C), 0..1
+        draws: the batch's random numbers
+        std: the noise's standard deviation
     """
     return images + std * draws.normal(*images.shape)
 
@@ -23,9 +23,9 @@ def impulse_noise(images: Tensor, draws: Draws, fraction: float) -> Tensor:
     """Set some values to 0 and as many to 1 (salt and pepper).
 
     Args:
-        images: float32 (N, H, W, C), 0..1.
-        draws: The batch's random numbers.
-        fraction: The chance of a value to be replaced, 0..1.
+        images: float32 (N, H, W, C), 0..1
+        draws: the batch's random numbers
+        fraction: the chance of a value to be replaced, 0..1
     """
     chances = draws.uniform(0, 1, *images.shape)
     salted = torch.where(chances >= 1 - fraction / 2, 1.0, images)
@@ -36,9 +36,9 @@ def shot_noise(images: Tensor, draws: Draws, photons: int) -> Tensor:
     """Replace each value by a Poisson number of photons, drawn by the inverse of its distribution.
 
     Args:
-        images: float32 (N, H, W, C), of values n / 255.
-        draws: The batch's random numbers.
-        photons: The mean number of photons of a white pixel.
+        images: float32 (N, H, W, C), of values n / 255
+        draws: the batch's random numbers
+        photons: the mean number of photons of a white pixel
     """
     table = _poisson_table(photons).to(images.device)
     levels = (images * 255).round().to(torch.int64)

@@ -40,9 +40,9 @@ class Corruption(NamedTuple):
         """Return changed images, whose values may lie outside 0..1.
 
         Args:
-            images: float32 (N, H, W, C), 0..1.
-            draws: The batch's random numbers.
-            severity: 1 to 5.
+            images: float32 (N, H, W, C), 0..1
+            draws: the batch's random numbers
+            severity: 1 to 5
         """
         parameters = {name: values[severity - 1] for name, values in self.levels.items()}
         return self.function(images, draws, **parameters)
@@ -59,10 +59,10 @@ def corrupt(images: Tensor, name: str, severity: int, generator: torch.Generator
     """Return corrupted copies of images, on the images' device.
 
     Args:
-        images: uint8 (N, H, W, C).
-        name: A key of ``CORRUPTIONS``.
-        severity: 1 to 5.
-        generator: Of the CPU.
+        images: uint8 (N, H, W, C)
+        name: a key of ``CORRUPTIONS``
+        severity: 1 to 5
+        generator: of the CPU
     """
     draws = Draws(generator, images.device)
     values = CORRUPTIONS[name].apply(images.to(torch.float32) / 255, draws, severity)

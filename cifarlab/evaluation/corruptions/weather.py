@@ -21,11 +21,11 @@ def snow(
     """Make images paler, and add smeared flakes and the same turned by 180 degrees.
 
     Args:
-        images: float32 (N, H, W, C), 0..1.
-        draws: The batch's random numbers.
-        flakes: Mean, std, zoom and threshold of the noise that they are made of.
-        fall: Radius and sigma of ``blur_along``, at -135 to -45 degrees.
-        weight: Of the image against its pale version, 0..1.
+        images: float32 (N, H, W, C), 0..1
+        draws: the batch's random numbers
+        flakes: mean, std, zoom and threshold of the noise that they are made of
+        fall: radius and sigma of ``blur_along``, at -135 to -45 degrees
+        weight: of the image against its pale version, 0..1
     """
     mean, std, zoom, threshold = flakes
     layer = mean + std * draws.normal(*images.shape[:3])[..., None]
@@ -47,10 +47,10 @@ def frost(images: Tensor, draws: Draws, weight: float, thickness: float) -> Tens
     A ridge is where bilinear noise passes 1/2. Replaces the photographs of CIFAR-10-C.
 
     Args:
-        images: float32 (N, H, W, C), 0..1.
-        draws: The batch's random numbers.
-        weight: Of the image.
-        thickness: Weight of the ice.
+        images: float32 (N, H, W, C), 0..1
+        draws: the batch's random numbers
+        weight: of the image
+        thickness: weight of the ice
     """
     count, height, width, channels = images.shape
     veins = images.new_zeros(count, height, width)
@@ -67,10 +67,10 @@ def fog(images: Tensor, draws: Draws, thickness: float, decay: float) -> Tensor:
     """Add plasma, and scale so that the brightest pixel keeps its value.
 
     Args:
-        images: float32 (N, H, W, C), 0..1.
-        draws: The batch's random numbers.
-        thickness: Weight of the plasma.
-        decay: As in ``plasma``.
+        images: float32 (N, H, W, C), 0..1
+        draws: the batch's random numbers
+        thickness: weight of the plasma
+        decay: as in ``plasma``
     """
     height, width = images.shape[1:3]
     side = 1 << (max(height, width) - 1).bit_length()  # a power of 2
@@ -113,9 +113,9 @@ def brightness(images: Tensor, _draws: Draws, brightness_shift: float) -> Tensor
     """Raise the value in HSV: hue and saturation stay; black, which has neither, becomes grey.
 
     Args:
-        images: float32 (N, H, W, C), 0..1.
-        _draws: Not used.
-        brightness_shift: What is added to the value.
+        images: float32 (N, H, W, C), 0..1
+        _draws: not used
+        brightness_shift: what is added to the value
     """
     value = images.amax(3, keepdim=True)
     higher = (value + brightness_shift).clamp(max=1)

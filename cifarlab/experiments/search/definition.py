@@ -31,7 +31,7 @@ from cifarlab.recipes.catalog import find_named
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, find_file, list_shipped, read_named, validate_config
 from cifarlab.system.errors import RecipeError, UserError
-from cifarlab.training.callbacks import WatchedConfig
+from cifarlab.training.callbacks import CallbacksConfig
 
 _MAX_CONTEXTS = 10_000  # of one key; each is tried on the recipe's schema
 # trials are compared on the former; the search itself decides the latter
@@ -40,7 +40,7 @@ _SEARCH_KEYS = ("training.duration", "training.extensions", "training.max_time")
 _SEARCHABLE_PREFIXES = ("data.normalization", "data.label_noise", "data.train_subset_fraction")
 
 
-class Search(WatchedConfig):
+class Search(CallbacksConfig):
     """A search; a trial is the recipe with ``overrides`` and parameters drawn from the space."""
 
     name: Name = Field(description="names the search's folder")
@@ -75,7 +75,7 @@ class Search(WatchedConfig):
         """Return the recipe before anything is drawn.
 
         Raises:
-            RecipeError: The recipe or an override is not valid, or it has no validation split.
+            RecipeError: the recipe or an override is not valid, or it has no validation split
         """
         where = f"search {self.name}"
         overrides = self.overrides | ({} if data is None else {"data.source": data})
@@ -94,12 +94,12 @@ class Search(WatchedConfig):
         """Return the recipe of a trial.
 
         Args:
-            params: Parameters drawn from the space.
-            base: The recipe that they change.
-            scale: See study.scale.
+            params: parameters drawn from the space
+            base: the recipe that they change
+            scale: see study.scale
 
         Raises:
-            RecipeError: The parameters don't belong to this search, or contradict each other.
+            RecipeError: the parameters don't belong to this search, or contradict each other
         """
         where = f"search {self.name}"
         try:
@@ -124,11 +124,11 @@ def validate_space(search: Search, base: Recipe) -> None:
     A key with a condition is tried under each combination of values that meets it.
 
     Args:
-        search: The search.
-        base: Its recipe.
+        search: the search
+        base: its recipe
 
     Raises:
-        RecipeError: A key or value is not valid; with the allowed values and the nearest match.
+        RecipeError: a key or value is not valid; with the allowed values and the nearest match
     """
     for key in sort_by_condition(search.space):
         for other in search.space[key].when:
@@ -206,11 +206,11 @@ def find_search(name: Search | str, plugins: Sequence[Plugin] = ()) -> Search:
     ``plugins``, which are loaded, are added to its own.
 
     Raises:
-        RecipeError: No search has this name (the nearest is suggested), or the file is not valid.
-        PluginError: A plug-in of the search can't be loaded.
+        RecipeError: no search has this name (the nearest is suggested), or the file is not valid
+        PluginError: a plug-in of the search can't be loaded
     """
     if isinstance(name, Search):
-        return name
+        return name.add_plugins(plugins)
     path = shipped_searches().get(name) or find_file("search", "searches", name, shipped_searches)
     tree = read_named(path, "search", plugins)
     return validate_config(Search, tree, str(path), "see docs/search.md for what a search holds")
@@ -226,18 +226,18 @@ def apply_options(
     """Return a search with the options of a command line; None leaves the search's own.
 
     Args:
-        search: The search.
-        trials: Number of trials.
-        max_epochs: Duration of the longest trial, as in ``30 epochs``.
-        sampler: Kind of the sampler.
-        scheduler: Kind of the scheduler.
+        search: the search
+        trials: number of trials
+        max_epochs: duration of the longest trial, as in ``30 epochs``
+        sampler: kind of the sampler
+        scheduler: kind of the scheduler
 
     Raises:
-        RecipeError: An option is not valid.
+        RecipeError: an option is not valid
     """
     tree = search.model_dump()
-    overrides = {"trials": trials, "max_epochs": max_epochs}
-    tree |= {name: value for name, value in overrides.items() if value is not None}
+    options = {"trials": trials, "max_epochs": max_epochs}
+    tree |= {name: value for name, value in options.items() if value is not None}
     for name, kind in (("sampler", sampler), ("scheduler", scheduler)):
         if kind is not None and kind != tree[name]["kind"]:
             tree[name] = {"kind": kind}
@@ -248,7 +248,7 @@ def parse_time(text: WallTime | str | None) -> WallTime | None:
     """Return a time limit that a command line gives as text.
 
     Raises:
-        UserError: The text is no time.
+        UserError: the text is no time
     """
     try:
         return WallTime.parse(text) if isinstance(text, str) else text

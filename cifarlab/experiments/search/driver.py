@@ -144,31 +144,19 @@ class SearchDriver:
         sign = self._metric.sign  # for the scheduler more is better
         earlier = [sign * other.score for other in self.history.decisions_at(rung).values()]
         cutoff = self._search.scheduler.cutoff(earlier)
-        return RungDecision(
-            rung,
-            rung,
-            score,
-            None if cutoff is None else sign * cutoff,
-            1 + sum(other > sign * score for other in earlier),
-            len(earlier) + 1,
-            cutoff is not None and sign * score < cutoff,
-        )
+        limit = None if cutoff is None else sign * cutoff
+        rank = 1 + sum(other > sign * score for other in earlier)
+        stopped = cutoff is not None and sign * score < cutoff
+        return RungDecision(rung, rung, score, limit, rank, len(earlier) + 1, stopped)
 
     def on_end(self, job: Job, result: JobResult) -> None:
         """Record a trial's end and pass its score to the sampler."""
         self._end(self._trials[job.path], result)
 
     def _end(self, trial: Trial, result: JobResult) -> None:
-        self._pass_score(
-            self._add_event(
-                "ended",
-                trial.number,
-                stop_reason=result.stop_reason,
-                epochs=trial.epochs,
-                score=trial.score,
-                failure=result.failure and result.failure._asdict(),
-            )
-        )
+        failure = result.failure and result.failure._asdict()
+        end = {"stop_reason": result.stop_reason, "epochs": trial.epochs, "score": trial.score}
+        self._pass_score(self._add_event("ended", trial.number, **end, failure=failure))
 
     def _pass_score(self, end: Event) -> None:
         self._sampler.tell(end["trial"], None if end["failure"] else end["score"])

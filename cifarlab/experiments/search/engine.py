@@ -32,6 +32,8 @@ from cifarlab.system.errors import CifarlabError, RunFolderError
 from cifarlab.system.extras import require_packages
 from cifarlab.system.files import write_text
 
+_RESTORE = "restore what was there, or give the search another name to begin anew"
+
 
 class FinishedSearch(NamedTuple):
     """The result of a search: folder, results, finalists, and problems with its files."""
@@ -60,32 +62,32 @@ def run_search(
     data: str | None = None,
     runs: Path = RUNS,
     formats: Sequence[str] = ("svg",),
-    command: str = "cifarlab.experiments.search.engine.run_search",
-    log: Log = lambda _line: None,
+    log: Log = print,
+    command: str = "cifarlab.search",
     train: TrainJob = train_job,
 ) -> FinishedSearch:
     """Train the missing trials of a search and write its results.
 
     Args:
-        search: The search, the name of a shipped one, or a YAML file.
-        jobs: Trials at a time; None for 1, or on a cluster for one per machine.
-        cluster: Address of a Ray cluster; None to train on this machine.
-        max_time: Time ("2 h") after which the search ends, its trials at their last checkpoints.
-        resume: Go on with unfinished trials.
-        n_seeds: Once no trial is left, train the finalists on this machine with so many new seeds.
-        scale: Fraction of the training images and epochs, in (0, 1].
-        data: ``data.source`` of all trials; None for the recipe's own.
-        runs: Folder of the runs; the search goes to its ``searches`` folder.
-        formats: File formats of the figures.
-        command: The command that the user typed.
-        log: Receives lines about the progress.
-        train: Trains one job in a worker.
+        search: the search, the name of a shipped one, or a YAML file
+        jobs: trials at a time; None for 1, or on a cluster for one per machine
+        cluster: address of a Ray cluster; None to train on this machine
+        max_time: time ("2 h") after which the search ends, its trials at their last checkpoints
+        resume: go on with unfinished trials
+        n_seeds: once no trial is left, train the finalists on this machine with so many new seeds
+        scale: fraction of the training images and epochs, in (0, 1]
+        data: ``data.source`` of all trials; None for the recipe's own
+        runs: folder of the runs; the search goes to its ``searches`` folder
+        formats: file formats of the figures
+        log: receives lines about the progress
+        command: the command that the user typed
+        train: trains one job in a worker
 
     Raises:
-        UserError: The search or an option is not valid, an extra is missing, or no cluster answers.
-        RunFolderError: The search was begun and ``resume`` is false, or it was another one.
-        StorageError: The disk can't be written to.
-        Interrupted: A signal arrived.
+        UserError: the search or an option is not valid, an extra is missing, or no cluster answers
+        RunFolderError: the search was begun and ``resume`` is false, or it was another one
+        StorageError: the disk can't be written to
+        Interrupted: a signal arrived
     """
     require_valid_options(formats, jobs=jobs, n_seeds=n_seeds)
     search, max_time = find_search(search), parse_time(max_time)
@@ -143,15 +145,11 @@ def _require_same_search(
     if content:
         recorded, current = (_fixed_settings(tree.get("search", {})) for tree in (content, header))
         if differing_keys := [key for key in current if current[key] != recorded.get(key)]:
-            raise RunFolderError(
-                f"{folder.path} was begun with another {', '.join(differing_keys)}",
-                "leave that as it was, or give the search another name to begin anew",
-            )
+            what = f"{folder.path} was begun with another {', '.join(differing_keys)}"
+            raise RunFolderError(what, _RESTORE)
         if _fixed_settings(content.get("base", {})) != _fixed_settings(header["base"]):
-            raise RunFolderError(
-                f"{folder.path} was begun with other settings of {search.recipe}",
-                "restore them, or give the search another name to begin anew",
-            )
+            what = f"{folder.path} was begun with other settings of {search.recipe}"
+            raise RunFolderError(what, _RESTORE)
     copy_plugins((*search.plugins, *base.plugins), folder.path)
     folder.write({**content, **header})
 
@@ -183,10 +181,8 @@ def _require_resumable(
         return
     for number in driver.history.trials:
         if not folder.trial(number).has_same_data(dataset.fingerprint):
-            raise RunFolderError(
-                f"the images are not those that {folder.path} was begun with",
-                "restore them, or give the search another name to begin anew",
-            )
+            what = f"the images are not those that {folder.path} was begun with"
+            raise RunFolderError(what, _RESTORE)
 
 
 def write_results(
@@ -201,17 +197,17 @@ def write_results(
     That recipe is the trained one, but may open the test split as the search's recipe does.
 
     Args:
-        results: The results.
-        finalists: The finalists over other seeds, if they were trained.
-        base: The search's recipe.
-        folder: The search's folder.
-        formats: File formats of the figures.
+        results: the results
+        finalists: the finalists over other seeds, if they were trained
+        base: the search's recipe
+        folder: the search's folder
+        formats: file formats of the figures
 
     Returns:
         Problems, in words.
 
     Raises:
-        StorageError: A file can't be written.
+        StorageError: a file can't be written
     """
     folder.write({**folder.content(), "results": results_as_json(results, finalists)})
     if not results.rows:

@@ -112,9 +112,9 @@ def _heights(dimension: AnyDimension, key: str, sample: Sequence[TrialRow]) -> n
     if isinstance(dimension, Choice):
         reach = min(_SPREAD, 0.3 / max(1, len(dimension.labeled_values) - 1))
         for height in np.unique(heights):
-            same = np.flatnonzero(heights == height)
-            if len(same) > 1:
-                spread[same] += np.linspace(reach, -reach, len(same))
+            indices = np.flatnonzero(heights == height)
+            if len(indices) > 1:
+                spread[indices] += np.linspace(reach, -reach, len(indices))
     return spread
 
 

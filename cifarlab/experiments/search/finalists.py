@@ -67,19 +67,19 @@ def retrain_finalists(
     split stays closed.
 
     Args:
-        results: The results of the search.
-        folder: The search's folder.
-        n_seeds: Seeds per finalist; no trial had one of them.
-        jobs: Runs at a time.
-        formats: File formats of the figure.
-        command: The command that the user typed.
-        log: Receives lines about the progress.
+        results: the results of the search
+        folder: the search's folder
+        n_seeds: seeds per finalist; no trial had one of them
+        jobs: runs at a time
+        formats: file formats of the figure
+        command: the command that the user typed
+        log: receives lines about the progress
 
     Raises:
-        UserError: No trial has a score.
-        StorageError: The disk can't be written to.
-        Interrupted: A signal arrived.
-        FailedRunsError: All runs failed.
+        UserError: no trial has a score
+        StorageError: the disk can't be written to
+        Interrupted: a signal arrived
+        FailedRunsError: all runs failed
     """
     scores = {trial_name(number): score for number, score in select_finalists(results).items()}
     study = Study(
@@ -124,7 +124,7 @@ def restore_finalists(tree: Any) -> Finalists | None:
     """Return finalists from plain values; None where there are none.
 
     Raises:
-        RunFolderError: The values are no finalists.
+        RunFolderError: the values are no finalists
     """
     if not tree:
         return None
@@ -139,7 +139,7 @@ def select_finalists(results: SearchResults) -> dict[int, float]:
     A trial that a rung or a time limit ended would be compared with longer runs of its recipe.
 
     Raises:
-        UserError: No trial has a score.
+        UserError: no trial has a score
     """
     scored = [r for r in results.rows if r.score is not None and not r.trial.failure]
     completed = [row for row in scored if row.trial.stop_reason in ("planned", "early_stopping")]
@@ -153,9 +153,9 @@ def measure_selection_bias(number: int, score: float, values: list[float]) -> Se
     """Return a score minus the values that the same recipe reached with other seeds.
 
     Args:
-        number: The trial.
-        score: Its score in the search.
-        values: The metric over other seeds.
+        number: the trial
+        score: its score in the search
+        values: the metric over other seeds
     """
     excess = summarize([score - value for value in values])
     mean = summarize(values).mean

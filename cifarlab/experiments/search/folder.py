@@ -110,7 +110,7 @@ class SearchFolder(Collection):
         """Return the name, direction and unit of the metric that trials are compared by.
 
         Raises:
-            RunFolderError: search.json names no such metric.
+            RunFolderError: search.json names no such metric
         """
         what, hint = f"{self.file}: its metric is none of this cifarlab", "restore it"
         facts: MetricFacts = restore(MetricFacts, self.content().get("metric", {}), what, hint)
@@ -120,7 +120,7 @@ class SearchFolder(Collection):
         """Add an event to the record and flush it to the disk.
 
         Raises:
-            StorageError: The disk can't be written to.
+            StorageError: the disk can't be written to
         """
         append_line(self.events_file, json.dumps(event))
 
@@ -130,7 +130,7 @@ class SearchFolder(Collection):
         A last line without its end is being written, or was when the driver was killed.
 
         Raises:
-            RunFolderError: A line is damaged.
+            RunFolderError: a line is damaged
         """
         hint = "restore it, or search anew elsewhere"
         events = read_json_lines(self.events_file, hint, make_check(AnyEvent))
@@ -147,8 +147,8 @@ class SearchFolder(Collection):
         """Remove a last line that a kill cut off.
 
         Raises:
-            RunFolderError: A line is damaged.
-            StorageError: The disk can't be written to.
+            RunFolderError: a line is damaged
+            StorageError: the disk can't be written to
         """
         text = "".join(json.dumps(event) + "\n" for event in self.events())
         if self.events_file.exists() and self.events_file.stat().st_size != len(text):
@@ -166,9 +166,9 @@ def search_folder(
     """Return a search's folder; another scale or other data than the recipe's make another folder.
 
     Args:
-        search: The search.
-        scale: Fraction of the training images and epochs.
-        data: ``data.source`` where it is not the recipe's own.
-        runs: Folder of the runs.
+        search: the search
+        scale: fraction of the training images and epochs
+        data: ``data.source`` where it is not the recipe's own
+        runs: folder of the runs
     """
     return SearchFolder(runs / "searches" / folder_name(search.name, scale, data))

@@ -38,9 +38,9 @@ def measure_importance(
     """Return the keys' importance, the largest first; empty for too few trials or a single key.
 
     Args:
-        space: The space.
-        points: Parameters of each trial.
-        scores: Score of each trial; higher is better.
+        space: the space
+        points: parameters of each trial
+        scores: score of each trial; higher is better
     """
     keys = [key for key in space if sum(key in point for point in points) >= MIN_TRIALS // 2]
     if len(points) < MIN_TRIALS or len(keys) < 2 or len(set(scores)) < 2:

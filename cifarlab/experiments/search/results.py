@@ -63,13 +63,13 @@ def read_results(search: Search, scale: float, folder: SearchFolder) -> SearchRe
     """Read a search's record and runs.
 
     Args:
-        search: The search.
-        scale: Its scale.
-        folder: Its folder.
+        search: the search
+        scale: its scale
+        folder: its folder
 
     Raises:
-        RunFolderError: The record or a run folder is damaged.
-        RecipeError: A trial's recipe can't be read.
+        RunFolderError: the record or a run folder is damaged
+        RecipeError: a trial's recipe can't be read
     """
     history, metric = TrialHistory(folder.events()), folder.metric
     numbers = [n for n in history.trials if folder.trial(n).exists]

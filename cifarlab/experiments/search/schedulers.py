@@ -34,8 +34,8 @@ class TrialSchedulerConfig(Family):
         """Return the epochs at which trials may be stopped, ascending; here: after each epoch.
 
         Args:
-            epochs: Epochs of a complete trial.
-            scale: The search's epochs were multiplied by it.
+            epochs: epochs of a complete trial
+            scale: the search's epochs were multiplied by it
         """
         return list(range(1, epochs))
 

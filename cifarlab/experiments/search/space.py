@@ -184,7 +184,7 @@ def sort_by_condition(space: Mapping[str, AnyDimension]) -> list[str]:
     """Return the keys, each behind those that its condition names.
 
     Raises:
-        ValueError: The conditions form a circle.
+        ValueError: the conditions form a circle
     """
     ordered: list[str] = []
     while remaining := [key for key in space if key not in ordered]:
@@ -201,10 +201,10 @@ def is_active(space: Mapping[str, AnyDimension], key: str, params: Params, base:
     """Return whether a key is drawn.
 
     Args:
-        space: The space.
-        key: One of its keys.
-        params: Parameters drawn before it.
-        base: Recipe with the values of keys that are not searched.
+        space: the space
+        key: one of its keys
+        params: parameters drawn before it
+        base: recipe with the values of keys that are not searched
     """
     return all(
         other in params and space[other].meets(params[other], allowed_values)
@@ -218,9 +218,9 @@ def suggest_params(space: Mapping[str, AnyDimension], trial: "BaseTrial", base: 
     """Draw a point of the space.
 
     Args:
-        space: The space.
-        trial: Optuna's trial, which draws.
-        base: Recipe with the values of keys that are not searched.
+        space: the space
+        trial: Optuna's trial, which draws
+        base: recipe with the values of keys that are not searched
     """
     params: Params = {}
     for key in sort_by_condition(space):

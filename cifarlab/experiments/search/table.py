@@ -107,9 +107,9 @@ def markdown_page(
     """Return the search as a Markdown page.
 
     Args:
-        results: The results.
-        finalists: The finalists over other seeds, if they were trained.
-        figures: (file, alt text) of each figure.
+        results: the results
+        finalists: the finalists over other seeds, if they were trained
+        figures: (file, alt text) of each figure
     """
     parts = [f"# {results.search.name}", results.search.about, " ".join(heading(results))]
     if results.best_row:
@@ -178,7 +178,7 @@ def restore_results(tree: dict[str, Any]) -> RestoredResults:
     """Return the results from what ``results_as_json`` made of them.
 
     Raises:
-        RunFolderError: The values are no results of a search.
+        RunFolderError: the values are no results of a search
     """
     what = "what was found is not as this cifarlab writes it"
     hint = "run the search again with --resume: finished trials are taken as they are"

@@ -9,7 +9,8 @@ the *difference* from the baseline is held against our paired differences, in th
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from cifarlab.experiments.study.definition import SPLIT_NAMES, Reported
+from cifarlab.recipes.catalog import Reported
+from cifarlab.run_folder.run_data import SPLIT_NAMES
 from cifarlab.stats.paired import PairedComparison, Summary, prediction_interval
 
 
@@ -46,13 +47,13 @@ def measure_agreement(
     """Return the agreement of each row that has runs and a reported number.
 
     Args:
-        baseline: The baseline row's name.
-        summaries: Our accuracies by row, 0..1.
-        pairs: Our differences from the baseline by row, 0..1.
-        reported: The reports' numbers by row.
-        data: Name of our data.
-        split: Our split, ``test`` or ``val``.
-        scale: Scale of our study.
+        baseline: the baseline row's name
+        summaries: our accuracies by row, 0..1
+        pairs: our differences from the baseline by row, 0..1
+        reported: the reports' numbers by row
+        data: name of our data
+        split: our split, ``test`` or ``val``
+        scale: scale of our study
     """
     agreements: dict[str, Agreement] = {}
     for row, report in reported.items():
@@ -77,9 +78,9 @@ def find_basis(report: Reported, data: str, scale: float) -> Literal["", "level"
     """Return what of a reported number can be compared with our runs.
 
     Args:
-        report: The reported number.
-        data: Name of our data.
-        scale: Scale of our study.
+        report: the reported number
+        data: name of our data
+        scale: scale of our study
 
     Returns:
         ``level``, ``difference`` (from the baseline only), or an empty string for nothing.

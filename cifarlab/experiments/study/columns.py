@@ -39,10 +39,10 @@ def measure_columns(
     """Return what a run says in each column, by the column's heading.
 
     Args:
-        columns: the study's.
-        level: the validation accuracy that ``epochs_to_level`` is about, 0..1.
-        split: ``test`` or ``val``, whose accuracy is compared.
-        run: a finished run.
+        columns: the study's
+        level: the validation accuracy that ``epochs_to_level`` is about, 0..1
+        split: ``test`` or ``val``, whose accuracy is compared
+        run: a finished run
     """
     values: dict[str, float | None] = {}
     for column in columns:

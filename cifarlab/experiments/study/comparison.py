@@ -14,8 +14,8 @@ from cifarlab.experiments.study.agreement import (
     measure_agreement,
 )
 from cifarlab.experiments.study.columns import Value, summarize_columns
-from cifarlab.experiments.study.definition import Reported
 from cifarlab.metrics.kinds import ACCURACY, MetricFacts
+from cifarlab.recipes.catalog import Reported
 from cifarlab.run_folder.run_data import RunData
 from cifarlab.stats.paired import (
     ALPHA,
@@ -86,11 +86,6 @@ class Comparison(NamedTuple):
     metric: MetricFacts = ACCURACY
     runs: tuple[tuple[Any, ...], ...] = ()
 
-    @property
-    def baseline_row(self) -> ComparisonRow:
-        """Return the baseline's row."""
-        return next(row for row in self.rows if row.name == self.baseline)
-
     def with_notes(self, notes: Sequence[str]) -> "Comparison":
         """Return a copy that begins its notes with these."""
         return self._replace(notes=(*notes, *self.notes))
@@ -122,75 +117,75 @@ def compare(
     numbers of another metric than accuracy, or on other data, are left out.
 
     Args:
-        title: Title of the table.
-        rows: Names of the rows in their order.
-        baseline: The row that the others are compared with.
-        outcomes: The runs.
-        reported: The reports' numbers by row.
-        scale: Scale of the study.
-        metric: Name, direction and unit of the metric.
+        title: title of the table
+        rows: names of the rows in their order
+        baseline: the row that the others are compared with
+        outcomes: the runs
+        reported: the reports' numbers by row
+        scale: scale of the study
+        metric: name, direction and unit of the metric
 
     Raises:
-        UserError: No run is finished, or neither split has the metric for all runs.
+        UserError: no run is finished, or neither split has the metric for all runs
     """
     results = sorted((o for o in outcomes if not o.failure), key=lambda o: o.seed)
     split = _split(results, outcomes, metric)
     by_row = {row: [o for o in results if o.row == row] for row in rows}
     data = (by_row[baseline] or results)[0].data
-    compared = {row: _row(row, by_row, baseline, data, split) for row in rows}
-    pairs = {row: line.pairs for row, line in compared.items()}
+    pair_rows = [_row(name, by_row, baseline, data, split) for name in rows]
+    pairs = {row.name: row.pairs for row in pair_rows}
     known_numbers = (reported or {}) if metric.name == "accuracy" else {}
     numbers = {
         row: number
         for row, number in known_numbers.items()
         if row in rows and find_basis(number, data, scale)
     }
-    summaries = {row: line.summary for row, line in compared.items() if line.summary}
+    summaries = {row.name: row.summary for row in pair_rows if row.summary}
     agreements = measure_agreement(baseline, summaries, pairs, numbers, data, split, scale)
-    tested = {row: pair.p for row, pair in pairs.items() if pair and pair.p is not None}
-    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-    alpha = ALPHA / max(1, len(tested))  # the strictest level that p meets
-    lines = []
-    for row, line in compared.items():
-        line = _test(line, corrected.get(row), alpha, metric)
-        agreed = agreements.get(row, Agreement())
-        lines.append(line._replace(reported=numbers.get(row), agreement=agreed))
+    p_values = {row: pair.p for row, pair in pairs.items() if pair and pair.p is not None}
+    corrected_p = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    alpha = ALPHA / max(1, len(p_values))  # the strictest level that p meets
+    table = []
+    for row in pair_rows:
+        row = _test(row, corrected_p.get(row.name), alpha, metric)
+        agreement = agreements.get(row.name, Agreement())
+        table.append(row._replace(reported=numbers.get(row.name), agreement=agreement))
     others = dict.fromkeys(n.data for row, n in known_numbers.items() if row not in numbers)
     notes = (
-        *_notes(outcomes, lines, split, len(tested), metric),
+        *_notes(outcomes, table, split, len(p_values), metric),
         *(f"The reported numbers are on {theirs}, not on {data}: left out." for theirs in others),
     )
-    ranked = {row: summaries[row].mean for row in agreements if agreements[row].basis}
-    correlation = correlate_ranks(ranked, {row: numbers[row].accuracy for row in ranked})
-    return Comparison(title, baseline, data, split, scale, tuple(lines), correlation, notes, metric)
+    means = {row: summaries[row].mean for row in agreements if agreements[row].basis}
+    correlation = correlate_ranks(means, {row: numbers[row].accuracy for row in means})
+    return Comparison(title, baseline, data, split, scale, tuple(table), correlation, notes, metric)
 
 
 def _row(
-    row: str, by_row: Mapping[str, Sequence[Outcome]], baseline: str, data: str, split: str
+    name: str, by_row: Mapping[str, Sequence[Outcome]], baseline: str, data: str, split: str
 ) -> ComparisonRow:
     """Return a row with its pairs, or with a verdict that says why it is not compared."""
     values, theirs = (
-        {o.seed: float(getattr(o, split)) for o in by_row[name]} for name in (row, baseline)
+        {o.seed: float(getattr(o, split)) for o in by_row[row]} for row in (name, baseline)
     )
-    line = ComparisonRow(row, values, summarize(list(values.values())) if values else None)
-    if reason := _skip_reason(row, baseline, by_row, data):
-        return line._replace(verdict=reason)
+    row = ComparisonRow(name, values, summarize(list(values.values())) if values else None)
+    if reason := _skip_reason(name, baseline, by_row, data):
+        return row._replace(verdict=reason)
     common = [seed for seed in values if seed in theirs]
     pairs = compare_pairs([values[seed] for seed in common], [theirs[seed] for seed in common])
-    return line._replace(pairs=pairs)
+    return row._replace(pairs=pairs)
 
 
-def _test(line: ComparisonRow, p: float | None, alpha: float, metric: MetricFacts) -> ComparisonRow:
+def _test(row: ComparisonRow, p: float | None, alpha: float, metric: MetricFacts) -> ComparisonRow:
     """Return a row with its test results; ``p`` is corrected for all rows."""
-    if not line.pairs:
-        return line
-    difference = line.pairs.difference
+    if not row.pairs:
+        return row
+    difference = row.pairs.difference
     least = n_needed = None
     if difference.std:
         least = detectable_difference(difference.std, difference.n, alpha)
         n_needed = seeds_needed(difference.std, REFERENCE_GAP, alpha)
     verdict = _verdict(difference, p, least, metric)
-    return line._replace(p=p, detectable=least, seeds_needed=n_needed, verdict=verdict)
+    return row._replace(p=p, detectable=least, seeds_needed=n_needed, verdict=verdict)
 
 
 def _split(results: Sequence[Outcome], outcomes: Sequence[Outcome], metric: MetricFacts) -> str:
@@ -250,7 +245,7 @@ def _verdict(difference: Summary, p: float | None, least: float | None, metric: 
 
 def _notes(
     outcomes: Sequence[Outcome],
-    lines: Sequence[ComparisonRow],
+    rows: Sequence[ComparisonRow],
     split: str,
     tests: int,
     metric: MetricFacts,
@@ -261,18 +256,18 @@ def _notes(
         n_closed = sum(not o.failure and o.test is None for o in outcomes)
         runs = "1 run" if n_closed == 1 else f"{n_closed} runs"
         notes.append(f"Validation {metric.title}, since {runs} did not open the test split.")
-    counts = {line.name: len(line.values) for line in lines}
+    counts = {row.name: len(row.values) for row in rows}
     if len(set(counts.values())) > 1:
-        run_counts = ", ".join(f"{row} {n}" for row, n in counts.items())
+        run_counts = ", ".join(f"{name} {n}" for name, n in counts.items())
         notes.append(
             f"Not all rows have the same number of runs: {run_counts}. Pairs are common seeds."
         )
     if max(counts.values()) == 1:
         notes.append("One seed per row: no interval, no test; take two seeds at least.")
-    for line in lines:
-        if line.summary and line.summary.std == 0:
-            n_seeds = len(line.values)
-            notes.append(f"{line.name}: all {n_seeds} seeds have the same {metric.title}.")
+    for row in rows:
+        if row.summary and row.summary.std == 0:
+            n_seeds = len(row.values)
+            notes.append(f"{row.name}: all {n_seeds} seeds have the same {metric.title}.")
     if tests > 1:
         notes.append(
             f"p is corrected for {tests} comparisons (Holm); what n can detect, and the seeds "

@@ -4,7 +4,7 @@ A row is a recipe's name and its overrides, so that a study says exactly what it
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,7 @@ from cifarlab.config.base import Config, Name, refuse_idle
 from cifarlab.config.plugins import Plugin
 from cifarlab.experiments.study.columns import Column
 from cifarlab.metrics.kinds import Accuracy, Metric, MetricConfig
-from cifarlab.recipes.catalog import Reported as Reported
-from cifarlab.recipes.catalog import find_named, find_shipped, shipped_recipes
+from cifarlab.recipes.catalog import Reported, find_named, find_shipped, shipped_recipes
 from cifarlab.recipes.refusals import short_repr
 from cifarlab.recipes.schema import MAX_SEED, Recipe
 from cifarlab.recipes.text import (
@@ -28,9 +27,7 @@ from cifarlab.recipes.text import (
     validate_config,
 )
 from cifarlab.system.errors import RecipeError, UserError
-from cifarlab.training.callbacks import WatchedConfig
-
-SPLIT_NAMES = {"test": "test", "val": "validation"}  # as texts call them
+from cifarlab.training.callbacks import CallbacksConfig
 
 
 class StudyRow(Config):
@@ -42,7 +39,7 @@ class StudyRow(Config):
     reported: Reported | None = Field(None, description="a report's number for it")
 
 
-class Study(WatchedConfig):
+class Study(CallbacksConfig):
     """Rows and seeds; ``overrides`` are applied to every row, after its own."""
 
     name: Name = Field(description="names the study's folder")
@@ -57,9 +54,7 @@ class Study(WatchedConfig):
     level: float = Field(
         0.8, gt=0, lt=1, description="the validation accuracy that epochs_to_level is about"
     )
-    n_seeds: int = Field(
-        3, ge=1, le=1000, description="runs per row, with seeds from first_seed on"
-    )
+    n_seeds: int = Field(3, ge=1, le=1000, description="runs per row, seeds from first_seed on")
     first_seed: int = Field(0, ge=0, le=MAX_SEED, description="the first of its seeds")
     overrides: dict[str, Any] = Field({}, description="settings by dotted path, for all rows")
     rows: tuple[StudyRow, ...] = Field(min_length=1, description="what is compared")
@@ -91,7 +86,7 @@ class Study(WatchedConfig):
         """Return each row's recipe by the row's name, which is the recipe's name too.
 
         Raises:
-            RecipeError: A recipe is unknown or an override is not valid.
+            RecipeError: a recipe is unknown or an override is not valid
         """
         recipes = {}
         for row in self.rows:
@@ -105,7 +100,7 @@ class Study(WatchedConfig):
         """Return the names of the rows that match a shell pattern, and the baseline's.
 
         Raises:
-            UserError: No row matches.
+            UserError: no row matches
         """
         names = [row.name for row in self.rows]
         matching = [name for name in names if pattern is None or fnmatchcase(name, pattern)]
@@ -116,16 +111,15 @@ class Study(WatchedConfig):
         return [name for name in names if name in (self.baseline_name, *matching)]
 
 
-def parse_metric(text: str) -> MetricConfig:
-    """Return the metric that a command line names or writes as YAML.
+def parse_metric(text: str, plugins: Iterable[Plugin] = ()) -> MetricConfig:
+    """Return the metric that a command line names or writes as YAML; it may be of the plug-ins.
 
     Raises:
-        RecipeError: The metric is unknown or a setting is not valid.
+        RecipeError: the metric is unknown or a setting is not valid
+        PluginError: two plug-ins have a metric of that name
     """
-    metric: MetricConfig = apply_overrides(
-        Recipe(), [f"evaluation.metric={text}"]
-    ).evaluation.metric
-    return metric
+    recipe = apply_overrides(Recipe().add_plugins(plugins), [f"evaluation.metric={text}"])
+    return recipe.evaluation.metric
 
 
 def shipped_studies() -> dict[str, Path]:
@@ -139,11 +133,11 @@ def find_study(name: Study | str, plugins: Sequence[Plugin] = ()) -> Study:
     ``plugins``, which are loaded, are added to its own.
 
     Raises:
-        RecipeError: No study has this name (the nearest is suggested), or the file is not valid.
-        PluginError: A plug-in of the study can't be loaded.
+        RecipeError: no study has this name (the nearest is suggested), or the file is not valid
+        PluginError: a plug-in of the study can't be loaded
     """
     if isinstance(name, Study):
-        return name
+        return name.add_plugins(plugins)
     path = shipped_studies().get(name) or find_file("study", "studies", name, shipped_studies)
     tree = read_named(path, "study", plugins)
     if isinstance(tree, Mapping) and isinstance(tree.get("rows"), list):

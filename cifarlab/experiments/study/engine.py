@@ -39,34 +39,34 @@ def run_study(
     data: str | None = None,
     runs: Path = RUNS,
     formats: Sequence[str] = ("svg",),
-    command: str = "cifarlab.experiments.study.engine.run_study",
-    log: Log = lambda _line: None,
+    log: Log = print,
+    command: str = "cifarlab.study",
 ) -> FinishedStudy:
     """Train the missing runs of a study and compare all of its runs.
 
     A failed run is recorded with its reason and does not end the study.
 
     Args:
-        study: The study, the name of a shipped one, or a YAML file.
-        n_seeds: Runs per row; None for the study's number.
-        scale: Fraction of the training images and epochs, in (0, 1].
-        only: Shell pattern: train only the rows that match, and the baseline.
-        jobs: Runs at a time.
-        resume: Go on with unfinished runs.
-        data: ``data.source`` of all rows; None for the recipes' own.
-        runs: Folder of the runs; the study goes to its ``studies`` folder.
-        formats: File formats of the figure.
-        command: The command that the user typed.
-        log: Receives lines about the progress.
+        study: the study, the name of a shipped one, or a YAML file
+        n_seeds: runs per row; None for the study's number
+        scale: fraction of the training images and epochs, in (0, 1]
+        only: shell pattern: train only the rows that match, and the baseline
+        jobs: runs at a time
+        resume: go on with unfinished runs
+        data: ``data.source`` of all rows; None for the recipes' own
+        runs: folder of the runs; the study goes to its ``studies`` folder
+        formats: file formats of the figure
+        log: receives lines about the progress
+        command: the command that the user typed
 
     Raises:
-        RecipeError: There is no such study, a recipe or override is not valid, or the metric is
-            always the same.
-        UserError: An option is not valid.
-        RunFolderError: The study was begun and ``resume`` is false.
-        StorageError: The disk can't be written to.
-        Interrupted: A signal arrived.
-        FailedRunsError: All runs failed.
+        RecipeError: there is no such study, a recipe or override is not valid, or the metric is
+            always the same
+        UserError: an option is not valid
+        RunFolderError: the study was begun and ``resume`` is false
+        StorageError: the disk can't be written to
+        Interrupted: a signal arrived
+        FailedRunsError: all runs failed
     """
     study = find_study(study)
     require_valid_options(formats, jobs=jobs, n_seeds=n_seeds)

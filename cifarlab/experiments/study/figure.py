@@ -11,10 +11,10 @@ import numpy as np
 
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.curves import curves
-from cifarlab.experiments.study.definition import SPLIT_NAMES
 from cifarlab.experiments.writing import describe_scale
 from cifarlab.plots import spec
 from cifarlab.plots.spec import Axis, Marks, Panel, Plot, Text, label
+from cifarlab.run_folder.run_data import SPLIT_NAMES
 from cifarlab.stats.paired import Summary
 
 OUTLIER_FACTOR = 4.0  # a row is an outlier so many interquartile ranges beyond the quartiles
@@ -25,7 +25,7 @@ def figure(comparison: Comparison) -> Plot:
     """Draw the metric on the left and, where there are pairs, differences from the baseline."""
     rows, metric = comparison.rows, comparison.metric
     y = Axis(limits=(len(rows) - 0.4, -0.6), names=[label(row.name) for row in rows])
-    base = comparison.baseline_row.values
+    base = next(row.values for row in rows if row.name == comparison.baseline)
     levels = [list(row.values.values()) for row in rows]
     reported = [
         r.reported.accuracy / metric.factor if r.reported and r.agreement.basis == "level" else None

@@ -69,10 +69,10 @@ def study_folder(study: Study, scale: float, data: str | None, runs: Path = RUNS
     """Return a study's folder; another scale or other data than the recipes' make another folder.
 
     Args:
-        study: The study.
-        scale: Fraction of the training images and epochs.
-        data: ``data.source`` where it is not the recipes' own.
-        runs: Folder of the runs.
+        study: the study
+        scale: fraction of the training images and epochs
+        data: ``data.source`` where it is not the recipes' own
+        runs: folder of the runs
     """
     return StudyFolder(runs / "studies" / folder_name(study.name, scale, data))
 
@@ -83,16 +83,16 @@ def write_comparison(
     """Write table and figure.
 
     Args:
-        comparison: The comparison.
-        folder: Folder to write to.
-        formats: File formats of the figure.
+        comparison: the comparison
+        folder: folder to write to
+        formats: file formats of the figure
 
     Returns:
         Problems, in words.
 
     Raises:
-        UserError: A format is unknown.
-        StorageError: A file can't be written.
+        UserError: a format is unknown
+        StorageError: a file can't be written
     """
     require_formats(formats)
     write_text(folder / "table.md", markdown(comparison))

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
-from cifarlab.config.plugins import load_named_plugins
+from cifarlab.config.plugins import Plugin, load_named_plugins
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
-from cifarlab.experiments.study.definition import Study
+from cifarlab.experiments.study.definition import Study, parse_metric
 from cifarlab.experiments.study.folder import StudyFolder
-from cifarlab.metrics.kinds import Accuracy, MetricConfig, measure_metrics
+from cifarlab.metrics.kinds import MetricConfig, measure_metrics
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint, validate_config
@@ -23,19 +23,17 @@ from cifarlab.system.errors import PluginError, RecipeError, RunFolderError
 from cifarlab.system.files import is_folder
 from cifarlab.system.formatting import number
 
-ACCURACY = Accuracy()
-
 
 def run_outcome(row: str, run: RunData, metric: MetricConfig) -> Outcome:
     """Return a run's values of a metric.
 
     Args:
-        row: Name of the run's row.
-        run: The run's data.
-        metric: What is compared.
+        row: name of the run's row
+        run: the run's data
+        metric: what is compared
 
     Raises:
-        RecipeError: The metric has the same value whatever a network predicts.
+        RecipeError: the metric has the same value whatever a network predicts
     """
     if isinstance(classes := dig(run.provenance, "data", "classes"), list):
         metric.check(len(classes))
@@ -60,9 +58,8 @@ def _value(run: RunData, split: str, metric: MetricConfig) -> float | None:
 def read_finished(paths: Sequence[Path]) -> tuple[list[RunData], list[str]]:
     """Return the runs without predictions, and warnings about comparing the finished ones."""
     runs = read_runs(paths, predictions=False)
-    return runs, comparability_warnings(
-        [run for run in runs if run.is_finished and not run.early_end]
-    )
+    complete = [run for run in runs if run.is_finished and not run.early_end]
+    return runs, comparability_warnings(complete)
 
 
 def fingerprint_row(recipe: Recipe) -> str:
@@ -70,32 +67,40 @@ def fingerprint_row(recipe: Recipe) -> str:
     return fingerprint(recipe.model_copy(update={"seed": 0}))
 
 
+def _find_metric(text: str, plugins: Sequence[Plugin], runs: Sequence[RunData]) -> MetricConfig:
+    """Return a metric of cifarlab or of these plug-ins; if they lack it, of the runs' plug-ins."""
+    try:
+        return parse_metric(text, plugins)
+    except RecipeError:
+        return parse_metric(text, [*plugins, *(p for run in runs for p in run.recipe.plugins)])
+
+
 def gather_runs(
-    names: Sequence[str], runs: Path = RUNS, metric: MetricConfig = ACCURACY
-) -> tuple[dict[str, list[RunData]], list[Outcome], list[str]]:
+    names: Sequence[str], runs: Path, metric: MetricConfig | str, plugins: Sequence[Plugin]
+) -> tuple[dict[str, list[RunData]], list[Outcome], list[str], MetricConfig]:
     """Read the runs that the names mean and group them into rows.
 
     Runs of one row have the same recipe, but for the seed, and the same images.
 
     Args:
-        names: Run folders, folders that contain run folders (also studies), or recipes.
-        runs: Folder in which a recipe's finished runs are searched.
-        metric: What is compared.
+        names: run folders, folders that contain run folders (also studies), or recipes
+        runs: folder in which a recipe's finished runs are searched
+        metric: as in ``compare_runs``
+        plugins: as in ``compare_runs``
 
     Returns:
-        The rows' names, the outcomes of their runs, and notes for the reader.
+        The rows' names, the outcomes of their runs, notes for the reader, and the metric.
 
     Raises:
-        RecipeError: A name is neither a folder nor a recipe.
-        RunFolderError: A recipe has no finished run.
+        RecipeError: a name is neither a folder nor a recipe
+        RunFolderError: a recipe has no finished run
     """
-    paths = [
-        path for name in names for path in _run_folders(Path(name)) or _recipe_runs(name, runs)
-    ]
-    read, notes = read_finished(paths)
+    paths = [p for name in names for p in _run_folders(Path(name)) or _recipe_runs(name, runs)]
+    run_data, notes = read_finished(paths)
+    metric = _find_metric(metric, plugins, run_data) if isinstance(metric, str) else metric
     groups: dict[tuple[str, str], list[RunData]] = {}
-    data_names = _data_names(read)
-    for run in read:
+    data_names = _data_names(run_data)
+    for run in run_data:
         groups.setdefault((fingerprint_row(run.recipe), data_names[run.path]), []).append(run)
     firsts = [row_runs[0] for row_runs in groups.values()]
     rows_named = distinct_names(
@@ -106,7 +111,7 @@ def gather_runs(
     rows: dict[str, list[RunData]] = {}
     outcomes: dict[tuple[str, int], Outcome] = {}
     for ((_, data), row_runs), name in zip(groups.items(), rows_named, strict=True):
-        row = _unique_name(name, list(rows))
+        row = next(label for n in count(1) if (label := add_number(name, n)) not in rows)
         rows[row] = []
         if (fraction := row_runs[0].recipe.data.train_subset_fraction) < 1:
             notes.append(
@@ -120,7 +125,7 @@ def gather_runs(
             else:
                 outcomes[row, outcome.seed] = outcome._replace(data=data)
                 rows[row].append(run)
-    return rows, list(outcomes.values()), notes
+    return rows, list(outcomes.values()), notes, metric
 
 
 def _data_names(runs: Sequence[RunData]) -> dict[Path, str]:
@@ -141,25 +146,29 @@ def compare_runs(
     names: Sequence[str],
     against: str | None = None,
     runs: Path = RUNS,
-    metric: MetricConfig = ACCURACY,
+    metric: MetricConfig | str = "accuracy",
+    plugins: Sequence[Plugin] = (),
 ) -> Comparison:
     """Compare the runs that the names mean.
 
     Args:
-        names: Run folders, folders that contain run folders (also studies), or recipes.
-        against: The baseline: a row, or a name as in ``names``; None for the first row.
-        runs: Folder in which a recipe's finished runs are searched.
-        metric: What is compared.
+        names: run folders, folders that contain run folders (also studies), or recipes
+        against: the baseline: a row, or a name as in ``names``; None for the first row
+        runs: folder in which a recipe's finished runs are searched
+        metric: what is compared, or its name, which may be a kind of ``plugins`` or of the runs'
+        plugins: loaded ones
 
     Raises:
-        RecipeError: A name is neither a folder nor a recipe, or the metric is always the same.
-        RunFolderError: A recipe has no finished run.
-        UserError: No run is finished, or not all runs have the metric of one split.
+        RecipeError: a name is neither a folder nor a recipe, or the metric is unknown or always
+            the same
+        PluginError: two plug-ins of the runs have such a metric
+        RunFolderError: a recipe has no finished run
+        UserError: no run is finished, or not all runs have the metric of one split
     """
-    rows, outcomes, notes = gather_runs(names, runs, metric)
+    rows, outcomes, notes, metric = gather_runs(names, runs, metric, plugins)
     if against is not None and (len(rows) == 1 or against not in rows):
         try:
-            rows, outcomes, notes = gather_runs([against, *names], runs, metric)
+            rows, outcomes, notes, metric = gather_runs([against, *names], runs, metric, plugins)
         except RecipeError as error:
             hint = f"{error.hint}; the rows here are {', '.join(rows)}"
             raise RecipeError(error.what, hint) from error
@@ -177,9 +186,8 @@ def _run_folders(path: Path) -> list[Path]:
     if RunFolder(path).exists:
         return [path]
     if content := StudyFolder(path).content():
-        study = validate_config(
-            Study, load_named_plugins(content.get("study"), path), str(path / "study.json")
-        )
+        tree = load_named_plugins(content.get("study"), path)
+        study = validate_config(Study, tree, str(path / "study.json"))
         runs = [run for run in content.get("runs", []) if run.get("run")]
         runs.sort(key=lambda run: run["row"] != study.baseline_name)
         return [path / run["run"] for run in runs]
@@ -209,9 +217,3 @@ def _read_row_fingerprint(folder: RunFolder) -> str | None:
         return fingerprint_row(folder.recipe())
     except PluginError:
         return None
-
-
-def _unique_name(name: str, other_names: Sequence[str]) -> str:
-    """Return ``name``, with a number if another row has it already."""
-    names = (add_number(name, n) for n in count(1))
-    return next(candidate for candidate in names if candidate not in other_names)

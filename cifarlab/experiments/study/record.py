@@ -11,7 +11,7 @@ from cifarlab.data.opening import open_data
 from cifarlab.experiments.engine import Log, unfinished_error
 from cifarlab.experiments.study.columns import measure_columns
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
-from cifarlab.experiments.study.definition import SPLIT_NAMES, Study
+from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.outcomes import read_finished, run_outcome
 from cifarlab.experiments.worker import Failure, Job, JobResult
@@ -21,7 +21,7 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint
 from cifarlab.run_folder.folder import RunFolder, describe_early_end
 from cifarlab.run_folder.naming import finished_runs, latest_folder, new_folder
-from cifarlab.run_folder.run_data import RunData
+from cifarlab.run_folder.run_data import SPLIT_NAMES, RunData
 from cifarlab.system.errors import CifarlabError, FailedRunsError, RunFolderError, UserError
 
 
@@ -68,18 +68,16 @@ class StudyRecord:
         Runs in the study's own folder come first. A run that its time limit ended is reused from
         there only: this study would end it again, but another one may have another limit.
         """
-        full_runs, early_runs = (
-            finished_runs(runs),
-            finished_runs(self.folder.path, ended_early=True),
-        )
+        full_runs = finished_runs(runs)
+        early_runs = finished_runs(self.folder.path, ended_early=True)
         reusable: dict[str, RunFolder] = {}
         for _, recipe, key, _ in self.planned_runs:
             complete = full_runs.get(key, [])
             complete.sort(key=lambda run: not run.path.is_relative_to(self.folder.path))
             candidates = [*complete, *early_runs.get(key, [])]
-            same = [folder for folder in candidates if self._has_same_images(recipe, folder)]
-            if same:
-                reusable[key] = same[0]
+            usable = (folder for folder in candidates if self._has_same_images(recipe, folder))
+            if folder := next(usable, None):
+                reusable[key] = folder
             elif candidates:
                 self._log(f"{candidates[0].path} is not taken: the images are others today")
         return reusable
@@ -103,7 +101,7 @@ class StudyRecord:
         """Plan the selected runs that are neither finished nor known to diverge.
 
         Raises:
-            RunFolderError: A run is unfinished and ``resume`` is false.
+            RunFolderError: a run is unfinished and ``resume`` is false
         """
         for row, recipe, key, is_selected in self.planned_runs:
             if not is_selected or key in self.finished_folders or key in self.jobs:
@@ -169,20 +167,20 @@ class StudyRecord:
         """Compare all finished runs.
 
         Raises:
-            UserError: No run is finished.
-            FailedRunsError: No run is finished because runs failed.
+            UserError: no run is finished
+            FailedRunsError: no run is finished because runs failed
         """
         runs, warnings = read_finished([folder.path for folder in self.finished_folders.values()])
-        read = dict(zip(self.finished_folders, runs, strict=True))
+        by_fingerprint = dict(zip(self.finished_folders, runs, strict=True))
         outcomes, by_row = [], defaultdict[str, list[RunData]](list)
         for row, recipe, key, _ in self.planned_runs:
-            if key in read:
-                by_row[row].append(read[key])
+            if key in by_fingerprint:
+                by_row[row].append(by_fingerprint[key])
             failure = self.failures.get(key)
             reason = f"{failure.kind}: {failure.what}" if failure else "not trained yet"
             outcomes.append(
-                run_outcome(row, read[key], self.study.metric)
-                if key in read
+                run_outcome(row, by_fingerprint[key], self.study.metric)
+                if key in by_fingerprint
                 else Outcome(row, recipe.seed, key, failure=reason)
             )
         study, rows = self.study, [row.name for row in self.study.rows]
@@ -207,7 +205,7 @@ class StudyRecord:
         """Replace study.json.
 
         Raises:
-            StorageError: The file can't be written.
+            StorageError: the file can't be written
         """
         self.folder.write(
             {

@@ -19,7 +19,7 @@ def scale_recipe(recipe: Recipe, scale: float) -> Recipe:
     """Return the recipe at a scale in (0, 1]; at 1 it is the same recipe.
 
     Raises:
-        UserError: The scale is out of range.
+        UserError: the scale is out of range
     """
     if not 0 < scale <= 1:
         raise UserError(f"a scale of {scale:g} is no part of the study", "take 0 < scale <= 1")

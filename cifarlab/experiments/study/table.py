@@ -4,9 +4,9 @@ from typing import Any
 
 from cifarlab.experiments.study.columns import format_value
 from cifarlab.experiments.study.comparison import REFERENCE_GAP, Comparison, ComparisonRow
-from cifarlab.experiments.study.definition import SPLIT_NAMES
 from cifarlab.experiments.writing import NOTHING, csv_table, describe_scale, markdown_table
 from cifarlab.metrics.kinds import MetricFacts
+from cifarlab.run_folder.run_data import SPLIT_NAMES
 from cifarlab.run_folder.schemas import restore
 from cifarlab.stats.paired import MAX_SEEDS, Interval
 from cifarlab.system.errors import RunFolderError
@@ -94,9 +94,8 @@ def _reported(row: ComparisonRow, metric: MetricFacts) -> str:
     if row.reported is None:
         return NOTHING
     expected = row.agreement.expected
-    return f"{row.reported.accuracy:g}" + (
-        "" if expected is None else f" ({metric.number(expected, '+')})"
-    )
+    difference = "" if expected is None else f" ({metric.number(expected, '+')})"
+    return f"{row.reported.accuracy:g}{difference}"
 
 
 def column_table(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -116,16 +115,10 @@ def _headings(comparison: Comparison) -> list[str]:
 
 def markdown(comparison: Comparison) -> str:
     """Return the table with its heading and notes as Markdown."""
-    headers, cells = format_rows(comparison)
-    notes = [f"- {note}" for note in footing(comparison)]
-    parts = [
-        f"# {comparison.title}",
-        " ".join(heading(comparison)),
-        markdown_table(headers, cells),
-        "\n".join(notes),
-        *_column_lines(comparison),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    table = markdown_table(*format_rows(comparison))
+    notes = "\n".join(f"- {note}" for note in footing(comparison))
+    parts = [f"# {comparison.title}", " ".join(heading(comparison)), table, notes]
+    return "\n\n".join(filter(None, [*parts, *_column_lines(comparison)])) + "\n"
 
 
 def _column_lines(comparison: Comparison) -> list[str]:
@@ -180,7 +173,7 @@ def restore_comparison(tree: Any) -> Comparison:
     """Return the comparison from what ``as_json`` made of it.
 
     Raises:
-        RunFolderError: The values are no comparison.
+        RunFolderError: the values are no comparison
     """
     what = "the comparison is not one that this cifarlab writes"
     return require_baseline(restore(Comparison, tree, what, _RUN_AGAIN))
@@ -190,7 +183,7 @@ def require_baseline(comparison: Comparison) -> Comparison:
     """Return a comparison from a file.
 
     Raises:
-        RunFolderError: Its baseline is not one of its rows.
+        RunFolderError: its baseline is not one of its rows
     """
     if comparison.baseline not in [row.name for row in comparison.rows]:
         raise RunFolderError("the comparison's baseline is no row of it", _RUN_AGAIN)

@@ -55,10 +55,10 @@ def test_the_same_trials_give_the_same_numbers() -> None:
 def test_too_few_trials_or_keys_give_nothing() -> None:
     few = points(MIN_TRIALS - 1)
     assert measure_importance(SPACE, few, [float(n) for n in range(len(few))]) == ()
-    enough = points(MIN_TRIALS)
-    assert measure_importance(SPACE, enough, [0.5] * MIN_TRIALS) == ()
+    sample = points(MIN_TRIALS)
+    assert measure_importance(SPACE, sample, [0.5] * MIN_TRIALS) == ()
     single_key = {"decides": SPACE["decides"]}
-    single_values = [{"decides": point["decides"]} for point in enough]
+    single_values = [{"decides": point["decides"]} for point in sample]
     assert (
         measure_importance(single_key, single_values, [float(n) for n in range(MIN_TRIALS)]) == ()
     )

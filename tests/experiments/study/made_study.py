@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
-from cifarlab.experiments.study.definition import Reported
-from cifarlab.recipes.catalog import find
+from cifarlab.recipes.catalog import Reported, find
 from cifarlab.recipes.text import change, fingerprint
 from cifarlab.run_folder.folder import RunFolder
 
