@@ -110,7 +110,11 @@ class LayerNormConfig(_GroupedConfig):
     )
 
     def build(self, channels: int, size: tuple[int, int] | None) -> "nn.Module":
-        """Build it. Raises RecipeError where it would normalise a single value."""
+        """Build it.
+
+        Raises:
+            RecipeError: it would normalise a single value
+        """
         from cifarlab.models.layers import PixelNorm
 
         if not self.per_pixel or channels == 1:

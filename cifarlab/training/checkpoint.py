@@ -104,7 +104,11 @@ class Checkpoints:
             files.rename(self._next, self.last)
 
     def save_best(self, state: State, weights_file: WeightsFile) -> None:
-        """Replace ``best`` by the epoch that ``save_last`` has just saved. Raises StorageError."""
+        """Replace ``best`` by the epoch that ``save_last`` has just saved.
+
+        Raises:
+            StorageError: the disk refused
+        """
         weights_file.write(self.best, state.eval_classifier)
         files.write_bytes(self._best_state, self._state.read_bytes())
 

@@ -108,8 +108,8 @@ def test_frozen_scales_have_none():
 @pytest.mark.parametrize("role", ["matrix", "norm", 3, ["norms"]], ids=str)
 def test_a_misspelt_role_is_refused(role):
     layer = nn.Linear(2, 2)
-    layer.parameter_role = role
+    layer.parameter_roles = {"weight": role}
     with pytest.raises(RecipeError) as caught:
         parameter_roles(nn.Sequential(layer, nn.Linear(2, 2)))
-    hint = "take one of matrices, norms, biases, head, whitening"
-    assert str(caught.value) == f"parameter_role={role!r} of Linear is no role\n{hint}"
+    hint = "take one of matrices, shortcuts, norms, biases, head, whitening"
+    assert str(caught.value) == f"the role {role!r} of weight in Linear is no role\n{hint}"
