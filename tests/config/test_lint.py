@@ -209,18 +209,21 @@ INTENDED = {
     "schedule.milestones end": ["kth2024/step-decay"],
     "optimizer.weight_decay=": [
         "asha2021/resnet34",
+        "kth2022/resnet-adam",
+        "nyu2024/adam",
         *(f"fudan/resnet{n}-ada{kind}" for n in (10, 16, 24, 48) for kind in ("delta", "grad")),
     ],
     "batch normalisation comes": [
         *(
             f"kth2022/{n}"
-            for n in ["all", "best-cnn", "noisy-labels", "resnet-cifar100", "test-views"]
+            for n in ["all", "best-cnn", "noisy-labels", "test-views", "combined-norm-batch"]
         ),
-        *(f"kth2022/resnet-{n}" for n in ("constant", "deeper", "schedule")),
-        *(f"kth2024/{n}" for n in ["adam", "adamw", "combined", "combined-standardised", "cosine"]),
-        *(f"kth2024/{n}" for n in ["cosine-restarts", "exchanged", "step-decay", "warmup"]),
-        *(f"nyu2024/{n}" for n in ["resnet", "competition", "step-20", "elu", "silu"]),
-        *(f"nyu2024/dropout-{n}" for n in ("0.3", "0.5")),
+        *(name for name in shipped_recipes() if name.startswith("kth2022/resnet-")),
+        *(f"kth2024/{n}" for n in ["adam", "adamw", "adamw-0.003", "adamw-0.01", "combined"]),
+        *(f"kth2024/{n}" for n in ["combined-standardised", "cosine", "cosine-restarts"]),
+        *(f"kth2024/exchanged{n}" for n in ["", "-fast-statistics", "-longer"]),
+        *(f"kth2024/{n}" for n in ["step-decay", "warmup"]),
+        *(n for n in shipped_recipes() if n.startswith("nyu2024/") and n != "nyu2024/dropout-0"),
         "wrn-16-8",
         "wrn-28-10",
     ],
