@@ -133,7 +133,7 @@ OTHER = {
     "optimizer.aux_sgd.weight_decay": 0.1,
     **{
         f"optimizer.{group}.{name}": value
-        for group in ("norms", "biases", "head", "whitening")
+        for group in ("shortcuts", "norms", "biases", "head", "whitening")
         for name, value in (
             ("lr", 0.3),
             ("weight_decay", 0.0),

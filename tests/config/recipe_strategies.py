@@ -116,6 +116,7 @@ def _stages_agree(tree: dict[str, Any]) -> dict[str, Any]:
         tree["dropout"] = list(islice(cycle(tree["dropout"]), stages))
     layers = [step for step in tree["order"] if step not in ("conv", "add")]
     tree["order"] = [*layers[:1], "conv", *layers[1:], "conv", "add", "act"]
+    tree["shortcut"] = True  # without, some settings would do nothing
     normalizer_free = tree["norm"]["kind"] == "none" and tree["weight_standardization"]
     if normalizer_free:
         tree["order"].pop()
@@ -190,6 +191,8 @@ def _parts_agree(tree: dict[str, Any]) -> dict[str, Any]:
         tree["evaluation"]["checkpoint"] = "last"
         tree["evaluation"]["tta_fraction"] = 1.0
         tree["training"]["early_stopping"] = None
+        for extension in tree["training"]["extensions"]:
+            extension["start"] = "last"
         if tree["schedule"]["kind"] == "plateau":
             tree["schedule"] = {"kind": "constant"}
     if tree["model"]["kind"] == "cnn":

@@ -54,17 +54,17 @@ def test_a_key_of_another_kind_is_unknown():
         ({"modle": {}}, "modle", "did you mean 'model'? Allowed: plugins, name, seed, "),
         ({"data": {"seed": 1}}, "data.seed", "did you mean 'split_seed'? Allowed: source, "),
         ({"augment": {"crop": {"pad": 1}}}, "augment.crop.pad", "Allowed: padding, padding_mode"),
-        ({"model": {"kind": "cnn", "stem_width": 1}}, "model.stem_width", "Allowed: kind, "),
+        ({"model": {"kind": "cnn", "alpha": 1}}, "model.alpha", "it is a key of kind resnet"),
         ({"schedule": {"gamma": 0.3}}, "schedule.gamma", "Allowed: kind, warmup, final"),
         (
             {"model": {"kind": "airbench", "norm": {"momentun": 0.5}}},
             "model.norm.momentun",
-            "did you mean 'momentum'? Allowed: kind, scale, eps, momentum",
+            "did you mean 'momentum'? Allowed: kind, scale, eps, init, momentum",
         ),
         (
             {"model": {"norm": {"kind": "group", "momentum": 0.5}}},
             "model.norm.momentum",
-            "Allowed: kind, scale, eps, num_groups",
+            "Allowed: kind, scale, eps, init, num_groups",
         ),
         (
             {"augment": {"progressive_resize": [{"start": "0 steps", "pixels": 8, "pixel": 8}]}},
