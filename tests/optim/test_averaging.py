@@ -176,6 +176,7 @@ def test_an_update_never_reads_a_number_from_the_device(kind):
     averager = averager_of(net, **INTERVALS[kind](2), kind=kind)
     for step in range(4):
         averager.update(net, step, 4)
+    assert all(p.is_meta for p in averager.average.parameters())
 
 
 @pytest.mark.parametrize(

@@ -59,3 +59,4 @@ def test_it_never_reads_a_number_from_the_device():
     p = nn.Parameter(torch.ones(3, 2, device="meta"))
     p.grad = torch.ones(3, 2, device="meta")
     adaptive_clip_grad([p], 0.1)
+    assert p.grad.is_meta
