@@ -31,6 +31,7 @@ from cifarlab.system.files import write_arrays, write_text
 
 DOCS = Path(__file__).parents[1] / "docs"
 PUBLISHED = DOCS / "reports"
+SEARCHES = PUBLISHED / "searches"
 COSTS = PUBLISHED / "costs.json"
 REPORTS = ("kth2022", "kth2024", "asha2021", "nyu2024", "fudan")
 # patterns of rows, and the row that their differences are from; the first that matches counts
@@ -56,20 +57,29 @@ FILES = ("format.json", "metrics.jsonl", "result.json", "recipe.yaml", "provenan
 NOTHING = "–"
 
 
-def rows() -> list[str]:
-    """The names of all recipes of the reports, in the reports' order."""
-    return [name for report in REPORTS for name in shipped_recipes() if name.startswith(report)]
-
-
 def publish(run: Path, recipe: str, seed: int) -> Path:
     """Copy what is published of a finished run, and return where."""
-    folder = PUBLISHED / recipe / f"seed-{seed}"
+    return publish_files(run, PUBLISHED / recipe / f"seed-{seed}")
+
+
+def publish_files(run: Path, folder: Path) -> Path:
+    """Copy what is published of a finished run to a folder, and return it."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         shutil.copyfile(run / name, folder / name)
     predictions = Predictions.read(run / "predictions" / "test.safetensors")
     arrays = {"logits": predictions.logits.astype(np.float16)}
     write_arrays(folder / "test.safetensors", arrays, {"fingerprint": predictions.fingerprint})
+    return folder
+
+
+def publish_search(search: Path, name: str) -> Path:
+    """Copy what is published of a search that ended, and return where."""
+    folder = SEARCHES / name
+    shutil.copytree(search / "figures", folder / "figures", dirs_exist_ok=True)
+    for file in ("search.json", "page.md", "table.csv", "best.yaml"):
+        shutil.copyfile(search / file, folder / file)
+    publish_files(search / "best", folder / "best")
     return folder
 
 
@@ -89,7 +99,7 @@ def baseline(recipe: str) -> str:
 
 def read_rows() -> dict[str, list[Row]]:
     """The rows by baseline; recipes that differ by their name alone share their runs."""
-    paths = sorted(path.parent for path in PUBLISHED.rglob("result.json"))
+    paths = sorted(path.parent for path in PUBLISHED.rglob("seed-*/result.json"))
     by_recipe: dict[str, list[RunData]] = {}
     for run in read_runs(paths, predictions=False) if paths else []:
         by_recipe.setdefault(fingerprint_row(run.recipe), []).append(run)
@@ -159,7 +169,29 @@ def page(groups: dict[str, list[Row]]) -> str:
     ]
     for base, rows in groups.items():
         parts += [f"## Beside {base}", _table(rows, costs)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, *_searches()]) + "\n"
+
+
+def _searches() -> list[str]:
+    """The searches that are published, their best trial trained again and tested."""
+    cells = []
+    for file in sorted(SEARCHES.rglob("search.json")):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        name, table = content["search"]["name"], content["results"]["table"]
+        best = read_runs([file.parent / "best"], predictions=False)[0]
+        assert best.result is not None
+        reported = shipped_recipes()[content["search"]["recipe"]].reported
+        cells.append(
+            (
+                f"[{name}](reports/searches/{name}/page.md)",
+                f"{len(table)} of up to {content['search']['max_epochs']}",
+                f"{100 * table[0]['score']:.2f}",
+                f"{100 * best.result['test']['accuracy']:.2f}",
+                f"{reported.accuracy:g}: {reported.note}" if reported else NOTHING,
+            )
+        )
+    headers = ("search", "trials", "best validation accuracy", "its test accuracy", "reported")
+    return ["## Searches", markdown_table(headers, cells)] if cells else []
 
 
 def _table(rows: list[Row], costs: dict[str, dict[str, float]]) -> str:

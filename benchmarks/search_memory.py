@@ -1,8 +1,8 @@
 """What four trials at once hold in memory: each for itself, and the dataset together.
 
-    CIFARLAB_DATA=../shared/data python benchmarks/search_memory.py [SOURCE...]
+    CIFARLAB_DATA=DATA python benchmarks/search_memory.py [SOURCE...]
 
-For the digits and for the 60,000 JPEG images of CIFAR-10 (or the sources named): four trials on
+For the digits and for the 60,000 images of CIFAR-10 (or the sources named): four trials on
 this machine. Private is what a worker alone holds (USS); the images are mapped from the cache, so
 their file's pages are shared: their proportional sizes over all workers add up to at most one
 copy. Linux only.
@@ -26,7 +26,7 @@ MEGABYTE = 2**20
 def main() -> None:
     """Measure each source, print it, write the result."""
     payload = {}
-    for source in sys.argv[1:] or ["digits", "cifar10-jpeg.tar.xz"]:
+    for source in sys.argv[1:] or ["digits", "cifar10"]:
         with tempfile.TemporaryDirectory() as directory:
             payload[source] = measure_memory(Path(directory), source)
         print(source, payload[source])

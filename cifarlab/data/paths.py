@@ -21,12 +21,9 @@ from cifarlab.data.dataset import DecodeRequest, DecodeResult, Progress
 from cifarlab.data.download import download_archive
 from cifarlab.data.folders import decode_folder
 from cifarlab.system.errors import DataError
-from cifarlab.system.files import exists, is_folder, sha256, to_utf8
+from cifarlab.system.files import exists, is_folder, to_utf8
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
-# CIFAR-10 as JPEG files: reports must not mistake it for the original
-_JPEGS_SIZE = 18_577_208
-_JPEGS_SHA256 = "5a5a73846cf9e82ea12dee7f05c7eb6da31d381054d4870a91a23801bc0e1ad1"
 # Names of known data sets: a user's folder or archive of such a name is called by its path.
 _RESERVED_NAMES = re.compile(r"cifar-?10|digits$", re.IGNORECASE)
 
@@ -131,8 +128,6 @@ def _display_name(path: Path) -> str:
     """Return the file's or folder's name; its path where that is the name of a known data set."""
     name = path.resolve().name
     if not path.is_dir():
-        if path.stat().st_size == _JPEGS_SIZE and sha256(path) == _JPEGS_SHA256:
-            return "CIFAR-10 (JPEG)"
         suffix = max((s for s in ARCHIVE_SUFFIXES if path.name.endswith(s)), key=len, default="")
         name = path.name.removesuffix(suffix) or path.name
     return to_utf8(str(path.resolve()) if not name or _RESERVED_NAMES.match(name) else name)

@@ -34,7 +34,7 @@ def entries(root: Path) -> dict[str, Entry]:
 
 def test_a_finished_run_is_listed_with_its_result(root):
     entry, result = entries(root)["a-s1"], RunFolder(root / "a-s1").result()
-    assert (entry.recipe, entry.seed, entry.data) == ("made/up", 1, "CIFAR-10 (JPEG)")
+    assert (entry.recipe, entry.seed, entry.data) == ("made/up", 1, "CIFAR-10")
     assert entry.test == result["test"]["accuracy"] and entry.val == result["val"]["accuracy"]
     assert entry.interval == tuple(result["test"]["interval"])
     assert (entry.epochs, entry.seconds, entry.parameters) == (8, 412.0, 4903242)

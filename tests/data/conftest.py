@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-# Read before the fixture below hides it: one test uses the real archive where there is one.
+# Read before the fixture below hides it: one test uses the official images where they are.
 REAL_DATA = os.environ.get("CIFARLAB_DATA", "")
 
 
@@ -15,9 +15,3 @@ def cache(tmp_path_factory, monkeypatch) -> Path:
     for name in ("CIFARLAB_DATA", "CIFARLAB_MIRRORS"):
         monkeypatch.delenv(name, raising=False)
     return folder
-
-
-@pytest.fixture
-def real_archive() -> Path | None:
-    path = Path(REAL_DATA) / "cifar10-jpeg.tar.xz"
-    return path if REAL_DATA and path.is_file() else None

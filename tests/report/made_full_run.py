@@ -43,7 +43,7 @@ def examined(split: str = "test") -> dict:
     against = {"gain": 0.0125, "interval": [0.004, 0.021], "p": 0.0031}
     cost = {"seconds": 12.5, "images_per_second": 800.0}
     return {
-        "data": "CIFAR-10 (JPEG)",
+        "data": "CIFAR-10",
         "split": split,
         "measured": {"groups": None},
         "tta": [

@@ -21,7 +21,7 @@ class Plan:
 
     classes: tuple[str, ...] = CIFAR10
     shape: tuple[int, int, int] = (32, 32, 3)
-    data: str = "CIFAR-10 (JPEG)"
+    data: str = "CIFAR-10"
     n: int = 2000
     epochs: int = 8
     seed: int = 0

@@ -46,7 +46,7 @@ def test_the_page_shows_everything(run: RunData, tmp_path: Path) -> None:
         "equal train: train/3.png train: train/11.png",
         "The networks are <weak>.",
         "Pairs were <cut>.",
-        "test split of CIFAR-10 (JPEG) against digits",
+        "test split of CIFAR-10 against digits",
     ):
         assert text in page.text, text
     made = {path.name for path in (tmp_path / "figures").iterdir()}
@@ -72,7 +72,7 @@ def test_a_run_without_any_of_it_says_nothing_of_it(tmp_path: Path) -> None:
 def test_grey_images_and_validation(tmp_path: Path) -> None:
     path = make_full_run(tmp_path / "grey", digits(), split="val")
     page = read(write_report([path], tmp_path / "page.html"))
-    assert "validation split of CIFAR-10 (JPEG), one view" in page.text
+    assert "validation split of CIFAR-10, one view" in page.text
 
 
 def test_test_is_shown_before_validation(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_headline_shows_the_results_numbers_and_names_the_data(page, result, spl
     split_result = result[split]
     low, high = (f"{100 * end:.2f}" for end in split_result["interval"])
     assert (
-        f"{spoken} accuracy, CIFAR-10 (JPEG) {100 * split_result['accuracy']:.2f} % "
+        f"{spoken} accuracy, CIFAR-10 {100 * split_result['accuracy']:.2f} % "
         f"95 % interval {low}–{high} %, n = 2,000"
     ) in page.text
 
@@ -60,7 +60,7 @@ def test_headline_shows_cost_size_and_device(page, result):
         "Epochs 8",
         "recipe made/up",
         "finished",
-        f"Best epoch {best['epoch']} (validation {100 * best['value']:.2f} %, CIFAR-10 (JPEG))",
+        f"Best epoch {best['epoch']} (validation {100 * best['value']:.2f} %, CIFAR-10)",
     ):
         assert text in page.text
 

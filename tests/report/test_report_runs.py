@@ -28,7 +28,7 @@ def test_unfinished_run_shows_what_is_there(tmp_path):
     last = RunFolder(path).metrics.read()[-1]
     assert "unfinished: 4 epochs so far" in page.text
     accuracy = f"{100 * last['val']['accuracy']:.2f} % after epoch 4"
-    assert f"Validation accuracy so far, CIFAR-10 (JPEG) {accuracy}" in page.text
+    assert f"Validation accuracy so far, CIFAR-10 {accuracy}" in page.text
     assert "Test accuracy" not in page.text and "worst mistakes" not in page.text
     assert "none: the test split was not opened" in page.text
     assert [f.name for f in (path / "report/figures").glob("*.svg")] == ["run-curves.svg"]
@@ -55,7 +55,7 @@ def test_run_without_test_falls_back_to_validation_and_says_so(tmp_path):
     assert "the test file is gone: no test result" in page.text
     assert "Test accuracy" not in page.text
     assert "The 25 worst mistakes of the validation split" in page.text
-    assert "Confusion matrix, validation split of CIFAR-10 (JPEG)" in page.text
+    assert "Confusion matrix, validation split of CIFAR-10" in page.text
 
 
 def test_whatever_is_missing_is_left_out(tmp_path):
@@ -130,7 +130,7 @@ def test_several_runs_are_compared(tmp_path):
         "b",
         "made/up",
         "1",
-        "CIFAR-10 (JPEG)",
+        "CIFAR-10",
         f"{100 * result['val']['accuracy']:.2f} %",
         f"{100 * result['test']['accuracy']:.2f} %",
         f"{low:.2f}–{high:.2f} %",
@@ -156,8 +156,7 @@ def test_different_data_are_warned_about(tmp_path):
         make(tmp_path / "b", digits(finished=False)),
     ]
     assert (
-        "different data (CIFAR-10 (JPEG), digits)"
-        in read(write_report(unequal, tmp_path / "x.html")).text
+        "different data (CIFAR-10, digits)" in read(write_report(unequal, tmp_path / "x.html")).text
     )
     other = make(tmp_path / "c", Plan(finished=False))
     provenance = json.loads((other / "provenance.json").read_text())

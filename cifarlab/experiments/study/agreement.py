@@ -1,9 +1,9 @@
 """Whether our runs agree with a report's numbers.
 
-A report's number is one run. So on the same data it is held against the interval in which a
-single run of ours would lie with 95 % (a prediction interval, wider than the mean's). On a copy of
-the data that was made lossy, or with a shortened training, levels differ by construction: there,
-the *difference* from the baseline is held against our paired differences, in the same way.
+A report's number is one run. So it is held against the interval in which a single run of ours
+would lie with 95 % (a prediction interval, wider than the mean's). With a shortened training levels
+differ by construction: there, the *difference* from the baseline is held against our paired
+differences, in the same way. On other data nothing is.
 """
 
 from collections.abc import Mapping
@@ -85,9 +85,9 @@ def find_basis(report: Reported, data: str, scale: float) -> Literal["", "level"
     Returns:
         ``level``, ``difference`` (from the baseline only), or an empty string for nothing.
     """
-    if report.data == data:
-        return "level" if scale == 1 else "difference"
-    return "difference" if data.startswith(f"{report.data} (") else ""
+    if report.data != data:
+        return ""
+    return "level" if scale == 1 else "difference"
 
 
 def _difference(report: Reported, base: Reported, ours: PairedComparison | None) -> Agreement:
