@@ -112,7 +112,8 @@ def draw_recipe(
     Args:
         recipe: whose network is drawn
         out: the folder of the figures
-        image: an image file that its augmentation is shown on
+        image: an image file that its augmentation is shown on, of any size: cropped where the
+            recipe says nothing else
         activations: whether the activation functions are drawn, too
         formats: svg, png, pdf
 
@@ -136,7 +137,8 @@ def draw_recipe(
         "architecture": draw_architecture(architecture(recipe.model, shape, classes), recipe.name)
     }
     if image:
-        policy = input_policy(recipe.data.images, shape)
+        mode = recipe.data.images.resize_mode
+        policy = input_policy(recipe.data.images, shape, "crop" if mode == "error" else mode)
         pixels = read_inputs([image], policy).images[0]
         pictures["augmentation"] = draw(preview_augmentation(recipe, pixels))
     if activations:

@@ -43,7 +43,7 @@ def test_a_finished_run_is_listed_with_its_result(root):
 
 def test_seeds_of_one_recipe_are_one_group_and_other_recipes_others(root):
     make(root / "other", Plan(n=200, changes=(("optimizer.lr", 0.01),)))
-    make(root / "elsewhere", Plan(n=200, data="CIFAR-10"))
+    make(root / "elsewhere", Plan(n=200, data="photos"))
     by_url_path = entries(root)
     assert by_url_path["a-s0"].group == by_url_path["a-s1"].group
     groups = {by_url_path[name].group for name in ("a-s0", "young", "other", "elsewhere")}

@@ -1,10 +1,6 @@
-import os
 from pathlib import Path
 
 import pytest
-
-# Read before the fixture below hides it: one test uses the official images where they are.
-REAL_DATA = os.environ.get("CIFARLAB_DATA", "")
 
 
 @pytest.fixture(autouse=True)

@@ -56,7 +56,7 @@ def test_activations_and_their_slopes_are_torchs():
 
 
 def test_the_command_draws_all_three(tmp_path):
-    Image.fromarray(PIXELS).save(tmp_path / "image.png")
+    Image.fromarray(PIXELS).resize((48, 40)).save(tmp_path / "image.png")
     out = tmp_path / "figures"
     words = ["recipes", "draw", "fudan/resnet24", "--augmentation", str(tmp_path / "image.png")]
     result = CliRunner().invoke(app, [*words, "--activations", "--out", str(out)])

@@ -109,7 +109,9 @@ def test_the_moment_does_not_depend_on_the_batches():
     patches = patches_one_by_one(pixels, 3)
     expected = patches.T @ patches / len(patches)
     for batches in ([pixels], pixels.split(3), pixels.split(1)):
-        np.testing.assert_allclose(patch_moment(batches, 3).numpy(), expected, rtol=1e-12)
+        np.testing.assert_allclose(
+            patch_moment(batches, 3).numpy(), expected, rtol=1e-12, atol=1e-15
+        )
 
 
 def test_signs_are_fixed_by_the_first_of_the_largest_entries():

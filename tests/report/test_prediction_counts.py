@@ -53,5 +53,5 @@ def test_fudan_s_confusion_matrix_is_shown_for_its_recipe_on_its_images_alone(tm
     table = reported_confusion(read(tmp_path / "run", Plan(data="CIFAR-10"), "fudan/mixup"))
     assert table is not None
     assert table.rows[3] == ("cat", 12, 2, 5, 865, 10, 73, 13, 7, 5, 8)
-    assert reported_confusion(read(tmp_path / "lossy", recipe="fudan/mixup")) is None
+    assert reported_confusion(read(tmp_path / "photos", Plan(data="photos"), "fudan/mixup")) is None
     assert reported_confusion(read(tmp_path / "other", Plan(data="CIFAR-10"))) is None

@@ -108,7 +108,8 @@ def retrain_finalists(
         if row.values
     )
     path = str(study_end.folder.path)
-    return Finalists(study_end.comparison, selection_bias, path, study_end.n_failed)
+    comparison = study_end.comparison._replace(runs=())
+    return Finalists(comparison, selection_bias, path, study_end.n_failed)
 
 
 def read_finalists(results: SearchResults, folder: SearchFolder) -> Finalists | None:

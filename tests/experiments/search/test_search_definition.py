@@ -48,11 +48,11 @@ def test_tables_2_and_3_of_the_report() -> None:
         assert search.space["seed"].values == (7, 42, 77)
         assert (search.trials, str(search.max_epochs)) == (30, "30 epochs")
     assert classic.space["model.dropout"].values == (0.1, 0.3, 0.5)
-    assert {"model.block", "model.init"} <= set(classic.space)
+    assert {"model.block", "model.linear_init"} <= set(classic.space)
     assert resnet.space["model.head_dropout"].values == (0.1, 0.3, 0.5)
     assert set(resnet.space["model.depths"].values) == {"resnet18", "resnet34"}
     assert (schedule.trials, str(schedule.max_epochs)) == (10, "50 epochs")
-    assert schedule.base_recipe().schedule.kind == "cosine"
+    assert schedule.base_recipe().schedule.kind == "multistep"
 
 
 @pytest.mark.parametrize(
