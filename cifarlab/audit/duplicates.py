@@ -18,8 +18,8 @@ from torch import Tensor
 from cifarlab.augment.transforms import downsample
 from cifarlab.data.dataset import Progress
 
-# Least cosines, at full size and at 8 x 8, where a codec's noise averages out. On CIFAR-10 as JPEG files
-# pairs below them begin to be different pictures of one kind.
+# Least cosines, at full size and at 8 x 8, where a codec's noise averages out. On JPEGs
+# of CIFAR-10 pairs below them begin to be different pictures of one kind.
 MIN_COSINE, MIN_SMALL_COSINE = 0.95, 0.975
 _SMALL_SIDE = 8
 # the n frames of a film have n^2 / 2 similar pairs: beyond this only pairs that join groups
