@@ -14,10 +14,12 @@ from cifarlab.experiments.search.results import SearchResults
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import find_study
 from cifarlab.experiments.study.engine import run_study
+from cifarlab.experiments.study.margin import margin_table
 from cifarlab.experiments.study.outcomes import compare_runs
-from cifarlab.experiments.study.table import format_rows
+from cifarlab.experiments.study.table import flips_rows, format_rows
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import from_yaml
+from cifarlab.report.by_image import interval_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,15 +40,29 @@ class ComparisonTable:
     @property
     def frame(self) -> "pd.DataFrame":
         """Return a row for each recipe, as the command line prints it."""
-        import pandas as pd
-
-        headers, rows = format_rows(self.comparison)
-        return pd.DataFrame(rows, columns=list(headers)).set_index("row")
+        return _frame(*format_rows(self.comparison))
 
     @property
     def verdicts(self) -> dict[str, str]:
         """Return, by recipe, what may be concluded of it against the baseline."""
         return {row.name: row.verdict for row in self.comparison.rows}
+
+    @property
+    def intervals(self) -> "pd.DataFrame":
+        """Return each difference's intervals over seeds, images and both, with ``by="image"``."""
+        return _frame(*interval_table(self.comparison.by_image))
+
+    @property
+    def flips(self) -> "pd.DataFrame":
+        """Return, with ``by="image"``, the images of each class that became right and wrong."""
+        import pandas as pd
+
+        return pd.DataFrame(flips_rows(self.comparison))
+
+    @property
+    def margins(self) -> "pd.DataFrame":
+        """Return, with a ``margin``, which recipes are the same within it, or not worse by more."""
+        return _frame(*margin_table(self.comparison.margin_rows))
 
     def __repr__(self) -> str:
         verdicts = "; ".join(f"{name}: {verdict}" for name, verdict in self.verdicts.items())
@@ -89,10 +105,18 @@ class SearchTable:
         return str(self.frame.to_html())
 
 
+def _frame(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.DataFrame(rows, columns=list(headers)).set_index("row")
+
+
 def compare(
     *runs: AnyRun,
     against: str | None = None,
     metric: str = "accuracy",
+    by: str | None = None,
+    margin: float | None = None,
     plugins: Sequence[str] = (),
     trust_plugins: bool = False,
 ) -> ComparisonTable:
@@ -101,7 +125,10 @@ def compare(
     Args:
         *runs: runs or their folders
         against: the recipe that is the baseline; without it, that of the first run
-        metric: ``accuracy``, ``macro_f1``, ``log_loss``, ..., or a kind of the plug-ins
+        metric: ``accuracy``, ``macro_f1``, ``log_loss``, ..., or a kind of the plug-ins; ``seconds`` of
+            training, or accuracy under ``corruption``
+        by: ``image``: which images and classes differ, under ``intervals`` and ``flips``
+        margin: test whether recipes are the same within it, or not worse by more, under ``margins``
         plugins: files with kinds of your own, beside those that the runs bring; naming them here
             approves them
         trust_plugins: as in ``load_run``
@@ -113,7 +140,8 @@ def compare(
     """
     names = [str(run.path if isinstance(run, TrainedRun) else run) for run in runs]
     with plugin_session(plugins, trust_plugins) as files:
-        return ComparisonTable(compare_runs(names, against, metric=metric, plugins=files))
+        options: dict[str, Any] = {"metric": metric, "plugins": files, "by": by, "margin": margin}
+        return ComparisonTable(compare_runs(names, against, **options))
 
 
 def _in_python(

@@ -70,7 +70,13 @@ def compare(
         Argument(metavar="RUN_OR_RECIPE...", help="run folders, folders of them, or recipes"),
     ],
     against: Annotated[str | None, Option(help="the baseline; default: the first")] = None,
-    metric: Annotated[str, Option(help="accuracy, macro_f1, log_loss, ...")] = "accuracy",
+    metric: Annotated[
+        str, Option(help="accuracy, macro_f1, log_loss, ...; seconds, corruption")
+    ] = "accuracy",
+    by: Annotated[str | None, Option(help="image: which images and classes differ")] = None,
+    margin: Annotated[
+        float | None, Option(help="in points: is it the same within it, or not worse by more?")
+    ] = None,
     out: Annotated[Path | None, Option(help="a folder for table and figure")] = None,
     figures: Figures = "svg",
     plugins: tuple[Any, ...] = (),
@@ -79,14 +85,19 @@ def compare(
     from cifarlab.cli.printing import print_comparison
     from cifarlab.experiments.study.folder import write_comparison
     from cifarlab.experiments.study.outcomes import compare_runs
+    from cifarlab.experiments.writing import as_json
+    from cifarlab.system.files import write_json
 
-    comparison = compare_runs(names, against, metric=metric, plugins=plugins)
+    comparison = compare_runs(
+        names, against, metric=metric, plugins=plugins, by=by, margin=margin
+    )
     print_comparison(comparison)
     if out:
         lines = write_comparison(comparison, out, parse_formats(figures))
+        write_json(out / "comparison.json", as_json(comparison._replace(runs=())))
         for line in (*lines, f"comparison: {out}"):
             echo(line)
-    words = after_compare(names, against, metric, out)
+    words = after_compare(names, against, metric, out, by=by, margin=margin)
     print_next(*words, *(word for p in plugins for word in ("--plugin", p.file)))
 
 

@@ -68,7 +68,7 @@ def after_study(name: str, n_seeds: int | None, scale: float, data: str | None) 
 
 
 def after_compare(
-    names: Sequence[str], against: str | None, metric: str, out: Path | None
+    names: Sequence[str], against: str | None, metric: str, out: Path | None, **options: object
 ) -> Words:
     """Return how to keep the table and draw the figure, else see the runs.
 
@@ -77,9 +77,11 @@ def after_compare(
         against: the baseline, None for the first
         metric: the metric's name
         out: the folder that the comparison was written to, None where it was not
+        **options: further ones, that stay
     """
     if out is None:
         other = None if metric == "accuracy" else metric
-        return ("compare", *names, *_options(against=against, metric=other, out="comparison"))
+        options |= {"against": against, "metric": other, "out": "comparison"}
+        return ("compare", *names, *_options(**options))
     first = Path(names[0])
     return ("dashboard", first.parent) if first.exists() else ("dashboard",)

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 from cifarlab.experiments.search import table as search_table
 from cifarlab.experiments.study import table as study_table
 from cifarlab.experiments.study.comparison import Comparison
+from cifarlab.experiments.study.margin import margin_table
+from cifarlab.report import by_image
 from cifarlab.system.terminal import as_percent, console, print_table
 
 if TYPE_CHECKING:
@@ -20,6 +22,14 @@ def print_comparison(comparison: Comparison) -> None:
     if headers:
         print_table(headers, cells)
         console.print(study_table.COLUMNS_NOTE)
+    if comparison.margin_rows:
+        print_table(*margin_table(comparison.margin_rows))
+    if comparison.by_image:
+        print_table(*by_image.interval_table(comparison.by_image))
+    for images in comparison.by_image:
+        console.print(by_image.title(images))
+        print_table(*by_image.class_table(images))
+        console.print("\n".join(by_image.sentences(images)))
 
 
 def print_search(search: "FinishedSearch") -> None:

@@ -36,7 +36,8 @@ def chart_options(plot: Plot | None, height: int) -> Options:
     labels, top = [], float(_TOP)
     for index, (panel, weight) in enumerate(zip(panels, weights, strict=True)):
         size = room * weight / sum(weights)
-        options["grid"].append({"left": 52, "right": 12, "top": round(top), "height": round(size)})
+        left = 130 if panel.y.names else 52
+        options["grid"].append({"left": left, "right": 12, "top": round(top), "height": round(size)})
         top += size + _GAP
         options["xAxis"].append(_axis_options(panel, panel.x, "x") | {"gridIndex": index})
         options["yAxis"].append(_axis_options(panel, panel.y, "y") | {"gridIndex": index})
@@ -86,7 +87,9 @@ def _series_options(mark: Marks | Bars | Matrix, name: str) -> Options:
         return _matrix_options(mark)
     if isinstance(mark, Bars):
         look = {"color": mark.color, "barCategoryGap": "5%", "itemStyle": {"opacity": 0.55}}
-        return {"type": "bar", "name": name, "data": _points(mark.positions, mark.lengths)} | look
+        ends = (mark.lengths, mark.positions) if mark.flat else (mark.positions, mark.lengths)
+        bars = {"type": "bar", "name": name, "data": _points(*ends), "barGap": "-100%"}
+        return bars | look
     color = {":color": "css('ink')"} if mark.color == INK else {"color": mark.color}
     options: Options = {"name": mark.label or name, "data": _points(mark.x, mark.y), **color}
     if mark.width:

@@ -6,7 +6,6 @@ runs whose texts are else equal are seeds of one recipe. Nothing here writes, or
 
 import hashlib
 import os
-import re
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -19,9 +18,10 @@ from cifarlab.config.plugins import approvals_file
 from cifarlab.recipes.schema import Recipe
 from cifarlab.report.settings import distinct_names
 from cifarlab.run_folder.folder import RunFolder, describe_early_end
+from cifarlab.run_folder.openings import read_recipe_text
 from cifarlab.run_folder.run_data import dig
 from cifarlab.system.errors import CifarlabError, PluginError, RunFolderError
-from cifarlab.system.files import MAX_YAML_BYTES, read_text, to_utf8
+from cifarlab.system.files import to_utf8
 from cifarlab.system.formatting import number, pair
 
 RUN_FILES = ("recipe.yaml", "result.json", "metrics.jsonl", "provenance.json", "checkpoints")
@@ -31,8 +31,6 @@ MAX_FOLDERS = 20_000  # a user may name the root of a disk
 MAX_DEPTH = 6
 _MAX_RECIPES = 50  # recipes of one name, as of a search's trials: reading one takes 18 ms
 SILENCE_SECONDS = 120.0  # without a new line: at least so long, and the run has stopped
-_NAME = re.compile(r"^name: *(\S.*)$", re.MULTILINE)
-_SEED = re.compile(r"^seed: *(\d{1,10}) *$", re.MULTILINE)
 
 Stamp = tuple[int, int] | None  # a file's time of change (ns) and size, None where there is none
 
@@ -232,7 +230,7 @@ def read_entry(path: Path, url_path: str) -> Entry:
     """Return one run's entry; an error of the folder becomes its ``problem``."""
     name, folder = to_utf8(path.name), RunFolder(path)
     try:
-        recipe, seed, group = _recipe(folder.require())
+        recipe, seed, group = read_recipe_text(folder.require())
         stored_result, provenance = folder.result(), folder.provenance()
         line = {} if stored_result is not None else (folder.metrics.read() or [{"epoch": 0}])[-1]
     except RunFolderError as error:
@@ -268,14 +266,3 @@ def read_entry(path: Path, url_path: str) -> Entry:
         note=note,
     )
 
-
-def _recipe(folder: RunFolder) -> tuple[str, int, str]:
-    """Return a recipe's name, its seed, and its text without both. Raises RunFolderError."""
-    try:
-        text = read_text(folder.recipe_file, MAX_YAML_BYTES)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunFolderError(f"recipe.yaml can't be read: {error}", "restore it") from error
-    name, seed = _NAME.search(text), _SEED.search(text)
-    if name is None or seed is None or not re.search(r"^evaluation:", text, re.MULTILINE):
-        raise RunFolderError("recipe.yaml is torn: name, seed or its end is missing", "restore it")
-    return name[1].strip(" '\""), int(seed[1]), _SEED.sub("", _NAME.sub("", text, count=1), count=1)

@@ -34,6 +34,14 @@ def log_loss(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -
     return float(cross_entropy(scaled, torch.from_numpy(labels)))
 
 
+def image_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the negative log-likelihood of each image in nats: float64 (N,)."""
+    from scipy.special import log_softmax
+
+    losses: np.ndarray = -log_softmax(logits.astype(np.float64), axis=1)
+    return losses[np.arange(len(labels)), labels]
+
+
 def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Return the mean squared distance, 0..2, of probabilities (N, K) to the one-hot labels.
 

@@ -19,16 +19,25 @@ if TYPE_CHECKING:
 
 
 class MetricFacts(NamedTuple):
-    """What a table and a figure need to know of a metric, without its code."""
+    """What a table and a figure need to know of a metric, without its code.
+
+    ``words`` are the name in texts where they are others; ``of_split`` is false for training time.
+    """
 
     name: str = "accuracy"
     higher_is_better: bool = True
     percent: bool = True
+    words: str = ""
+    of_split: bool = True
 
     @property
     def title(self) -> str:
         """The name in texts."""
-        return self.name.replace("_", " ")
+        return self.words or self.name.replace("_", " ")
+
+    def title_on(self, split: str) -> str:
+        """The title with the name of the split that it is measured on, if it is of a split."""
+        return f"{split} {self.title}" if self.of_split else self.title
 
     @property
     def axis(self) -> str:
@@ -75,6 +84,10 @@ class MetricConfig(Family):
     def value(self, logits: "np.ndarray", labels: "np.ndarray") -> float:
         """Return the metric of one or more images."""
 
+    def image_values(self, logits: "np.ndarray", labels: "np.ndarray") -> "np.ndarray | None":
+        """Return the value of each image (N,), whose mean the metric is; None: it is no mean."""
+        return None
+
     def check(self, classes: int) -> None:
         """Raise RecipeError where so many classes would make the metric useless."""
 
@@ -105,7 +118,12 @@ class Accuracy(MetricConfig):
 
     def value(self, logits: "np.ndarray", labels: "np.ndarray") -> float:
         """Return the fraction, 0 to 1."""
-        return float((logits.argmax(1) == labels).mean())
+        return float(self.image_values(logits, labels).mean())
+
+    def image_values(self, logits: "np.ndarray", labels: "np.ndarray") -> "np.ndarray":
+        """Return 1 for each image whose class is the likeliest, else 0."""
+        right: np.ndarray = logits.argmax(1) == labels
+        return right.astype(float)
 
 
 class BalancedAccuracy(MetricConfig):
@@ -145,6 +163,12 @@ class LogLoss(MetricConfig):
 
         return log_loss(logits, labels)
 
+    def image_values(self, logits: "np.ndarray", labels: "np.ndarray") -> "np.ndarray":
+        """Return the loss of each image."""
+        from cifarlab.metrics.calibration import image_losses
+
+        return image_losses(logits, labels)
+
 
 class CalibrationError(MetricConfig):
     """Expected difference of confidence and accuracy over 15 bins (Guo et al. 2017, section 2)."""
@@ -179,8 +203,13 @@ class TopK(MetricConfig):
 
     def value(self, logits: "np.ndarray", labels: "np.ndarray") -> float:
         """Return the fraction, 0 to 1; of classes with equal logits the first is likelier."""
+        return float(self.image_values(logits, labels).mean())
+
+    def image_values(self, logits: "np.ndarray", labels: "np.ndarray") -> "np.ndarray":
+        """Return 1 for each image whose class is among them, else 0."""
         order = (-logits).argsort(axis=1, kind="stable")[:, : self.k]
-        return float((order == labels[:, None]).any(1).mean())
+        hits: np.ndarray = (order == labels[:, None]).any(1)
+        return hits.astype(float)
 
 
 def _counts(logits: "np.ndarray", labels: "np.ndarray") -> "list[np.ndarray]":

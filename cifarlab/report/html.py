@@ -15,12 +15,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from cifarlab.evaluation.by_image import compare_recipes
 from cifarlab.plots import images
 from cifarlab.plots import run as plots
 from cifarlab.plots.catalog import FIGURES, SHARED_FIGURES
 from cifarlab.plots.draw import draw_all
 from cifarlab.plots.style import Picture
-from cifarlab.report import compare, diagnosis, settings, tables
+from cifarlab.report import by_image, compare, diagnosis, settings, tables
 from cifarlab.run_folder.explained import CaptionedFigure
 from cifarlab.run_folder.run_data import SPLIT_NAMES, RunData, dig
 from cifarlab.system import formatting
@@ -40,8 +41,9 @@ def render_report(
     shared = draw_all(SHARED_FIGURES, runs, formats, "comparison-") if len(runs) > 1 else {}
     link = Markup('<a href="#run-{}">{}</a>')
     links = [link.format(index, run.name) for index, run in enumerate(runs, 1)]
-    values = {"runs": runs, "links": links, "sections": sections, "overlay": shared.get("curves")}
-    html = render("page.html", **values, exclusions=exclusions, top=3)
+    values = {"runs": runs, "links": links, "sections": sections, "shared": shared}
+    comparisons = compare_recipes(runs)
+    html = render("page.html", **values, comparisons=comparisons, exclusions=exclusions, top=3)
     pictures = [picture for _, by_kind in sections for picture in by_kind.values()]
     return html, [*pictures, *shared.values()]
 
@@ -71,7 +73,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"svg_uri": _svg_uri, "png_uri": _png_uri}
-    modules = compare, diagnosis, images, settings, tables
+    modules = by_image, compare, diagnosis, images, settings, tables
     environment.globals |= vars(formatting) | {m.__name__.rpartition(".")[2]: m for m in modules}
     environment.globals |= {"SPLIT_NAMES": SPLIT_NAMES, "dig": dig, "plots": plots}
     return environment

@@ -19,15 +19,22 @@ def paired_gain(ours: np.ndarray, base: np.ndarray) -> dict[str, float | list[fl
     Both are bool (N,): which of the same images are right. The interval is that of Agresti & Min
     2005: half an image is added to each cell of the 2 x 2 table. ``p`` is of McNemar's exact test.
     """
-    from scipy.stats import binomtest, norm
+    from scipy.stats import norm
 
     n_gained, n_lost = int((ours & ~base).sum()), int((base & ~ours).sum())
     n, b, c = len(ours) + 2, n_gained + 0.5, n_lost + 0.5
     center = (b - c) / n
     half_width = float(norm.ppf(0.975)) * math.sqrt((b + c) - (b - c) ** 2 / n) / n
-    n_discordant = n_gained + n_lost
     return {
         "gain": (n_gained - n_lost) / len(ours),
         "interval": [center - half_width, center + half_width],
-        "p": float(binomtest(n_gained, n_discordant).pvalue) if n_discordant else 1.0,
+        "p": mcnemar_p(n_gained, n_lost),
     }
+
+
+def mcnemar_p(n_gained: int, n_lost: int) -> float:
+    """Return the p value of McNemar's exact test: are as many images gained as lost?"""
+    from scipy.stats import binomtest
+
+    n_discordant = n_gained + n_lost
+    return float(binomtest(n_gained, n_discordant).pvalue) if n_discordant else 1.0

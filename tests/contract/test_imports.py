@@ -26,11 +26,11 @@ MAY_IMPORT = {
     "recipes": "system config losses metrics augment data models optim",
     "run_folder": "system config metrics recipes",
     "inference": "system config metrics data models run_folder",
-    "evaluation": "system stats metrics augment data models recipes run_folder inference",
+    "evaluation": "system stats config metrics augment data models recipes run_folder inference",
     "training": "system config losses metrics augment data models optim recipes run_folder "
     "inference evaluation",
-    "plots": "system recipes run_folder",
-    "report": "system config recipes run_folder plots",
+    "plots": "system stats recipes run_folder evaluation",
+    "report": "system config recipes run_folder evaluation plots",
     "experiments": "system stats config metrics data recipes run_folder evaluation training "
     "plots report",
     "explain": "system augment data models recipes run_folder inference plots",
@@ -39,7 +39,8 @@ MAY_IMPORT = {
     "experiments explain",
     "cli": "system config data models recipes run_folder inference evaluation training "
     "report experiments explain audit dashboard",
-    "api": "system config data recipes run_folder inference evaluation training plots experiments",
+    "api": "system config data recipes run_folder inference evaluation training plots report "
+    "experiments",
     "__init__": "losses metrics augment data models optim recipes training experiments api",
     "__main__": "cli",
 }

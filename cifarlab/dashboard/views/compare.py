@@ -9,6 +9,8 @@ from fastapi import Query
 from cifarlab.dashboard.frame import add_chart, page_frame, put, section
 from cifarlab.dashboard.index import Index, MissingFolderError
 from cifarlab.dashboard.urls import run_link
+from cifarlab.evaluation.by_image import compare_recipes
+from cifarlab.plots import flips
 from cifarlab.plots.run import overlay
 from cifarlab.report import compare
 from cifarlab.report.html import parts
@@ -38,6 +40,15 @@ async def show(index: Index, runs: Annotated[Sequence[str], Query()] = ()) -> No
             put(parts().differences([run.recipe for run in runs_read], links))
         with section("What came of it"):
             put(parts().comparison(runs_read, links))
+        with section("Which images they answer differently"):
+            comparisons = await asyncio.to_thread(compare_recipes, runs_read)
+            put(parts().flips(comparisons))
+            if plot := flips.flips(comparisons):
+                height = 120 + 22 * len(plot.panels[0].y.names) * len(plot.panels)
+                add_chart(plot, height, flips.TITLES["flips"])
+                put('<p class="muted">{}</p>', parts().caption("flips", runs_read[0]))
+            else:
+                put(parts().notes(["No two recipes have runs of one seed on the same images."]))
         with section("How they learned"):
             if plot := overlay(runs_read):
                 add_chart(plot, 420, "validation accuracy by epoch")

@@ -6,6 +6,7 @@ Everything here is a pure function of a metric's values; ``table`` and ``figure`
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from cifarlab.evaluation.by_image import ImageComparison
 from cifarlab.experiments.study.agreement import (
     Agreement,
     RankCorrelation,
@@ -14,6 +15,7 @@ from cifarlab.experiments.study.agreement import (
     measure_agreement,
 )
 from cifarlab.experiments.study.columns import Value, summarize_columns
+from cifarlab.experiments.study.margin import MarginRow
 from cifarlab.metrics.kinds import ACCURACY, MetricFacts
 from cifarlab.recipes.catalog import Reported
 from cifarlab.run_folder.run_data import RunData
@@ -72,7 +74,8 @@ class ComparisonRow(NamedTuple):
 class Comparison(NamedTuple):
     """A comparison of rows; ``split`` is ``test`` or ``val``, ``scale`` the study's.
 
-    ``runs`` are those of each row; a comparison that was read from a file has none.
+    ``runs`` are those of each row; a comparison that was read from a file has none. ``by_image`` and
+    ``margin_rows`` are there where they were asked for.
     """
 
     title: str
@@ -85,6 +88,8 @@ class Comparison(NamedTuple):
     notes: tuple[str, ...]
     metric: MetricFacts = ACCURACY
     runs: tuple[tuple[Any, ...], ...] = ()
+    by_image: tuple[ImageComparison, ...] = ()
+    margin_rows: tuple[MarginRow, ...] = ()
 
     def with_notes(self, notes: Sequence[str]) -> "Comparison":
         """Return a copy that begins its notes with these."""

@@ -12,7 +12,7 @@ import numpy as np
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.curves import curves
 from cifarlab.experiments.writing import describe_scale
-from cifarlab.plots import spec
+from cifarlab.plots import flips, spec
 from cifarlab.plots.spec import Axis, Marks, Panel, Plot, Text, label
 from cifarlab.run_folder.run_data import SPLIT_NAMES
 from cifarlab.stats.paired import Summary
@@ -31,7 +31,7 @@ def figure(comparison: Comparison) -> Plot:
         r.reported.accuracy / metric.factor if r.reported and r.agreement.basis == "level" else None
         for r in rows
     ]
-    name = f"{SPLIT_NAMES[comparison.split]} {metric.axis}"
+    name = metric.title_on(SPLIT_NAMES[comparison.split]) + " (%)" * metric.percent
     panels = [_panel(name, y, metric.factor, levels, [row.summary for row in rows], reported)]
     if any(row.pairs for row in rows):
         differences = [
@@ -58,6 +58,8 @@ def figure(comparison: Comparison) -> Plot:
 FIGURES = {
     "figure": (figure, "Every run, the means and the differences"),
     "curves": (curves, "Accuracy and loss by epoch of each row"),
+    "flips": (lambda comparison: flips.flips(comparison.by_image), flips.TITLES["flips"]),
+    "intervals": (lambda comparison: flips.intervals(comparison.by_image), flips.TITLES["intervals"]),
 }
 
 

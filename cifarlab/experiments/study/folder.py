@@ -17,8 +17,8 @@ from pydantic import Field
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.figure import FIGURES
-from cifarlab.experiments.study.table import csv_text, markdown
-from cifarlab.experiments.writing import write_figures
+from cifarlab.experiments.study.table import csv_text, flips_rows, markdown
+from cifarlab.experiments.writing import csv_table, write_figures
 from cifarlab.plots.spec import require_formats
 from cifarlab.run_folder.collection import Collection
 from cifarlab.run_folder.naming import RUNS, folder_name
@@ -97,5 +97,7 @@ def write_comparison(
     require_formats(formats)
     write_text(folder / "table.md", markdown(comparison))
     write_text(folder / "table.csv", csv_text(comparison))
+    if comparison.by_image:
+        write_text(folder / "flips.csv", csv_table(flips_rows(comparison)))
     figures = {name: (make, f"{alt}: {comparison.title}") for name, (make, alt) in FIGURES.items()}
     return write_figures(figures, comparison, folder, formats)[1]

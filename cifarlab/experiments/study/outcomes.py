@@ -6,9 +6,12 @@ from itertools import count
 from pathlib import Path
 
 from cifarlab.config.plugins import Plugin, load_named_plugins
+from cifarlab.experiments.study.by_image import compare_rows_by_image, with_wear
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import Study, parse_metric
 from cifarlab.experiments.study.folder import StudyFolder
+from cifarlab.experiments.study.margin import compare_within_margin
+from cifarlab.experiments.study.run_metrics import RUN_METRICS, RunMetric
 from cifarlab.metrics.kinds import MetricConfig, measure_metrics
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
@@ -19,12 +22,15 @@ from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import RUNS, add_number, finished_runs
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.run_folder.run_data import RunData, dig, read_runs
-from cifarlab.system.errors import PluginError, RecipeError, RunFolderError
+from cifarlab.stats.sequential import Plan
+from cifarlab.system.errors import PluginError, RecipeError, RunFolderError, UserError
 from cifarlab.system.files import is_folder
 from cifarlab.system.formatting import number
 
+AnyMetric = MetricConfig | RunMetric
 
-def run_outcome(row: str, run: RunData, metric: MetricConfig) -> Outcome:
+
+def run_outcome(row: str, run: RunData, metric: AnyMetric) -> Outcome:
     """Return a run's values of a metric.
 
     Args:
@@ -45,8 +51,10 @@ def run_outcome(row: str, run: RunData, metric: MetricConfig) -> Outcome:
     return Outcome(row, *facts, test, val, failure)
 
 
-def _value(run: RunData, split: str, metric: MetricConfig) -> float | None:
+def _value(run: RunData, split: str, metric: AnyMetric) -> float | None:
     """Return a split's value of the metric, from the predictions if the result lacks it."""
+    if isinstance(metric, RunMetric):
+        return metric.measure(run, split)
     value = number(dig(run.split(split), "metrics", metric.name))
     file = RunFolder(run.path).predictions / f"{split}.safetensors"
     if value is not None or not run.split(split) or not file.is_file():
@@ -67,8 +75,11 @@ def fingerprint_row(recipe: Recipe) -> str:
     return fingerprint(recipe.model_copy(update={"seed": 0}))
 
 
-def _find_metric(text: str, plugins: Sequence[Plugin], runs: Sequence[RunData]) -> MetricConfig:
+def _find_metric(text: str, plugins: Sequence[Plugin], runs: Sequence[RunData]) -> AnyMetric:
     """Return a metric of cifarlab or of these plug-ins; if they lack it, of the runs' plug-ins."""
+    if text in RUN_METRICS:
+        RUN_METRICS[text].require([run for run in runs if run.is_finished and not run.early_end])
+        return RUN_METRICS[text]
     try:
         return parse_metric(text, plugins)
     except RecipeError:
@@ -76,8 +87,8 @@ def _find_metric(text: str, plugins: Sequence[Plugin], runs: Sequence[RunData]) 
 
 
 def gather_runs(
-    names: Sequence[str], runs: Path, metric: MetricConfig | str, plugins: Sequence[Plugin]
-) -> tuple[dict[str, list[RunData]], list[Outcome], list[str], MetricConfig]:
+    names: Sequence[str], runs: Path, metric: AnyMetric | str, plugins: Sequence[Plugin]
+) -> tuple[dict[str, list[RunData]], list[Outcome], list[str], AnyMetric]:
     """Read the runs that the names mean and group them into rows.
 
     Runs of one row have the same recipe, but for the seed, and the same images.
@@ -146,8 +157,10 @@ def compare_runs(
     names: Sequence[str],
     against: str | None = None,
     runs: Path = RUNS,
-    metric: MetricConfig | str = "accuracy",
+    metric: AnyMetric | str = "accuracy",
     plugins: Sequence[Plugin] = (),
+    by: str | None = None,
+    margin: float | None = None,
 ) -> Comparison:
     """Compare the runs that the names mean.
 
@@ -157,14 +170,19 @@ def compare_runs(
         runs: folder in which a recipe's finished runs are searched
         metric: what is compared, or its name, which may be a kind of ``plugins`` or of the runs'
         plugins: loaded ones
+        by: ``image``: also compare the runs' answers to each image
+        margin: also test whether rows are the same within it, or not worse by more; in points where
+            the metric is a fraction, else in its unit
 
     Raises:
         RecipeError: a name is neither a folder nor a recipe, or the metric is unknown or always
             the same
         PluginError: two plug-ins of the runs have such a metric
         RunFolderError: a recipe has no finished run
-        UserError: no run is finished, or not all runs have the metric of one split
+        UserError: no run is finished, not all runs have the metric of one split, their seconds or
+            corruptions can't be compared, or nothing is compared by ``by``
     """
+    _require_way(by, metric)
     rows, outcomes, notes, metric = gather_runs(names, runs, metric, plugins)
     if against is not None and (len(rows) == 1 or against not in rows):
         try:
@@ -175,7 +193,25 @@ def compare_runs(
         against = None
     base = against or next(iter(rows))
     comparison = compare("Comparison", list(rows), base, outcomes, metric=metric.facts)
-    return comparison.with_notes(notes).with_runs(rows, lambda _run: {})
+    comparison = comparison.with_notes(notes).with_runs(rows, lambda _run: {})
+    plan, (comparison, n_before) = Plan.open(), with_wear(comparison, [runs])
+    if margin is not None:
+        tests = compare_within_margin(comparison, margin, plan)
+        comparison = comparison._replace(margin_rows=tests)
+    if by and isinstance(metric, MetricConfig):
+        n_others = max(1, len(rows) - 1 + n_before)
+        images = compare_rows_by_image(comparison, metric, plan, n_others)
+        comparison = comparison._replace(by_image=images)
+    return comparison
+
+
+def _require_way(by: str | None, metric: AnyMetric | str) -> None:
+    """Raise UserError where nothing is compared by ``by``."""
+    if by not in (None, "image"):
+        raise UserError(f"nothing is compared by {by!r}", "take --by image, or leave it out")
+    if by and (isinstance(metric, RunMetric) or metric in RUN_METRICS):
+        what = "training seconds and accuracy under corruptions are of whole runs, not of images"
+        raise UserError(f"{what}: there is nothing to compare by image", "leave out --by image")
 
 
 def _run_folders(path: Path) -> list[Path]:

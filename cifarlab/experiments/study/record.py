@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from cifarlab.data.config import Data
 from cifarlab.data.opening import open_data
 from cifarlab.experiments.engine import Log, unfinished_error
+from cifarlab.experiments.study.by_image import with_wear
 from cifarlab.experiments.study.columns import measure_columns
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import Study
@@ -50,7 +51,7 @@ class StudyRecord:
         log: Log,
     ) -> None:
         self.study, self.scale, self.planned_runs, self.folder = study, scale, planned_runs, folder
-        self._log = log
+        self._log, self._runs = log, runs
         self._image_fingerprint = cache(self._open_images)
         self.finished_folders = self._find_reusable_runs(runs)
         self.failures = {
@@ -199,7 +200,8 @@ class StudyRecord:
                 raise FailedRunsError(error.what, error.hint) from error
             raise
         measure = partial(measure_columns, study.columns, study.level, comparison.split)
-        return comparison.with_notes(warnings).with_runs(by_row, measure)
+        comparison = comparison.with_notes(warnings).with_runs(by_row, measure)
+        return with_wear(comparison, [self._runs])[0]
 
     def write(self, comparison: Comparison | None = None) -> None:
         """Replace study.json.

@@ -4,8 +4,10 @@ from typing import Any
 
 from cifarlab.experiments.study.columns import format_value
 from cifarlab.experiments.study.comparison import REFERENCE_GAP, Comparison, ComparisonRow
+from cifarlab.experiments.study.margin import margin_table
 from cifarlab.experiments.writing import NOTHING, csv_table, describe_scale, markdown_table
 from cifarlab.metrics.kinds import MetricFacts
+from cifarlab.report import by_image
 from cifarlab.run_folder.run_data import SPLIT_NAMES
 from cifarlab.run_folder.schemas import restore
 from cifarlab.stats.paired import MAX_SEEDS, Interval
@@ -20,9 +22,9 @@ def heading(comparison: Comparison) -> list[str]:
     metric = comparison.metric
     unit, points = (" in per cent", " in points") if metric.percent else ("", "")
     direction = "" if metric.higher_is_better else "; less is better"
-    split = SPLIT_NAMES[comparison.split].capitalize()
+    title = metric.title_on(SPLIT_NAMES[comparison.split])
     return [
-        f"{split} {metric.title}{unit} on {comparison.data}{direction}.",
+        f"{title[0].upper()}{title[1:]}{unit} on {comparison.data}{direction}.",
         *([] if comparison.scale == 1 else [describe_scale(comparison.scale)]),
         f"Differences{points} from {comparison.baseline}, paired by seed; intervals by Student's "
         "t; d_z is the mean difference over its standard deviation.",
@@ -118,12 +120,41 @@ def markdown(comparison: Comparison) -> str:
     table = markdown_table(*format_rows(comparison))
     notes = "\n".join(f"- {note}" for note in footing(comparison))
     parts = [f"# {comparison.title}", " ".join(heading(comparison)), table, notes]
-    return "\n\n".join(filter(None, [*parts, *_column_lines(comparison)])) + "\n"
+    more = [*_margin_lines(comparison), *_image_lines(comparison), *_column_lines(comparison)]
+    return "\n\n".join(filter(None, [*parts, *more])) + "\n"
 
 
 def _column_lines(comparison: Comparison) -> list[str]:
     headers, cells = column_table(comparison)
     return [markdown_table(headers, cells), COLUMNS_NOTE] if headers else []
+
+
+def _margin_lines(comparison: Comparison) -> list[str]:
+    rows = comparison.margin_rows
+    return [markdown_table(*margin_table(rows))] if rows else []
+
+
+def _image_lines(comparison: Comparison) -> list[str]:
+    if not comparison.by_image:
+        return []
+    lines = [markdown_table(*by_image.interval_table(comparison.by_image))]
+    for images in comparison.by_image:
+        lines += [f"## {by_image.title(images)}", markdown_table(*by_image.class_table(images))]
+        lines.append("\n".join(f"- {sentence}" for sentence in by_image.sentences(images)))
+    return lines
+
+
+def flips_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return the flips of each row and class as plain values, unrounded."""
+    names = ("row", "class", "n_images", "n_gained", "n_lost", "difference", "low", "high", "p")
+    rows = []
+    for images in comparison.by_image:
+        for flips in images.flips.classes:
+            low, high = flips.interval or (None, None)
+            numbers = (flips.n_images, flips.n_gained, flips.n_lost, flips.difference)
+            values = (images.row, flips.name, *numbers, low, high, flips.p)
+            rows.append(dict(zip(names, values, strict=True)))
+    return rows
 
 
 def csv_text(comparison: Comparison) -> str:

@@ -1,0 +1,108 @@
+"""Comparisons image by image as figures: which classes gain and lose, and the intervals."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cifarlab.evaluation.by_image import QUESTIONS, ImageComparison, compare_recipes
+from cifarlab.plots import spec
+from cifarlab.plots.spec import Axis, Bars, Marks, Panel, Plot, Rule, label
+from cifarlab.run_folder.run_data import SPLIT_NAMES, RunData
+from cifarlab.stats.flips import ClassFlips
+from cifarlab.stats.paired import ALPHA
+
+MOST_CLASSES = 30  # of more, those with the most flips are drawn
+_COLUMNS = 3
+
+
+def flips(comparisons: Sequence[ImageComparison]) -> Plot | None:
+    """Return the images that flip in each class, gained to the right and lost to the left."""
+    if not comparisons:
+        return None
+    by_name = [{row.name: row for row in c.flips.classes} for c in comparisons]
+    names = _ranked_names([row for c in comparisons for row in c.flips.classes])
+    y = Axis("", (len(names) - 0.4, -0.6), [label(name, 18) for name in names])
+    panels = []
+    for comparison, rows in zip(comparisons, by_name, strict=True):
+        title = f"{label(comparison.row)} against {label(comparison.baseline)}"
+        panels.append(Panel(_class_marks([rows[n] for n in names]), Axis(), y, title, grid="x"))
+    columns = min(_COLUMNS, len(panels))
+    split = SPLIT_NAMES[comparisons[0].split]
+    return Plot(
+        panels,
+        width=spec.NARROW if columns == 1 else spec.WIDE,
+        height=(1.2 + 0.2 * len(names)) * math.ceil(len(panels) / columns),
+        columns=columns,
+        common_y=True,
+        xlabel=f"{split} images that became wrong (left) and right (right), for a pair of runs",
+        legend="below",
+        legend_columns=2,
+    )
+
+
+def _ranked_names(rows: Sequence[ClassFlips]) -> list[str]:
+    """Return the classes' names from the one that gains most to the one that loses most."""
+    net, moved = dict[str, float](), dict[str, float]()
+    for row in rows:
+        net[row.name] = net.get(row.name, 0.0) + row.n_gained - row.n_lost
+        moved[row.name] = moved.get(row.name, 0.0) + row.n_gained + row.n_lost
+    most_moved = sorted(moved, key=lambda name: -moved[name])[:MOST_CLASSES]
+    return sorted(most_moved, key=lambda name: -net[name])
+
+
+def _class_marks(rows: Sequence[ClassFlips]) -> list[spec.Mark]:
+    y = np.arange(len(rows))
+    gained, lost = np.array([row.n_gained for row in rows]), np.array([row.n_lost for row in rows])
+    is_real = np.array([row.p is not None and row.p < ALPHA for row in rows])
+    net = gained - lost
+    look: dict[str, Any] = {"color": spec.INK, "marker": "o", "size": 4.0, "z": 4}
+    return [
+        Bars(y, gained, 0.7, spec.BLUE, flat=True),
+        Bars(y, -lost, 0.7, spec.VERMILION, flat=True),
+        Rule(0, spec.INK),
+        Marks(np.where(is_real, net, math.nan), y, "gained less lost, p < 0.05 (Holm)", **look),
+        Marks(np.where(is_real, math.nan, net), y, "gained less lost", hollow=True, **look),
+    ]
+
+
+def intervals(comparisons: Sequence[ImageComparison]) -> Plot | None:
+    """Return the 95 % intervals of each difference, one for each question."""
+    if not comparisons:
+        return None
+    metric = comparisons[0].metric
+    panels = []
+    for comparison in comparisons:
+        of_row = comparison.intervals
+        ends = metric.factor * np.array(
+            [getattr(of_row, question) or (math.nan, math.nan) for question in QUESTIONS]
+        )
+        mean = metric.factor * np.where(np.isnan(ends[:, 0]), math.nan, of_row.mean)
+        look: dict[str, Any] = {"ends": ends.T, "flat": True, "marker": "o", "size": 4.5}
+        marks: list[spec.Mark] = [Rule(0, spec.INK), Marks(mean, range(len(QUESTIONS)), **look)]
+        y = Axis("", (len(QUESTIONS) - 0.4, -0.6), list(QUESTIONS.values()))
+        title = f"{label(comparison.row)} against {label(comparison.baseline)}"
+        panels.append(Panel(marks, Axis(), y, title, grid="x"))
+    return Plot(
+        panels,
+        height=0.55 + 0.95 * len(panels),
+        common_x=True,
+        xlabel=f"difference in {metric.title}{' (points)' * metric.percent}, 95 % intervals",
+    )
+
+
+TITLES = {
+    "flips": "Images that became right and wrong, by class",
+    "intervals": "The difference's intervals over seeds, images and both",
+}
+
+
+def flips_of_runs(runs: Sequence[RunData]) -> Plot | None:
+    """Return ``flips`` of each recipe among the runs against the first; None without pairs."""
+    return flips(compare_recipes(runs))
+
+
+def intervals_of_runs(runs: Sequence[RunData]) -> Plot | None:
+    """Return ``intervals`` of each recipe among the runs against the first; None without pairs."""
+    return intervals(compare_recipes(runs))

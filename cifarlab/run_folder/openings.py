@@ -1,0 +1,82 @@
+"""How often the test images of some data were opened, and how many recipes were judged on them.
+
+Whoever chooses among recipes by their test accuracy chooses the images' luck, too: a test set wears
+out. Each run writes its openings into its provenance, so that all runs of a folder can be counted.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.system.errors import RunFolderError
+from cifarlab.system.files import MAX_YAML_BYTES, read_text
+
+_JUDGES = ("train", "evaluate")  # an audit opens the test split, too, and judges no recipe
+_NAME = re.compile(r"^name: *(\S.*)$", re.MULTILINE)
+_SEED = re.compile(r"^seed: *(\d{1,10}) *$", re.MULTILINE)
+
+
+class Openings(NamedTuple):
+    """How often test images were opened to judge runs; the distinct recipes, seeds aside."""
+
+    n_openings: int
+    recipes: frozenset[str]
+
+
+class RecipeText(NamedTuple):
+    """What is read of recipe.yaml without parsing it, which takes 18 ms.
+
+    ``key`` is the rest of the text: the same for all seeds of a recipe.
+    """
+
+    name: str
+    seed: int
+    key: str
+
+
+def read_recipe_text(folder: RunFolder) -> RecipeText:
+    """Return name and seed of a run's recipe, and the text without both.
+
+    Raises:
+        RunFolderError: the file can't be read, or its end is missing
+    """
+    try:
+        text = read_text(folder.recipe_file, MAX_YAML_BYTES)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"recipe.yaml can't be read: {error}", "restore it") from error
+    name, seed = _NAME.search(text), _SEED.search(text)
+    if name is None or seed is None or not re.search(r"^evaluation:", text, re.MULTILINE):
+        raise RunFolderError("recipe.yaml is torn: name, seed or its end is missing", "restore it")
+    key = _SEED.sub("", _NAME.sub("", text, count=1), count=1)
+    return RecipeText(name[1].strip(" '\""), int(seed[1]), key)
+
+
+def find_runs(root: Path) -> Iterator[Path]:
+    """Yield all run folders at any depth under a folder, without a look into them."""
+    for name, subfolders, files in os.walk(root):
+        if "recipe.yaml" in files:
+            subfolders.clear()
+            yield Path(name)
+
+
+def count_openings(runs: Iterable[Path], data: str) -> Openings:
+    """Count how often the test images of the data with this fingerprint were opened.
+
+    Args:
+        runs: run folders; those that can't be read are left out, and each counts once
+        data: the fingerprint of the data
+    """
+    n_openings, recipes = 0, set()
+    for path in {path.resolve() for path in runs}:
+        with suppress(RunFolderError):
+            provenance = (folder := RunFolder(path)).provenance()
+            openings = provenance.get("test_openings", [])
+            judgements = [o for o in openings if o.get("opener") in _JUDGES]
+            if judgements and provenance.get("data", {}).get("fingerprint") == data:
+                n_openings += len(judgements)
+                recipes.add(read_recipe_text(folder).key)
+    return Openings(n_openings, frozenset(recipes))
