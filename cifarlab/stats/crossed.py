@@ -6,14 +6,16 @@ three intervals.
 
 ``seeds``: these test images, other seeds. Student's interval of the pairs' means.
 ``images``: these runs, other images like these. Student's interval of the images' means.
-``seeds_and_images``: other seeds and other images. The variance of the mean is that of its seeds plus that of
-its images minus the rest, which both contain (Cornfield & Tukey 1956; for proportions Owen 2007);
-Student's t with Satterthwaite's degrees of freedom.
+``seeds_and_images``: other seeds and other images. The variance of the mean is that of its seeds
+plus that of its images minus the rest, which both contain (Cornfield & Tukey 1956; for proportions
+Owen 2007); Student's t with Satterthwaite's degrees of freedom. It is never narrower than that of
+seeds alone, as the approximation is with very few seeds: with two, it would cover 90 % only.
 
 No run is resampled as if it were an image.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,10 +24,11 @@ from cifarlab.stats.paired import ALPHA, Interval
 
 
 class CrossedIntervals(NamedTuple):
-    """The mean of differences (S, N), its intervals, and the test that the mean is zero.
+    """The mean of differences (S, N), its intervals, and the tests that the mean is zero.
 
-    ``t``, with its degrees of ``freedom``, is that of other seeds and other images; of a single
-    pair of runs, that of other images. None where the differences do not vary.
+    ``tests`` are values of t with their degrees of freedom, of other seeds and other images: the
+    greater p value counts. Of a single pair of runs it is that of other images. Empty where the
+    differences do not vary.
     """
 
     n_seeds: int
@@ -34,20 +37,18 @@ class CrossedIntervals(NamedTuple):
     seeds: Interval | None
     images: Interval
     seeds_and_images: Interval | None
-    t: float | None
-    freedom: float
+    tests: tuple[tuple[float, float], ...]
 
     def p_value(self, n_chosen: int = 1) -> float | None:
-        """Return the p value of no difference, of t.
+        """Return the p value of no difference; None where the differences do not vary.
 
         With ``n_chosen`` above 1 it holds for whatever was put together from so many differences
         after looking at them (Scheffé 1953): the square of t over their number has Fisher's F.
         """
         from scipy.stats import f
 
-        if self.t is None:
-            return None
-        return float(f.sf(self.t**2 / n_chosen, n_chosen, self.freedom))
+        ps = [float(f.sf(t**2 / n_chosen, n_chosen, freedom)) for t, freedom in self.tests]
+        return max(ps, default=None)
 
 
 def crossed_intervals(differences: np.ndarray, level: float | None = ALPHA) -> CrossedIntervals:
@@ -59,30 +60,39 @@ def crossed_intervals(differences: np.ndarray, level: float | None = ALPHA) -> C
     n_seeds, n_images = differences.shape
     mean = float(differences.mean())
     by_seed, by_image = differences.mean(axis=1), differences.mean(axis=0)
-    image_error, freedom = float(by_image.var(ddof=1)) / n_images, n_images - 1.0
-    images = _interval(mean, image_error, freedom, ALPHA)
+    image_error = float(by_image.var(ddof=1)) / n_images
+    images = _interval(mean, [(image_error, n_images - 1.0)], ALPHA)
+    if n_seeds == 1:
+        tests = _tests(mean, [(image_error, n_images - 1.0)])
+        return CrossedIntervals(1, n_images, mean, None, images, None, tests)
+    seed_error = float(by_seed.var(ddof=1)) / n_seeds
+    rest = differences - by_seed[:, None] - by_image[None, :] + mean
+    degrees = (n_seeds - 1) * (n_images - 1)
+    rest_error = float(np.square(rest).sum()) / degrees / (n_seeds * n_images)
+    # a negative estimate of the images' own variance counts as none
+    error = seed_error + max(image_error - rest_error, 0.0)
+    estimates = ((seed_error, n_seeds - 1), (image_error, n_images - 1), (rest_error, degrees))
+    parts = sum(estimate**2 / freedom for estimate, freedom in estimates)
+    of_seeds = (seed_error, n_seeds - 1.0)
+    errors = [of_seeds, (error, max(n_seeds - 1.0, error**2 / parts) if parts else math.inf)]
     seeds = seeds_and_images = None
-    error = image_error
-    if n_seeds > 1:
-        seed_error = float(by_seed.var(ddof=1)) / n_seeds
-        rest = differences - by_seed[:, None] - by_image[None, :] + mean
-        degrees = (n_seeds - 1) * (n_images - 1)
-        rest_error = float(np.square(rest).sum()) / degrees / (n_seeds * n_images)
-        # a negative estimate of the images' own variance counts as none
-        error = seed_error + max(image_error - rest_error, 0.0)
-        estimates = ((seed_error, n_seeds - 1), (image_error, freedom), (rest_error, degrees))
-        parts = sum(estimate**2 / its_freedom for estimate, its_freedom in estimates)
-        freedom = max(n_seeds - 1.0, error**2 / parts) if parts else freedom
-        if level is not None:
-            seeds = _interval(mean, seed_error, n_seeds - 1, level)
-            seeds_and_images = _interval(mean, error, freedom, level)
-    t = mean / math.sqrt(error) if error else None
-    intervals = seeds, images, seeds_and_images
-    return CrossedIntervals(n_seeds, n_images, mean, *intervals, t, freedom)
+    if level is not None:
+        seeds, seeds_and_images = (_interval(mean, part, level) for part in ([of_seeds], errors))
+    tests = _tests(mean, errors)
+    return CrossedIntervals(n_seeds, n_images, mean, seeds, images, seeds_and_images, tests)
 
 
-def _interval(mean: float, variance: float, freedom: float, level: float) -> Interval:
+_Errors = Sequence[tuple[float, float]]  # variances of the mean, with their degrees of freedom
+
+
+def _interval(mean: float, errors: _Errors, level: float) -> Interval:
+    """Return Student's interval: the widest."""
     from scipy.special import stdtrit
 
-    half_width = float(stdtrit(freedom, 1 - level / 2)) * math.sqrt(variance)
-    return mean - half_width, mean + half_width
+    quantiles = [float(stdtrit(freedom, 1 - level / 2)) for _, freedom in errors]
+    widths = [q * math.sqrt(error) for q, (error, _) in zip(quantiles, errors, strict=True)]
+    return mean - max(widths), mean + max(widths)
+
+
+def _tests(mean: float, errors: _Errors) -> tuple[tuple[float, float], ...]:
+    return tuple((mean / math.sqrt(error), freedom) for error, freedom in errors if error)

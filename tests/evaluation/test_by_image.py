@@ -105,7 +105,7 @@ def test_other_images_are_refused_by_name(runs: list, tmp_path) -> None:
     other = read_runs([make(tmp_path / "other", MadeRun(n=400, images="00ff"))])[0]
     changed = replace(other.predictions, labels=(other.predictions.labels + 1) % 10)
     with pytest.raises(UserError, match="other was not measured on the same test images"):
-        pair = (replace(other, predictions=changed), runs[0])
+        pair = (runs[0], replace(other, predictions=changed))
         compare_images("a", "b", [pair], "test", Accuracy(), Plan.open())
 
 

@@ -23,7 +23,7 @@ DATA = "images of digits"
 def test_openings_and_recipes_are_counted(tmp_path):
     for seed in range(2):
         open_test(make_run(tmp_path / f"plain-{seed}", seed=seed), "train", "evaluate")
-    renamed = {"name": "another name"}
+    renamed = {"name": "another-name"}
     open_test(make_run(tmp_path / "studies" / "s" / "named", seed=7, changes=renamed), "train")
     open_test(make_run(tmp_path / "adam", changes={"optimizer.kind": "adam"}), "train")
     make_run(tmp_path / "closed", changes={"optimizer.kind": "adagrad"})

@@ -1,0 +1,124 @@
+"""The intervals over seeds, images and both against a slow version and against simulated truth."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import t
+
+from cifarlab.stats.crossed import crossed_intervals
+
+
+def slow(differences: np.ndarray) -> tuple[float, float, float]:
+    """The variances of the mean over seeds, over images and over both, by an ANOVA in loops."""
+    n_seeds, n_images = differences.shape
+    mean = differences.mean()
+    seeds = sum((differences[s].mean() - mean) ** 2 for s in range(n_seeds)) / (n_seeds - 1)
+    images = sum((differences[:, i].mean() - mean) ** 2 for i in range(n_images)) / (n_images - 1)
+    rest = sum(
+        (differences[s, i] - differences[s].mean() - differences[:, i].mean() + mean) ** 2
+        for s in range(n_seeds)
+        for i in range(n_images)
+    ) / ((n_seeds - 1) * (n_images - 1))
+    own_images = max(images - rest / n_seeds, 0)  # the images' own variance
+    return seeds / n_seeds, images / n_images, seeds / n_seeds + own_images / n_images
+
+
+def test_the_slow_version_gives_the_same():
+    draw = np.random.default_rng(0)
+    differences = draw.normal(0.1, 1, (4, 30)) + draw.normal(0, 1, 30) + draw.normal(0, 0.2, (4, 1))
+    seeds, images, both = slow(differences)
+    intervals = crossed_intervals(differences)
+    half_widths = [(high - low) / 2 for low, high in intervals[3:5]]
+    assert half_widths[0] == pytest.approx(t.ppf(0.975, 3) * math.sqrt(seeds))
+    assert half_widths[1] == pytest.approx(t.ppf(0.975, 29) * math.sqrt(images))
+    (t_seeds, freedom), (t_both, both_freedom) = intervals.tests
+    assert t_seeds == pytest.approx(differences.mean() / math.sqrt(seeds)) and freedom == 3
+    assert t_both == pytest.approx(differences.mean() / math.sqrt(both)) and both_freedom > 3
+    ps = [2 * t.sf(abs(value), its_freedom) for value, its_freedom in intervals.tests]
+    assert intervals.p_value() == pytest.approx(max(ps))
+
+
+def coverages(n_seeds: int, seeds: float, images: float, rest: float) -> np.ndarray:
+    """How often each interval holds its truth: these images, these runs, the mean of all."""
+    draw, n_images, n_studies = np.random.default_rng(7), 100, 1500
+    hits = np.zeros(3)
+    for _ in range(n_studies):
+        seed = draw.normal(0, math.sqrt(seeds * n_seeds), (n_seeds, 1))
+        image = draw.normal(0, math.sqrt(images * n_images), n_images)
+        differences = seed + image
+        differences = differences + draw.normal(0, math.sqrt(rest * differences.size), differences.shape)
+        intervals = crossed_intervals(differences)
+        for number, truth in enumerate((image.mean(), seed.mean(), 0.0)):
+            low, high = intervals[3 + number]
+            hits[number] += low <= truth <= high
+    return hits / n_studies
+
+
+@pytest.mark.parametrize("n_seeds", [3, 5, 10])
+@pytest.mark.parametrize(
+    "variances",  # of the mean: by seeds, by images, by the rest
+    [(0, 0, 1), (1, 0, 0.01), (0, 1, 0.01), (1, 1, 1), (0, 1, 1), (0, 0.3, 1), (0.1, 3, 0.1)],
+)
+def test_each_interval_covers_its_truth_in_95_percent(n_seeds, variances):
+    for coverage in coverages(n_seeds, *variances):
+        assert 0.93 <= coverage <= 0.97  # the Monte Carlo error is 0.0056
+
+
+def test_two_seeds_are_covered_too():
+    """The approximation alone covers 90 % here; the interval over seeds is wider then."""
+    assert coverages(2, 1, 1, 1)[2] >= 0.94
+
+
+def test_right_and_wrong_answers_are_covered():
+    """Two recipes of 90 and 91 %, images that are easy or hard, and a seed's own skill."""
+    draw, n_inside, n_studies = np.random.default_rng(1), 0, 1000
+    n_images, n_seeds, gain = 400, 4, 0.12
+
+    def chances(skill: np.ndarray, seed: np.ndarray, recipe: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-(skill + recipe + seed)))
+
+    everything = draw.normal(3, 1.5, 200_000), draw.normal(0, 0.5, 200_000)
+    luck = draw.normal(0, 0.1, (2, 200_000))
+    truth = float(
+        (chances(everything[0], luck[0], gain + everything[1]) - chances(everything[0], luck[1], 0))
+        .mean()
+    )
+    for _ in range(n_studies):
+        skill, taste = draw.normal(3, 1.5, n_images), draw.normal(0, 0.5, n_images)
+        seeds = draw.normal(0, 0.1, (2, n_seeds, 1))
+        ours = chances(skill, seeds[0], gain + taste)
+        base = chances(skill, seeds[1], np.zeros(n_images))
+        right = [draw.random(p.shape) < p for p in (ours, base)]
+        intervals = crossed_intervals(right[0].astype(float) - right[1])
+        low, high = intervals.seeds_and_images
+        n_inside += low <= truth <= high
+    assert 0.93 <= n_inside / n_studies <= 0.97
+
+
+def test_few_and_equal_values():
+    one = crossed_intervals(np.array([[0.0, 1.0, 1.0, 0.0]]))
+    assert one.seeds is one.seeds_and_images is None and one.images[0] < 0.5 < one.images[1]
+    assert len(one.tests) == 1
+    equal = crossed_intervals(np.zeros((3, 5)))
+    assert equal.tests == () and equal.p_value() is None and equal.seeds == (0, 0)
+    same_seeds = crossed_intervals(np.tile([0.0, 1.0, 0.0, 1.0], (3, 1)))  # no luck of seeds
+    assert same_seeds.seeds == (0.5, 0.5) and same_seeds.seeds_and_images == pytest.approx(
+        same_seeds.images
+    )
+    assert crossed_intervals(np.eye(3), level=None).seeds is None
+
+
+def test_a_smaller_level_is_a_wider_interval_over_seeds_alone():
+    differences = np.random.default_rng(0).normal(0, 1, (4, 30))
+    wide, narrow = (crossed_intervals(differences, level) for level in (0.01, 0.05))
+    assert wide.seeds[0] < narrow.seeds[0] and wide.images == narrow.images
+    assert wide.seeds_and_images[1] > narrow.seeds_and_images[1]
+
+
+def test_both_is_never_narrower_than_seeds():
+    draw = np.random.default_rng(5)
+    for _ in range(50):
+        differences = draw.normal(0, 1, (3, 40)) + draw.normal(0, draw.random(), 40)
+        intervals = crossed_intervals(differences)
+        assert intervals.seeds_and_images[0] <= intervals.seeds[0]
