@@ -26,18 +26,19 @@ def flips(comparisons: Sequence[ImageComparison]) -> Plot | None:
     y = Axis("", (len(names) - 0.4, -0.6), [label(name, 18) for name in names])
     panels = []
     for comparison, rows in zip(comparisons, by_name, strict=True):
-        title = f"{label(comparison.row)} against {label(comparison.baseline)}"
-        panels.append(Panel(_class_marks([rows[n] for n in names]), Axis(), y, title, grid="x"))
+        marks = _class_marks([rows[name] for name in names])
+        panels.append(Panel(marks, Axis(), y, label(comparison.row), grid="x"))
     columns = min(_COLUMNS, len(panels))
-    split = SPLIT_NAMES[comparisons[0].split]
+    split, base = SPLIT_NAMES[comparisons[0].split], label(comparisons[0].baseline)
     return Plot(
         panels,
         width=spec.NARROW if columns == 1 else spec.WIDE,
         height=(1.2 + 0.2 * len(names)) * math.ceil(len(panels) / columns),
         columns=columns,
+        common_x=True,
         common_y=True,
-        xlabel=f"{split} images that became wrong (left) and right (right), for a pair of runs",
-        legend="below",
+        xlabel=f"{split} images that became wrong (left) and right, from {base}, in a pair of runs",
+        legend="above",
         legend_columns=2,
     )
 
@@ -71,7 +72,7 @@ def intervals(comparisons: Sequence[ImageComparison]) -> Plot | None:
     """Return the 95 % intervals of each difference, one for each question."""
     if not comparisons:
         return None
-    metric = comparisons[0].metric
+    metric, base = comparisons[0].metric, label(comparisons[0].baseline)
     panels = []
     for comparison in comparisons:
         of_row = comparison.intervals
@@ -82,13 +83,12 @@ def intervals(comparisons: Sequence[ImageComparison]) -> Plot | None:
         look: dict[str, Any] = {"ends": ends.T, "flat": True, "marker": "o", "size": 4.5}
         marks: list[spec.Mark] = [Rule(0, spec.INK), Marks(mean, range(len(QUESTIONS)), **look)]
         y = Axis("", (len(QUESTIONS) - 0.4, -0.6), list(QUESTIONS.values()))
-        title = f"{label(comparison.row)} against {label(comparison.baseline)}"
-        panels.append(Panel(marks, Axis(), y, title, grid="x"))
+        panels.append(Panel(marks, Axis(), y, label(comparison.row), grid="x"))
     return Plot(
         panels,
         height=0.55 + 0.95 * len(panels),
         common_x=True,
-        xlabel=f"difference in {metric.title}{' (points)' * metric.percent}, 95 % intervals",
+        xlabel=f"{metric.title} less that of {base}{' (points)' * metric.percent}, 95 % intervals",
     )
 
 

@@ -32,9 +32,12 @@ def claims(is_hill_climbing: bool, rng_seed: int) -> dict[str, float]:
             candidate = runs_of(new, draw)
             if candidate.mean() > best.mean():
                 effects, best = new, candidate
+        if best is first:  # nothing looked better
+            ps.append((1.0, 1.0, 1.0))
+            continue
         intervals = crossed_intervals(best - first)
-        p = intervals.p_value()
-        ps.append((p, min(1, N_TRIED * p), intervals.p_value(N_TRIED)))
+        p, built = (intervals.p_value(n) for n in (1, N_TRIED))
+        ps.append((p, N_TRIED * p, built))
     plain, listed, built = (np.array(ps) < 0.05).mean(axis=0)
     return {"plain": plain, "listed": listed, "built": built}
 

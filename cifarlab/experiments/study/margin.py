@@ -103,7 +103,8 @@ def _verdict(row: MarginRow, margin: float, metric: MetricFacts) -> str:
     if row.speedup is not None:
         bounds = row.speedup_interval
         interval = f" ({bounds[0]:.3g} to {bounds[1]:.3g})" if bounds else ""
-        words.append(f"{row.speedup:.3g} times as fast{interval}")
+        times = "" if f"{row.speedup:.3g}" == "1" else f"{row.speedup:.3g} times "
+        words.append(f"{times}as fast{interval}")
     if row.size is not None and row.size != 1:
         words.append(f"{row.size:.3g} times the parameters")
     unit = " points" if metric.percent else ""
