@@ -118,7 +118,11 @@ def coverage(draws: np.random.Generator, n_studies: int) -> Figures:
     for effect in (0.0, 0.5, 1.0, 2.0, 5.0):
         studies = draws.normal(effect, 1, (n_studies, 10))
         ends = first_rejections(studies, TEN)
-        for name, seeds in (("when it stops", np.where(ends, ends, 10)), ("after 10", ends * 0 + 10)):
+        seeds_taken = {
+            "when it stops": np.where(ends, ends, 10),
+            "after 10": np.full_like(ends, 10),
+        }
+        for name, seeds in seeds_taken.items():
             intervals = (
                 sequential_interval(study[:n], TEN)
                 for study, n in zip(studies.tolist(), seeds.tolist(), strict=True)
@@ -182,9 +186,7 @@ def main() -> None:
         payload[title] = {}
         for name, figure in simulate(np.random.default_rng([19, number]), n_studies).items():
             payload[title][name] = {
-                key: round(value, 5)
-                for key, value in figure._asdict().items()
-                if value is not None
+                key: round(value, 5) for key, value in figure._asdict().items() if value is not None
             }
             broken += [] if figure.holds else [f"{title}: {name}"]
             mark = "" if figure.holds else "  NOT AS PROMISED"

@@ -46,8 +46,7 @@ def test_it_is_what_studies_take_that_are_played_pair_by_pair(difference: float)
         looks = (
             n
             for n in range(3, 11)
-            if sequential_p(study[:n], TEN) <= 0.05
-            or equivalence_p(study[:n], TEN, margin) <= 0.05
+            if sequential_p(study[:n], TEN) <= 0.05 or equivalence_p(study[:n], TEN, margin) <= 0.05
         )
         ends.append(next(looks, 11))
     quoted = price(1.0, difference, TEN, margin)
