@@ -50,14 +50,14 @@ def coverage_of_images(draws: np.random.Generator, n_studies: int) -> Figures:
         for _ in range(max(100, n_studies // 5)):
             images = draws.normal(0, of_image, n_images)
             rights, on_images, of_runs, overall = [], [], [], []
-            for own in ability:
-                score = own + images + draws.normal(0, of_recipe, n_images)
+            for level in ability:
+                score = level + images + draws.normal(0, of_recipe, n_images)
                 seeds = draws.normal(0, of_seed, (n_seeds, 1))
                 rights.append(score + seeds + draws.standard_normal((n_seeds, n_images)) > 0)
                 spread = 1 + of_image**2 + of_recipe**2
                 on_images.append(ndtr(score / np.sqrt(1 + of_seed**2)).mean())
-                of_runs.append(ndtr((own + seeds) / np.sqrt(spread)).mean())
-                overall.append(ndtr(own / np.sqrt(spread + of_seed**2)))
+                of_runs.append(ndtr((level + seeds) / np.sqrt(spread)).mean())
+                overall.append(ndtr(level / np.sqrt(spread + of_seed**2)))
             result = crossed_intervals(rights[1].astype(float) - rights[0])
             truths = [pair[1] - pair[0] for pair in (on_images, of_runs, overall)]
             intervals = result.seeds, result.images, result.seeds_and_images

@@ -40,6 +40,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
             "data.train_subset_fraction": 0.1,
             "data.val_fraction": 0.0,
             "evaluation.tta_views": 1,
+            "evaluation.tta_threshold": None,
         },
     ),
 }
@@ -96,15 +97,15 @@ def known_difference(clean: np.ndarray, noisy: np.ndarray, n_studies: int) -> di
         if std > 0
     ]
     differences = noisy - clean
-    whole = price(float(differences.std(ddof=1)), float(differences.mean()), PLAN)
+    overall = price(float(differences.std(ddof=1)), float(differences.mean()), PLAN)
     return {
         "difference_points": 100 * float(differences.mean()),
         "std_points": 100 * float(differences.std(ddof=1)),
         "decided": float((ends > 0).mean()),
         "seeds_needed": float(np.where(ends, ends, PLAN.most).mean()),
         "seeds_quoted_after_three": float(np.mean([quote.pairs for quote in quotes])),
-        "seeds_quoted_from_all_runs": whole.pairs,
-        "decided_quoted_from_all_runs": whole.chance,
+        "seeds_quoted_from_all_runs": overall.pairs,
+        "decided_quoted_from_all_runs": overall.chance,
     }
 
 

@@ -17,7 +17,7 @@ from _results import write_result
 from _validity import Figure, Figures, choice, coverage_of_images, mean
 from scipy.stats import ttest_1samp
 
-from cifarlab.stats.ledger import next_level
+from cifarlab.stats.online_fdr import next_level
 from cifarlab.stats.paired import ALPHA, power
 from cifarlab.stats.sequential import Plan, first_rejections, sequential_interval, sequential_ps
 
@@ -84,10 +84,10 @@ def finding(draws: np.random.Generator, n_studies: int) -> Figures:
     for most in (10, 20):
         for effect in EFFECTS:
             studies = draws.normal(effect, 1, (n_studies, most))
-            found_at = first_rejections(studies, Plan.up_to(most))
-            seeds = mean(np.where(found_at, found_at, most))
+            ends = first_rejections(studies, Plan.up_to(most))
+            seeds = mean(np.where(ends, ends, most))
             name = f"d_z {effect}, up to {most}"
-            figures[f"{name}: found"] = mean(found_at > 0)
+            figures[f"{name}: found"] = mean(ends > 0)
             figures[f"{name}: seeds"] = seeds
             figures[f"{name}: found by one look at {most}"] = Figure(power(effect, most), 0.0)
             low = int(seeds.value)  # a study of 6.3 seeds has 6, or 7 in three of ten cases

@@ -39,9 +39,13 @@ def price(
     studies = draws.normal(difference, std, (N_STUDIES, plan.most))
     ends = [first_rejections(studies, plan, level=level)]
     if margin is not None:
-        above = first_rejections(studies, plan, -margin, "greater", level)
-        below = first_rejections(studies, plan, margin, "less", level)
-        ends.append(np.where((above > 0) & (below > 0), np.maximum(above, below), 0))
+        sides = np.stack(
+            [
+                first_rejections(studies, plan, -margin, "greater", level),
+                first_rejections(studies, plan, margin, "less", level),
+            ]
+        )
+        ends.append(np.where(sides.all(axis=0), sides.max(axis=0), 0))
     decided = np.stack([np.where(end > 0, end, plan.most + 1) for end in ends]).min(axis=0)
     pairs = np.clip(decided, n_before, plan.most)
     return Price(float(pairs.mean()), float((decided <= plan.most).mean()))

@@ -32,7 +32,7 @@ _LOG_TAILS = np.linspace(np.log(0.5), np.log(1e-12), 1_000)
 _TAILS = np.exp(_LOG_TAILS)
 
 
-class Stage(NamedTuple):
+class PlanStage(NamedTuple):
     """Looks after ``first``, ``first`` + 1, ..., ``last`` pairs, with a part of the error rate."""
 
     first: int
@@ -43,17 +43,17 @@ class Stage(NamedTuple):
 class Plan(NamedTuple):
     """After how many pairs somebody may look."""
 
-    stages: tuple[Stage, ...]
+    stages: tuple[PlanStage, ...]
 
     @classmethod
     def once(cls, n: int) -> "Plan":
         """Return the plan with one look: the ordinary paired t test."""
-        return cls((Stage(n, n, 1.0),))
+        return cls((PlanStage(n, n, 1.0),))
 
     @classmethod
     def up_to(cls, most: int, first: int = FIRST_LOOK) -> "Plan":
         """Return the plan that looks after each pair from ``first`` to ``most``."""
-        return cls((Stage(min(first, most), most, 1.0),))
+        return cls((PlanStage(min(first, most), most, 1.0),))
 
     @classmethod
     def open(cls) -> "Plan":
@@ -61,7 +61,7 @@ class Plan(NamedTuple):
 
         The first looks have most of the error rate, since most comparisons end there.
         """
-        return cls((Stage(3, 10, 0.7), Stage(11, 30, 0.2), Stage(31, MAX_LOOK, 0.1)))
+        return cls((PlanStage(3, 10, 0.7), PlanStage(11, 30, 0.2), PlanStage(31, MAX_LOOK, 0.1)))
 
     @property
     def most(self) -> int:
@@ -140,6 +140,11 @@ def equivalence_p(differences: Sequence[float], plan: Plan, margin: float) -> fl
     """Return the p value of a difference beyond the margin, on either side, over all looks.
 
     Two one-sided tests (Schuirmann 1987): both have to reject, so neither is corrected.
+
+    Args:
+        differences: of the pairs, in the order in which they came
+        plan: when somebody may look
+        margin: the least difference that counts, above 0
     """
     return max(
         sequential_p(differences, plan, -margin, "greater"),
@@ -154,8 +159,15 @@ def sequential_interval(
 
     All looks' intervals together hold with 1 - ``level``; so does what they have in common. It
     excludes zero where ``sequential_p`` is at most ``level``. Looks that contradict each other,
-    which is as rare as an error, have nothing in common: then it is the last one. None before the
-    first look, or where the differences do not vary.
+    which is as rare as an error, have nothing in common: then it is the last one.
+
+    Args:
+        differences: of the pairs, in the order in which they came
+        plan: when somebody may look
+        level: the error rate of all looks together
+
+    Returns:
+        None before the first look, or where the differences do not vary.
     """
     from scipy.special import stdtrit
 
@@ -192,7 +204,7 @@ def _look_ps(studies: np.ndarray, looks: range, null: float, side: Side) -> np.n
     return np.where(ranges[:, columns] > _EQUAL, ps, 1.0)
 
 
-def _chances(stage: Stage, ps: np.ndarray, side: Side) -> np.ndarray:
+def _chances(stage: PlanStage, ps: np.ndarray, side: Side) -> np.ndarray:
     """Return the chance of so small a p value at any look of a stage, without a difference."""
     n_looks = stage.last - stage.first + 1
     if n_looks == 1:
@@ -203,7 +215,7 @@ def _chances(stage: Stage, ps: np.ndarray, side: Side) -> np.ndarray:
     return np.minimum(chances, n_looks * ps)
 
 
-def _limit(stage: Stage, level: float, side: Side) -> float:
+def _limit(stage: PlanStage, level: float, side: Side) -> float:
     """Return the largest p value of one look whose chance over the stage is at most ``level``."""
     n_looks = stage.last - stage.first + 1
     if n_looks == 1:

@@ -7,7 +7,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from cifarlab.stats.sequential import Plan, Stage
+from cifarlab.stats.sequential import Plan, PlanStage
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +35,7 @@ def test_all_promises_are_kept_in_few_simulations(benchmarks, monkeypatch, capsy
 
 
 def test_a_plan_that_spends_too_much_is_noticed(benchmarks, monkeypatch, capsys) -> None:
-    careless = Plan((Stage(3, 10, 3.0),))  # three times the error rate
+    careless = Plan((PlanStage(3, 10, 3.0),))  # three times the error rate
     monkeypatch.setattr(benchmarks.validity, "TEN", careless)
     with pytest.raises(SystemExit, match=r"not as promised.*1 row, sequential p up to 10"):
         run(benchmarks.validity, monkeypatch, "--quick")

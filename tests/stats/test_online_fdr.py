@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cifarlab.stats.ledger import next_level
+from cifarlab.stats.online_fdr import next_level
 
 
 def test_the_levels_of_a_book_that_accepts_nothing_add_up_to_the_error() -> None:
