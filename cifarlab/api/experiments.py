@@ -125,8 +125,8 @@ def compare(
     Args:
         *runs: runs or their folders
         against: the recipe that is the baseline; without it, that of the first run
-        metric: ``accuracy``, ``macro_f1``, ``log_loss``, ..., or a kind of the plug-ins; ``seconds`` of
-            training, or accuracy under ``corruption``
+        metric: ``accuracy``, ``macro_f1``, ``log_loss``, ..., or a kind of the plug-ins;
+            ``seconds`` of training, or accuracy under ``corruption``
         by: ``image``: which images and classes differ, under ``intervals`` and ``flips``
         margin: test whether recipes are the same within it, or not worse by more, under ``margins``
         plugins: files with kinds of your own, beside those that the runs bring; naming them here

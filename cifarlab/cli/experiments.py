@@ -88,9 +88,7 @@ def compare(
     from cifarlab.experiments.writing import as_json
     from cifarlab.system.files import write_json
 
-    comparison = compare_runs(
-        names, against, metric=metric, plugins=plugins, by=by, margin=margin
-    )
+    comparison = compare_runs(names, against, metric=metric, plugins=plugins, by=by, margin=margin)
     print_comparison(comparison)
     if out:
         lines = write_comparison(comparison, out, parse_formats(figures))

@@ -36,8 +36,8 @@ def chart_options(plot: Plot | None, height: int) -> Options:
     labels, top = [], float(_TOP)
     for index, (panel, weight) in enumerate(zip(panels, weights, strict=True)):
         size = room * weight / sum(weights)
-        left = 130 if panel.y.names else 52
-        options["grid"].append({"left": left, "right": 12, "top": round(top), "height": round(size)})
+        grid = {"left": 130 if panel.y.names else 52, "right": 12}
+        options["grid"].append(grid | {"top": round(top), "height": round(size)})
         top += size + _GAP
         options["xAxis"].append(_axis_options(panel, panel.x, "x") | {"gridIndex": index})
         options["yAxis"].append(_axis_options(panel, panel.y, "y") | {"gridIndex": index})

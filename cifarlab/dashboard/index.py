@@ -265,4 +265,3 @@ def read_entry(path: Path, url_path: str) -> Entry:
         pace=number(dig(line, "cost", "train_seconds")),
         note=note,
     )
-

@@ -167,9 +167,9 @@ def compare_recipes(runs: Sequence[RunData]) -> list[ImageComparison]:
     base, *others = rows.values() or [{}]
     firsts = [next(iter(row.values())) for row in (base, *others) if row]
     recipes = [run.recipe_name for run in firsts]
-    base_name, *names = (
-        [r.recipe_name if recipes.count(r.recipe_name) == 1 else r.name for r in firsts] or [""]
-    )
+    base_name, *names = [
+        r.recipe_name if recipes.count(r.recipe_name) == 1 else r.name for r in firsts
+    ] or [""]
     comparisons = []
     for name, row in zip(names, others, strict=True):
         if pairs := [(row[seed], base[seed]) for seed in sorted(row) if seed in base]:

@@ -8,12 +8,6 @@ from cifarlab.run_folder.run_data import SPLIT_NAMES
 from cifarlab.system.formatting import NOTHING
 
 _MOST_CLASSES = 20  # of more, those with the least p values
-NOTES = {
-    "seeds": "Another seed of both recipes, judged on these very images: Student's t.",
-    "images": "These very runs, judged on other images like these: Student's t over images.",
-    "seeds_and_images": "Another seed of both recipes, judged on other images like these: the variances of "
-    "seeds and of images add up (Satterthwaite's degrees of freedom).",
-}
 
 
 def title(comparison: ImageComparison) -> str:

@@ -51,9 +51,7 @@ def test_damaged_and_missing_runs_are_left_out(tmp_path):
 
 def test_a_thousand_runs_take_a_second(tmp_path):
     first = open_test(make_run(tmp_path / "0"), "train")
-    recipe, provenance = (
-        (first / name).read_text() for name in ("recipe.yaml", "provenance.json")
-    )
+    recipe, provenance = ((first / name).read_text() for name in ("recipe.yaml", "provenance.json"))
     for number in range(1, 1000):
         folder = tmp_path / str(number)
         (folder / "checkpoints").mkdir(parents=True)

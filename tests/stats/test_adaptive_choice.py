@@ -66,7 +66,8 @@ def test_scheffe_by_his_own_formula():
     from scipy.stats import f, t
 
     intervals = crossed_intervals(np.random.default_rng(4).normal(0.2, 1, (5, 40)))
-    assert intervals.p_value() == pytest.approx(max(2 * t.sf(abs(a), b) for a, b in intervals.tests))
+    ps = [2 * t.sf(abs(value), freedom) for value, freedom in intervals.tests]
+    assert intervals.p_value() == pytest.approx(max(ps))
     # Scheffé 1953: t squared has to be beyond this
     is_beyond = [a**2 > 7 * f.isf(intervals.p_value(7) * 1.01, 7, b) for a, b in intervals.tests]
     assert any(is_beyond) and intervals.p_value(7) > intervals.p_value()

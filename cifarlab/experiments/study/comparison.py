@@ -74,8 +74,8 @@ class ComparisonRow(NamedTuple):
 class Comparison(NamedTuple):
     """A comparison of rows; ``split`` is ``test`` or ``val``, ``scale`` the study's.
 
-    ``runs`` are those of each row; a comparison that was read from a file has none. ``by_image`` and
-    ``margin_rows`` are there where they were asked for.
+    ``runs`` are those of each row; a comparison that was read from a file has none. ``by_image``
+    and ``margin_rows`` are there where they were asked for.
     """
 
     title: str

@@ -58,8 +58,8 @@ def figure(comparison: Comparison) -> Plot:
 FIGURES = {
     "figure": (figure, "Every run, the means and the differences"),
     "curves": (curves, "Accuracy and loss by epoch of each row"),
-    "flips": (lambda comparison: flips.flips(comparison.by_image), flips.TITLES["flips"]),
-    "intervals": (lambda comparison: flips.intervals(comparison.by_image), flips.TITLES["intervals"]),
+    "flips": (lambda table: flips.flips(table.by_image), flips.TITLES["flips"]),
+    "intervals": (lambda table: flips.intervals(table.by_image), flips.TITLES["intervals"]),
 }
 
 
