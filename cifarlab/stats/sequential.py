@@ -91,7 +91,7 @@ def sequential_p(
         tested: the difference under the null hypothesis
         side: the alternative: another difference, a greater or a smaller one
     """
-    looks = dict(_looks(differences, tested, side))
+    looks = dict(_looks(differences[: plan.most], tested, side))
     ps = [1.0]
     for stage in plan.stages:
         own = [p for look, p in looks.items() if stage.first <= look <= stage.last]
@@ -164,7 +164,7 @@ def _looks(differences: Sequence[float], tested: float, side: Side) -> Iterator[
     """Yield for each number of pairs the p value of one look; without spread there is none."""
     from scipy.special import stdtr
 
-    for look in range(2, min(len(differences), MAX_LOOK) + 1):
+    for look in range(2, len(differences) + 1):
         mean, error = _mean_and_error(differences[:look])
         if not error:
             continue

@@ -8,7 +8,9 @@ from pathlib import Path
 from cifarlab.config.plugins import Plugin, load_named_plugins
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import Study, parse_metric
-from cifarlab.experiments.study.folder import StudyFolder
+from cifarlab.experiments.study.folder import StoredFailure, StoredRun, StudyFolder
+from cifarlab.experiments.study.plan import StudyPlan
+from cifarlab.experiments.worker import Failure
 from cifarlab.metrics.kinds import MetricConfig, measure_metrics
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
@@ -45,6 +47,23 @@ def run_outcome(row: str, run: RunData, metric: MetricConfig) -> Outcome:
     return Outcome(row, *facts, test, val, failure)
 
 
+def failed_outcome(row: str, seed: int, failure: Failure | StoredFailure | None) -> Outcome:
+    """Return the outcome of a run that is not finished.
+
+    Args:
+        row: name of the run's row
+        seed: the run's
+        failure: why it has no result; None where it was not trained yet
+    """
+    reason = f"{failure.kind}: {failure.what}" if failure else "not trained yet"
+    return Outcome(row, seed, failure=reason, is_pending=not (failure and is_final(failure)))
+
+
+def is_final(failure: Failure | StoredFailure) -> bool:
+    """Return whether a run would fail so again."""
+    return failure.kind == "DivergenceError"
+
+
 def _value(run: RunData, split: str, metric: MetricConfig) -> float | None:
     """Return a split's value of the metric, from the predictions if the result lacks it."""
     value = number(dig(run.split(split), "metrics", metric.name))
@@ -55,11 +74,9 @@ def _value(run: RunData, split: str, metric: MetricConfig) -> float | None:
     return measure_metrics([metric], predictions.logits, predictions.labels)[metric.name]
 
 
-def read_finished(paths: Sequence[Path]) -> tuple[list[RunData], list[str]]:
-    """Return the runs without predictions, and warnings about comparing the finished ones."""
-    runs = read_runs(paths, predictions=False)
-    complete = [run for run in runs if run.is_finished and not run.early_end]
-    return runs, comparability_warnings(complete)
+def find_warnings(runs: Sequence[RunData]) -> list[str]:
+    """Return warnings about comparing those of the runs that are finished."""
+    return comparability_warnings([run for run in runs if run.is_finished and not run.early_end])
 
 
 def fingerprint_row(recipe: Recipe) -> str:
@@ -96,7 +113,8 @@ def gather_runs(
         RunFolderError: a recipe has no finished run
     """
     paths = [p for name in names for p in _run_folders(Path(name)) or _recipe_runs(name, runs)]
-    run_data, notes = read_finished(paths)
+    run_data = read_runs(paths, predictions=False)
+    notes = find_warnings(run_data)
     metric = _find_metric(metric, plugins, run_data) if isinstance(metric, str) else metric
     groups: dict[tuple[str, str], list[RunData]] = {}
     data_names = _data_names(run_data)
@@ -149,7 +167,7 @@ def compare_runs(
     metric: MetricConfig | str = "accuracy",
     plugins: Sequence[Plugin] = (),
 ) -> Comparison:
-    """Compare the runs that the names mean.
+    """Compare the runs that the names mean; those of one study by its plan.
 
     Args:
         names: run folders, folders that contain run folders (also studies), or recipes
@@ -166,16 +184,37 @@ def compare_runs(
         UserError: no run is finished, or not all runs have the metric of one split
     """
     rows, outcomes, notes, metric = gather_runs(names, runs, metric, plugins)
+    study, missing = _read_plan(names)
     if against is not None and (len(rows) == 1 or against not in rows):
         try:
             rows, outcomes, notes, metric = gather_runs([against, *names], runs, metric, plugins)
         except RecipeError as error:
             hint = f"{error.hint}; the rows here are {', '.join(rows)}"
             raise RecipeError(error.what, hint) from error
-        against = None
+        against, study, missing = None, None, []
     base = against or next(iter(rows))
-    comparison = compare("Comparison", list(rows), base, outcomes, metric=metric.facts)
+    plan, margin = study and study.plan, study and study.margin_of(metric)
+    rows |= {o.row: [] for o in missing if o.row not in rows}
+    comparison = compare(
+        "Comparison",
+        list(rows),
+        base,
+        [*outcomes, *missing],
+        metric=metric.facts,
+        plan=plan,
+        margin=margin,
+    )
     return comparison.with_notes(notes).with_runs(rows, lambda _run: {})
+
+
+def _read_plan(names: Sequence[str]) -> tuple[StudyPlan | None, list[Outcome]]:
+    """Return the plan of a study, if nothing else is named, and its runs that are not finished."""
+    content = StudyFolder(names[0]).content() if len(names) == 1 else {}
+    if not content.get("plan"):
+        return None, []
+    runs = [StoredRun.model_validate(run) for run in content.get("runs", [])]
+    missing = [failed_outcome(r.row, r.seed, r.failure) for r in runs if not r.run]
+    return StudyPlan.model_validate(content["plan"]), missing
 
 
 def _run_folders(path: Path) -> list[Path]:
