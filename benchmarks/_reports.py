@@ -27,6 +27,7 @@ from cifarlab.plots.style import save
 from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.run_folder.run_data import RunData, read_runs
+from cifarlab.stats.sequential import Plan
 from cifarlab.system.files import write_arrays, write_text
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -53,6 +54,7 @@ BASELINES = {
     **{f"fudan/resnet{depth}*": f"fudan/resnet{depth}" for depth in (10, 16, 48)},
     "fudan/*": "fudan/resnet24",
 }
+PLAN = Plan.once(3)  # how many seeds each row gets was decided before they were trained
 FILES = ("format.json", "metrics.jsonl", "result.json", "recipe.yaml", "provenance.json")
 NOTHING = "–"
 
@@ -124,7 +126,8 @@ def _compare(base: str, names: list[str], by_recipe: dict[str, list[RunData]]) -
     if any(runs.values()):
         outcomes = [run_outcome(name, run, Accuracy()) for name in names for run in runs[name]]
         known = {name: number for name, number in numbers.items() if number}
-        rows = {row.name: row for row in compare(base, names, base, outcomes, known).rows}
+        compared = compare(base, names, base, outcomes, known, plan=PLAN)
+        rows = {row.name: row for row in compared.rows}
     return [Row(name, numbers[name], runs[name], rows.get(name)) for name in names]
 
 

@@ -18,7 +18,7 @@ def studies() -> None:
     from cifarlab.system.terminal import print_table
 
     rows = [
-        (s.name, f"{len(s.rows)} x {s.n_seeds}", s.about)
+        (s.name, f"{len(s.rows)} x {s.max_seeds}", s.about)
         for s in map(find_study, shipped_studies())
     ]
     print_table(("study", "rows x seeds", "what it asks"), rows)
@@ -29,6 +29,10 @@ def studies() -> None:
 def study(
     name: Annotated[str, Argument(metavar="NAME", help="a shipped study or a YAML file")],
     n_seeds: Annotated[int | None, Option(min=1, help="runs per row")] = None,
+    until: Annotated[str | None, Option(help="seeds (n_seeds of them), or decided")] = None,
+    margin: Annotated[float | None, Option(help="the same: a difference below it")] = None,
+    most: Annotated[int | None, Option(help="runs per row at most, until decided")] = None,
+    first_seed: Annotated[int | None, Option(min=0, help="a new study of other seeds")] = None,
     scale: Scale = 1.0,
     only: Annotated[str | None, Option(help="rows to train, and the baseline: '*drop*'")] = None,
     jobs: Annotated[int, Option(min=1, help="runs at a time on this machine")] = 1,
@@ -45,9 +49,11 @@ def study(
     from cifarlab.experiments.study.definition import find_study
     from cifarlab.experiments.study.engine import run_study
 
+    plan: dict[str, Any] = {"n_seeds": n_seeds, "until": until, "margin": margin, "most": most}
+    plan["first_seed"] = first_seed
     result = run_study(
         find_study(name, plugins),
-        n_seeds=n_seeds,
+        **plan,
         scale=scale,
         only=only,
         jobs=jobs,
@@ -58,7 +64,7 @@ def study(
     print_comparison(result.comparison)
     for line in (*result.problems, f"study: {result.folder.path}"):
         echo(line)
-    print_next(*after_study(name, n_seeds, scale, data))
+    print_next(*after_study(name, scale, data, **plan))
     _require_no_failures(result.n_failed, "its note under the table")
 
 

@@ -16,7 +16,9 @@ def print_next(*words: object, err: bool = False) -> None:
 
 def _options(**values: object) -> Words:
     """Return the words of the options that have a value."""
-    options = {f"--{name.replace('_', '-')}": value for name, value in values.items() if value}
+    options = {
+        f"--{name.replace('_', '-')}": value for name, value in values.items() if value is not None
+    }
     return tuple(word for option in options.items() for word in option)
 
 
@@ -54,16 +56,16 @@ def after_predict(run: Path, paths: Sequence[Path], resize_mode: str | None) -> 
     return ("explain", run, paths[0], *_options(resize_mode=resize_mode))
 
 
-def after_study(name: str, n_seeds: int | None, scale: float, data: str | None) -> Words:
+def after_study(name: str, scale: float, data: str | None, **plan: object) -> Words:
     """Return how to run a study in full after a try at a smaller scale, else see its runs.
 
     Args:
         name: the study
-        n_seeds: runs per row, None for the study's own number
         scale: fraction of the images and epochs that was run
         data: the source of the images, None for the recipes' own
+        **plan: the options of its plan, None for the study's own
     """
-    full_study = ("study", name, *_options(n_seeds=n_seeds, data=data))
+    full_study = ("study", name, *_options(**plan, data=data))
     return ("dashboard",) if scale == 1 else full_study
 
 

@@ -27,6 +27,7 @@ _TITLES = {kind: caption for kind, (_, caption) in (FIGURES | SEARCH_FIGURES).it
     "sanity_check": "What remains of the maps when layers lose their weights",
     "architecture": "The network",
     "figure": "Accuracy by row",
+    "evidence": "How the evidence grew, seed by seed",
 }
 _ORDER = [*KINDS, *_TITLES]  # figures without a title of their own come last
 _MAX_BYTES = 2**25

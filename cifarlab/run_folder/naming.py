@@ -60,15 +60,18 @@ def finished_runs(runs: Path = RUNS, *, ended_early: bool = False) -> dict[str, 
     return runs_by_fingerprint
 
 
-def folder_name(name: str, scale: float, data: str | None) -> str:
+def folder_name(name: str, scale: float, data: str | None, first_seed: int | None = None) -> str:
     """Return the name of a study's or search's folder.
 
     Args:
         name: the study's or search's
         scale: fraction of the images and of the epochs that is trained on
         data: a source that replaces the recipes' own, or None
+        first_seed: the first seed where another one than the study's was asked for
     """
     name = name.replace("/", "-")
+    if first_seed is not None:
+        name += f"-seed-{first_seed}"
     if data is not None:
         name += "-on-" + (re.sub(r"[^\w.+-]+", "-", Path(data).name)[:60].strip("-") or "data")
     return name if scale == 1 else f"{name}-scale-{scale:g}"

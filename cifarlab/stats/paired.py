@@ -4,7 +4,6 @@ Pure functions of numbers. Every interval is 95 %, every test two-sided at 5 %.
 """
 
 import math
-from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,8 +11,6 @@ import numpy as np
 
 LEVEL = 0.95
 ALPHA = 0.05
-POWER = 0.8
-MAX_SEEDS = 100_000  # nobody trains more; the search for a number of seeds ends here
 _EQUAL = 1e-9  # accuracies that differ by less are the same fraction, rounded twice
 
 Interval = tuple[float, float]
@@ -99,35 +96,3 @@ def power(effect: float, n: int, alpha: float = ALPHA) -> float:
     # the square of a noncentral t is a noncentral F, whose tail SciPy computes for all values
     noncentrality = max(n * effect**2, 1e-12)
     return float(ncf.sf(critical**2, 1, n - 1, noncentrality))
-
-
-def detectable_difference(std: float, n: int, alpha: float = ALPHA) -> float:
-    """Return the least true difference that is found with 80 %.
-
-    Args:
-        std: standard deviation of the pairs' differences
-        n: how many pairs there are
-        alpha: the test's level
-    """
-    from scipy.optimize import brentq
-
-    high = 1.0
-    while power(high, n, alpha) < POWER:
-        high *= 2
-    return std * float(brentq(lambda effect: power(effect, n, alpha) - POWER, 0.0, high))
-
-
-def seeds_needed(std: float, difference: float, alpha: float = ALPHA) -> int | None:
-    """Return how many pairs find a true difference with 80 %; None: more than MAX_SEEDS.
-
-    Args:
-        std: standard deviation of the pairs' differences
-        difference: the true difference of the means
-        alpha: the test's level
-    """
-    effect = difference / std if std else math.inf
-    if not math.isfinite(effect):
-        return 2
-    pairs = range(2, MAX_SEEDS + 1)
-    index = bisect_left(pairs, POWER, key=lambda n: power(effect, n, alpha))
-    return pairs[index] if index < len(pairs) else None

@@ -97,10 +97,13 @@ def test_a_prediction_is_explained(cifarlab: Command, copied: RunFolder, picture
 def test_a_study_at_a_scale_leads_to_the_whole_one(cifarlab: Command) -> None:
     words = ("study", "quickstart", "--scale", "0.1", "--n-seeds", "1", "--only", "adamw")
     assert proposed(cifarlab(*words)) == ["study", "quickstart", "--n-seeds", "1"]
-    assert after_study("quickstart", None, 0.1, "photos.zip") == (
+    assert after_study("quickstart", 0.1, "photos.zip", until=None) == (
         ("study", "quickstart", "--data", "photos.zip")
     )
-    assert after_study("quickstart", 3, 1.0, None) == ("dashboard",)
+    assert after_study("quickstart", 0.1, None, most=9, first_seed=0) == (
+        ("study", "quickstart", "--most", 9, "--first-seed", 0)
+    )
+    assert after_study("quickstart", 1.0, None, n_seeds=3) == ("dashboard",)
 
 
 def test_a_comparison_of_recipes_that_was_kept() -> None:

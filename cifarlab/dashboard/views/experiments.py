@@ -19,6 +19,7 @@ from cifarlab.experiments.search.table import (
 )
 from cifarlab.experiments.search.trial_history import TrialHistory
 from cifarlab.experiments.study.comparison import Comparison
+from cifarlab.experiments.study.figure import FIGURES
 from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.table import footing, format_rows, heading, restore_comparison
 from cifarlab.experiments.writing import NOTHING
@@ -67,7 +68,7 @@ def _add_study(index: Index, folder: StudyFolder, content: Content) -> None:
         with section("Which is better, and is that real?"):
             _add_comparison(restore_comparison(content["comparison"]))
         with section("The figure"):
-            files = [*folder.path.glob("figure.svg"), *folder.path.glob("curves.svg")]
+            files = [f for name in FIGURES if (f := folder.path / f"{name}.svg").is_file()]
             put(figures.figure_sheets(index, files) or "No figure was drawn.")
     with section("Its runs"):
         put_table(("row", "seed", "state", "run"), [_study_row(index, folder, run) for run in runs])

@@ -81,9 +81,10 @@ def retrain_finalists(
         Interrupted: a signal arrived
         FailedRunsError: all runs failed
     """
-    scores = {trial_name(number): score for number, score in select_finalists(results).items()}
+    finalists = select_finalists(results)
+    scores = {trial_name(number): score for number, score in finalists.items()}
     study = Study(
-        name="finalists",
+        name=f"finalists-{'-'.join(f'{n:03}' for n in finalists)}-seeds-{n_seeds}",
         about=f"The best trials of {results.search.name} over seeds that the search did not see.",
         metric=next(iter(results.runs.values())).recipe.evaluation.metric,
         first_seed=1 + max(run.recipe.seed for run in results.runs.values()),
@@ -104,7 +105,7 @@ def retrain_finalists(
     )
     selection_bias = tuple(
         measure_selection_bias(number, scores[row.name], list(row.values.values()))
-        for number, row in zip(select_finalists(results), study_end.comparison.rows, strict=True)
+        for number, row in zip(finalists, study_end.comparison.rows, strict=True)
         if row.values
     )
     path = str(study_end.folder.path)

@@ -5,22 +5,21 @@ from pathlib import Path
 
 from cifarlab.evaluation.by_image import ImageComparison, compare_images
 from cifarlab.experiments.study.comparison import Comparison
+from cifarlab.experiments.study.verdicts import fit_plan
 from cifarlab.metrics.kinds import MetricConfig
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.openings import count_openings, find_runs, read_recipe_text
 from cifarlab.run_folder.run_data import dig
-from cifarlab.stats.sequential import Plan
 
 
 def compare_rows_by_image(
-    comparison: Comparison, metric: MetricConfig, plan: Plan, n_others: int
+    comparison: Comparison, metric: MetricConfig, n_others: int
 ) -> tuple[ImageComparison, ...]:
     """Compare each row that has pairs with the baseline, image by image.
 
     Args:
         comparison: with its runs
         metric: what is compared
-        plan: after how many pairs somebody may look
         n_others: how many recipes beside the baseline were judged on these images
 
     Raises:
@@ -31,20 +30,14 @@ def compare_rows_by_image(
         row.name: {run.recipe.seed: run for run in of_row if run.is_finished}
         for row, of_row in zip(comparison.rows, comparison.runs, strict=True)
     }
-    base = runs[comparison.baseline]
-    return tuple(
-        compare_images(
-            row.name,
-            comparison.baseline,
-            [(runs[row.name][seed], base[seed]) for seed in row.values if seed in base],
-            comparison.split,
-            metric,
-            plan,
-            n_others,
-        )
-        for row in comparison.rows
-        if row.pairs
-    )
+    base, results = runs[comparison.baseline], []
+    for row in comparison.rows:
+        if row.pairs:
+            pairs = [(runs[row.name][seed], base[seed]) for seed in row.values if seed in base]
+            plan = fit_plan(comparison.plan, len(pairs), row.p is not None)
+            names, split = (row.name, comparison.baseline), comparison.split
+            results.append(compare_images(*names, pairs, split, metric, plan, n_others))
+    return tuple(results)
 
 
 def with_wear(comparison: Comparison, folders: Iterable[Path]) -> tuple[Comparison, int]:

@@ -3,7 +3,7 @@
 Everything here is a pure function of a metric's values; ``table`` and ``figure`` present it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cifarlab.evaluation.by_image import ImageComparison
@@ -16,29 +16,31 @@ from cifarlab.experiments.study.agreement import (
 )
 from cifarlab.experiments.study.columns import Value, summarize_columns
 from cifarlab.experiments.study.margin import MarginRow
+from cifarlab.experiments.study.verdicts import (
+    correct,
+    evaluate_pairs,
+    find_verdict,
+    fit_plan,
+    is_decision,
+    with_interval,
+)
 from cifarlab.metrics.kinds import ACCURACY, MetricFacts
 from cifarlab.recipes.catalog import Reported
 from cifarlab.run_folder.run_data import RunData
-from cifarlab.stats.paired import (
-    ALPHA,
-    PairedComparison,
-    Summary,
-    compare_pairs,
-    detectable_difference,
-    holm,
-    seeds_needed,
-    summarize,
-)
+from cifarlab.stats.paired import PairedComparison, Summary, summarize
+from cifarlab.stats.sequential import Plan
 from cifarlab.system.errors import UserError
 
 Columns = dict[str, float | None]
-REFERENCE_GAP = 0.003  # every table says how many seeds detect it: 0.3 points of accuracy
+_NO_RUN = "no run finished"
+_NO_PAIR = "no seed in common with the baseline: not compared"
 
 
 class Outcome(NamedTuple):
     """A run of a row: a metric's values, or the reason why it has none.
 
-    ``fingerprint`` is the recipe's, seed included; ``data`` is the name of the measured data.
+    ``fingerprint`` is the recipe's, seed included; ``data`` is the name of the measured data;
+    ``is_pending``: the run may still come, or be tried again.
     """
 
     row: str
@@ -48,14 +50,15 @@ class Outcome(NamedTuple):
     test: float | None = None
     val: float | None = None
     failure: str = ""
+    is_pending: bool = False
 
 
 class ComparisonRow(NamedTuple):
     """The results of one row.
 
-    ``values`` of the metric are by seed. ``pairs`` compares the seeds in common with the baseline;
-    ``p`` is corrected for all rows; ``detectable`` is the smallest true difference that so many
-    pairs detect with a power of 80 %; ``seeds_needed`` is how many detect REFERENCE_GAP.
+    ``values`` of the metric are by seed. ``pairs`` compares the seeds in common with the baseline.
+    Intervals and p values hold under the comparison's plan; ``p`` (of no difference) and ``same_p``
+    (of a difference beyond the margin) are corrected for all rows, that in ``pairs`` is not.
     """
 
     name: str
@@ -63,19 +66,25 @@ class ComparisonRow(NamedTuple):
     summary: Summary | None
     pairs: PairedComparison | None = None
     p: float | None = None
-    detectable: float | None = None
-    seeds_needed: int | None = None
+    same_p: float | None = None
     reported: Reported | None = None
     agreement: Agreement = Agreement()
     verdict: str = ""
     columns: tuple[Value, ...] = ()
 
+    @property
+    def is_decided(self) -> bool:
+        """Return whether the row needs no more seeds: it is better, worse or the same."""
+        return is_decision(self.verdict)
+
 
 class Comparison(NamedTuple):
     """A comparison of rows; ``split`` is ``test`` or ``val``, ``scale`` the study's.
 
-    ``runs`` are those of each row; a comparison that was read from a file has none. ``by_image``
-    and ``margin_rows`` are there where they were asked for.
+    ``plan`` says at which looks p and intervals hold; rows that differ by less than ``margin``
+    count as the same; p is corrected for ``n_tests`` rows. ``runs`` are those of each row; a
+    comparison that was read from a file has none. ``by_image`` and ``margin_rows`` are there where
+    they were asked for.
     """
 
     title: str
@@ -87,6 +96,9 @@ class Comparison(NamedTuple):
     rank_correlation: RankCorrelation | None
     notes: tuple[str, ...]
     metric: MetricFacts = ACCURACY
+    plan: Plan = Plan.open()
+    margin: float | None = None
+    n_tests: int = 0
     runs: tuple[tuple[Any, ...], ...] = ()
     by_image: tuple[ImageComparison, ...] = ()
     margin_rows: tuple[MarginRow, ...] = ()
@@ -115,6 +127,8 @@ def compare(
     reported: Mapping[str, Reported] | None = None,
     scale: float = 1.0,
     metric: MetricFacts = ACCURACY,
+    plan: Plan | None = None,
+    margin: float | None = None,
 ) -> Comparison:
     """Compare rows with a baseline by a metric, paired by seed.
 
@@ -129,68 +143,116 @@ def compare(
         reported: the reports' numbers by row
         scale: scale of the study
         metric: name, direction and unit of the metric
+        plan: when somebody may look; None: it was not said before the runs
+        margin: below which a difference counts as none
 
     Raises:
         UserError: no run is finished, or neither split has the metric for all runs
     """
+    plan = plan or Plan.open()
     results = sorted((o for o in outcomes if not o.failure), key=lambda o: o.seed)
     split = _split(results, outcomes, metric)
     by_row = {row: [o for o in results if o.row == row] for row in rows}
     data = (by_row[baseline] or results)[0].data
-    pair_rows = [_row(name, by_row, baseline, data, split) for name in rows]
-    pairs = {row.name: row.pairs for row in pair_rows}
+    pending = {o.row for o in outcomes if o.is_pending}
+    scene = _Scene(by_row, baseline, data, split, plan, margin, pending)
+    table = [_row(name, scene) for name in rows]
+    n_tests = sum(_is_tested(row, scene) for row in table)
+    table = _decide(table, n_tests, margin, metric)
     known_numbers = (reported or {}) if metric.name == "accuracy" else {}
-    numbers = {
-        row: number
-        for row, number in known_numbers.items()
-        if row in rows and find_basis(number, data, scale)
-    }
-    summaries = {row.name: row.summary for row in pair_rows if row.summary}
-    agreements = measure_agreement(baseline, summaries, pairs, numbers, data, split, scale)
-    p_values = {row: pair.p for row, pair in pairs.items() if pair and pair.p is not None}
-    corrected_p = dict(zip(p_values, holm(list(p_values.values())), strict=True))
-    alpha = ALPHA / max(1, len(p_values))  # the strictest level that p meets
-    table = []
-    for row in pair_rows:
-        row = _test(row, corrected_p.get(row.name), alpha, metric)
-        agreement = agreements.get(row.name, Agreement())
-        table.append(row._replace(reported=numbers.get(row.name), agreement=agreement))
-    others = dict.fromkeys(n.data for row, n in known_numbers.items() if row not in numbers)
+    table, correlation = _add_reports(table, known_numbers, baseline, data, split, scale)
+    usable = {row.name for row in table if row.reported}
+    others = dict.fromkeys(n.data for row, n in known_numbers.items() if row not in usable)
     notes = (
-        *_notes(outcomes, table, split, len(p_values), metric),
+        *_notes(outcomes, table, split, n_tests, metric),
+        *_look_notes(table, plan),
         *(f"The reported numbers are on {theirs}, not on {data}: left out." for theirs in others),
     )
+    facts = tuple(table), correlation, notes, metric, plan, margin, n_tests
+    return Comparison(title, baseline, data, split, scale, *facts)
+
+
+def _add_reports(
+    rows: Sequence[ComparisonRow],
+    reported: Mapping[str, Reported],
+    baseline: str,
+    data: str,
+    split: str,
+    scale: float,
+) -> tuple[list[ComparisonRow], RankCorrelation | None]:
+    """Return the rows with the reports' numbers that can be compared, and the orders' correlation."""
+    names = [row.name for row in rows]
+    numbers = {
+        row: number
+        for row, number in reported.items()
+        if row in names and find_basis(number, data, scale)
+    }
+    summaries = {row.name: row.summary for row in rows if row.summary}
+    pairs = {row.name: row.pairs for row in rows}
+    agreements = measure_agreement(baseline, summaries, pairs, numbers, data, split, scale)
     means = {row: summaries[row].mean for row in agreements if agreements[row].basis}
     correlation = correlate_ranks(means, {row: numbers[row].accuracy for row in means})
-    return Comparison(title, baseline, data, split, scale, tuple(table), correlation, notes, metric)
+    return [
+        row._replace(
+            reported=numbers.get(row.name), agreement=agreements.get(row.name, Agreement())
+        )
+        for row in rows
+    ], correlation
 
 
-def _row(
-    name: str, by_row: Mapping[str, Sequence[Outcome]], baseline: str, data: str, split: str
-) -> ComparisonRow:
+class _Scene(NamedTuple):
+    """What all rows of a comparison have in common; ``pending`` rows may still get runs."""
+
+    by_row: Mapping[str, Sequence[Outcome]]
+    baseline: str
+    data: str
+    split: str
+    plan: Plan
+    margin: float | None
+    pending: Collection[str]
+
+
+def _row(name: str, scene: _Scene) -> ComparisonRow:
     """Return a row with its pairs, or with a verdict that says why it is not compared."""
     values, theirs = (
-        {o.seed: float(getattr(o, split)) for o in by_row[row]} for row in (name, baseline)
+        {o.seed: float(getattr(o, scene.split)) for o in scene.by_row[row]}
+        for row in (name, scene.baseline)
     )
-    row = ComparisonRow(name, values, summarize(list(values.values())) if values else None)
-    if reason := _skip_reason(name, baseline, by_row, data):
+    is_complete = scene.pending.isdisjoint((name, scene.baseline))
+    row = ComparisonRow(name, values, None)
+    if values:
+        numbers, plan = list(values.values()), fit_plan(scene.plan, len(values), is_complete)
+        row = row._replace(summary=with_interval(summarize(numbers), numbers, plan))
+    if reason := _skip_reason(name, scene.baseline, scene.by_row, scene.data):
         return row._replace(verdict=reason)
     common = [seed for seed in values if seed in theirs]
-    pairs = compare_pairs([values[seed] for seed in common], [theirs[seed] for seed in common])
-    return row._replace(pairs=pairs)
+    plan = fit_plan(scene.plan, len(common), is_complete)
+    pairs, same_p = evaluate_pairs(
+        [values[seed] for seed in common], [theirs[seed] for seed in common], plan, scene.margin
+    )
+    return row._replace(pairs=pairs, same_p=same_p)
 
 
-def _test(row: ComparisonRow, p: float | None, alpha: float, metric: MetricFacts) -> ComparisonRow:
-    """Return a row with its test results; ``p`` is corrected for all rows."""
-    if not row.pairs:
-        return row
-    difference = row.pairs.difference
-    least = n_needed = None
-    if difference.std:
-        least = detectable_difference(difference.std, difference.n, alpha)
-        n_needed = seeds_needed(difference.std, REFERENCE_GAP, alpha)
-    verdict = _verdict(difference, p, least, metric)
-    return row._replace(p=p, detectable=least, seeds_needed=n_needed, verdict=verdict)
+def _is_tested(row: ComparisonRow, scene: _Scene) -> bool:
+    """Return whether p is corrected for a row: it has pairs, or may still get them."""
+    is_pending = not scene.pending.isdisjoint((row.name, scene.baseline))
+    return row.pairs is not None or (is_pending and row.verdict in (_NO_RUN, _NO_PAIR))
+
+
+def _decide(
+    rows: Sequence[ComparisonRow], n_tests: int, margin: float | None, metric: MetricFacts
+) -> list[ComparisonRow]:
+    """Return the rows with corrected p values and verdicts."""
+    ps = correct({row.name: row.pairs and row.pairs.p for row in rows}, n_tests)
+    same_ps = correct({row.name: row.same_p for row in rows}, n_tests)
+    decided = []
+    for row in rows:
+        if row.pairs:
+            p, same_p = ps.get(row.name), same_ps.get(row.name)
+            verdict = find_verdict(row.pairs.difference, p, same_p, margin, metric)
+            row = row._replace(p=p, same_p=same_p, verdict=verdict)
+        decided.append(row)
+    return decided
 
 
 def _split(results: Sequence[Outcome], outcomes: Sequence[Outcome], metric: MetricFacts) -> str:
@@ -218,7 +280,7 @@ def _skip_reason(
 ) -> str:
     """Return the reason why a row is not compared with the baseline; empty where it is."""
     if not by_row[row]:
-        return "no run finished"
+        return _NO_RUN
     if row == baseline:
         return "the baseline"
     if any(o.data != data for o in by_row[row]):
@@ -226,33 +288,17 @@ def _skip_reason(
     recipes = {o.seed: o.fingerprint for o in by_row[baseline]}
     common = [o for o in by_row[row] if o.seed in recipes]
     if not common:
-        return "no seed in common with the baseline: not compared"
+        return _NO_PAIR
     if all(o.fingerprint and o.fingerprint == recipes[o.seed] for o in common):
         return "no difference: the same recipe as the baseline"
     return ""
-
-
-def _verdict(difference: Summary, p: float | None, least: float | None, metric: MetricFacts) -> str:
-    """Return the conclusion about a row against the baseline."""
-    if difference.std is None:
-        return "one pair of runs: no test is possible"
-    if p is None or least is None:  # the differences do not vary
-        if abs(difference.mean) < 1e-9:
-            return "no difference: equal in every pair"
-        points = f"{metric.number(difference.mean, '+')}{' points' if metric.percent else ''}"
-        return f"{points} in every pair: without spread, no test"
-    if p < ALPHA:
-        return "better" if metric.sign * difference.mean > 0 else "worse"
-    if metric.percent and least >= 0.5:  # more than any two accuracies worth comparing
-        return f"no difference seen: n = {difference.n} is too few to show any"
-    return f"no difference seen: n = {difference.n} can detect {metric.gap(least)}"
 
 
 def _notes(
     outcomes: Sequence[Outcome],
     rows: Sequence[ComparisonRow],
     split: str,
-    tests: int,
+    n_tests: int,
     metric: MetricFacts,
 ) -> tuple[str, ...]:
     """Return the notes that a reader needs besides the numbers."""
@@ -273,14 +319,20 @@ def _notes(
         if row.summary and row.summary.std == 0:
             n_seeds = len(row.values)
             notes.append(f"{row.name}: all {n_seeds} seeds have the same {metric.title}.")
-    if tests > 1:
-        notes.append(
-            f"p is corrected for {tests} comparisons (Holm); what n can detect, and the seeds "
-            f"needed, are for a test at 0.05 / {tests}."
-        )
+    if n_tests > 1:
+        notes.append(f"p is corrected for {n_tests} comparisons (Holm).")
     missing: dict[tuple[str, str], list[str]] = {}
     for o in outcomes:
         if o.failure:
             missing.setdefault((o.row, o.failure), []).append(str(o.seed))
     notes += [f"{row}, seed {', '.join(seeds)}: {text}." for (row, text), seeds in missing.items()]
     return tuple(notes)
+
+
+def _look_notes(rows: Sequence[ComparisonRow], plan: Plan) -> list[str]:
+    """Return a note where pairs wait for the first look."""
+    early = [row for row in rows if row.pairs and row.pairs.difference.std and row.p is None]
+    first = plan.stages[0].first
+    names = ", ".join(f"{row.name} {row.pairs.difference.n}" for row in early if row.pairs)
+    text = f"The first look is after {first} pairs, with no p and no interval before: {names}."
+    return [text] if early else []

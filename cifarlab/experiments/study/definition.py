@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -26,8 +26,11 @@ from cifarlab.recipes.text import (
     read_named,
     validate_config,
 )
+from cifarlab.stats.sequential import FIRST_LOOK, MAX_LOOK
 from cifarlab.system.errors import RecipeError, UserError
 from cifarlab.training.callbacks import CallbacksConfig
+
+MAX_SEEDS = 1000  # runs per row
 
 
 class StudyRow(Config):
@@ -54,7 +57,18 @@ class Study(CallbacksConfig):
     level: float = Field(
         0.8, gt=0, lt=1, description="the validation accuracy that epochs_to_level is about"
     )
-    n_seeds: int = Field(3, ge=1, le=1000, description="runs per row, seeds from first_seed on")
+    until: Literal["seeds", "decided"] = Field(
+        "seeds", description="whether a row has n_seeds runs, or gets seeds until it is decided"
+    )
+    n_seeds: int = Field(
+        3, ge=1, le=MAX_SEEDS, description="runs per row, seeds from first_seed on"
+    )
+    most: int = Field(
+        10, ge=FIRST_LOOK, le=MAX_LOOK, description="runs per row at most, with until: decided"
+    )
+    margin: float | None = Field(
+        None, gt=0, description="rows that differ by less are the same; points, where in per cent"
+    )
     first_seed: int = Field(0, ge=0, le=MAX_SEED, description="the first of its seeds")
     overrides: dict[str, Any] = Field({}, description="settings by dotted path, for all rows")
     rows: tuple[StudyRow, ...] = Field(min_length=1, description="what is compared")
@@ -68,9 +82,20 @@ class Study(CallbacksConfig):
             raise ValueError(f"baseline: {self.baseline!r} is no row; rows: {', '.join(names)}")
         if "epochs_to_level" not in self.columns:
             refuse_idle(self, ("level",), "epochs_to_level among the columns")
-        if self.first_seed + self.n_seeds - 1 > MAX_SEED:
-            raise ValueError(f"{self.n_seeds} seeds from first_seed on go beyond {MAX_SEED}")
+        if len(self.rows) == 1:
+            refuse_idle(self, ("until", "margin"), "a second row")
+        if self.until == "decided":
+            refuse_idle(self, ("n_seeds",), "until: seeds")
+        else:
+            refuse_idle(self, ("most",), "until: decided")
+        if self.first_seed + self.max_seeds - 1 > MAX_SEED:
+            raise ValueError(f"{self.max_seeds} seeds from first_seed on go beyond {MAX_SEED}")
         return self
+
+    @property
+    def max_seeds(self) -> int:
+        """Return the largest number of runs that a row can get."""
+        return self.most if self.until == "decided" else self.n_seeds
 
     @property
     def baseline_name(self) -> str:
@@ -109,6 +134,29 @@ class Study(CallbacksConfig):
                 f"no row of {self.name} matches {pattern!r}", f"its rows: {', '.join(names)}"
             )
         return [name for name in names if name in (self.baseline_name, *matching)]
+
+
+def change_plan(study: Study, **options: Any) -> Study:
+    """Return a study with another plan; what that plan has no use for goes back to its default.
+
+    Args:
+        study: the study
+        **options: its keys ``until``, ``n_seeds``, ``most``, ``margin``, ``first_seed``; None leaves
+            the study's own value
+
+    Raises:
+        RecipeError: an option is not valid, or would do nothing
+    """
+    changes = {name: value for name, value in options.items() if value is not None}
+    until = changes.get("until", study.until)
+    idle, option = ("n_seeds", "most") if until == "decided" else ("most", "n_seeds")
+    if idle in changes:
+        words = f"{idle.replace('_', '-')} would do nothing with until: {until}"
+        raise RecipeError(f"study {study.name}: {words}", f"take {option.replace('_', '-')}")
+    changes[idle] = Study.model_fields[idle].default
+    where = f"study {study.name}"
+    validate_config(Study, study.model_dump() | changes, where, "see docs/studies.md for its plan")
+    return study.model_copy(update=changes)
 
 
 def parse_metric(text: str, plugins: Iterable[Plugin] = ()) -> MetricConfig:

@@ -1,6 +1,7 @@
 """Run a study: reuse finished runs, train the others, compare all.
 
-Seeds are the outer loop, so that a study that was stopped has complete pairs to compare.
+Seeds are the outer loop, so that rows can be looked at after each of them. The plan of these looks
+stands in study.json before the first run.
 """
 
 from collections.abc import Sequence
@@ -10,12 +11,12 @@ from typing import NamedTuple
 from cifarlab.config.plugins import copy_plugins
 from cifarlab.experiments.engine import Log, local_workers, run_experiment
 from cifarlab.experiments.study.comparison import Comparison
-from cifarlab.experiments.study.definition import Study, find_study
+from cifarlab.experiments.study.definition import Study, change_plan, find_study
 from cifarlab.experiments.study.folder import StudyFolder, study_folder, write_comparison
 from cifarlab.experiments.study.record import PlannedRun, StudyRecord
 from cifarlab.experiments.study.scale import scale_recipe
 from cifarlab.experiments.writing import require_valid_options
-from cifarlab.recipes.text import change, fingerprint, validate_config
+from cifarlab.recipes.text import change, fingerprint
 from cifarlab.run_folder.naming import RUNS
 
 
@@ -32,6 +33,10 @@ def run_study(
     study: Study | str,
     *,
     n_seeds: int | None = None,
+    until: str | None = None,
+    margin: float | None = None,
+    most: int | None = None,
+    first_seed: int | None = None,
     scale: float = 1.0,
     only: str | None = None,
     jobs: int = 1,
@@ -49,6 +54,12 @@ def run_study(
     Args:
         study: the study, the name of a shipped one, or a YAML file
         n_seeds: runs per row; None for the study's number
+        until: ``seeds``: each row gets ``n_seeds`` runs; ``decided``: rows get seeds until they are
+            decided; None for the study's way
+        margin: rows that differ by less are the same, in points where the metric is in per cent;
+            None for the study's margin
+        most: runs per row at most, until they are decided; None for the study's number
+        first_seed: the first seed, which makes another study of other seeds; None for the study's
         scale: fraction of the training images and epochs, in (0, 1]
         only: shell pattern: train only the rows that match, and the baseline
         jobs: runs at a time
@@ -62,44 +73,54 @@ def run_study(
     Raises:
         RecipeError: there is no such study, a recipe or override is not valid, or the metric is
             always the same
-        UserError: an option is not valid
+        UserError: an option is not valid, or the study has results of another plan
         RunFolderError: the study was begun and ``resume`` is false
         StorageError: the disk can't be written to
         Interrupted: a signal arrived
         FailedRunsError: all runs failed
     """
-    study = find_study(study)
     require_valid_options(formats, jobs=jobs, n_seeds=n_seeds)
-    planned_runs = _plan(study, n_seeds or study.n_seeds, scale, study.select_rows(only), data)
-    folder = study_folder(study, scale, data, runs)
+    options = {"until": until, "margin": margin, "most": most, "first_seed": first_seed}
+    study = change_plan(find_study(study), n_seeds=n_seeds, **options)
+    planned_runs = _plan(study, scale, study.select_rows(only), data)
+    folder = study_folder(study, scale, data, runs, first_seed)
     with folder.lock():
         copy_plugins(study.plugins, folder.path)
         record = StudyRecord(study, scale, planned_runs, folder, runs, log)
         record.plan_jobs(command, resume)
-        n_jobs, n_finished = len(record.jobs), len(record.finished_folders)
-        log(f"{study.name}: {n_jobs} runs to train, {n_finished} are there; {folder.path}")
-        if n_jobs:
-            record.write()
-            workers = local_workers(jobs, log)
-            run_experiment(record, command, workers if jobs > 1 else None)
+        _train(record, command, jobs, log)
         comparison = record.compare_finished()
         record.write(comparison)
         problems = write_comparison(comparison, folder.path, formats)
     return FinishedStudy(folder, comparison, problems, record.n_failed)
 
 
+def _train(record: StudyRecord, command: str, jobs: int, log: Log) -> None:
+    """Train what is missing, after the price was said and the plan written."""
+    n_jobs, n_finished = len(record.jobs), len(record.finished_folders)
+    more = " of the first seed" if record.study.until == "decided" and n_jobs else ""
+    where = f"{n_finished} are there; {record.folder.path}"
+    log(f"{record.study.name}: {n_jobs} runs{more} to train, {where}")
+    if not n_jobs:
+        return
+    for line in record.quote():
+        log(line)
+    record.write()
+    workers = local_workers(jobs, log)
+    run_experiment(record, command, workers if jobs > 1 else None)
+
+
 def _plan(
-    study: Study, n_seeds: int, scale: float, row_names: Sequence[str], data: str | None
+    study: Study, scale: float, row_names: Sequence[str], data: str | None
 ) -> list[PlannedRun]:
     """Return the study's runs, row by row within each seed. Raises RecipeError and UserError."""
-    validate_config(Study, study.model_dump() | {"n_seeds": n_seeds}, f"study {study.name}")
     recipes = study.recipes()
     if data is not None:
         recipes = {row: change(r, {"data.source": data}) for row, r in recipes.items()}
     recipes = {row: scale_recipe(recipe, scale) for row, recipe in recipes.items()}
     return [
         PlannedRun(row, seeded, fingerprint(seeded), row in row_names)
-        for seed in range(study.first_seed, study.first_seed + n_seeds)
+        for seed in range(study.first_seed, study.first_seed + study.max_seeds)
         for row, recipe in recipes.items()
         for seeded in [recipe.model_copy(update={"seed": seed})]
     ]

@@ -1,7 +1,7 @@
 """A comparison as a figure: every run a point, means with their intervals, the reports' numbers.
 
 A row far from the others would compress them: the panel ends before it, and an arrow gives its
-mean.
+mean. Of the differences, decided rows are filled and the others hollow; a band is the margin.
 """
 
 import math
@@ -11,9 +11,11 @@ import numpy as np
 
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.curves import curves
+from cifarlab.experiments.study.evidence import evidence
+from cifarlab.experiments.study.verdicts import describe_margin
 from cifarlab.experiments.writing import describe_scale
 from cifarlab.plots import flips, spec
-from cifarlab.plots.spec import Axis, Marks, Panel, Plot, Text, label
+from cifarlab.plots.spec import Axis, Band, Marks, Panel, Plot, Text, label
 from cifarlab.run_folder.run_data import SPLIT_NAMES
 from cifarlab.stats.paired import Summary
 
@@ -25,23 +27,17 @@ def figure(comparison: Comparison) -> Plot:
     """Draw the metric on the left and, where there are pairs, differences from the baseline."""
     rows, metric = comparison.rows, comparison.metric
     y = Axis(limits=(len(rows) - 0.4, -0.6), names=[label(row.name) for row in rows])
-    base = next(row.values for row in rows if row.name == comparison.baseline)
     levels = [list(row.values.values()) for row in rows]
     reported = [
         r.reported.accuracy / metric.factor if r.reported and r.agreement.basis == "level" else None
         for r in rows
     ]
     name = metric.title_on(SPLIT_NAMES[comparison.split]) + " (%)" * metric.percent
-    panels = [_panel(name, y, metric.factor, levels, [row.summary for row in rows], reported)]
+    is_filled = [True] * len(rows)
+    summaries = [row.summary for row in rows]
+    panels = [_panel(name, y, metric.factor, levels, summaries, reported, is_filled)]
     if any(row.pairs for row in rows):
-        differences = [
-            [v - base[s] for s, v in row.values.items() if row.pairs and s in base] for row in rows
-        ]
-        summaries = [row.pairs and row.pairs.difference for row in rows]
-        expected = [row.agreement.expected if row.pairs else None for row in rows]
-        name = f"difference from {label(comparison.baseline)}{' (points)' * metric.percent}"
-        panel = _panel(name, y, metric.factor, differences, summaries, expected)
-        panels.append(panel._replace(marks=[spec.Rule(0, spec.INK), *panel.marks]))
+        panels.append(_difference_panel(comparison, y))
     title = f"{label(comparison.title, 60)}, {label(comparison.data, 40)}"
     return Plot(
         panels,
@@ -60,7 +56,29 @@ FIGURES = {
     "curves": (curves, "Accuracy and loss by epoch of each row"),
     "flips": (lambda table: flips.flips(table.by_image), flips.TITLES["flips"]),
     "intervals": (lambda table: flips.intervals(table.by_image), flips.TITLES["intervals"]),
+    "evidence": (evidence, "How the differences and their intervals grew, seed by seed"),
 }
+
+
+def _difference_panel(comparison: Comparison, y: Axis) -> Panel:
+    """Return the panel of the differences from the baseline, with the margin as a band."""
+    rows, metric, margin = comparison.rows, comparison.metric, comparison.margin
+    base = next(row.values for row in rows if row.name == comparison.baseline)
+    differences = [
+        [v - base[s] for s, v in row.values.items() if row.pairs and s in base] for row in rows
+    ]
+    summaries = [row.pairs and row.pairs.difference for row in rows]
+    expected = [row.agreement.expected if row.pairs else None for row in rows]
+    name = f"difference from {label(comparison.baseline)}{' (points)' * metric.percent}"
+    is_filled = [row.is_decided for row in rows]
+    panel = _panel(name, y, metric.factor, differences, summaries, expected, is_filled)
+    marks: list[spec.Mark] = [spec.Rule(0, spec.INK)]
+    if margin is not None and y.limits:
+        ends, (low, high) = np.array([-margin, margin]) * metric.factor, y.limits
+        marks.append(Band(ends, [low, low], [high, high], spec.GREEN))
+        text = f"margin, {describe_margin(margin, metric)}"
+        marks += [spec.Rule(ends[0], spec.GREEN, "--", text), spec.Rule(ends[1], spec.GREEN, "--")]
+    return panel._replace(marks=[*marks, *panel.marks])
 
 
 def _panel(
@@ -70,6 +88,7 @@ def _panel(
     runs: Sequence[Sequence[float]],
     summaries: Sequence[Summary | None],
     reported: Sequence[float | None],
+    is_filled: Sequence[bool],
 ) -> Panel:
     """Return a panel with the runs, means and reported numbers of each row, all fractions."""
     row_y, run_y = (np.arange(len(runs)), np.repeat(np.arange(len(runs)), list(map(len, runs))))
@@ -80,9 +99,13 @@ def _panel(
     theirs = factor * np.array(reported, dtype=float)
     x = np.concatenate([points, means, *ends, theirs])
     limits, outliers = _limit_panel(x, np.concatenate([run_y, *[row_y] * 4]), means, factor)
-    marks: list[spec.Mark] = [
-        Marks(points, run_y, "a run", spec.GREY, marker="o", size=2.6),
-        Marks(means, row_y, "mean, 95 % interval", ends=ends, flat=True, marker="o", size=4.5),
+    marks: list[spec.Mark] = [Marks(points, run_y, "a run", spec.GREY, marker="o", size=2.6)]
+    looks = ((True, "mean, 95 % interval", spec.BLUE), (False, "undecided", spec.ORANGE))
+    for filled, text, color in looks:
+        chosen = np.where(np.array(is_filled) == filled, means, np.nan)
+        look = {"flat": True, "marker": "o", "size": 4.5, "hollow": not filled}
+        marks.append(Marks(chosen, row_y, text, color, ends=ends, **look))
+    marks += [
         Marks(theirs, row_y, "reported", spec.VERMILION, marker="D", size=4.5, z=4),
         *outliers,
     ]

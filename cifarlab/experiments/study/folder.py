@@ -1,9 +1,9 @@
 """The folder of a study and its files.
 
 runs/studies/<name>/
-  study.json            the study, its runs with their states, and the comparison with all numbers
+  study.json            the study, its plan, its runs with their states, and the comparison with all numbers
   table.md, table.csv   the comparison for people and for programs
-  figure.svg            and as PNG and PDF where they were asked for; so curves.svg
+  figure.svg            and as PNG and PDF where they were asked for; so curves.svg, evidence.svg
   <row>-s<seed>-<fingerprint>/   ordinary run folders
 """
 
@@ -17,6 +17,7 @@ from pydantic import Field
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.figure import FIGURES
+from cifarlab.experiments.study.plan import StudyPlan
 from cifarlab.experiments.study.table import csv_text, flips_rows, markdown
 from cifarlab.experiments.writing import csv_table, write_figures
 from cifarlab.plots.spec import require_formats
@@ -49,6 +50,7 @@ class StudyFile(StoredModel):
 
     study: dict[str, Any] = Field({})
     scale: float = 1.0
+    plan: StudyPlan | None = None
     runs: list[StoredRun] = Field([])
     comparison: dict[str, Any] | None = None
 
@@ -65,16 +67,23 @@ class StudyFolder(Collection):
         return Path(os.path.relpath(path, self.path)).as_posix()
 
 
-def study_folder(study: Study, scale: float, data: str | None, runs: Path = RUNS) -> StudyFolder:
-    """Return a study's folder; another scale or other data than the recipes' make another folder.
+def study_folder(
+    study: Study,
+    scale: float,
+    data: str | None,
+    runs: Path = RUNS,
+    first_seed: int | None = None,
+) -> StudyFolder:
+    """Return a study's folder; another scale, other data or other seeds make another folder.
 
     Args:
         study: the study
         scale: fraction of the training images and epochs
         data: ``data.source`` where it is not the recipes' own
+        first_seed: the first seed where it is not the study's own
         runs: folder of the runs
     """
-    return StudyFolder(runs / "studies" / folder_name(study.name, scale, data))
+    return StudyFolder(runs / "studies" / folder_name(study.name, scale, data, first_seed))
 
 
 def write_comparison(

@@ -1,8 +1,8 @@
 """Whether a faster or smaller row may stand for the baseline: is it the same within a margin?
 
 Equivalence (the difference lies within the margin, both ways) and non-inferiority (it is not worse
-by more than the margin) are tests of their own: no difference seen is neither. Both are sequential
-and corrected for all rows by Holm, and stand beside the ratio of the seconds.
+by more than the margin) are tests of their own: no difference seen is neither. Both hold under the
+comparison's plan, are corrected for all rows by Holm, and stand beside the ratio of the seconds.
 """
 
 import math
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from cifarlab.experiments.study.run_metrics import timing_problems, train_seconds
-from cifarlab.metrics.kinds import MetricFacts
+from cifarlab.experiments.study.verdicts import correct, describe_margin, fit_plan
+from cifarlab.report.by_image import format_p
 from cifarlab.run_folder.run_data import RunData
-from cifarlab.stats.paired import ALPHA, Interval, holm
-from cifarlab.stats.sequential import Plan, equivalence_p, sequential_interval, sequential_p
+from cifarlab.stats.paired import ALPHA, Interval
+from cifarlab.stats.sequential import Plan, sequential_interval, sequential_p
 from cifarlab.system.errors import UserError
 from cifarlab.system.formatting import number
 
@@ -26,56 +27,50 @@ if TYPE_CHECKING:
 class MarginRow(NamedTuple):
     """A row against the baseline within a margin, and what the row costs beside it.
 
-    ``p_same`` is of a difference beyond the margin, ``p_not_worse`` of one beyond it to the worse;
-    both are corrected for all rows. ``speedup`` is how many times as fast the row trains; None
-    where the seconds can't be compared. ``size`` is how many times the parameters it has.
+    ``same_p`` is of a difference beyond the margin, ``not_worse_p`` of one beyond it to the worse;
+    both are corrected for all rows, and None before the first look. ``speedup`` is how many times
+    as fast the row trains, None where the seconds can't be compared; ``size`` how many times the
+    parameters it has.
     """
 
     row: str
-    p_same: float
-    p_not_worse: float
+    same_p: float | None = None
+    not_worse_p: float | None = None
     speedup: float | None = None
     speedup_interval: Interval | None = None
     size: float | None = None
     verdict: str = ""
 
 
-def compare_within_margin(
-    comparison: "Comparison", margin: float, plan: Plan
-) -> tuple[MarginRow, ...]:
-    """Test each row that has pairs.
-
-    Args:
-        comparison: with its runs
-        margin: in points where the metric is a fraction, else in the metric's unit
-        plan: after how many pairs somebody may look
+def require_margin(margin: float | None) -> None:
+    """Refuse a margin that holds nothing.
 
     Raises:
-        UserError: the margin is not above 0
+        UserError: it is not above 0
     """
-    if not (math.isfinite(margin) and margin > 0):
+    if margin is not None and not (math.isfinite(margin) and margin > 0):
         raise UserError(f"a margin of {margin:g} holds nothing", "take one above 0: --margin 0.2")
-    metric = comparison.metric
+
+
+def compare_within_margin(comparison: "Comparison") -> tuple[MarginRow, ...]:
+    """Test each row of a comparison that has runs, pairs and a margin."""
+    metric, limit = comparison.metric, comparison.margin or 0.0
     names = [row.name for row in comparison.rows]
     runs = dict(zip(names, map(_by_seed, comparison.runs), strict=True))
     base = next(row.values for row in comparison.rows if row.name == comparison.baseline)
-    limit, tests = margin / metric.factor, []
+    tests: dict[str, MarginRow] = {}
     for row in comparison.rows:
         if row.pairs:
             seeds = [seed for seed in row.values if seed in base]
             better = [metric.sign * (row.values[seed] - base[seed]) for seed in seeds]
-            not_worse = sequential_p(better, plan, -limit, "greater")
-            result = MarginRow(row.name, equivalence_p(better, plan, limit), not_worse)
+            plan = fit_plan(comparison.plan, len(seeds), row.p is not None)
+            p = None if row.p is None else sequential_p(better, plan, -limit, "greater")
             pairs = [(runs[row.name][seed], runs[comparison.baseline][seed]) for seed in seeds]
-            tests.append(_with_costs(result, pairs, plan))
-    same, not_worse = (
-        holm([getattr(test, p) for test in tests]) for p in ("p_same", "p_not_worse")
-    )
-    corrected = zip(tests, same, not_worse, strict=True)
-    return tuple(
-        test._replace(verdict=_verdict(test, margin, metric))
-        for test in (t._replace(p_same=a, p_not_worse=b) for t, a, b in corrected)
-    )
+            tests[row.name] = _with_costs(MarginRow(row.name, row.same_p, p), pairs, plan)
+    corrected = correct({name: t.not_worse_p for name, t in tests.items()}, comparison.n_tests)
+    margin = describe_margin(limit, metric)
+    rows = [test._replace(not_worse_p=corrected.get(name)) for name, test in tests.items()]
+    return tuple(row._replace(verdict=_verdict(row, margin)) for row in rows)
 
 
 def _by_seed(runs: Sequence[RunData]) -> dict[int, RunData]:
@@ -97,7 +92,7 @@ def _with_costs(row: MarginRow, pairs: Sequence[tuple[RunData, RunData]], plan: 
     return row._replace(speedup=math.exp(float(np.mean(gains))), speedup_interval=bounds)
 
 
-def _verdict(row: MarginRow, margin: float, metric: MetricFacts) -> str:
+def _verdict(row: MarginRow, margin: str) -> str:
     """Return what may be said of a row: its speed and size, then how it compares."""
     words = []
     if row.speedup is not None:
@@ -107,21 +102,16 @@ def _verdict(row: MarginRow, margin: float, metric: MetricFacts) -> str:
         words.append(f"{times}as fast{interval}")
     if row.size is not None and row.size != 1:
         words.append(f"{row.size:.3g} times the parameters")
-    unit = " points" if metric.percent else ""
-    if row.p_same < ALPHA:
-        claim = f"the same within {margin:g}{unit}"
-    elif row.p_not_worse < ALPHA:
-        claim = f"not worse by more than {margin:g}{unit}"
+    if row.same_p is not None and row.same_p <= ALPHA:
+        claim = f"the same within {margin}"
+    elif row.not_worse_p is not None and row.not_worse_p <= ALPHA:
+        claim = f"not worse by more than {margin}"
     else:
-        claim = f"not shown to be within {margin:g}{unit}"
+        claim = f"not shown to be within {margin}"
     return " and ".join(filter(None, [", ".join(words), claim]))
 
 
 def margin_table(rows: Sequence[MarginRow]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return headers and cells of the tests within a margin."""
     headers = ("row", "p of the same", "p of not worse", "within the margin")
-    return headers, [(r.row, _text(r.p_same), _text(r.p_not_worse), r.verdict) for r in rows]
-
-
-def _text(p: float) -> str:
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+    return headers, [(r.row, format_p(r.same_p), format_p(r.not_worse_p), r.verdict) for r in rows]

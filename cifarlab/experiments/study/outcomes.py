@@ -9,9 +9,11 @@ from cifarlab.config.plugins import Plugin, load_named_plugins
 from cifarlab.experiments.study.by_image import compare_rows_by_image, with_wear
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import Study, parse_metric
-from cifarlab.experiments.study.folder import StudyFolder
-from cifarlab.experiments.study.margin import compare_within_margin
+from cifarlab.experiments.study.folder import StoredFailure, StoredRun, StudyFolder
+from cifarlab.experiments.study.margin import compare_within_margin, require_margin
+from cifarlab.experiments.study.plan import StudyPlan
 from cifarlab.experiments.study.run_metrics import RUN_METRICS, RunMetric
+from cifarlab.experiments.worker import Failure
 from cifarlab.metrics.kinds import MetricConfig, measure_metrics
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
@@ -22,7 +24,6 @@ from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import RUNS, add_number, finished_runs
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.run_folder.run_data import RunData, dig, read_runs
-from cifarlab.stats.sequential import Plan
 from cifarlab.system.errors import PluginError, RecipeError, RunFolderError, UserError
 from cifarlab.system.files import is_folder
 from cifarlab.system.formatting import number
@@ -51,6 +52,23 @@ def run_outcome(row: str, run: RunData, metric: AnyMetric) -> Outcome:
     return Outcome(row, *facts, test, val, failure)
 
 
+def failed_outcome(row: str, seed: int, failure: Failure | StoredFailure | None) -> Outcome:
+    """Return the outcome of a run that is not finished.
+
+    Args:
+        row: name of the run's row
+        seed: the run's
+        failure: why it has no result; None where it was not trained yet
+    """
+    reason = f"{failure.kind}: {failure.what}" if failure else "not trained yet"
+    return Outcome(row, seed, failure=reason, is_pending=not (failure and is_final(failure)))
+
+
+def is_final(failure: Failure | StoredFailure) -> bool:
+    """Return whether a run would fail so again."""
+    return failure.kind == "DivergenceError"
+
+
 def _value(run: RunData, split: str, metric: AnyMetric) -> float | None:
     """Return a split's value of the metric, from the predictions if the result lacks it."""
     if isinstance(metric, RunMetric):
@@ -63,11 +81,9 @@ def _value(run: RunData, split: str, metric: AnyMetric) -> float | None:
     return measure_metrics([metric], predictions.logits, predictions.labels)[metric.name]
 
 
-def read_finished(paths: Sequence[Path]) -> tuple[list[RunData], list[str]]:
-    """Return the runs without predictions, and warnings about comparing the finished ones."""
-    runs = read_runs(paths, predictions=False)
-    complete = [run for run in runs if run.is_finished and not run.early_end]
-    return runs, comparability_warnings(complete)
+def find_warnings(runs: Sequence[RunData]) -> list[str]:
+    """Return warnings about comparing those of the runs that are finished."""
+    return comparability_warnings([run for run in runs if run.is_finished and not run.early_end])
 
 
 def fingerprint_row(recipe: Recipe) -> str:
@@ -107,7 +123,8 @@ def gather_runs(
         RunFolderError: a recipe has no finished run
     """
     paths = [p for name in names for p in _run_folders(Path(name)) or _recipe_runs(name, runs)]
-    run_data, notes = read_finished(paths)
+    run_data = read_runs(paths, predictions=False)
+    notes = find_warnings(run_data)
     metric = _find_metric(metric, plugins, run_data) if isinstance(metric, str) else metric
     groups: dict[tuple[str, str], list[RunData]] = {}
     data_names = _data_names(run_data)
@@ -162,7 +179,7 @@ def compare_runs(
     by: str | None = None,
     margin: float | None = None,
 ) -> Comparison:
-    """Compare the runs that the names mean.
+    """Compare the runs that the names mean; those of one study by its plan.
 
     Args:
         names: run folders, folders that contain run folders (also studies), or recipes
@@ -183,24 +200,39 @@ def compare_runs(
             corruptions can't be compared, or nothing is compared by ``by``
     """
     _require_way(by, metric)
+    require_margin(margin)
     rows, outcomes, notes, metric = gather_runs(names, runs, metric, plugins)
+    study, missing = _read_plan(names)
     if against is not None and (len(rows) == 1 or against not in rows):
         try:
             rows, outcomes, notes, metric = gather_runs([against, *names], runs, metric, plugins)
         except RecipeError as error:
             hint = f"{error.hint}; the rows here are {', '.join(rows)}"
             raise RecipeError(error.what, hint) from error
-        against = None
+        against, study, missing = None, None, []
     base = against or next(iter(rows))
-    comparison = compare("Comparison", list(rows), base, outcomes, metric=metric.facts)
-    comparison = comparison.with_notes(notes).with_runs(rows, lambda _run: {})
-    plan, (comparison, n_before) = Plan.open(), with_wear(comparison, [runs])
+    plan, planned_margin = study and study.plan, None
+    if study and isinstance(metric, MetricConfig):
+        planned_margin = study.margin_of(metric)
     if margin is not None:
-        tests = compare_within_margin(comparison, margin, plan)
-        comparison = comparison._replace(margin_rows=tests)
+        notes = [*notes, "The margin was named after the runs: it must not be chosen by them."]
+    rows |= {o.row: [] for o in missing if o.row not in rows}
+    comparison = compare(
+        "Comparison",
+        list(rows),
+        base,
+        [*outcomes, *missing],
+        metric=metric.facts,
+        plan=plan,
+        margin=planned_margin if margin is None else margin / metric.facts.factor,
+    )
+    comparison = comparison.with_notes(notes).with_runs(rows, lambda _run: {})
+    comparison, n_before = with_wear(comparison, [runs])
+    if margin is not None:
+        comparison = comparison._replace(margin_rows=compare_within_margin(comparison))
     if by and isinstance(metric, MetricConfig):
         n_others = max(1, len(rows) - 1 + n_before)
-        images = compare_rows_by_image(comparison, metric, plan, n_others)
+        images = compare_rows_by_image(comparison, metric, n_others)
         comparison = comparison._replace(by_image=images)
     return comparison
 
@@ -212,6 +244,16 @@ def _require_way(by: str | None, metric: AnyMetric | str) -> None:
     if by and (isinstance(metric, RunMetric) or metric in RUN_METRICS):
         what = "training seconds and accuracy under corruptions are of whole runs, not of images"
         raise UserError(f"{what}: there is nothing to compare by image", "leave out --by image")
+
+
+def _read_plan(names: Sequence[str]) -> tuple[StudyPlan | None, list[Outcome]]:
+    """Return the plan of a study, if nothing else is named, and its runs that are not finished."""
+    content = StudyFolder(names[0]).content() if len(names) == 1 else {}
+    if not content.get("plan"):
+        return None, []
+    runs = [StoredRun.model_validate(run) for run in content.get("runs", [])]
+    missing = [failed_outcome(r.row, r.seed, r.failure) for r in runs if not r.run]
+    return StudyPlan.model_validate(content["plan"]), missing
 
 
 def _run_folders(path: Path) -> list[Path]:

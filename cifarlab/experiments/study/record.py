@@ -1,8 +1,10 @@
 """The record of a study's runs, kept in study.json."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Collection
 from contextlib import suppress
 from functools import cache, partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +16,9 @@ from cifarlab.experiments.study.columns import measure_columns
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.folder import StudyFolder
-from cifarlab.experiments.study.outcomes import read_finished, run_outcome
+from cifarlab.experiments.study.outcomes import failed_outcome, find_warnings, is_final, run_outcome
+from cifarlab.experiments.study.plan import StudyPlan, make_plan, require_same_plan
+from cifarlab.experiments.study.price import Question, find_earlier_runs, quote
 from cifarlab.experiments.worker import Failure, Job, JobResult
 from cifarlab.experiments.writing import as_json
 from cifarlab.metrics.kinds import MetricConfig
@@ -22,7 +26,8 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint
 from cifarlab.run_folder.folder import RunFolder, describe_early_end
 from cifarlab.run_folder.naming import finished_runs, latest_folder, new_folder
-from cifarlab.run_folder.run_data import SPLIT_NAMES, RunData
+from cifarlab.run_folder.run_data import SPLIT_NAMES, RunData, read_runs
+from cifarlab.stats.sequential import FIRST_LOOK
 from cifarlab.system.errors import CifarlabError, FailedRunsError, RunFolderError, UserError
 
 
@@ -38,7 +43,9 @@ class PlannedRun(NamedTuple):
 class StudyRecord:
     """The runs of a study as an experiment of the engine, written to study.json as they change.
 
-    ``finished_folders`` and ``failures`` are by the fingerprints of the planned runs.
+    ``finished_folders`` and ``failures`` are by the fingerprints of the planned runs. Where seeds are
+    added until rows are decided, the runs of a seed are planned once those before have been looked
+    at: what comes next follows from the runs alone, whoever was killed in between.
     """
 
     def __init__(
@@ -53,7 +60,9 @@ class StudyRecord:
         self.study, self.scale, self.planned_runs, self.folder = study, scale, planned_runs, folder
         self._log, self._runs = log, runs
         self._image_fingerprint = cache(self._open_images)
-        self.finished_folders = self._find_reusable_runs(runs)
+        self._full_runs = finished_runs(runs)
+        self._early_runs = finished_runs(folder.path, ended_early=True)
+        self.finished_folders = self._find_reusable_runs()
         self.failures = {
             run.get("fingerprint", ""): Failure(f["kind"], f["what"], f.get("hint", ""))
             for run in folder.content().get("runs", [])
@@ -62,26 +71,63 @@ class StudyRecord:
         self.jobs: dict[str, Job] = {}  # by fingerprint
         self._waiting: list[Job] = []
         self._n_ended = 0
+        groups = groupby(planned_runs, key=lambda run: run.recipe.seed)
+        by_seed = [list(runs_of_seed) for _, runs_of_seed in groups]
+        self._groups = by_seed if study.until == "decided" else [planned_runs]
+        self._compared_runs: list[PlannedRun] = []
+        self._run_data: dict[str, RunData] = {}
+        self.plan = self._settle_plan()
 
-    def _find_reusable_runs(self, runs: Path) -> dict[str, RunFolder]:
-        """Return by fingerprint the planned runs that have finished on the same images.
+    def _settle_plan(self) -> StudyPlan:
+        """Return the plan in study.json, or where there are no results yet, a new one.
+
+        Raises:
+            UserError: this study has results of another plan
+        """
+        content, recipes = self.folder.content(), {p.row: p.recipe for p in self.planned_runs}
+        finished = Counter(
+            p.recipe.seed
+            for p in self.planned_runs
+            if p.row != self.study.baseline_name and p.fingerprint in self.finished_folders
+        )
+        paired = (
+            finished[p.recipe.seed]
+            for p in self.planned_runs
+            if p.row == self.study.baseline_name and p.fingerprint in self.finished_folders
+        )
+        plan = make_plan(self.study, recipes, sum(paired))
+        has_results = any(run.get("run") for run in content.get("runs", []))
+        if content.get("plan") and (has_results or any(self.folder.path.glob("*/result.json"))):
+            stored = StudyPlan.model_validate(content["plan"])
+            require_same_plan(stored, plan, self.folder.path)
+            return stored
+        return plan
+
+    def _find_reusable_runs(self) -> dict[str, RunFolder]:
+        """Return by fingerprint the planned runs that have finished on the same images."""
+        reusable: dict[str, RunFolder] = {}
+        for _, recipe, key, _ in self.planned_runs:
+            if folder := self._find_run(recipe, key):
+                reusable[key] = folder
+        return reusable
+
+    def _find_run(self, recipe: Recipe, key: str) -> RunFolder | None:
+        """Return a run of this fingerprint that has finished on the same images.
 
         Runs in the study's own folder come first. A run that its time limit ended is reused from
         there only: this study would end it again, but another one may have another limit.
         """
-        full_runs = finished_runs(runs)
-        early_runs = finished_runs(self.folder.path, ended_early=True)
-        reusable: dict[str, RunFolder] = {}
-        for _, recipe, key, _ in self.planned_runs:
-            complete = full_runs.get(key, [])
-            complete.sort(key=lambda run: not run.path.is_relative_to(self.folder.path))
-            candidates = [*complete, *early_runs.get(key, [])]
-            usable = (folder for folder in candidates if self._has_same_images(recipe, folder))
-            if folder := next(usable, None):
-                reusable[key] = folder
-            elif candidates:
-                self._log(f"{candidates[0].path} is not taken: the images are others today")
-        return reusable
+        complete = sorted(
+            self._full_runs.get(key, []),
+            key=lambda run: not run.path.is_relative_to(self.folder.path),
+        )
+        candidates = [*complete, *self._early_runs.get(key, [])]
+        usable = (folder for folder in candidates if self._has_same_images(recipe, folder))
+        if folder := next(usable, None):
+            return folder
+        if candidates:
+            self._log(f"{candidates[0].path} is not taken: the images are others today")
+        return None
 
     def _has_same_images(self, recipe: Recipe, folder: RunFolder) -> bool:
         """Return whether a run was trained on the images that its recipe's source has today.
@@ -98,24 +144,87 @@ class StudyRecord:
             self._log(f"finished runs are taken unseen, since {error.what}")
             return None
 
+    def quote(self) -> list[str]:
+        """Return lines about what the study will cost, from the runs that are there."""
+        study = self.study
+        recipes = {run.row: run.recipe for run in self.planned_runs if run.is_selected}
+        seeds = {run.recipe.seed for run in self.planned_runs}
+        earlier = find_earlier_runs(
+            recipes,
+            study.baseline_name,
+            seeds,
+            lambda recipe: self._find_run(recipe, fingerprint(recipe)),
+            study.metric.name,
+        )
+        n_tests = len(study.rows) - 1
+        margin = self.plan.margin_of(study.metric)
+        question = Question(self.plan.plan, margin, study.metric.facts, n_tests)
+        return quote(question, study.baseline_name, earlier)
+
     def plan_jobs(self, command: str, resume: bool) -> None:
         """Plan the selected runs that are neither finished nor known to diverge.
+
+        Where seeds are added until rows are decided: those of the first seed that has such runs.
 
         Raises:
             RunFolderError: a run is unfinished and ``resume`` is false
         """
-        for row, recipe, key, is_selected in self.planned_runs:
-            if not is_selected or key in self.finished_folders or key in self.jobs:
+        self._command, self._resume = command, resume
+        self._plan_next()
+
+    def _plan_next(self) -> None:
+        """Plan the next runs, of the rows that are open after the seeds before."""
+        while self._groups and not self._waiting:
+            open_rows = self._find_open_rows()
+            runs = [run for run in self._groups[0] if run.row in open_rows]
+            self._waiting = self._make_jobs(runs)
+            if not self._waiting:
+                self._compared_runs += runs
+                self._groups = self._groups[1:] if runs else []
+
+    def _find_open_rows(self) -> Collection[str]:
+        """Return the rows that get a next seed, and the baseline; none where all are decided."""
+        rows = [row.name for row in self.study.rows]
+        seeds = {run.recipe.seed for run in self._compared_runs}
+        if self.study.until == "seeds" or len(seeds) < FIRST_LOOK:
+            return rows
+        selected = {run.row for run in self.planned_runs if run.is_selected}
+        with suppress(UserError):  # nothing has finished: so there is nothing to go on with
+            comparison = self._compare()
+            if self.jobs:
+                self._log(f"after {len(seeds)} seeds: {_describe_look(comparison)}")
+            undecided = {r.name for r in comparison.rows if r.pairs and not r.is_decided}
+            return {self.study.baseline_name, *undecided} if undecided & selected else ()
+        return ()
+
+    def _make_jobs(self, runs: list[PlannedRun]) -> list[Job]:
+        """Return the jobs of the selected runs that are to be trained.
+
+        Raises:
+            RunFolderError: a run is unfinished and ``resume`` is false
+        """
+        jobs: dict[str, Job] = {}
+        for row, recipe, key, is_selected in runs:
+            if not is_selected or key in self.finished_folders or key in {**self.jobs, **jobs}:
                 continue
             unfinished, failure = self._unfinished_folder(recipe), self.failures.get(key)
-            if unfinished and failure and failure.kind == "DivergenceError":
+            if failure and ((unfinished and is_final(failure)) or self._is_overtaken(row, recipe)):
                 continue
-            if unfinished and not failure and not resume:
-                raise unfinished_error(unfinished.path, command)
+            if unfinished and not failure and not self._resume:
+                raise unfinished_error(unfinished.path, self._command)
             self.failures.pop(key, None)
             path = (unfinished or new_folder(recipe, self.folder.path)).path
-            self.jobs[key] = Job(row, recipe, str(path), command, self.study)
-        self._waiting = list(self.jobs.values())
+            jobs[key] = Job(row, recipe, str(path), self._command, self.study)
+        self.jobs |= jobs
+        return list(jobs.values())
+
+    def _is_overtaken(self, row: str, recipe: Recipe) -> bool:
+        """Return whether later seeds of a row have been looked at: pairs keep their order."""
+        return self.study.until == "decided" and any(
+            run.row == row and run.recipe.seed > recipe.seed
+            for run in self.planned_runs
+            if run.fingerprint in self.finished_folders
+        )
 
     def _unfinished_folder(self, recipe: Recipe) -> RunFolder | None:
         """Return the recipe's unfinished run on today's images in the study's folder."""
@@ -131,6 +240,8 @@ class StudyRecord:
 
     def next_job(self) -> Job | None:
         """Return the next planned run."""
+        if not self._waiting and self._n_ended == len(self.jobs):
+            self._plan_next()
         if not self._waiting:
             return None
         job = self._waiting.pop(0)
@@ -165,43 +276,59 @@ class StudyRecord:
         return sum(self._state(planned_run) == "failed" for planned_run in self.planned_runs)
 
     def compare_finished(self) -> Comparison:
-        """Compare all finished runs.
+        """Compare the finished runs; of a row that was decided, those until then.
 
         Raises:
             UserError: no run is finished
             FailedRunsError: no run is finished because runs failed
         """
-        runs, warnings = read_finished([folder.path for folder in self.finished_folders.values()])
-        by_fingerprint = dict(zip(self.finished_folders, runs, strict=True))
-        outcomes, by_row = [], defaultdict[str, list[RunData]](list)
-        for row, recipe, key, _ in self.planned_runs:
-            if key in by_fingerprint:
-                by_row[row].append(by_fingerprint[key])
-            failure = self.failures.get(key)
-            reason = f"{failure.kind}: {failure.what}" if failure else "not trained yet"
-            outcomes.append(
-                run_outcome(row, by_fingerprint[key], self.study.metric)
-                if key in by_fingerprint
-                else Outcome(row, recipe.seed, key, failure=reason)
-            )
-        study, rows = self.study, [row.name for row in self.study.rows]
         try:
-            comparison = compare(
-                study.name,
-                rows,
-                study.baseline_name,
-                outcomes,
-                study.reported,
-                self.scale,
-                study.metric.facts,
-            )
+            comparison = self._compare()
         except UserError as error:
             if self.n_failed:
                 raise FailedRunsError(error.what, error.hint) from error
             raise
-        measure = partial(measure_columns, study.columns, study.level, comparison.split)
-        comparison = comparison.with_notes(warnings).with_runs(by_row, measure)
+        by_row = defaultdict[str, list[RunData]](list)
+        for run in self._compared_runs:
+            if data := self._run_data.get(run.fingerprint):
+                by_row[run.row].append(data)
+        notes = find_warnings(list(self._run_data.values()))
+        if n := self.plan.n_seen:
+            notes.append(
+                f"{n} pairs of runs were there before the plan was written: who wrote it may have "
+                "looked at them, so all looks count."
+            )
+        measure = partial(measure_columns, self.study.columns, self.study.level, comparison.split)
+        comparison = comparison.with_notes(notes).with_runs(by_row, measure)
         return with_wear(comparison, [self._runs])[0]
+
+    def _compare(self) -> Comparison:
+        """Compare the runs up to the last look. Raises UserError."""
+        study, keys = self.study, dict.fromkeys(run.fingerprint for run in self._compared_runs)
+        paths = {
+            key: self.finished_folders[key].path
+            for key in keys
+            if key in self.finished_folders and key not in self._run_data
+        }
+        if paths:
+            runs = read_runs([*paths.values()], predictions=False)
+            self._run_data |= zip(paths, runs, strict=True)
+        return compare(
+            study.name,
+            [row.name for row in study.rows],
+            study.baseline_name,
+            [self._outcome(run) for run in self._compared_runs],
+            study.reported,
+            self.scale,
+            study.metric.facts,
+            self.plan.plan,
+            self.plan.margin_of(study.metric),
+        )
+
+    def _outcome(self, run: PlannedRun) -> Outcome:
+        if data := self._run_data.get(run.fingerprint):
+            return run_outcome(run.row, data, self.study.metric)
+        return failed_outcome(run.row, run.recipe.seed, self.failures.get(run.fingerprint))
 
     def write(self, comparison: Comparison | None = None) -> None:
         """Replace study.json.
@@ -213,10 +340,16 @@ class StudyRecord:
             {
                 "study": self.study.model_dump(mode="json"),
                 "scale": self.scale,
-                "runs": [self._entry(planned_run) for planned_run in self.planned_runs],
+                "plan": self.plan.model_dump(mode="json"),
+                "runs": [self._entry(run) for run in self.planned_runs if self._is_needed(run)],
                 "comparison": as_json(comparison and comparison._replace(runs=())),
             }
         )
+
+    def _is_needed(self, run: PlannedRun) -> bool:
+        """Return whether a planned run was begun or looked at; of fixed seeds, each is needed."""
+        is_known = run in self._compared_runs or run.fingerprint in self.jobs
+        return is_known or self.study.until == "seeds"
 
     def _state(self, planned_run: PlannedRun) -> str:
         if planned_run.fingerprint in self.finished_folders:
@@ -234,6 +367,14 @@ class StudyRecord:
             "run": self.folder.relative(folder.path) if folder else None,
             "failure": as_json(self.failures.get(key)),
         }
+
+
+def _describe_look(comparison: Comparison) -> str:
+    return "; ".join(
+        row.name + " " + row.verdict + ("" if row.p is None else f" (p = {row.p:.2g})")
+        for row in comparison.rows
+        if row.name != comparison.baseline
+    )
 
 
 def _describe_score(path: str, metric: MetricConfig) -> str:

@@ -3,14 +3,17 @@
 from typing import Any
 
 from cifarlab.experiments.study.columns import format_value
-from cifarlab.experiments.study.comparison import REFERENCE_GAP, Comparison, ComparisonRow
+from cifarlab.experiments.study.comparison import Comparison, ComparisonRow
+from cifarlab.experiments.study.definition import MAX_SEEDS
 from cifarlab.experiments.study.margin import margin_table
+from cifarlab.experiments.study.price import REFERENCE_GAP, find_chance
+from cifarlab.experiments.study.verdicts import describe_margin, describe_plan
 from cifarlab.experiments.writing import NOTHING, csv_table, describe_scale, markdown_table
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.report import by_image
 from cifarlab.run_folder.run_data import SPLIT_NAMES
 from cifarlab.run_folder.schemas import restore
-from cifarlab.stats.paired import MAX_SEEDS, Interval
+from cifarlab.stats.paired import Interval
 from cifarlab.system.errors import RunFolderError
 
 COLUMNS_NOTE = "Means over the seeds; in brackets the report's."
@@ -23,11 +26,14 @@ def heading(comparison: Comparison) -> list[str]:
     unit, points = (" in per cent", " in points") if metric.percent else ("", "")
     direction = "" if metric.higher_is_better else "; less is better"
     title = metric.title_on(SPLIT_NAMES[comparison.split])
+    margin = comparison.margin
+    same = "" if margin is None else f" The same: within {describe_margin(margin, metric)}."
     return [
         f"{title[0].upper()}{title[1:]}{unit} on {comparison.data}{direction}.",
         *([] if comparison.scale == 1 else [describe_scale(comparison.scale)]),
-        f"Differences{points} from {comparison.baseline}, paired by seed; intervals by Student's "
-        "t; d_z is the mean difference over its standard deviation.",
+        f"Differences{points} from {comparison.baseline}, paired by seed; d_z is the mean "
+        "difference over its standard deviation.",
+        describe_plan(comparison.plan) + same,
     ]
 
 
@@ -53,16 +59,26 @@ def footing(comparison: Comparison) -> list[str]:
 
 def format_rows(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return headers and cells as text, accuracies rounded to hundredths of a point."""
-    rows = [_cells(row, comparison.metric) for row in comparison.rows]
+    rows = [_cells(row, comparison) for row in comparison.rows]
+    chance = describe_chance(comparison)
+    idle = [] if any(cells[chance] != NOTHING for cells in rows) else [chance]
     if all(row.reported is None for row in comparison.rows):
-        for cells in rows:
-            del cells["reported"], cells["agreement"]
+        idle += ["reported", "agreement"]
+    for cells in rows:
+        for name in idle:
+            del cells[name]
     return tuple(rows[0]), [tuple(cells.values()) for cells in rows]
 
 
-def _cells(row: ComparisonRow, metric: MetricFacts) -> dict[str, str]:
+def describe_chance(comparison: Comparison) -> str:
+    """Return the header of the chance that the plan sees a difference as large as the margin."""
+    gap = REFERENCE_GAP if comparison.margin is None else comparison.margin
+    return f"sees {describe_margin(gap, comparison.metric)}"
+
+
+def _cells(row: ComparisonRow, comparison: Comparison) -> dict[str, str]:
+    metric, chance = comparison.metric, find_chance(row, comparison)
     mean, difference = row.summary, row.pairs and row.pairs.difference
-    reference = f"{100 * REFERENCE_GAP:g} points" if metric.percent else f"{REFERENCE_GAP:g}"
     return {
         "row": row.name,
         "n": str(len(row.values)),
@@ -72,9 +88,10 @@ def _cells(row: ComparisonRow, metric: MetricFacts) -> dict[str, str]:
         "difference": metric.number(difference and difference.mean, "+"),
         "95 % interval of it": _interval(metric, difference and difference.interval, "+"),
         "d_z": NOTHING if not row.pairs or row.pairs.effect is None else f"{row.pairs.effect:.2f}",
-        "p (Holm)": NOTHING if row.p is None else "< 0.0001" if row.p < 1e-4 else f"{row.p:.2g}",
+        "p (Holm)": _p(row.p),
+        **({} if comparison.margin is None else {"p same": _p(row.same_p)}),
         "verdict": row.verdict,
-        f"seeds for {reference}": _seeds(row),
+        describe_chance(comparison): NOTHING if chance is None else f"{100 * chance:.0f} %",
         "reported": _reported(row, metric),
         "agreement": row.agreement.words or NOTHING,
     }
@@ -86,10 +103,8 @@ def _interval(metric: MetricFacts, interval: Interval | None, sign: str = "") ->
     return f"{metric.number(interval[0], sign)} to {metric.number(interval[1], sign)}"
 
 
-def _seeds(row: ComparisonRow) -> str:
-    if row.detectable is None:
-        return NOTHING
-    return f"> {MAX_SEEDS:,}" if row.seeds_needed is None else f"{row.seeds_needed:,}"
+def _p(p: float | None) -> str:
+    return NOTHING if p is None else "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
 def _reported(row: ComparisonRow, metric: MetricFacts) -> str:
@@ -186,8 +201,10 @@ def _raw_values(comparison: Comparison, row: ComparisonRow) -> dict[str, Any]:
         "d_z": pairs and pairs.effect,
         "p": pairs and pairs.p,
         "p_holm": row.p,
-        "detectable": row.detectable,
-        "seeds_needed": row.seeds_needed,
+        "p_same": row.same_p,
+        "margin": comparison.margin,
+        "plan": describe_plan(comparison.plan),
+        "chance": find_chance(row, comparison),
         "verdict": row.verdict,
         "reported": row.reported and row.reported.accuracy / 100,
         "reported_data": row.reported and row.reported.data,
@@ -214,8 +231,11 @@ def require_baseline(comparison: Comparison) -> Comparison:
     """Return a comparison from a file.
 
     Raises:
-        RunFolderError: its baseline is not one of its rows
+        RunFolderError: its baseline is not one of its rows, or its plan is none
     """
     if comparison.baseline not in [row.name for row in comparison.rows]:
         raise RunFolderError("the comparison's baseline is no row of it", _RUN_AGAIN)
+    looks = [n for stage in comparison.plan.stages for n in (stage.first, stage.last)]
+    if not looks or looks != sorted(looks) or not 1 <= looks[0] <= looks[-1] <= MAX_SEEDS:
+        raise RunFolderError("the comparison's plan is none", _RUN_AGAIN)
     return comparison

@@ -4,8 +4,10 @@ from pathlib import Path
 
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.recipes.catalog import Reported, find
+from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, fingerprint
 from cifarlab.run_folder.folder import RunFolder
+from cifarlab.stats.sequential import Plan
 
 ACCURACIES = {
     "base": [0.900, 0.904, 0.896],
@@ -23,7 +25,8 @@ def made(data: str = "CIFAR-10", scale: float = 1.0, reported: bool = True) -> C
     ]
     outcomes.append(Outcome("failed", 0, failure="DivergenceError: NaN | at step 3"))
     numbers = REPORTED if reported else {}
-    return compare("made/up", list(ACCURACIES), "base", outcomes, numbers, scale)
+    plan = Plan.once(3)
+    return compare("made/up", list(ACCURACIES), "base", outcomes, numbers, scale, plan=plan)
 
 
 def make_run(
@@ -41,10 +44,21 @@ def make_run(
 
     ``images`` are those that lay in ``data`` then.
     """
-    folder = RunFolder(path)
     made = change(find(recipe), {"seed": seed, **(changes or {})})
+    write_run(RunFolder(path), made, accuracy, data, f"{images} of {data}", stop_reason)
+    return path
+
+
+def write_run(
+    folder: RunFolder,
+    made: Recipe,
+    accuracy: float | None,
+    data: str,
+    images: str,
+    stop_reason: str = "planned",
+) -> None:
     folder.write_recipe(made)
-    folder.write_provenance({"data": {"name": data, "fingerprint": f"{images} of {data}"}})
+    folder.write_provenance({"data": {"name": data, "fingerprint": images}})
     if accuracy is not None:
         split = {"n": 100, "fingerprint": "images"}
         folder.write_result(
@@ -60,7 +74,6 @@ def make_run(
                 "cost": {"train_seconds": 1.0},
             }
         )
-    return path
 
 
 def _metrics(accuracy: float) -> dict[str, object]:

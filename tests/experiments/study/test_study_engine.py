@@ -194,14 +194,16 @@ def test_several_at_a_time_give_the_same(undisturbed: FinishedStudy, tmp_path: P
     assert runs_of(finished_study) == runs_of(undisturbed)
 
 
-def test_more_seeds_are_added_and_rows_chosen(undisturbed: FinishedStudy, tmp_path: Path) -> None:
+def test_rows_may_be_trained_later_and_count_from_the_start(
+    undisturbed: FinishedStudy, tmp_path: Path
+) -> None:
     lines: list[str] = []
-    first = run_made(tmp_path, n_seeds=1, only="plain", log=lines.append)
-    assert "1 runs to train" in lines[0]
-    assert "slow, seed 0: not trained yet." in first.comparison.notes
+    first = run_made(tmp_path, only="plain", log=lines.append)
+    assert "2 runs to train" in lines[0]
+    assert "slow, seed 0, 1: not trained yet." in first.comparison.notes
     assert first.comparison.rows[1].verdict == "no run finished"
     second = run_made(tmp_path, log=lines.append)
-    assert any(line.startswith("tests/small: 3 runs to train, 1 are there") for line in lines)
+    assert any(line.startswith("tests/small: 2 runs to train, 2 are there") for line in lines)
     assert plain_comparison(second) == plain_comparison(undisturbed)
 
 

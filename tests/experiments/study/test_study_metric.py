@@ -22,6 +22,7 @@ from cifarlab.experiments.writing import as_json
 from cifarlab.metrics.kinds import ACCURACY, LogLoss, MacroF1, MetricConfig, TopK
 from cifarlab.plots.draw import draw
 from cifarlab.run_folder.folder import RunFolder
+from cifarlab.stats.sequential import Plan
 from cifarlab.system.errors import RecipeError, UserError
 
 LESS = LogLoss().facts
@@ -34,7 +35,7 @@ def table(metric, split="test"):
         for row, values in (("base", BASE), ("more", SHIFTED))
         for seed, value in enumerate(values)
     ]
-    return compare("t", ["base", "more"], "base", outcomes, metric=metric)
+    return compare("t", ["base", "more"], "base", outcomes, metric=metric, plan=Plan.once(4))
 
 
 @pytest.mark.parametrize("metric", known(MetricConfig), ids=lambda m: m.kind)
@@ -48,7 +49,7 @@ def test_all_texts_say_the_metric_and_its_unit():
     assert heading(comparison)[0] == "Validation log loss on digits; less is better."
     assert heading(comparison)[1].startswith("Differences from base, paired")
     headers, cells = format_rows(comparison)
-    assert "seeds for 0.003" in headers and cells[0][2] == "0.9000" and cells[1][5] == "+0.0500"
+    assert "sees 0.003" in headers and cells[0][2] == "0.9000" and cells[1][5] == "+0.0500"
     assert footing(comparison)[0].startswith("Validation log loss, since 8 runs")
     left, right = draw(figure(comparison)).axes
     assert left.get_xlabel() == "validation log loss" and "points" not in right.get_xlabel()
@@ -124,4 +125,4 @@ def test_a_study_is_judged_by_its_metric(tmp_path: Path):
     assert result["test"]["loss"] in fast_row.values.values()
     assert any(f"test {result['test']['loss']:.4f}, validation" in line for line in lines)
     with pytest.raises(RecipeError, match="is always 1 with 10 classes"):
-        run_study(study.model_copy(update={"metric": TopK(k=10)}), runs=tmp_path)
+        run_study(study.model_copy(update={"name": "top", "metric": TopK(k=10)}), runs=tmp_path)

@@ -36,7 +36,7 @@ HEADERS = (
     "d_z",
     "p (Holm)",
     "verdict",
-    "seeds for 0.3 points",
+    "sees 0.3 points",
     "reported",
     "agreement",
 )
@@ -55,7 +55,7 @@ def test_a_row_in_text():
     assert row["difference"] == "+2.00" and row["95 % interval of it"] == "+1.75 to +2.25"
     assert row["d_z"] == "20.00" and row["verdict"] == "better"
     assert row["p (Holm)"] == "0.00083"
-    assert row["seeds for 0.3 points"] == "4"
+    assert row["sees 0.3 points"] == "70 %"
     assert row["reported"] == "99" and row["agreement"].startswith("differs: 99.00")
 
 
@@ -79,6 +79,7 @@ def test_differences_stand_beside_reported_levels_of_shortened_runs():
 
 def test_data_split_and_scale_are_named():
     assert heading(made())[0] == "Test accuracy in per cent on CIFAR-10."
+    assert heading(made())[-1].startswith("Plan: one look, after 3 seeds; p by the paired t test")
     assert SCALED in heading(made(scale=0.1)) and SCALED not in heading(made())
     assert SCALED in (text := markdown(made("digits", 0.1))) and "on digits" in text
 
