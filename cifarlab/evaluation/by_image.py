@@ -53,7 +53,7 @@ class ImageComparison(NamedTuple):
     p_built: float | None = None
 
 
-class _Answers(NamedTuple):
+class _RunValues(NamedTuple):
     """A run's answers: the metric's values by image or group, which images are right, images."""
 
     values: np.ndarray
@@ -116,13 +116,13 @@ def compare_images(
     )
 
 
-def _answers(run: RunData, split: str, metric: MetricConfig) -> _Answers:
+def _answers(run: RunData, split: str, metric: MetricConfig) -> _RunValues:
     file = RunFolder(run.path).predictions / f"{split}.safetensors"
     is_read = run.predictions is not None and run.predicted_split == split
     predictions = run.predictions if is_read and run.predictions else Predictions.read(file)
     values, n_groups = _metric_values(metric, predictions.logits, predictions.labels)
     right = predictions.logits.argmax(1) == predictions.labels
-    return _Answers(values, right, n_groups, predictions)
+    return _RunValues(values, right, n_groups, predictions)
 
 
 def _require_same_images(first: Predictions, other: Predictions, run: RunData, split: str) -> None:
@@ -158,10 +158,10 @@ def compare_recipes(runs: Sequence[RunData]) -> list[ImageComparison]:
     The test split is compared where all runs have it, else validation. Left out are recipes without
     a seed in common with the first, and those that kept no predictions of the same images.
     """
-    finished = [run for run in runs if run.is_finished and not run.early_end]
-    split = "test" if all(run.split("test") for run in finished) else "val"
+    complete = [run for run in runs if run.is_finished and not run.early_end]
+    split = "test" if all(run.split("test") for run in complete) else "val"
     rows: dict[str, dict[int, RunData]] = {}
-    for run in finished:
+    for run in complete:
         key = fingerprint(run.recipe.model_copy(update={"seed": 0}))
         rows.setdefault(key, {}).setdefault(run.recipe.seed, run)
     base, *others = rows.values() or [{}]

@@ -208,8 +208,8 @@ class TopK(MetricConfig):
     def image_values(self, logits: "np.ndarray", labels: "np.ndarray") -> "np.ndarray":
         """Return 1 for each image whose class is among them, else 0."""
         order = (-logits).argsort(axis=1, kind="stable")[:, : self.k]
-        hits: np.ndarray = (order == labels[:, None]).any(1)
-        return hits.astype(float)
+        is_hit: np.ndarray = (order == labels[:, None]).any(1)
+        return is_hit.astype(float)
 
 
 def _counts(logits: "np.ndarray", labels: "np.ndarray") -> "list[np.ndarray]":

@@ -45,23 +45,26 @@ def flips(comparisons: Sequence[ImageComparison]) -> Plot | None:
 
 def _ranked_names(rows: Sequence[ClassFlips]) -> list[str]:
     """Return the classes' names from the one that gains most to the one that loses most."""
-    net, moved = dict[str, float](), dict[str, float]()
+    net, n_flips = dict[str, float](), dict[str, float]()
     for row in rows:
         net[row.name] = net.get(row.name, 0.0) + row.n_gained - row.n_lost
-        moved[row.name] = moved.get(row.name, 0.0) + row.n_gained + row.n_lost
-    most_moved = sorted(moved, key=lambda name: -moved[name])[:MOST_CLASSES]
-    return sorted(most_moved, key=lambda name: -net[name])
+        n_flips[row.name] = n_flips.get(row.name, 0.0) + row.n_gained + row.n_lost
+    flip_most = sorted(n_flips, key=lambda name: -n_flips[name])[:MOST_CLASSES]
+    return sorted(flip_most, key=lambda name: -net[name])
 
 
 def _class_marks(rows: Sequence[ClassFlips]) -> list[spec.Mark]:
     y = np.arange(len(rows))
-    gained, lost = np.array([row.n_gained for row in rows]), np.array([row.n_lost for row in rows])
+    n_gained, n_lost = (
+        np.array([row.n_gained for row in rows]),
+        np.array([row.n_lost for row in rows]),
+    )
     is_real = np.array([row.p is not None and row.p < ALPHA for row in rows])
-    net = gained - lost
+    net = n_gained - n_lost
     look: dict[str, Any] = {"color": spec.INK, "marker": "o", "size": 4.0, "z": 4}
     return [
-        Bars(y, gained, 0.7, spec.BLUE, flat=True),
-        Bars(y, -lost, 0.7, spec.VERMILION, flat=True),
+        Bars(y, n_gained, 0.7, spec.BLUE, flat=True),
+        Bars(y, -n_lost, 0.7, spec.VERMILION, flat=True),
         Rule(0, spec.INK),
         Marks(np.where(is_real, net, math.nan), y, "gained less lost, p < 0.05 (Holm)", **look),
         Marks(np.where(is_real, math.nan, net), y, "gained less lost", hollow=True, **look),

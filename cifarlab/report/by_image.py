@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from cifarlab.evaluation.by_image import QUESTIONS, ImageComparison
-from cifarlab.report.tables import Table
 from cifarlab.run_folder.run_data import SPLIT_NAMES
 from cifarlab.system.formatting import NOTHING
+
+Cells = tuple[tuple[str, ...], list[tuple[str, ...]]]  # headers and rows
 
 _MOST_CLASSES = 20  # of more, those with the least p values
 
@@ -19,7 +20,7 @@ def title(comparison: ImageComparison) -> str:
     return f"{comparison.row} against {comparison.baseline}, image by image: {pairs}, {images}"
 
 
-def interval_table(comparisons: Sequence[ImageComparison]) -> Table:
+def interval_table(comparisons: Sequence[ImageComparison]) -> Cells:
     """Return a row for each comparison and question: difference, interval, p."""
     rows = []
     for comparison in comparisons:
@@ -38,10 +39,10 @@ def interval_table(comparisons: Sequence[ImageComparison]) -> Table:
                     format_p(comparison.p) if is_tested else NOTHING,
                 )
             )
-    return Table(("row", "holds for", "difference", "95 % interval", "p"), rows)
+    return ("row", "holds for", "difference", "95 % interval", "p"), rows
 
 
-def class_table(comparison: ImageComparison) -> Table:
+def class_table(comparison: ImageComparison) -> Cells:
     """Return a row for each class: images gained and lost in a pair of runs, difference, p."""
     classes = comparison.flips.classes
     if len(classes) > _MOST_CLASSES:
@@ -62,13 +63,13 @@ def class_table(comparison: ImageComparison) -> Table:
         for row in classes
     ]
     headers = ("class", "images", "became right", "became wrong", "difference (points)")
-    return Table((*headers, "95 % interval", "p (Holm)"), rows)
+    return (*headers, "95 % interval", "p (Holm)"), rows
 
 
 def sentences(comparison: ImageComparison) -> list[str]:
     """Return what a reader needs besides the tables."""
     flips, intervals = comparison.flips, comparison.intervals
-    n_shown, n_classes = len(class_table(comparison).rows), len(flips.classes)
+    n_shown, n_classes = len(class_table(comparison)[1]), len(flips.classes)
     test = "" if flips.p is None else f" (McNemar's exact test: p = {format_p(flips.p)})"
     lines = [
         f"In a pair of runs {flips.n_gained:.4g} images became right and {flips.n_lost:.4g} became "

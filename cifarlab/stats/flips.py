@@ -66,9 +66,9 @@ def count_flips(
             row, p = _class_flips(name, n_images, ours[:, in_class], base[:, in_class], plan)
             rows.append(row)
             ps.append(p)
-    corrected = iter(holm([p for p in ps if p is not None]))
+    holm_ps = iter(holm([p for p in ps if p is not None]))
     rows = [
-        row._replace(p=None if p is None else next(corrected))
+        row._replace(p=None if p is None else next(holm_ps))
         for row, p in zip(rows, ps, strict=True)
     ]
     n_gained, n_lost = _count(ours, base)

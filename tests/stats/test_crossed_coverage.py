@@ -11,7 +11,7 @@ from cifarlab.stats.crossed import crossed_intervals
 def coverages(n_seeds: int, seeds: float, images: float, rest: float) -> np.ndarray:
     """How often each interval holds its truth: these images, these runs, the mean of all."""
     draw, n_images, n_studies = np.random.default_rng(7), 100, 1500
-    hits = np.zeros(3)
+    n_inside = np.zeros(3)
     for _ in range(n_studies):
         seed = draw.normal(0, math.sqrt(seeds * n_seeds), (n_seeds, 1))
         image = draw.normal(0, math.sqrt(images * n_images), n_images)
@@ -20,8 +20,8 @@ def coverages(n_seeds: int, seeds: float, images: float, rest: float) -> np.ndar
         intervals = crossed_intervals(differences)
         for number, truth in enumerate((image.mean(), seed.mean(), 0.0)):
             low, high = intervals[3 + number]
-            hits[number] += low <= truth <= high
-    return hits / n_studies
+            n_inside[number] += low <= truth <= high
+    return n_inside / n_studies
 
 
 @pytest.mark.parametrize("n_seeds", [3, 5, 10])
@@ -47,12 +47,12 @@ def test_right_and_wrong_answers_are_covered():
     def chances(skill: np.ndarray, seed: np.ndarray, recipe: np.ndarray) -> np.ndarray:
         return 1 / (1 + np.exp(-(skill + recipe + seed)))
 
-    everything = draw.normal(3, 1.5, 200_000), draw.normal(0, 0.5, 200_000)
+    population = draw.normal(3, 1.5, 200_000), draw.normal(0, 0.5, 200_000)
     luck = draw.normal(0, 0.1, (2, 200_000))
     truth = float(
         (
-            chances(everything[0], luck[0], gain + everything[1])
-            - chances(everything[0], luck[1], 0)
+            chances(population[0], luck[0], gain + population[1])
+            - chances(population[0], luck[1], 0)
         ).mean()
     )
     for _ in range(n_studies):
@@ -68,9 +68,9 @@ def test_right_and_wrong_answers_are_covered():
 
 
 def test_few_and_equal_values():
-    one = crossed_intervals(np.array([[0.0, 1.0, 1.0, 0.0]]))
-    assert one.seeds is one.seeds_and_images is None and one.images[0] < 0.5 < one.images[1]
-    assert len(one.tests) == 1
+    pair = crossed_intervals(np.array([[0.0, 1.0, 1.0, 0.0]]))
+    assert pair.seeds is pair.seeds_and_images is None and pair.images[0] < 0.5 < pair.images[1]
+    assert len(pair.tests) == 1
     equal = crossed_intervals(np.zeros((3, 5)))
     assert equal.tests == () and equal.p_value() is None and equal.seeds == (0, 0)
     same_seeds = crossed_intervals(np.tile([0.0, 1.0, 0.0, 1.0], (3, 1)))  # no luck of seeds

@@ -19,7 +19,7 @@ def compare_rows_by_image(
 
     Args:
         comparison: with its runs
-        metric: what is compared
+        metric: what is tested_runs
         n_others: how many recipes beside the baseline were judged on these images
 
     Raises:
@@ -53,12 +53,12 @@ def with_wear(comparison: Comparison, folders: Iterable[Path]) -> tuple[Comparis
     data = _data_fingerprint(comparison)
     if comparison.split != "test" or not comparison.metric.of_split or data is None:
         return comparison, 0
-    compared = [run for of_row in comparison.runs for run in of_row if run.split("test")]
+    tested_runs = [run for of_row in comparison.runs for run in of_row if run.split("test")]
     paths = {path for folder in folders for path in find_runs(folder)}
-    parents = {run.path.parent for run in compared}
+    parents = {run.path.parent for run in tested_runs}
     paths |= {file.parent for parent in parents for file in parent.glob("*/recipe.yaml")}
     openings = count_openings(paths, data)
-    own_recipes = {read_recipe_text(RunFolder(run.path)).key for run in compared}
+    own_recipes = {read_recipe_text(RunFolder(run.path)).key for run in tested_runs}
     n_before = len(openings.recipes - own_recipes)
     if not n_before:
         return comparison, 0

@@ -67,9 +67,9 @@ def compare_within_margin(comparison: "Comparison") -> tuple[MarginRow, ...]:
             p = None if row.p is None else sequential_p(better, plan, -limit, "greater")
             pairs = [(runs[row.name][seed], runs[comparison.baseline][seed]) for seed in seeds]
             tests[row.name] = _with_costs(MarginRow(row.name, row.same_p, p), pairs, plan)
-    corrected = correct({name: t.not_worse_p for name, t in tests.items()}, comparison.n_tests)
+    holm_ps = correct({name: t.not_worse_p for name, t in tests.items()}, comparison.n_tests)
     margin = describe_margin(limit, metric)
-    rows = [test._replace(not_worse_p=corrected.get(name)) for name, test in tests.items()]
+    rows = [test._replace(not_worse_p=holm_ps.get(name)) for name, test in tests.items()]
     return tuple(row._replace(verdict=_verdict(row, margin)) for row in rows)
 
 
@@ -86,10 +86,10 @@ def _with_costs(row: MarginRow, pairs: Sequence[tuple[RunData, RunData]], plan: 
     if not all(all(pair) for pair in seconds) or timing_problems([r for p in pairs for r in p]):
         return row
     logs = np.log(np.array(seconds, dtype=np.float64))
-    gains = (logs[:, 1] - logs[:, 0]).tolist()
-    interval = sequential_interval(gains, plan)
+    log_ratios = (logs[:, 1] - logs[:, 0]).tolist()
+    interval = sequential_interval(log_ratios, plan)
     bounds = interval and (math.exp(interval[0]), math.exp(interval[1]))
-    return row._replace(speedup=math.exp(float(np.mean(gains))), speedup_interval=bounds)
+    return row._replace(speedup=math.exp(float(np.mean(log_ratios))), speedup_interval=bounds)
 
 
 def _verdict(row: MarginRow, margin: str) -> str:

@@ -211,11 +211,11 @@ def compare_runs(
             raise RecipeError(error.what, hint) from error
         against, study, missing = None, None, []
     base = against or next(iter(rows))
-    plan, planned_margin = study and study.plan, None
-    if study and isinstance(metric, MetricConfig):
-        planned_margin = study.margin_of(metric)
     if margin is not None:
         notes = [*notes, "The margin was named after the runs: it must not be chosen by them."]
+        limit: float | None = margin / metric.facts.factor
+    else:
+        limit = study.margin_of(metric.facts) if study else None
     rows |= {o.row: [] for o in missing if o.row not in rows}
     comparison = compare(
         "Comparison",
@@ -223,18 +223,22 @@ def compare_runs(
         base,
         [*outcomes, *missing],
         metric=metric.facts,
-        plan=plan,
-        margin=planned_margin if margin is None else margin / metric.facts.factor,
+        plan=study.plan if study else None,
+        margin=limit,
     )
     comparison = comparison.with_notes(notes).with_runs(rows, lambda _run: {})
-    comparison, n_before = with_wear(comparison, [runs])
     if margin is not None:
         comparison = comparison._replace(margin_rows=compare_within_margin(comparison))
-    if by and isinstance(metric, MetricConfig):
-        n_others = max(1, len(rows) - 1 + n_before)
-        images = compare_rows_by_image(comparison, metric, n_others)
-        comparison = comparison._replace(by_image=images)
-    return comparison
+    return _add_images(comparison, metric if by else None, runs)
+
+
+def _add_images(comparison: Comparison, metric: AnyMetric | None, runs: Path) -> Comparison:
+    """Add how worn the test images are, and the rows image by image if there is a metric."""
+    comparison, n_before = with_wear(comparison, [runs])
+    if not isinstance(metric, MetricConfig):
+        return comparison
+    n_others = max(1, len(comparison.rows) - 1 + n_before)
+    return comparison._replace(by_image=compare_rows_by_image(comparison, metric, n_others))
 
 
 def _require_way(by: str | None, metric: AnyMetric | str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from cifarlab.experiments.study.definition import MAX_SEEDS, Study
-from cifarlab.metrics.kinds import MetricConfig
+from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint
 from cifarlab.run_folder.schemas import StoredModel
@@ -64,14 +64,14 @@ class StudyPlan(StoredModel):
         """Return the looks as the statistics take them."""
         return Plan(tuple(PlanStage(look.first, look.last, look.part) for look in self.looks))
 
-    def margin_of(self, metric: MetricConfig) -> float | None:
+    def margin_of(self, metric: MetricFacts) -> float | None:
         """Return the margin in a metric's own unit, a fraction where that is in per cent.
 
         It is None for another metric than the study's.
         """
         if self.margin is None or metric.name != self.metric:
             return None
-        return self.margin / metric.facts.factor
+        return self.margin / metric.factor
 
 
 def make_plan(study: Study, recipes: Mapping[str, Recipe], n_seen: int) -> StudyPlan:

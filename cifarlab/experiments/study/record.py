@@ -157,7 +157,7 @@ class StudyRecord:
             study.metric.name,
         )
         n_tests = len(study.rows) - 1
-        margin = self.plan.margin_of(study.metric)
+        margin = self.plan.margin_of(study.metric.facts)
         question = Question(self.plan.plan, margin, study.metric.facts, n_tests)
         return quote(question, study.baseline_name, earlier)
 
@@ -322,7 +322,7 @@ class StudyRecord:
             self.scale,
             study.metric.facts,
             self.plan.plan,
-            self.plan.margin_of(study.metric),
+            self.plan.margin_of(study.metric.facts),
         )
 
     def _outcome(self, run: PlannedRun) -> Outcome:

@@ -76,9 +76,9 @@ def test_there_is_one_way_to_compare_by(root):
 
 
 def test_recipes_that_were_judged_before_are_counted(root):
-    one = MadeRun(n=400, changes=(("optimizer.lr", 0.2),))
+    other_recipe = MadeRun(n=400, changes=(("optimizer.lr", 0.2),))
     others = root / "studies"
-    make(others / "s" / "other", one)
+    make(others / "s" / "other", other_recipe)
     try:
         comparison = compare_runs([str(root)], runs=root, by="image")
         assert any("1 other recipe was judged on these test images" in n for n in comparison.notes)
@@ -97,9 +97,9 @@ def timed(root, seconds=(1.0, 1.0), **device):
         for seed in range(3):
             path = make_run(root / f"{name}{seed}", 0.9 + seed / 100, seed=seed, changes=changes)
             folder = RunFolder(path)
-            own = {"name": "a CPU", "threads": 2, **(device if row else {})}
+            compute = {"name": "a CPU", "threads": 2, **(device if row else {})}
             start = {"time": "now", "step": 0}
-            more = {"device": own, "precision": "float32", "processes": 1, "starts": [start]}
+            more = {"device": compute, "precision": "float32", "processes": 1, "starts": [start]}
             folder.write_provenance(folder.provenance() | more)
             result = folder.result()
             result["cost"]["train_seconds"] = seconds[row] + seed / 1000 * (row + 1)
