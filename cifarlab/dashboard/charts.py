@@ -105,7 +105,8 @@ def _series_options(mark: Marks | Bars | Matrix, name: str) -> Options:
 
 def _points(x: Any, y: Any) -> list[list[float]]:
     pairs = ((float(a), round(float(b), 6)) for a, b in zip(x, y, strict=True))
-    return [[int(a) if a.is_integer() else a, b] for a, b in pairs if not math.isnan(b)]
+    points = [pair for pair in pairs if not any(map(math.isnan, pair))]
+    return [[int(a) if a.is_integer() else a, b] for a, b in points]
 
 
 def _matrix_options(mark: Matrix) -> Options:

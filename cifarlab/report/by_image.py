@@ -52,8 +52,8 @@ def class_table(comparison: ImageComparison) -> Cells:
         (
             row.name,
             f"{row.n_images:,}",
-            f"{row.n_gained:.4g}",
-            f"{row.n_lost:.4g}",
+            _count(row.n_gained),
+            _count(row.n_lost),
             f"{100 * row.difference:+.2f}",
             NOTHING
             if row.interval is None
@@ -66,13 +66,18 @@ def class_table(comparison: ImageComparison) -> Cells:
     return (*headers, "95 % interval", "p (Holm)"), rows
 
 
+def _count(mean: float) -> str:
+    """Return a mean number of images as text."""
+    return f"{mean:,.1f}".removesuffix(".0")
+
+
 def sentences(comparison: ImageComparison) -> list[str]:
     """Return what a reader needs besides the tables."""
     flips, intervals = comparison.flips, comparison.intervals
     n_shown, n_classes = len(class_table(comparison)[1]), len(flips.classes)
     test = "" if flips.p is None else f" (McNemar's exact test: p = {format_p(flips.p)})"
     lines = [
-        f"In a pair of runs {flips.n_gained:.4g} images became right and {flips.n_lost:.4g} became "
+        f"In a pair of runs {_count(flips.n_gained)} images became right and {_count(flips.n_lost)} became "
         f"wrong{test}."
     ]
     if n_shown < n_classes:

@@ -210,6 +210,19 @@ def test_runs_are_compared_by_recipe(runs: Path) -> None:
     assert repr(comparison).startswith("<ComparisonTable with ")
     by_loss = lab.compare(runs / "a", runs / "b", metric="log_loss")
     assert by_loss.comparison.metric.name == "log_loss"
+    assert by_loss.flips.empty and by_loss.intervals.empty and by_loss.margins.empty
+
+
+def test_runs_are_compared_image_by_image(runs: Path) -> None:
+    comparison = lab.compare(runs / "a", runs / "b", by="image", margin=0.2)
+    row = comparison.comparison.rows[1]
+    assert list(comparison.intervals.index) == [row.name] * 3
+    flips = comparison.flips
+    assert list(flips["class"]) == [str(digit) for digit in range(10)]
+    net = flips["n_gained"].sum() - flips["n_lost"].sum()
+    assert net / flips["n_images"].sum() == pytest.approx(row.pairs.difference.mean)
+    assert list(comparison.margins.index) == [row.name]
+    assert comparison.plot.flips() is not None and comparison.plot.intervals() is not None
 
 
 def test_a_study_and_what_came_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Each command does what it says: help, recipes, check, train, evaluate, report."""
 
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 from command_line import Command
+from made_run import Plan as RunPlan
+from made_run import make as make_images
 from made_search import made
 
 from cifarlab.cli.machine import _EXTRAS
@@ -312,6 +315,23 @@ def test_a_search_with_a_failed_trial_exits_with_5(
 @pytest.mark.parametrize("words", ["study", "search"])
 def test_the_help_names_the_exit_code(cifarlab: Command, words: str) -> None:
     assert "Exits with 5" in cifarlab(words, "--help").out
+
+
+def test_compare_by_image_prints_intervals_and_flips(cifarlab: Command) -> None:
+    for seed in range(3):
+        make_images(Path(f"runs/fast-{seed}"), RunPlan(seed=seed, n=400))
+        slow = (("optimizer.lr", 0.01),)
+        make_images(Path(f"runs/slow-{seed}"), RunPlan(seed=seed, n=400, skill=2.0, changes=slow))
+    output = cifarlab("compare", "runs", "--by", "image", "--margin", "0.2", "--out", "out")
+    assert output.code == 0
+    for words in ("these test images, other seeds", "became right", "within the margin"):
+        assert words in output.out
+    tree = json.loads(Path("out/comparison.json").read_text())
+    assert len(tree["by_image"][0]["flips"]["classes"]) == 10
+    assert Path("out/flips.csv").read_text().count("\n") == 11
+    for words in (("--by", "class"), ("--margin", "0"), ("--metric", "seconds", "--by", "image")):
+        output = cifarlab("compare", "runs", *words)
+        assert output.code == 2 and output.err.startswith("error: ")
 
 
 @pytest.mark.parametrize("command", ["compare", "draw", "explain", "report", "search", "study"])

@@ -114,6 +114,9 @@ def test_a_comparison_of_recipes_that_was_kept() -> None:
     assert after_compare(["a"], None, "macro_f1", None) == (
         ("compare", "a", "--metric", "macro_f1", "--out", "comparison")
     )
+    assert after_compare(["a"], None, "accuracy", None, by="image", margin=0.2) == (
+        ("compare", "a", "--by", "image", "--margin", 0.2, "--out", "comparison")
+    )
 
 
 def test_every_command_that_does_something_says_what_is_next() -> None:

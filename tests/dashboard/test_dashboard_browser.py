@@ -186,6 +186,10 @@ def test_chosen_runs_are_compared_recipes_first(visit: Visit) -> None:
     titles = page.locator(".page h2").all_inner_texts()
     assert titles[0] == "What differs between the recipes"
     expect(page.locator(".differences tbody tr").filter(has_text="optimizer.lr")).to_be_visible()
+    flips = page.locator("section").filter(has_text="Which images they answer differently")
+    expect(flips.locator("table.flips tbody tr")).to_have_count(10)
+    expect(flips).to_contain_text("McNemar's exact test")  # one pair of runs
+    expect(flips.locator("canvas, svg").first).to_be_visible()
 
 
 def test_damaged_and_foreign_folders_are_listed_with_their_reason(visit: Visit) -> None:

@@ -9,6 +9,8 @@ from made_run import Plan, digits, hundred, make
 
 from cifarlab.dashboard.charts import chart_options
 from cifarlab.dashboard.urls import folder_url, page_url, run_link
+from cifarlab.evaluation.by_image import compare_recipes
+from cifarlab.plots.flips import MOST_CLASSES, flips_of_runs, intervals_of_runs
 from cifarlab.plots.images import Item
 from cifarlab.plots.run import (
     confusion,
@@ -19,6 +21,7 @@ from cifarlab.plots.run import (
     ranked_classes,
 )
 from cifarlab.plots.spec import label
+from cifarlab.report.by_image import class_table, sentences
 from cifarlab.report.html import parts
 from cifarlab.report.tables import Table
 from cifarlab.run_folder.run_data import RunData, read_runs
@@ -54,6 +57,38 @@ def test_curves_keep_their_series_whatever_is_missing(tmp_path, plan):
     complete, partial = ([series["type"] for series in chart["series"]] for chart in charts)
     assert complete == partial
     json.dumps(charts[1], allow_nan=False)
+
+
+def test_flips_lie_left_and_right_of_zero(tmp_path):
+    slow = (("optimizer.lr", 0.01),)
+    runs = read(tmp_path, Plan(n=400, skill=4.5), Plan(n=400, skill=3.0, changes=slow))
+    chart = chart_options(flips_of_runs(runs), 600)
+    (images,) = compare_recipes(runs)
+    gained, lost = (each["data"] for each in chart["series"] if each["type"] == "bar")
+    classes = chart["yAxis"][0]["data"]
+    by_name = {row.name: row for row in images.flips.classes}
+    assert gained == [[by_name[name].n_gained, y] for y, name in enumerate(classes)]
+    assert lost == [[-by_name[name].n_lost, y] for y, name in enumerate(classes)]
+    dots = [point for each in series(chart, "gained less") for point in each]
+    net = {name: row.n_gained - row.n_lost for name, row in by_name.items()}
+    assert sorted(dots, key=lambda point: point[1]) == [[net[n], y] for y, n in enumerate(classes)]
+    assert [net[name] for name in classes] == sorted(net.values(), reverse=True)
+    assert flips_of_runs(runs[:1]) is intervals_of_runs(runs[:1]) is None
+
+
+def test_of_many_classes_those_with_the_most_flips_are_drawn(tmp_path):
+    slow = (("optimizer.lr", 0.01),)
+    runs = read(tmp_path, hundred(skill=4.5), hundred(skill=3.0, changes=slow))
+    (panel,) = flips_of_runs(runs).panels
+    assert len(panel.y.names) == MOST_CLASSES
+    (images,) = compare_recipes(runs)
+    n_flips = sorted((row.n_gained + row.n_lost for row in images.flips.classes), reverse=True)
+    bars = panel.marks[:2]
+    drawn = np.abs(bars[0].lengths) + np.abs(bars[1].lengths)
+    assert sorted(drawn, reverse=True) == n_flips[:MOST_CLASSES]
+    assert len(class_table(images)[1]) == 20 and "20 classes with the least p of 100" in " ".join(
+        sentences(images)
+    )
 
 
 def test_a_run_without_an_epoch_is_an_empty_chart(tmp_path):

@@ -115,6 +115,28 @@ def test_perfect_run(tmp_path):
     assert "100.00 %" in page.text and "No mistake was made on the test split" in page.text
 
 
+def test_recipes_are_compared_image_by_image(tmp_path):
+    slow = (("optimizer.lr", 0.01),)
+    plans = [Plan(n=400, seed=seed, skill=4.5) for seed in range(3)]
+    plans += [Plan(n=400, seed=seed, skill=3.0, changes=slow) for seed in range(3)]
+    paths = [make(tmp_path / str(number), plan) for number, plan in enumerate(plans)]
+    page = read(write_report(paths, tmp_path / "all.html"))
+    accuracies = [RunFolder(path).result()["test"]["accuracy"] for path in paths]
+    difference = f"{100 * (sum(accuracies[3:]) - sum(accuracies[:3])) / 3:+.2f}"
+    assert [row[1:3] for row in page.tables["intervals"][1:]] == [
+        ["these test images, other seeds", difference],
+        ["these runs, other images like these", difference],
+        ["other seeds and other images", difference],
+    ]
+    assert len(page.tables["flips"]) == 11 and page.tables["flips"][1][:2] == ["airplane", "40"]
+    assert "3 against 0, image by image: 3 pairs of runs, 400 test images" in page.text
+    figures = {file.name for file in (tmp_path / "figures").iterdir()}
+    assert {"comparison-flips.svg", "comparison-intervals.svg"} <= figures
+    (paths[3] / "predictions" / "test.safetensors").write_bytes(b"torn")
+    page = read(write_report(paths, tmp_path / "again.html"))
+    assert "intervals" not in page.tables and "6 runs compared" in page.text
+
+
 def test_several_runs_are_compared(tmp_path):
     names = {
         "a": Plan(n=200),

@@ -42,12 +42,13 @@ async def show(index: Index, runs: Annotated[Sequence[str], Query()] = ()) -> No
             put(parts().comparison(runs_read, links))
         with section("Which images they answer differently"):
             comparisons = await asyncio.to_thread(compare_recipes, runs_read)
-            put(parts().flips(comparisons))
-            if plot := flips.flips(comparisons):
-                height = 120 + 22 * len(plot.panels[0].y.names) * len(plot.panels)
-                add_chart(plot, height, flips.TITLES["flips"])
+            for comparison in comparisons:
+                put(parts().flips([comparison]))
+                plot = flips.flips([comparison])
+                n_classes = len(plot.panels[0].y.names) if plot else 0
+                add_chart(plot, 120 + 22 * n_classes, flips.TITLES["flips"])
                 put('<p class="muted">{}</p>', parts().caption("flips", runs_read[0]))
-            else:
+            if not comparisons:
                 put(parts().notes(["No two recipes have runs of one seed on the same images."]))
         with section("How they learned"):
             if plot := overlay(runs_read):
