@@ -76,10 +76,8 @@ def sentences(comparison: ImageComparison) -> list[str]:
     flips, intervals = comparison.flips, comparison.intervals
     n_shown, n_classes = len(class_table(comparison)[1]), len(flips.classes)
     test = "" if flips.p is None else f" (McNemar's exact test: p = {format_p(flips.p)})"
-    lines = [
-        f"In a pair of runs {_count(flips.n_gained)} images became right and {_count(flips.n_lost)} became "
-        f"wrong{test}."
-    ]
+    right, wrong = _count(flips.n_gained), _count(flips.n_lost)
+    lines = [f"In a pair of runs {right} images became right and {wrong} became wrong{test}."]
     if n_shown < n_classes:
         lines.append(f"The {n_shown} classes with the least p of {n_classes:,} are shown.")
     if comparison.n_groups:

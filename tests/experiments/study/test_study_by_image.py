@@ -8,10 +8,14 @@ from made_run import Plan as MadeRun
 from made_run import make
 from made_study import make_run
 
+from cifarlab.data.opening import open_data
+from cifarlab.experiments.study.definition import Study, StudyRow
+from cifarlab.experiments.study.engine import run_study
 from cifarlab.experiments.study.folder import write_comparison
 from cifarlab.experiments.study.outcomes import compare_runs
 from cifarlab.experiments.study.table import flips_rows, markdown, restore_comparison
 from cifarlab.experiments.writing import as_json
+from cifarlab.recipes.catalog import find
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import UserError
 
@@ -89,6 +93,27 @@ def test_recipes_that_were_judged_before_are_counted(root):
         (others / "s" / "other" / "recipe.yaml").unlink()
     comparison = compare_runs([str(root)], runs=root)
     assert not any("judged on these" in note for note in comparison.notes)
+
+
+def test_a_study_says_so_too(tmp_path):
+    """Its runs are there already, and so is one of another recipe on the same images."""
+    rows = {"plain": {}, "low": {"optimizer.lr": 0.01}}
+    study = Study(
+        name="worn",
+        n_seeds=3,
+        rows=tuple(StudyRow(name=n, recipe="quickstart", overrides=o) for n, o in rows.items()),
+    )
+    images = open_data(find("quickstart").data).dataset.fingerprint
+    others = [("other", {"optimizer.lr": 0.2}, 0)]
+    for name, changes, seed in [*((n, o, s) for n, o in rows.items() for s in range(3)), *others]:
+        made = {"name": name, **changes}
+        path = make_run(tmp_path / f"{name}-{seed}", 0.9 + seed / 100, seed=seed, changes=made)
+        openings = {"test_openings": [{"opener": "train"}, {"opener": "evaluate"}]}
+        data = {"data": {"name": "digits", "fingerprint": images}}
+        RunFolder(path).write_provenance(data | openings)
+    notes = run_study(study, runs=tmp_path, log=lambda _line: None).comparison.notes
+    note = "1 other recipe was judged on these test images before (14 openings in all)."
+    assert [text for text in notes if text.startswith(note)]
 
 
 def timed(root, seconds=(1.0, 1.0), **device):
