@@ -213,7 +213,8 @@ def _chances(stage: PlanStage, ps: np.ndarray, side: Side) -> np.ndarray:
     counts = np.searchsorted(simulated, ps) + 1
     chances = (counts + np.sqrt(counts)) / (len(simulated) + 1)  # a standard error on the safe side
     # the chances of all looks add up to more than that of any: exact where simulations are few
-    return np.minimum(chances, n_looks * ps)
+    smaller: np.ndarray = np.minimum(chances, n_looks * ps)
+    return smaller
 
 
 def _limit(stage: PlanStage, level: float, side: Side) -> float:
