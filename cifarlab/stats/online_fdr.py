@@ -25,5 +25,5 @@ def next_level(accepted: Sequence[bool], alpha: float = ALPHA) -> float:
     from scipy.special import zeta
 
     claim = len(accepted) + 1
-    gamma = (claim + _SHIFT) ** -_POWER / float(zeta(_POWER, 1 + _SHIFT))
+    gamma: float = (claim + _SHIFT) ** -_POWER / float(zeta(_POWER, 1 + _SHIFT))
     return min(1.0, alpha * gamma * (sum(accepted) + 1))

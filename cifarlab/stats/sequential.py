@@ -210,9 +210,11 @@ def _chances(stage: PlanStage, ps: np.ndarray, side: Side) -> np.ndarray:
     if n_looks == 1:
         return ps
     simulated = _simulate(stage.first, stage.last)[side != "both"]
-    chances = (np.searchsorted(simulated, ps) + 1) / (len(simulated) + 1)
+    counts = np.searchsorted(simulated, ps) + 1
+    chances = (counts + np.sqrt(counts)) / (len(simulated) + 1)  # a standard error on the safe side
     # the chances of all looks add up to more than that of any: exact where simulations are few
-    return np.minimum(chances, n_looks * ps)
+    smaller: np.ndarray = np.minimum(chances, n_looks * ps)
+    return smaller
 
 
 def _limit(stage: PlanStage, level: float, side: Side) -> float:
@@ -221,9 +223,9 @@ def _limit(stage: PlanStage, level: float, side: Side) -> float:
     if n_looks == 1:
         return level
     simulated = _simulate(stage.first, stage.last)[side != "both"]
-    rank = int(level * (len(simulated) + 1)) - 1
-    quantile = float(simulated[min(rank, len(simulated) - 1)]) if rank >= 0 else 0.0
-    return max(quantile, level / n_looks)
+    # the largest number that with its root is at most the level's part of all
+    count = int((math.sqrt(0.25 + level * (len(simulated) + 1)) - 0.5) ** 2)
+    return max(float(simulated[count - 1]) if count else 0.0, level / n_looks)
 
 
 @cache

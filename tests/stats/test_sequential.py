@@ -52,6 +52,14 @@ def test_the_limits_of_ten_looks_are_those_of_another_simulation(simulated: np.n
     assert (one_sided <= TEN.limits(10, side="greater")[3]).mean() == pytest.approx(0.05, abs=0.004)
 
 
+@pytest.mark.parametrize(("side", "theirs"), [("both", "two-sided"), ("greater", "greater")])
+def test_a_study_rejects_where_a_look_meets_its_limit(simulated, side, theirs) -> None:
+    for level in (0.05, 0.002):
+        meets = ordinary_ps(simulated[:5_000], theirs) <= TEN.limits(10, level, side)[3]
+        ends = np.where(meets.any(axis=1), meets.argmax(axis=1) + 3, 0)
+        assert np.array_equal(first_rejections(simulated[:5_000], TEN, 0, side, level), ends)
+
+
 def test_a_large_effect_is_decided_early(simulated: np.ndarray) -> None:
     ends = first_rejections(simulated + 1.5, TEN)
     assert (ends > 0).mean() == pytest.approx(0.93, abs=0.01)
@@ -119,7 +127,7 @@ def test_a_tiny_level_is_met_beyond_what_was_simulated() -> None:
     assert sequential_p(sure, TEN) == pytest.approx(8 * p)  # a sum of the chances of eight looks
     assert TEN.limits(10, 1e-9)[3] == pytest.approx(1e-9 / 8)
     assert first_rejections(np.array([sure]), TEN, level=1e-9)[0] > 0
-    assert TEN.limits(10, 1.0)[3] > 0.9
+    assert 0.5 < TEN.limits(10, 1.0)[3] < 1.0
 
 
 @plans
@@ -129,6 +137,12 @@ def test_many_studies_at_once_are_each_of_them_pair_by_pair(plan: Plan) -> None:
     ps = sequential_ps(studies, plan, 0.001, "greater")
     for (row, study), n in itertools.product(enumerate(studies), range(1, 13)):
         assert ps[row, n - 1] == sequential_p(study[:n].tolist(), plan, 0.001, "greater")
+
+
+def test_looks_that_contradict_each_other_have_the_last_interval() -> None:
+    values = [0.0100, 0.0101, 0.0099, *[-0.05] * 7]
+    low, high = sequential_interval(values, TEN)
+    assert low < high < 0 < sequential_interval(values[:3], TEN)[0]
 
 
 def look_intervals(values: list[float], plan: Plan, level: float) -> list[tuple[float, float]]:
