@@ -79,8 +79,9 @@ class ComparisonRow(NamedTuple):
 class Comparison(NamedTuple):
     """A comparison of rows; ``split`` is ``test`` or ``val``, ``scale`` the study's.
 
-    ``plan`` says at which looks p and intervals hold; rows that differ by less than ``margin`` count
-    as the same; p is corrected for ``n_tests`` rows. ``runs`` are those of each row; a comparison that was read from a file has none.
+    ``plan`` says at which looks p and intervals hold, p corrected for ``n_tests`` rows; rows that
+    differ by less than ``margin`` are the same. ``runs`` are those of each row; a comparison that
+    was read from a file has none.
     """
 
     title: str
@@ -174,7 +175,7 @@ def _add_reports(
     split: str,
     scale: float,
 ) -> tuple[list[ComparisonRow], RankCorrelation | None]:
-    """Return the rows with the reports' numbers that can be compared, and the orders' correlation."""
+    """Return the rows with the reports' numbers, and how well the two orders agree."""
     names = [row.name for row in rows]
     numbers = {
         row: number

@@ -18,7 +18,7 @@ _COLUMNS = 3
 
 
 def evidence(comparison: Comparison) -> Plot | None:
-    """Return a panel for each row that is compared; None where one look was planned, or none came."""
+    """Return a panel for each row that is compared; None of one look, or before the first."""
     base = next(row.values for row in comparison.rows if row.name == comparison.baseline)
     panels = [
         _panel(comparison, row, np.array([v - base[s] for s, v in row.values.items() if s in base]))

@@ -129,12 +129,16 @@ def _find_change(stored: StudyPlan, plan: StudyPlan) -> tuple[str, str]:
         if names:
             plural = "s" if len(names) > 1 else ""
             return words.format(s=plural, names=_list(names)), _ROWS
-    for key in ("until", "n_seeds", "first_seed"):
+    for key, words in (
+        ("until", "until"),
+        ("first_seed", "the first seed"),
+        ("n_seeds", "the number of seeds per row"),
+    ):
         if (old := getattr(stored, key)) != (new := getattr(plan, key)):
-            return f"{key.replace('_', '-')} was {old}, now {new}", _SEEDS
+            return f"{words} was {old}, now {new}", _SEEDS
     for key in ("margin", "metric", "baseline"):
         if (old := getattr(stored, key)) != (new := getattr(plan, key)):
-            return f"its {key} was {_or_none(old)}, now {_or_none(new)}", _LOOKED
+            return f"the {key} was {_or_none(old)}, now {_or_none(new)}", _LOOKED
     return "", ""
 
 

@@ -42,9 +42,9 @@ class PlannedRun(NamedTuple):
 class StudyRecord:
     """The runs of a study as an experiment of the engine, written to study.json as they change.
 
-    ``finished_folders`` and ``failures`` are by the fingerprints of the planned runs. Where seeds are
-    added until rows are decided, the runs of a seed are planned once those before have been looked
-    at: what comes next follows from the runs alone, whoever was killed in between.
+    ``finished_folders`` and ``failures`` are by the fingerprints of the planned runs. Where rows get
+    seeds until they are decided, the runs of a seed are planned after a look at those before: what
+    comes next follows from the runs alone, whoever was killed in between.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class StudyRecord:
         by_seed = [list(runs_of_seed) for _, runs_of_seed in groups]
         self._groups = by_seed if study.until == "decided" else [planned_runs]
         self._compared_runs: list[PlannedRun] = []
+        self._next_runs: list[PlannedRun] | None = None  # None: to be found by a look
         self._run_data: dict[str, RunData] = {}
         self.plan = self._settle_plan()
 
@@ -174,12 +175,14 @@ class StudyRecord:
     def _plan_next(self) -> None:
         """Plan the next runs, of the rows that are open after the seeds before."""
         while self._groups and not self._waiting:
-            open_rows = self._find_open_rows()
-            runs = [run for run in self._groups[0] if run.row in open_rows]
-            self._waiting = self._make_jobs(runs)
-            if not self._waiting:
-                self._compared_runs += runs
-                self._groups = self._groups[1:] if runs else []
+            if self._next_runs is None:
+                open_rows = self._find_open_rows()
+                self._next_runs = [run for run in self._groups[0] if run.row in open_rows]
+            self._waiting = self._make_jobs(self._next_runs)
+            if not self._waiting:  # these have ended
+                self._compared_runs += self._next_runs
+                self._groups = self._groups[1:] if self._next_runs else []
+                self._next_runs = None
 
     def _find_open_rows(self) -> Collection[str]:
         """Return the rows that get a next seed, and the baseline; none where all are decided."""
@@ -368,11 +371,12 @@ class StudyRecord:
 
 
 def _describe_look(comparison: Comparison) -> str:
-    return "; ".join(
-        row.name + " " + row.verdict + ("" if row.p is None else f" (p = {row.p:.2g})")
-        for row in comparison.rows
-        if row.name != comparison.baseline
-    )
+    words = []
+    for row in comparison.rows:
+        p = row.same_p if row.verdict.startswith("the same") else row.p
+        if row.name != comparison.baseline:
+            words.append(f"{row.name}: {row.verdict}" + ("" if p is None else f" (p = {p:.2g})"))
+    return "; ".join(words)
 
 
 def _describe_score(path: str, metric: MetricConfig) -> str:

@@ -21,6 +21,7 @@ from cifarlab.experiments.study.table import (
 from cifarlab.experiments.writing import as_json
 from cifarlab.plots.draw import draw_all
 from cifarlab.plots.spec import GREY, VERMILION, Marks, Text
+from cifarlab.stats.paired import power
 from cifarlab.system.errors import RunFolderError, UserError
 
 SCALED = "At scale 0.1: 0.1 of the training images and 0.1 of the epochs."
@@ -55,7 +56,7 @@ def test_a_row_in_text():
     assert row["difference"] == "+2.00" and row["95 % interval of it"] == "+1.75 to +2.25"
     assert row["d_z"] == "20.00" and row["verdict"] == "better"
     assert row["p (Holm)"] == "0.00083"
-    assert row["sees 0.3 points"] == "70 %"
+    assert row["sees 0.3 points"] == f"{100 * power(3.0, 3):.0f} %" == "75 %"
     assert row["reported"] == "99" and row["agreement"].startswith("differs: 99.00")
 
 
