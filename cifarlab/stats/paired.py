@@ -80,9 +80,9 @@ def holm(ps: Sequence[float]) -> list[float]:
     # written out, since statsmodels' multipletests collects all garbage at each call
     order = np.argsort(ps)
     factors = np.arange(len(ps), 0, -1)
-    corrected = np.empty(len(ps))
-    corrected[order] = np.minimum(1, np.maximum.accumulate(np.asarray(ps)[order] * factors))
-    return [float(p) for p in corrected]
+    result = np.empty(len(ps))
+    result[order] = np.minimum(1, np.maximum.accumulate(np.asarray(ps)[order] * factors))
+    return [float(p) for p in result]
 
 
 def power(effect: float, n: int, alpha: float = ALPHA) -> float:

@@ -3,7 +3,7 @@
 Everything here is a pure function of a metric's values; ``table`` and ``figure`` present it.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from cifarlab.experiments.study.agreement import (
@@ -204,7 +204,7 @@ class _Scene(NamedTuple):
     split: str
     plan: Plan
     margin: float | None
-    pending: Collection[str]
+    pending: Set[str]
 
 
 def _row(name: str, scene: _Scene) -> ComparisonRow:
@@ -326,8 +326,8 @@ def _notes(
 
 def _look_notes(rows: Sequence[ComparisonRow], plan: Plan) -> list[str]:
     """Return a note where pairs wait for the first look."""
-    early = [row for row in rows if row.pairs and row.pairs.difference.std and row.p is None]
+    waiting = [row for row in rows if row.pairs and row.pairs.difference.std and row.p is None]
     first = plan.stages[0].first
-    names = ", ".join(f"{row.name} {row.pairs.difference.n}" for row in early if row.pairs)
+    names = ", ".join(f"{row.name} {row.pairs.difference.n}" for row in waiting if row.pairs)
     text = f"The first look is after {first} pairs, with no p and no interval before: {names}."
-    return [text] if early else []
+    return [text] if waiting else []

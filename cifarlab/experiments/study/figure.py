@@ -6,6 +6,7 @@ mean. Of the differences, decided rows are filled and the others hollow; a band 
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -100,9 +101,9 @@ def _panel(
     marks: list[spec.Mark] = [Marks(points, run_y, "a run", spec.GREY, marker="o", size=2.6)]
     looks = ((True, "mean, 95 % interval", spec.BLUE), (False, "undecided", spec.ORANGE))
     for filled, text, color in looks:
-        chosen = np.where(np.array(is_filled) == filled, means, np.nan)
-        look = {"flat": True, "marker": "o", "size": 4.5, "hollow": not filled}
-        marks.append(Marks(chosen, row_y, text, color, ends=ends, **look))
+        x_of_state = np.where(np.array(is_filled) == filled, means, np.nan)
+        look: dict[str, Any] = {"flat": True, "marker": "o", "size": 4.5, "hollow": not filled}
+        marks.append(Marks(x_of_state, row_y, text, color, ends=ends, **look))
     marks += [
         Marks(theirs, row_y, "reported", spec.VERMILION, marker="D", size=4.5, z=4),
         *outliers,

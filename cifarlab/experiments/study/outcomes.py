@@ -193,7 +193,6 @@ def compare_runs(
             raise RecipeError(error.what, hint) from error
         against, study, missing = None, None, []
     base = against or next(iter(rows))
-    plan, margin = study and study.plan, study and study.margin_of(metric)
     rows |= {o.row: [] for o in missing if o.row not in rows}
     comparison = compare(
         "Comparison",
@@ -201,8 +200,8 @@ def compare_runs(
         base,
         [*outcomes, *missing],
         metric=metric.facts,
-        plan=plan,
-        margin=margin,
+        plan=study.plan if study else None,
+        margin=study.margin_of(metric) if study else None,
     )
     return comparison.with_notes(notes).with_runs(rows, lambda _run: {})
 

@@ -56,7 +56,7 @@ class Question(NamedTuple):
         return REFERENCE_GAP if self.margin is None else self.margin
 
     def price(
-        self, std: float, difference: float, margin: float | None = None, known: int = 0
+        self, std: float, difference: float, margin: float | None = None, n_known: int = 0
     ) -> Price:
         """Return the price of a row at the strictest level that Holm's correction asks for.
 
@@ -64,10 +64,10 @@ class Question(NamedTuple):
             std: standard deviation of the differences
             difference: the true one
             margin: below which a difference counts as none, in the unit of ``std``
-            known: pairs that are there
+            n_known: pairs that are there
         """
         level = ALPHA / max(1, self.n_tests)
-        return price(std, difference, self.plan, margin, level, known)
+        return price(std, difference, self.plan, margin, level, n_known)
 
 
 def find_chance(row: ComparisonRow, comparison: Comparison) -> float | None:
@@ -111,10 +111,10 @@ def find_earlier_runs(
             if seed in by_seed
         }
         differences = {seed: _difference(*pair, metric) for seed, pair in pairs.items()}
-        known = {seed: value for seed, value in differences.items() if value is not None}
+        by_known_seed = {seed: value for seed, value in differences.items() if value is not None}
         seconds = [number(dig(result, "cost", "train_seconds")) for result in by_seed.values()]
-        n_own = len(known.keys() & set(seeds))
-        earlier[row] = EarlierRuns([*known.values()], [s for s in seconds if s], n_own)
+        n_own = len(by_known_seed.keys() & set(seeds))
+        earlier[row] = EarlierRuns([*by_known_seed.values()], [s for s in seconds if s], n_own)
     return earlier
 
 
@@ -140,15 +140,14 @@ def quote(question: Question, baseline: str, rows: Mapping[str, EarlierRuns]) ->
     for row, earlier in rows.items():
         if row == baseline or not (std := earlier.std):
             continue
-        known = earlier.n_own
-        apart = question.price(std, question.gap, question.margin, known)
-        words = [_words(question, apart, f"{gap(question.gap)} apart")]
+        at_gap = question.price(std, question.gap, question.margin, earlier.n_own)
+        words = [_words(question, at_gap, f"{gap(question.gap)} apart")]
         if question.margin is not None:
-            equal = question.price(std, 0.0, question.margin, known)
+            equal = question.price(std, 0.0, question.margin, earlier.n_own)
             words.append(_words(question, equal, "equal"))
         spread = f"the difference varies by {gap(std)} ({len(earlier.differences)} earlier pairs)"
         lines.append(f"price of {row} against {baseline}: {spread}; {'; '.join(words)}")
-        prices[row] = apart.pairs
+        prices[row] = at_gap.pairs
     others = [row for row in rows if row != baseline and row not in prices]
     if others:
         in_units = (
@@ -185,9 +184,9 @@ def _in_all(
         f"{name}{runs:.0f} runs" + (f" in {hours:.2g} h" if all_seconds else "")
         for name, (runs, hours) in zip(names, quotes, strict=True)
     ]
-    known = (
+    source = (
         f"by {len(all_seconds)} earlier runs" if all_seconds else "nothing is known of the hours"
     )
     return (
-        f"price in all: {', '.join(texts[1:] if not prices or names[0] == '' else texts)}; {known}"
+        f"price in all: {', '.join(texts[1:] if not prices or names[0] == '' else texts)}; {source}"
     )

@@ -1,6 +1,6 @@
 """The record of a study's runs, kept in study.json."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection
 from contextlib import suppress
 from functools import cache, partial
@@ -42,9 +42,9 @@ class PlannedRun(NamedTuple):
 class StudyRecord:
     """The runs of a study as an experiment of the engine, written to study.json as they change.
 
-    ``finished_folders`` and ``failures`` are by the fingerprints of the planned runs. Where rows get
-    seeds until they are decided, the runs of a seed are planned after a look at those before: what
-    comes next follows from the runs alone, whoever was killed in between.
+    ``finished_folders`` and ``failures`` are by the fingerprints of the planned runs. Where rows
+    get seeds until they are decided, the runs of a seed are planned after a look at those before:
+    what comes next follows from the runs alone, whoever was killed in between.
     """
 
     def __init__(
@@ -84,24 +84,24 @@ class StudyRecord:
         Raises:
             UserError: this study has results of another plan
         """
-        content, recipes = self.folder.content(), {p.row: p.recipe for p in self.planned_runs}
-        finished = Counter(
-            p.recipe.seed
-            for p in self.planned_runs
-            if p.row != self.study.baseline_name and p.fingerprint in self.finished_folders
+        content = self.folder.content()
+        plan = make_plan(
+            self.study,
+            {run.row: run.recipe for run in self.planned_runs},
+            self._count_finished_pairs(),
         )
-        paired = (
-            finished[p.recipe.seed]
-            for p in self.planned_runs
-            if p.row == self.study.baseline_name and p.fingerprint in self.finished_folders
-        )
-        plan = make_plan(self.study, recipes, sum(paired))
         has_results = any(run.get("run") for run in content.get("runs", []))
         if content.get("plan") and (has_results or any(self.folder.path.glob("*/result.json"))):
-            stored = StudyPlan.model_validate(content["plan"])
-            require_same_plan(stored, plan, self.folder.path)
-            return stored
+            old_plan = StudyPlan.model_validate(content["plan"])
+            require_same_plan(old_plan, plan, self.folder.path)
+            return old_plan
         return plan
+
+    def _count_finished_pairs(self) -> int:
+        runs = [run for run in self.planned_runs if run.fingerprint in self.finished_folders]
+        baseline = self.study.baseline_name
+        seeds = {run.recipe.seed for run in runs if run.row == baseline}
+        return sum(run.row != baseline and run.recipe.seed in seeds for run in runs)
 
     def _find_reusable_runs(self) -> dict[str, RunFolder]:
         """Return by fingerprint the planned runs that have finished on the same images."""
@@ -190,13 +190,13 @@ class StudyRecord:
         seeds = {run.recipe.seed for run in self._compared_runs}
         if self.study.until == "seeds" or len(seeds) < FIRST_LOOK:
             return rows
-        selected = {run.row for run in self.planned_runs if run.is_selected}
+        selected_rows = {run.row for run in self.planned_runs if run.is_selected}
         with suppress(UserError):  # nothing has finished: so there is nothing to go on with
             comparison = self._compare()
             if self.jobs:
                 self._log(f"after {len(seeds)} seeds: {_describe_look(comparison)}")
             undecided = {r.name for r in comparison.rows if r.pairs and not r.is_decided}
-            return {self.study.baseline_name, *undecided} if undecided & selected else ()
+            return {self.study.baseline_name, *undecided} if undecided & selected_rows else ()
         return ()
 
     def _make_jobs(self, runs: list[PlannedRun]) -> list[Job]:

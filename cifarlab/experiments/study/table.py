@@ -24,14 +24,14 @@ def heading(comparison: Comparison) -> list[str]:
     unit, points = (" in per cent", " in points") if metric.percent else ("", "")
     direction = "" if metric.higher_is_better else "; less is better"
     margin = comparison.margin
-    same = "" if margin is None else f" The same: within {describe_margin(margin, metric)}."
+    margin_note = "" if margin is None else f" The same: within {describe_margin(margin, metric)}."
     split = SPLIT_NAMES[comparison.split].capitalize()
     return [
         f"{split} {metric.title}{unit} on {comparison.data}{direction}.",
         *([] if comparison.scale == 1 else [describe_scale(comparison.scale)]),
         f"Differences{points} from {comparison.baseline}, paired by seed; d_z is the mean "
         "difference over its standard deviation.",
-        describe_plan(comparison.plan) + same,
+        describe_plan(comparison.plan) + margin_note,
     ]
 
 

@@ -108,8 +108,8 @@ def test_the_study_ends_where_all_rows_are_decided(run: Any) -> None:
     finished = run(study=study)
     seeds = seeds_by_row(finished)
     assert seeds["base"] == max(seeds["good"], seeds["same"]) < 8
-    again = run(lambda job: pytest.fail("nothing is left to train"), study)
-    assert plain(again) == plain(finished)
+    second = run(lambda job: pytest.fail("nothing is left to train"), study)
+    assert plain(second) == plain(finished)
 
 
 def test_the_plan_is_written_before_the_first_run(run: Any, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_the_plan_is_written_before_the_first_run(run: Any, tmp_path: Path) -> N
     finished = run(look)
     assert plans[0] == plans[-1] == content_of(finished)["plan"]
     stage = {"first": 3, "last": 8, "part": 1.0}
-    assert plans[0] | {"written": "", "rows": []} == {
+    assert plans[0] | {"time": "", "rows": []} == {
         "until": "decided",
         "first_seed": 0,
         "n_seeds": 8,
@@ -133,9 +133,9 @@ def test_the_plan_is_written_before_the_first_run(run: Any, tmp_path: Path) -> N
         "looks": [stage],
         "n_seen": 0,
         "rows": [],
-        "written": "",
+        "time": "",
     }
-    assert list(plans[0]["rows"]) == ["base", "good", "same", "open"] and plans[0]["written"]
+    assert list(plans[0]["rows"]) == ["base", "good", "same", "open"] and plans[0]["time"]
 
 
 @pytest.mark.parametrize("moment", range(10))
@@ -170,8 +170,8 @@ def test_a_failed_run_gets_no_look_and_pairs_keep_their_order(run: Any) -> None:
     finished = run(fail)
     assert finished.n_failed == 1 and seeds_by_row(finished)["open"] == 7
     lines: list[str] = []
-    again = run(log=lines.append)  # it would come after pairs that were looked at
-    assert plain(again) == plain(finished) and " 0 runs to train" in lines[0]
+    second = run(log=lines.append)  # it would come after pairs that were looked at
+    assert plain(second) == plain(finished) and " 0 runs to train" in lines[0]
 
 
 def test_a_row_that_never_finishes_ends_after_the_first_look(run: Any) -> None:
