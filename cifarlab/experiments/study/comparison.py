@@ -315,7 +315,9 @@ def _notes(
             n_seeds = len(row.values)
             notes.append(f"{row.name}: all {n_seeds} seeds have the same {metric.title}.")
     if n_tests > 1:
-        notes.append(f"p is corrected for {n_tests} comparisons (Holm).")
+        notes.append(
+            f"p is corrected for {n_tests} comparisons (Holm); an interval is its row's own."
+        )
     missing: dict[tuple[str, str], list[str]] = {}
     for o in outcomes:
         if o.failure:
