@@ -3,12 +3,11 @@
 from collections import defaultdict
 from collections.abc import Collection
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cifarlab.data.config import Data
 from cifarlab.data.opening import open_data
 from cifarlab.experiments.engine import Log, unfinished_error
 from cifarlab.experiments.study.columns import measure_columns
@@ -18,13 +17,14 @@ from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.outcomes import failed_outcome, find_warnings, is_final, run_outcome
 from cifarlab.experiments.study.plan import StudyPlan, make_plan, require_same_plan
 from cifarlab.experiments.study.price import Question, find_earlier_runs, quote
+from cifarlab.experiments.study.reuse import ReusableRuns
 from cifarlab.experiments.worker import Failure, Job, JobResult
 from cifarlab.experiments.writing import as_json
 from cifarlab.metrics.kinds import MetricConfig
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint
 from cifarlab.run_folder.folder import RunFolder, describe_early_end
-from cifarlab.run_folder.naming import finished_runs, latest_folder, new_folder
+from cifarlab.run_folder.naming import latest_folder, new_folder
 from cifarlab.run_folder.run_data import SPLIT_NAMES, RunData, read_runs
 from cifarlab.stats.sequential import FIRST_LOOK
 from cifarlab.system.errors import CifarlabError, FailedRunsError, RunFolderError, UserError
@@ -58,10 +58,9 @@ class StudyRecord:
     ) -> None:
         self.study, self.scale, self.planned_runs, self.folder = study, scale, planned_runs, folder
         self._log = log
-        self._image_fingerprint = cache(self._open_images)
-        self._full_runs = finished_runs(runs)
-        self._early_runs = finished_runs(folder.path, ended_early=True)
-        self.finished_folders = self._find_reusable_runs()
+        self._reusable = ReusableRuns(runs, folder.path, log)
+        candidates = {run.fingerprint: self._reusable.find(run.recipe) for run in planned_runs}
+        self.finished_folders = {key: run for key, run in candidates.items() if run}
         self.failures = {
             run.get("fingerprint", ""): Failure(f["kind"], f["what"], f.get("hint", ""))
             for run in folder.content().get("runs", [])
@@ -103,47 +102,6 @@ class StudyRecord:
         seeds = {run.recipe.seed for run in runs if run.row == baseline}
         return sum(run.row != baseline and run.recipe.seed in seeds for run in runs)
 
-    def _find_reusable_runs(self) -> dict[str, RunFolder]:
-        """Return by fingerprint the planned runs that have finished on the same images."""
-        reusable: dict[str, RunFolder] = {}
-        for _, recipe, key, _ in self.planned_runs:
-            if folder := self._find_run(recipe, key):
-                reusable[key] = folder
-        return reusable
-
-    def _find_run(self, recipe: Recipe, key: str) -> RunFolder | None:
-        """Return a run of this fingerprint that has finished on the same images.
-
-        Runs in the study's own folder come first. A run that its time limit ended is reused from
-        there only: this study would end it again, but another one may have another limit.
-        """
-        complete = sorted(
-            self._full_runs.get(key, []),
-            key=lambda run: not run.path.is_relative_to(self.folder.path),
-        )
-        candidates = [*complete, *self._early_runs.get(key, [])]
-        usable = (folder for folder in candidates if self._has_same_images(recipe, folder))
-        if folder := next(usable, None):
-            return folder
-        if candidates:
-            self._log(f"{candidates[0].path} is not taken: the images are others today")
-        return None
-
-    def _has_same_images(self, recipe: Recipe, folder: RunFolder) -> bool:
-        """Return whether a run was trained on the images that its recipe's source has today.
-
-        True also where that source can't be opened, since nothing shows that they differ.
-        """
-        images = self._image_fingerprint(recipe.data)
-        return images is None or folder.has_same_data(images)
-
-    def _open_images(self, data: Data) -> str | None:
-        try:
-            return open_data(data).dataset.fingerprint
-        except CifarlabError as error:
-            self._log(f"finished runs are taken unseen, since {error.what}")
-            return None
-
     def quote(self) -> list[str]:
         """Return lines about what the study will cost, from the runs that are there."""
         study = self.study
@@ -153,7 +111,7 @@ class StudyRecord:
             recipes,
             study.baseline_name,
             seeds,
-            lambda recipe: self._find_run(recipe, fingerprint(recipe)),
+            self._reusable.find,
             study.metric.name,
         )
         n_tests = len(study.rows) - 1
@@ -232,7 +190,7 @@ class StudyRecord:
         """Return the recipe's unfinished run on today's images in the study's folder."""
         with suppress(RunFolderError):
             unfinished = latest_folder(recipe, is_finished=False, runs=self.folder.path)
-            return unfinished if self._has_same_images(recipe, unfinished) else None
+            return unfinished if self._reusable.has_same_images(recipe, unfinished) else None
         return None
 
     @property
