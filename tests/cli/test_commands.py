@@ -292,7 +292,7 @@ def test_a_study_with_a_failed_run_exits_with_5(cifarlab: Command) -> None:
         assert "wild, seed 0: DivergenceError" in output.out and "study: runs" in output.out
     Path("mine.yaml").write_text(yaml.safe_dump({**tree, "rows": rows[:1]}))
     other = cifarlab("study", "mine.yaml")  # the plan had another row
-    assert other.code == 2 and "planned otherwise: without the row wild" in other.err
+    assert other.code == 2 and "planned otherwise: with the row wild, too" in other.err
     Path("wild.yaml").write_text(yaml.safe_dump({**tree, "rows": rows[1:]}))
     alone = cifarlab("study", "wild.yaml")
     assert alone.code == 5 and alone.err.startswith("failed: there is nothing to compare")

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import norm, t, ttest_rel
+from statsmodels.stats.multitest import multipletests
 
 from cifarlab.stats.paired import (
     compare_pairs,
@@ -82,6 +83,13 @@ def test_pairing_is_what_makes_the_test_sharp():
 )
 def test_holm_by_hand(ps, corrected):
     assert holm(ps) == pytest.approx(corrected)
+
+
+def test_holm_is_that_of_statsmodels():
+    draw = np.random.default_rng(2)
+    for n in range(1, 12):
+        ps = draw.random(n).round(2) ** 3  # some are equal
+        assert holm(ps) == pytest.approx(multipletests(ps, 0.05, "holm")[1])
 
 
 @pytest.mark.parametrize(("effect", "n"), [(0.2, 199), (0.5, 34), (0.8, 15)])

@@ -3,7 +3,7 @@
 Everything here is a pure function of a metric's values; ``table`` and ``figure`` present it.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from cifarlab.evaluation.by_image import ImageComparison
@@ -180,7 +180,7 @@ def _add_reports(
     split: str,
     scale: float,
 ) -> tuple[list[ComparisonRow], RankCorrelation | None]:
-    """Return the rows with the reports' numbers that can be compared, and the orders' correlation."""
+    """Return the rows with the reports' numbers, and how well the two orders agree."""
     names = [row.name for row in rows]
     numbers = {
         row: number
@@ -209,7 +209,7 @@ class _Scene(NamedTuple):
     split: str
     plan: Plan
     margin: float | None
-    pending: Collection[str]
+    pending: Set[str]
 
 
 def _row(name: str, scene: _Scene) -> ComparisonRow:
@@ -320,7 +320,9 @@ def _notes(
             n_seeds = len(row.values)
             notes.append(f"{row.name}: all {n_seeds} seeds have the same {metric.title}.")
     if n_tests > 1:
-        notes.append(f"p is corrected for {n_tests} comparisons (Holm).")
+        notes.append(
+            f"p is corrected for {n_tests} comparisons (Holm); an interval is its row's own."
+        )
     missing: dict[tuple[str, str], list[str]] = {}
     for o in outcomes:
         if o.failure:
@@ -331,8 +333,8 @@ def _notes(
 
 def _look_notes(rows: Sequence[ComparisonRow], plan: Plan) -> list[str]:
     """Return a note where pairs wait for the first look."""
-    early = [row for row in rows if row.pairs and row.pairs.difference.std and row.p is None]
+    waiting = [row for row in rows if row.pairs and row.pairs.difference.std and row.p is None]
     first = plan.stages[0].first
-    names = ", ".join(f"{row.name} {row.pairs.difference.n}" for row in early if row.pairs)
+    names = ", ".join(f"{row.name} {row.pairs.difference.n}" for row in waiting if row.pairs)
     text = f"The first look is after {first} pairs, with no p and no interval before: {names}."
-    return [text] if early else []
+    return [text] if waiting else []

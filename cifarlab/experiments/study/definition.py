@@ -141,8 +141,8 @@ def change_plan(study: Study, **options: Any) -> Study:
 
     Args:
         study: the study
-        **options: its keys ``until``, ``n_seeds``, ``most``, ``margin``, ``first_seed``; None leaves
-            the study's own value
+        **options: its keys ``until``, ``n_seeds``, ``most``, ``margin``, ``first_seed``; None
+            leaves the study's own value
 
     Raises:
         RecipeError: an option is not valid, or would do nothing

@@ -47,19 +47,15 @@ def run_study(
     log: Log = print,
     command: str = "cifarlab.study",
 ) -> FinishedStudy:
-    """Train the missing runs of a study and compare all of its runs.
-
-    A failed run is recorded with its reason and does not end the study.
+    """Train the missing runs of a study and compare all; a failed run does not end it.
 
     Args:
         study: the study, the name of a shipped one, or a YAML file
         n_seeds: runs per row; None for the study's number
-        until: ``seeds``: each row gets ``n_seeds`` runs; ``decided``: rows get seeds until they are
-            decided; None for the study's way
-        margin: rows that differ by less are the same, in points where the metric is in per cent;
-            None for the study's margin
+        until: ``seeds`` (n_seeds of them) or ``decided``; None for the study's way
+        margin: rows that differ by less are the same; points, where in per cent
         most: runs per row at most, until they are decided; None for the study's number
-        first_seed: the first seed, which makes another study of other seeds; None for the study's
+        first_seed: the first seed; another one than the study's makes another study
         scale: fraction of the training images and epochs, in (0, 1]
         only: shell pattern: train only the rows that match, and the baseline
         jobs: runs at a time
@@ -71,8 +67,7 @@ def run_study(
         command: the command that the user typed
 
     Raises:
-        RecipeError: there is no such study, a recipe or override is not valid, or the metric is
-            always the same
+        RecipeError: the study, a recipe or override is not valid, or the metric always the same
         UserError: an option is not valid, or the study has results of another plan
         RunFolderError: the study was begun and ``resume`` is false
         StorageError: the disk can't be written to
@@ -80,8 +75,8 @@ def run_study(
         FailedRunsError: all runs failed
     """
     require_valid_options(formats, jobs=jobs, n_seeds=n_seeds)
-    options = {"until": until, "margin": margin, "most": most, "first_seed": first_seed}
-    study = change_plan(find_study(study), n_seeds=n_seeds, **options)
+    plan = {"until": until, "margin": margin, "most": most, "first_seed": first_seed}
+    study = change_plan(find_study(study), n_seeds=n_seeds, **plan)
     planned_runs = _plan(study, scale, study.select_rows(only), data)
     folder = study_folder(study, scale, data, runs, first_seed)
     with folder.lock():
@@ -92,7 +87,7 @@ def run_study(
         comparison = record.compare_finished()
         record.write(comparison)
         problems = write_comparison(comparison, folder.path, formats)
-    return FinishedStudy(folder, comparison, problems, record.n_failed)
+        return FinishedStudy(folder, comparison, problems, record.n_failed)
 
 
 def _train(record: StudyRecord, command: str, jobs: int, log: Log) -> None:

@@ -18,7 +18,7 @@ _COLUMNS = 3
 
 
 def evidence(comparison: Comparison) -> Plot | None:
-    """Return a panel for each row that is compared; None where one look was planned, or none came."""
+    """Return a panel for each row that is compared; None of one look, or before the first."""
     base = next(row.values for row in comparison.rows if row.name == comparison.baseline)
     panels = [
         _panel(comparison, row, np.array([v - base[s] for s, v in row.values.items() if s in base]))
@@ -27,18 +27,19 @@ def evidence(comparison: Comparison) -> Plot | None:
     ]
     if not panels or is_single_look(comparison.plan):
         return None
+    shared = "\nan interval is its row's own; several rows share the 5 % (Holm)"
+    shared = shared if comparison.n_tests > 1 else ""
     n_columns = min(_COLUMNS, len(panels))
     return Plot(
         panels,
         width=spec.WIDE if n_columns > 1 else spec.NARROW,
         height=1.0 + 2.0 * math.ceil(len(panels) / n_columns),
         columns=n_columns,
-        title=f"{label(comparison.title, 60)}, {label(comparison.data, 40)}",
-        xlabel="pairs of runs",
+        title=f"{label(comparison.title, 60)}, {label(comparison.data, 40)}{shared}",
         ylabel=f"difference from {label(comparison.baseline)}"
         + " (points)" * comparison.metric.percent,
         legend="below",
-        legend_columns=4,
+        legend_columns=2,
     )
 
 
@@ -59,7 +60,7 @@ def _panel(comparison: Comparison, row: ComparisonRow, differences: np.ndarray) 
         Marks(pairs, low, "", color, 0.8),
         Marks(pairs, high, "", color, 0.8),
         Marks(pairs, points, "a pair of runs", spec.GREY, marker="o", size=2.6),
-        Marks(pairs, means, f"mean and valid 95 % interval, {state}", color, 1.5),
+        Marks(pairs, means, f"mean, 95 % interval valid at each look; {state}", color, 1.5),
     ]
     if margin is not None:
         text = f"margin, {describe_margin(margin, metric)}"
@@ -67,8 +68,9 @@ def _panel(comparison: Comparison, row: ComparisonRow, differences: np.ndarray) 
             Rule(metric.factor * end, spec.GREEN, "--", name, flat=True)
             for end, name in ((margin, text), (-margin, ""))
         ]
-    x = Axis(limits=(0.5, n + 0.5), integer=True)
+    x = Axis("pairs of runs", limits=(0.5, n + 0.5), integer=True)
     # the first intervals are so wide that nothing else could be seen: they go on beyond the panel
-    least, most = np.nanmin([0, *points, low[-1]]), np.nanmax([0, *points, high[-1]])
+    edge = 0.0 if margin is None else metric.factor * margin
+    least, most = min(-edge, *points, low[-1]), max(edge, *points, high[-1])
     y = Axis(limits=add_margin(float(least), float(most), 0.2))
     return Panel(marks, x, y, title=f"{label(row.name, 22)}: {row.verdict}")

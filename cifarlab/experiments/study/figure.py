@@ -6,6 +6,7 @@ mean. Of the differences, decided rows are filled and the others hollow; a band 
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -100,11 +101,12 @@ def _panel(
     x = np.concatenate([points, means, *ends, theirs])
     limits, outliers = _limit_panel(x, np.concatenate([run_y, *[row_y] * 4]), means, factor)
     marks: list[spec.Mark] = [Marks(points, run_y, "a run", spec.GREY, marker="o", size=2.6)]
-    looks = ((True, "mean, 95 % interval", spec.BLUE), (False, "undecided", spec.ORANGE))
-    for filled, text, color in looks:
-        chosen = np.where(np.array(is_filled) == filled, means, np.nan)
-        look = {"flat": True, "marker": "o", "size": 4.5, "hollow": not filled}
-        marks.append(Marks(chosen, row_y, text, color, ends=ends, **look))
+    states = ((True, "mean, 95 % interval", spec.BLUE), (False, "undecided", spec.ORANGE))
+    for filled, text, color in states:
+        x_of_state = np.where(np.array(is_filled) == filled, means, np.nan)
+        look: dict[str, Any] = {"flat": True, "marker": "o", "size": 4.5, "hollow": not filled}
+        if np.isfinite(x_of_state).any() or filled:
+            marks.append(Marks(x_of_state, row_y, text, color, ends=ends, **look))
     marks += [
         Marks(theirs, row_y, "reported", spec.VERMILION, marker="D", size=4.5, z=4),
         *outliers,

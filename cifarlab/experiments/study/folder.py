@@ -1,7 +1,7 @@
 """The folder of a study and its files.
 
 runs/studies/<name>/
-  study.json            the study, its plan, its runs with their states, and the comparison with all numbers
+  study.json            the study, its plan, its runs with their states, the comparison
   table.md, table.csv   the comparison for people and for programs
   figure.svg            and as PNG and PDF where they were asked for; so curves.svg, evidence.svg
   <row>-s<seed>-<fingerprint>/   ordinary run folders

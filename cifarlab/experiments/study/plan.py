@@ -44,7 +44,7 @@ class StudyPlan(StoredModel):
     """What a study decides by; ``rows`` are the fingerprints of the rows' recipes with seed 0.
 
     ``margin`` is as the study has it, in points where the metric is in per cent. ``n_seen`` is the
-    number of pairs of runs that were there before the plan.
+    number of pairs of runs that were there before the plan, ``time`` when it was written.
     """
 
     until: str
@@ -57,7 +57,7 @@ class StudyPlan(StoredModel):
     rows: dict[str, str]
     looks: list[StoredStage] = Field(min_length=1)
     n_seen: int = 0
-    written: str
+    time: str
 
     @property
     def plan(self) -> Plan:
@@ -94,47 +94,51 @@ def make_plan(study: Study, recipes: Mapping[str, Recipe], n_seen: int) -> Study
         rows={row: fingerprint(r.model_copy(update={"seed": 0})) for row, r in recipes.items()},
         looks=[StoredStage(**s._asdict()) for s in (Plan.open() if n_seen else looks).stages],
         n_seen=n_seen,
-        written=datetime.now(UTC).isoformat(timespec="seconds"),
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
-def require_same_plan(stored: StudyPlan, plan: StudyPlan, folder: Path) -> None:
+def require_same_plan(old_plan: StudyPlan, plan: StudyPlan, folder: Path) -> None:
     """Refuse another plan than the one that a study with results has.
 
     Args:
-        stored: the plan that it has
+        old_plan: the plan that it has
         plan: what it would have now
         folder: the study's
 
     Raises:
         UserError: something that decides differs
     """
-    reason, hint = _find_change(stored, plan)
+    reason, hint = _find_change(old_plan, plan)
     if reason:
-        next_seed = stored.first_seed + stored.n_seeds
+        next_seed = old_plan.first_seed + old_plan.n_seeds
         what = f"{folder} has results and was planned otherwise: {reason}"
         raise UserError(what, hint.format(next=next_seed))
 
 
-def _find_change(stored: StudyPlan, plan: StudyPlan) -> tuple[str, str]:
+def _find_change(old_plan: StudyPlan, plan: StudyPlan) -> tuple[str, str]:
     """Return the first thing that differs, and what to do; empty where nothing does."""
     for names, words in (
-        (plan.rows.keys() - stored.rows.keys(), "without the row{s} {names}"),
-        (stored.rows.keys() - plan.rows.keys(), "with the row{s} {names}, too"),
+        (plan.rows.keys() - old_plan.rows.keys(), "without the row{s} {names}"),
+        (old_plan.rows.keys() - plan.rows.keys(), "with the row{s} {names}, too"),
         (
-            {row for row, key in plan.rows.items() if stored.rows.get(row, key) != key},
+            {row for row, key in plan.rows.items() if old_plan.rows.get(row, key) != key},
             "with another recipe in the row{s} {names}",
         ),
     ):
         if names:
             plural = "s" if len(names) > 1 else ""
             return words.format(s=plural, names=_list(names)), _ROWS
-    for key in ("until", "n_seeds", "first_seed"):
-        if (old := getattr(stored, key)) != (new := getattr(plan, key)):
-            return f"{key.replace('_', '-')} was {old}, now {new}", _SEEDS
+    for key, words in (
+        ("until", "until"),
+        ("first_seed", "the first seed"),
+        ("n_seeds", "the number of seeds per row"),
+    ):
+        if (old := getattr(old_plan, key)) != (new := getattr(plan, key)):
+            return f"{words} was {old}, now {new}", _SEEDS
     for key in ("margin", "metric", "baseline"):
-        if (old := getattr(stored, key)) != (new := getattr(plan, key)):
-            return f"its {key} was {_or_none(old)}, now {_or_none(new)}", _LOOKED
+        if (old := getattr(old_plan, key)) != (new := getattr(plan, key)):
+            return f"the {key} was {_or_none(old)}, now {_or_none(new)}", _LOOKED
     return "", ""
 
 

@@ -4,12 +4,14 @@ Spread and seconds are those of runs that are there: of this study, or of the sa
 images in earlier ones.
 """
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cifarlab.experiments.study.comparison import Comparison, ComparisonRow
+from cifarlab.experiments.study.verdicts import is_single_look
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
@@ -54,7 +56,7 @@ class Question(NamedTuple):
         return REFERENCE_GAP if self.margin is None else self.margin
 
     def price(
-        self, std: float, difference: float, margin: float | None = None, known: int = 0
+        self, std: float, difference: float, margin: float | None = None, n_known: int = 0
     ) -> Price:
         """Return the price of a row at the strictest level that Holm's correction asks for.
 
@@ -62,10 +64,10 @@ class Question(NamedTuple):
             std: standard deviation of the differences
             difference: the true one
             margin: below which a difference counts as none, in the unit of ``std``
-            known: pairs that are there
+            n_known: pairs that are there
         """
         level = ALPHA / max(1, self.n_tests)
-        return price(std, difference, self.plan, margin, level, known)
+        return price(std, difference, self.plan, margin, level, n_known)
 
 
 def find_chance(row: ComparisonRow, comparison: Comparison) -> float | None:
@@ -109,10 +111,10 @@ def find_earlier_runs(
             if seed in by_seed
         }
         differences = {seed: _difference(*pair, metric) for seed, pair in pairs.items()}
-        known = {seed: value for seed, value in differences.items() if value is not None}
+        by_known_seed = {seed: value for seed, value in differences.items() if value is not None}
         seconds = [number(dig(result, "cost", "train_seconds")) for result in by_seed.values()]
-        n_own = len(known.keys() & set(seeds))
-        earlier[row] = EarlierRuns([*known.values()], [s for s in seconds if s], n_own)
+        n_own = len(by_known_seed.keys() & set(seeds))
+        earlier[row] = EarlierRuns([*by_known_seed.values()], [s for s in seconds if s], n_own)
     return earlier
 
 
@@ -133,49 +135,58 @@ def quote(question: Question, baseline: str, rows: Mapping[str, EarlierRuns]) ->
         baseline: the baseline row's name
         rows: what earlier runs say of each row, the baseline among them
     """
+    gap = question.metric.gap
     prices, lines = {}, []
     for row, earlier in rows.items():
         if row == baseline or not (std := earlier.std):
             continue
-        apart = question.price(std, question.gap, question.margin, earlier.n_own)
-        words = _words(apart, f"{question.metric.gap(question.gap)} apart")
+        at_gap = question.price(std, question.gap, question.margin, earlier.n_own)
+        words = [_words(question, at_gap, f"{gap(question.gap)} apart")]
         if question.margin is not None:
             equal = question.price(std, 0.0, question.margin, earlier.n_own)
-            words += f"; {_words(equal, 'equal to it')}"
-        n = len(earlier.differences)
-        spread = f"standard deviation {question.metric.gap(std)} over {n} earlier pairs"
-        lines.append(f"price of {row} against {baseline}, {spread}: {words}")
-        prices[row] = apart.pairs
+            words.append(_words(question, equal, "equal"))
+        spread = f"the difference varies by {gap(std)} ({len(earlier.differences)} earlier pairs)"
+        lines.append(f"price of {row} against {baseline}: {spread}; {'; '.join(words)}")
+        prices[row] = at_gap.pairs
     others = [row for row in rows if row != baseline and row not in prices]
     if others:
-        in_units = [_words(question.price(1.0, d), f"{d:g} of it apart") for d in _UNITS]
-        lines.append(
-            f"price of {', '.join(others)} against {baseline}, of whose standard deviation nothing "
-            f"is known yet: {'; '.join(in_units)}"
+        in_units = (
+            _words(question, question.price(1.0, units), f"{units:g} standard deviations apart")
+            for units in _UNITS
         )
-    return [*lines, _in_all(question.plan.most, rows, prices, baseline)]
+        lines.append(
+            f"price of {', '.join(others)} against {baseline}: nothing is known yet of how the "
+            f"difference varies; {'; '.join(in_units)}"
+        )
+    return [*lines, _in_all(question.plan, rows, prices, baseline)]
 
 
-def _words(price: Price, where: str) -> str:
-    return f"{where}: {price.pairs:.1f} seeds, decided with {100 * price.chance:.0f} %"
+def _words(question: Question, price: Price, where: str) -> str:
+    seeds = "" if is_single_look(question.plan) else f"{price.pairs:.1f} seeds, "
+    return f"if {where} {seeds}decided with {100 * price.chance:.0f} %"
 
 
 def _in_all(
-    most: int, rows: Mapping[str, EarlierRuns], prices: Mapping[str, float], baseline: str
+    plan: Plan, rows: Mapping[str, EarlierRuns], prices: Mapping[str, float], baseline: str
 ) -> str:
     """Return the line about runs and hours of the whole study."""
-    seeds = {row: prices.get(row, most) for row in rows if row != baseline}
-    seeds[baseline] = max(seeds.values(), default=most)
-    at_most, mean = most * len(rows), sum(seeds.values())
-    runs = f"{at_most} runs" if mean > at_most - 0.5 else f"about {mean:.0f} to {at_most} runs"
+    seeds = {row: prices.get(row, plan.most) for row in rows if row != baseline}
+    seeds[baseline] = max(seeds.values(), default=plan.most)
     all_seconds = [s for earlier in rows.values() for s in earlier.seconds]
-    if not all_seconds:
-        return f"price in all: {runs}; nothing is known yet of their hours"
-    typical = float(np.mean(all_seconds))
-    costs = {row: float(np.mean(e.seconds)) if e.seconds else typical for row, e in rows.items()}
-    hours = [sum(n * costs[row] for row, n in counts.items()) / 3600 for counts in
-             (seeds, dict.fromkeys(rows, most))]  # fmt: skip
-    span = f"{hours[1]:.2g} h" if mean > at_most - 0.5 else f"{hours[0]:.2g} to {hours[1]:.2g} h"
+    typical = float(np.mean(all_seconds)) if all_seconds else math.nan
+    cost = {row: float(np.mean(e.seconds)) if e.seconds else typical for row, e in rows.items()}
+    quotes = [
+        (sum(n_of_row.values()), sum(n * cost[row] for row, n in n_of_row.items()) / 3600)
+        for n_of_row in (seeds, dict.fromkeys(rows, plan.most))
+    ]
+    names = ("", "") if is_single_look(plan) else ("about ", "at most ")
+    texts = [
+        f"{name}{runs:.0f} runs" + (f" in {hours:.2g} h" if all_seconds else "")
+        for name, (runs, hours) in zip(names, quotes, strict=True)
+    ]
+    source = (
+        f"by {len(all_seconds)} earlier runs" if all_seconds else "nothing is known of the hours"
+    )
     return (
-        f"price in all: {runs}, {span} at {typical:.2g} s a run ({len(all_seconds)} earlier runs)"
+        f"price in all: {', '.join(texts[1:] if not prices or names[0] == '' else texts)}; {source}"
     )

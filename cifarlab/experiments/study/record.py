@@ -1,14 +1,13 @@
 """The record of a study's runs, kept in study.json."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cifarlab.data.config import Data
 from cifarlab.data.opening import open_data
 from cifarlab.experiments.engine import Log, unfinished_error
 from cifarlab.experiments.study.by_image import with_wear
@@ -19,13 +18,14 @@ from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.outcomes import failed_outcome, find_warnings, is_final, run_outcome
 from cifarlab.experiments.study.plan import StudyPlan, make_plan, require_same_plan
 from cifarlab.experiments.study.price import Question, find_earlier_runs, quote
+from cifarlab.experiments.study.reuse import ReusableRuns
 from cifarlab.experiments.worker import Failure, Job, JobResult
 from cifarlab.experiments.writing import as_json
 from cifarlab.metrics.kinds import MetricConfig
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint
 from cifarlab.run_folder.folder import RunFolder, describe_early_end
-from cifarlab.run_folder.naming import finished_runs, latest_folder, new_folder
+from cifarlab.run_folder.naming import latest_folder, new_folder
 from cifarlab.run_folder.run_data import SPLIT_NAMES, RunData, read_runs
 from cifarlab.stats.sequential import FIRST_LOOK
 from cifarlab.system.errors import CifarlabError, FailedRunsError, RunFolderError, UserError
@@ -43,9 +43,9 @@ class PlannedRun(NamedTuple):
 class StudyRecord:
     """The runs of a study as an experiment of the engine, written to study.json as they change.
 
-    ``finished_folders`` and ``failures`` are by the fingerprints of the planned runs. Where seeds are
-    added until rows are decided, the runs of a seed are planned once those before have been looked
-    at: what comes next follows from the runs alone, whoever was killed in between.
+    ``finished_folders`` and ``failures`` are by the fingerprints of the planned runs. Where rows
+    get seeds until they are decided, the runs of a seed are planned after a look at those before:
+    what comes next follows from the runs alone, whoever was killed in between.
     """
 
     def __init__(
@@ -59,10 +59,9 @@ class StudyRecord:
     ) -> None:
         self.study, self.scale, self.planned_runs, self.folder = study, scale, planned_runs, folder
         self._log, self._runs = log, runs
-        self._image_fingerprint = cache(self._open_images)
-        self._full_runs = finished_runs(runs)
-        self._early_runs = finished_runs(folder.path, ended_early=True)
-        self.finished_folders = self._find_reusable_runs()
+        self._reusable = ReusableRuns(runs, folder.path, log)
+        candidates = {run.fingerprint: self._reusable.find(run.recipe) for run in planned_runs}
+        self.finished_folders = {key: run for key, run in candidates.items() if run}
         self.failures = {
             run.get("fingerprint", ""): Failure(f["kind"], f["what"], f.get("hint", ""))
             for run in folder.content().get("runs", [])
@@ -75,6 +74,7 @@ class StudyRecord:
         by_seed = [list(runs_of_seed) for _, runs_of_seed in groups]
         self._groups = by_seed if study.until == "decided" else [planned_runs]
         self._compared_runs: list[PlannedRun] = []
+        self._next_runs: list[PlannedRun] | None = None  # None: to be found by a look
         self._run_data: dict[str, RunData] = {}
         self.plan = self._settle_plan()
 
@@ -84,65 +84,24 @@ class StudyRecord:
         Raises:
             UserError: this study has results of another plan
         """
-        content, recipes = self.folder.content(), {p.row: p.recipe for p in self.planned_runs}
-        finished = Counter(
-            p.recipe.seed
-            for p in self.planned_runs
-            if p.row != self.study.baseline_name and p.fingerprint in self.finished_folders
+        content = self.folder.content()
+        plan = make_plan(
+            self.study,
+            {run.row: run.recipe for run in self.planned_runs},
+            self._count_finished_pairs(),
         )
-        paired = (
-            finished[p.recipe.seed]
-            for p in self.planned_runs
-            if p.row == self.study.baseline_name and p.fingerprint in self.finished_folders
-        )
-        plan = make_plan(self.study, recipes, sum(paired))
         has_results = any(run.get("run") for run in content.get("runs", []))
         if content.get("plan") and (has_results or any(self.folder.path.glob("*/result.json"))):
-            stored = StudyPlan.model_validate(content["plan"])
-            require_same_plan(stored, plan, self.folder.path)
-            return stored
+            old_plan = StudyPlan.model_validate(content["plan"])
+            require_same_plan(old_plan, plan, self.folder.path)
+            return old_plan
         return plan
 
-    def _find_reusable_runs(self) -> dict[str, RunFolder]:
-        """Return by fingerprint the planned runs that have finished on the same images."""
-        reusable: dict[str, RunFolder] = {}
-        for _, recipe, key, _ in self.planned_runs:
-            if folder := self._find_run(recipe, key):
-                reusable[key] = folder
-        return reusable
-
-    def _find_run(self, recipe: Recipe, key: str) -> RunFolder | None:
-        """Return a run of this fingerprint that has finished on the same images.
-
-        Runs in the study's own folder come first. A run that its time limit ended is reused from
-        there only: this study would end it again, but another one may have another limit.
-        """
-        complete = sorted(
-            self._full_runs.get(key, []),
-            key=lambda run: not run.path.is_relative_to(self.folder.path),
-        )
-        candidates = [*complete, *self._early_runs.get(key, [])]
-        usable = (folder for folder in candidates if self._has_same_images(recipe, folder))
-        if folder := next(usable, None):
-            return folder
-        if candidates:
-            self._log(f"{candidates[0].path} is not taken: the images are others today")
-        return None
-
-    def _has_same_images(self, recipe: Recipe, folder: RunFolder) -> bool:
-        """Return whether a run was trained on the images that its recipe's source has today.
-
-        True also where that source can't be opened, since nothing shows that they differ.
-        """
-        images = self._image_fingerprint(recipe.data)
-        return images is None or folder.has_same_data(images)
-
-    def _open_images(self, data: Data) -> str | None:
-        try:
-            return open_data(data).dataset.fingerprint
-        except CifarlabError as error:
-            self._log(f"finished runs are taken unseen, since {error.what}")
-            return None
+    def _count_finished_pairs(self) -> int:
+        runs = [run for run in self.planned_runs if run.fingerprint in self.finished_folders]
+        baseline = self.study.baseline_name
+        seeds = {run.recipe.seed for run in runs if run.row == baseline}
+        return sum(run.row != baseline and run.recipe.seed in seeds for run in runs)
 
     def quote(self) -> list[str]:
         """Return lines about what the study will cost, from the runs that are there."""
@@ -153,7 +112,7 @@ class StudyRecord:
             recipes,
             study.baseline_name,
             seeds,
-            lambda recipe: self._find_run(recipe, fingerprint(recipe)),
+            self._reusable.find,
             study.metric.name,
         )
         n_tests = len(study.rows) - 1
@@ -175,12 +134,14 @@ class StudyRecord:
     def _plan_next(self) -> None:
         """Plan the next runs, of the rows that are open after the seeds before."""
         while self._groups and not self._waiting:
-            open_rows = self._find_open_rows()
-            runs = [run for run in self._groups[0] if run.row in open_rows]
-            self._waiting = self._make_jobs(runs)
-            if not self._waiting:
-                self._compared_runs += runs
-                self._groups = self._groups[1:] if runs else []
+            if self._next_runs is None:
+                open_rows = self._find_open_rows()
+                self._next_runs = [run for run in self._groups[0] if run.row in open_rows]
+            self._waiting = self._make_jobs(self._next_runs)
+            if not self._waiting:  # these have ended
+                self._compared_runs += self._next_runs
+                self._groups = self._groups[1:] if self._next_runs else []
+                self._next_runs = None
 
     def _find_open_rows(self) -> Collection[str]:
         """Return the rows that get a next seed, and the baseline; none where all are decided."""
@@ -188,13 +149,13 @@ class StudyRecord:
         seeds = {run.recipe.seed for run in self._compared_runs}
         if self.study.until == "seeds" or len(seeds) < FIRST_LOOK:
             return rows
-        selected = {run.row for run in self.planned_runs if run.is_selected}
+        selected_rows = {run.row for run in self.planned_runs if run.is_selected}
         with suppress(UserError):  # nothing has finished: so there is nothing to go on with
             comparison = self._compare()
             if self.jobs:
                 self._log(f"after {len(seeds)} seeds: {_describe_look(comparison)}")
             undecided = {r.name for r in comparison.rows if r.pairs and not r.is_decided}
-            return {self.study.baseline_name, *undecided} if undecided & selected else ()
+            return {self.study.baseline_name, *undecided} if undecided & selected_rows else ()
         return ()
 
     def _make_jobs(self, runs: list[PlannedRun]) -> list[Job]:
@@ -230,7 +191,7 @@ class StudyRecord:
         """Return the recipe's unfinished run on today's images in the study's folder."""
         with suppress(RunFolderError):
             unfinished = latest_folder(recipe, is_finished=False, runs=self.folder.path)
-            return unfinished if self._has_same_images(recipe, unfinished) else None
+            return unfinished if self._reusable.has_same_images(recipe, unfinished) else None
         return None
 
     @property
@@ -370,11 +331,12 @@ class StudyRecord:
 
 
 def _describe_look(comparison: Comparison) -> str:
-    return "; ".join(
-        row.name + " " + row.verdict + ("" if row.p is None else f" (p = {row.p:.2g})")
-        for row in comparison.rows
-        if row.name != comparison.baseline
-    )
+    words = []
+    for row in comparison.rows:
+        p = row.same_p if row.verdict.startswith("the same") else row.p
+        if row.name != comparison.baseline:
+            words.append(f"{row.name}: {row.verdict}" + ("" if p is None else f" (p = {p:.2g})"))
+    return "; ".join(words)
 
 
 def _describe_score(path: str, metric: MetricConfig) -> str:

@@ -27,13 +27,13 @@ def heading(comparison: Comparison) -> list[str]:
     direction = "" if metric.higher_is_better else "; less is better"
     title = metric.title_on(SPLIT_NAMES[comparison.split])
     margin = comparison.margin
-    same = "" if margin is None else f" The same: within {describe_margin(margin, metric)}."
+    margin_note = "" if margin is None else f" The same: within {describe_margin(margin, metric)}."
     return [
         f"{title[0].upper()}{title[1:]}{unit} on {comparison.data}{direction}.",
         *([] if comparison.scale == 1 else [describe_scale(comparison.scale)]),
         f"Differences{points} from {comparison.baseline}, paired by seed; d_z is the mean "
         "difference over its standard deviation.",
-        describe_plan(comparison.plan) + same,
+        describe_plan(comparison.plan) + margin_note,
     ]
 
 

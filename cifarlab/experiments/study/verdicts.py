@@ -69,15 +69,21 @@ def evaluate_pairs(
 
 
 def with_interval(summary: Summary, values: Sequence[float], plan: Plan) -> Summary:
-    """Return a summary of values with the interval of their mean that holds under the plan."""
+    """Return a summary with the interval of the mean that holds under the plan.
+
+    Args:
+        summary: of the values
+        values: in the order in which they came
+        plan: when somebody may look
+    """
     return summary._replace(interval=sequential_interval(values, plan)) if summary.std else summary
 
 
 def correct(ps: Mapping[str, float | None], n_tests: int) -> dict[str, float]:
     """Return by row the known p values, corrected for ``n_tests`` rows by Holm's method."""
-    known = {row: p for row, p in ps.items() if p is not None}
-    corrected = holm([*known.values(), *[1.0] * (n_tests - len(known))])
-    return dict(zip(known, corrected, strict=False))
+    p_by_row = {row: p for row, p in ps.items() if p is not None}
+    all_ps = [*p_by_row.values(), *[1.0] * (n_tests - len(p_by_row))]
+    return dict(zip(p_by_row, holm(all_ps), strict=False))
 
 
 def find_verdict(

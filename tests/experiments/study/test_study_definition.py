@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cifarlab.experiments.study.definition import Study, StudyRow, find_study, shipped_studies
+from cifarlab.experiments.study.definition import (
+    Study,
+    StudyRow,
+    change_plan,
+    find_study,
+    shipped_studies,
+)
 from cifarlab.experiments.study.engine import run_study
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import change, validate_config
@@ -80,6 +86,13 @@ def test_rows_by_pattern_keep_the_baseline(tmp_path):
         ({"rows": ROWS, "n_seeds": 0}, "n_seeds can't be 0"),
         ({"rows": [{"name": "a b", "recipe": "quickstart"}]}, "rows.0.name can't be 'a b'"),
         ({"rows": [{"name": "a"}]}, "rows.0.recipe is missing"),
+        ({"rows": ROWS, "most": 20}, "most would do nothing without until: decided"),
+        ({"rows": ROWS, "until": "decided", "n_seeds": 5}, "n_seeds would do nothing without"),
+        ({"rows": ROWS, "until": "decided", "most": 2}, "most can't be 2"),
+        ({"rows": ROWS, "until": "deciding"}, "until can't be 'deciding'"),
+        ({"rows": ROWS, "margin": 0}, "margin can't be 0"),
+        ({"rows": ROWS[:1], "margin": 1}, "margin would do nothing without a second row"),
+        ({"rows": ROWS[:1], "until": "decided"}, "until would do nothing without a second row"),
         (
             {"rows": [{**ROWS[0], "reported": {"accuracy": 101}}]},
             "rows.0.reported.accuracy can't be 101",
@@ -202,3 +215,27 @@ def test_a_row_s_recipe_lies_beside_the_study(tmp_path):
     (tmp_path / "theirs.yaml").unlink()
     with pytest.raises(RecipeError, match=r"^study mine, row r: can't read the recipe theirs.yaml"):
         find_study(write_study(tmp_path, rows=rows)).recipes()
+
+
+def test_options_make_another_plan_and_drop_what_it_has_no_use_for():
+    study = Study(name="s", n_seeds=5, rows=ROWS)
+    decided = change_plan(study, until="decided", margin=0.2)
+    assert (decided.max_seeds, decided.margin, decided.n_seeds) == (10, 0.2, 3)
+    back = change_plan(decided.model_copy(update={"most": 20}), until="seeds", n_seeds=4)
+    assert (back.max_seeds, back.most, back.margin) == (4, 10, 0.2)
+    assert change_plan(study, first_seed=7).first_seed == 7 and change_plan(study) == study
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"most": 9}, "study s: most would do nothing with until: seeds"),
+        ({"until": "decided", "n_seeds": 3}, "n-seeds would do nothing with until: decided"),
+        ({"until": "decided", "most": 101}, "most can't be 101"),
+        ({"until": "dec"}, "until can't be 'dec'"),
+    ],
+)
+def test_options_that_decide_nothing_are_refused(options, message):
+    with pytest.raises(RecipeError) as caught:
+        change_plan(Study(name="s", rows=ROWS), **options)
+    assert message in caught.value.what and caught.value.hint

@@ -4,10 +4,12 @@ import csv
 import io
 import json
 
+import numpy as np
 import pytest
 from made_study import ACCURACIES, made
 
-from cifarlab.experiments.study.comparison import Outcome, compare
+from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
+from cifarlab.experiments.study.evidence import evidence
 from cifarlab.experiments.study.figure import figure
 from cifarlab.experiments.study.folder import write_comparison
 from cifarlab.experiments.study.table import (
@@ -20,7 +22,9 @@ from cifarlab.experiments.study.table import (
 )
 from cifarlab.experiments.writing import as_json
 from cifarlab.plots.draw import draw_all
-from cifarlab.plots.spec import GREY, VERMILION, Marks, Text
+from cifarlab.plots.spec import GREY, VERMILION, Band, Marks, Rule, Text
+from cifarlab.stats.paired import power
+from cifarlab.stats.sequential import Plan, sequential_interval
 from cifarlab.system.errors import RunFolderError, UserError
 
 SCALED = "At scale 0.1: 0.1 of the training images and 0.1 of the epochs."
@@ -55,7 +59,7 @@ def test_a_row_in_text():
     assert row["difference"] == "+2.00" and row["95 % interval of it"] == "+1.75 to +2.25"
     assert row["d_z"] == "20.00" and row["verdict"] == "better"
     assert row["p (Holm)"] == "0.00083"
-    assert row["sees 0.3 points"] == "70 %"
+    assert row["sees 0.3 points"] == f"{100 * power(3.0, 3):.0f} %" == "75 %"
     assert row["reported"] == "99" and row["agreement"].startswith("differs: 99.00")
 
 
@@ -138,6 +142,45 @@ def test_the_figure_shows_every_run_and_the_reported_numbers():
     assert marks(levels, VERMILION) == [] and marks(differences, VERMILION) == [(9.0, 1)]
 
 
+def planned(plan: Plan, differences: list[float], margin: float | None = 0.002) -> Comparison:
+    outcomes = [
+        Outcome(row, seed, f"{row}{seed}", "CIFAR-10", test=0.9 + value)
+        for row, values in {"base": [0.0] * len(differences), "ours": differences}.items()
+        for seed, value in enumerate(values)
+    ]
+    return compare("planned", ["base", "ours"], "base", outcomes, plan=plan, margin=margin)
+
+
+DECIDED = [0.010, 0.011, 0.0095, 0.0102]
+
+
+def test_undecided_rows_are_hollow_and_the_margin_is_a_band():
+    for differences, hollow in ((DECIDED, False), ([0.001, -0.004, 0.003], True)):
+        panel = figure(planned(Plan.up_to(6), differences)).panels[1]
+        means = [m for m in panel.marks if isinstance(m, Marks) and m.ends is not None]
+        at_row = [m.hollow for m in means if np.isfinite(np.array(m.x, dtype=float)).any()]
+        assert at_row == [hollow]
+        (band,) = [m for m in panel.marks if isinstance(m, Band)]
+        assert list(band.x) == [-0.2, 0.2]
+        assert "margin, 0.2 points" in [m.label for m in panel.marks if isinstance(m, Rule)]
+    without = figure(planned(Plan.up_to(6), DECIDED, None)).panels[1]
+    assert not [m for m in without.marks if isinstance(m, Band)]
+
+
+def test_evidence_grows_seed_by_seed():
+    (panel,) = evidence(planned(Plan.up_to(6), DECIDED)).panels
+    assert panel.title == "ours: better"
+    (band,) = [m for m in panel.marks if isinstance(m, Band)]
+    assert np.isnan(band.low[:2]).all() and (np.diff(band.low[2:]) >= 0).all()
+    final = sequential_interval(DECIDED, Plan.up_to(6))
+    assert [band.low[-1], band.high[-1]] == pytest.approx([100 * end for end in final])
+    means = next(m for m in panel.marks if isinstance(m, Marks) and m.width == 1.5)
+    assert means.y[-1] == pytest.approx(100 * np.mean(DECIDED))
+    assert panel.y.limits[0] < -0.2 and evidence(planned(Plan.open(), DECIDED))
+    assert evidence(planned(Plan.once(4), DECIDED)) is None  # one look
+    assert evidence(planned(Plan.up_to(6), DECIDED[:2])) is None  # none so far
+
+
 def test_the_figure_names_data_and_scale():
     assert "digits" in figure(made("digits")).title
     assert SCALED in figure(made(scale=0.1)).title
@@ -195,6 +238,14 @@ def test_what_was_written_as_json_is_the_comparison_again(data, reported):
     comparison = made(data, reported=reported)
     tree = json.loads(json.dumps(as_json(comparison)))
     assert restore_comparison(tree) == comparison
+
+
+@pytest.mark.parametrize("stages", [[], [(9, 3)], [(0, 3)], [(3, 10**12)]])
+def test_a_plan_that_is_none_is_refused(stages):
+    tree = json.loads(json.dumps(as_json(made())))
+    tree["plan"]["stages"] = [{"first": a, "last": b, "part": 1.0} for a, b in stages]
+    with pytest.raises(RunFolderError, match="plan is none"):
+        restore_comparison(tree)
 
 
 @pytest.mark.parametrize(

@@ -53,12 +53,17 @@ def make_up(job: Job) -> JobResult:
     return JobResult("planned")
 
 
+def no_figures(*_: Any) -> list[str]:
+    return []
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., FinishedStudy]:
     """Run the study in a folder with a function in place of the training."""
 
     def run_made(train: Train = make_up, study: Study = STUDY, **options: Any) -> FinishedStudy:
         monkeypatch.setattr("cifarlab.experiments.engine.train_job", lambda job, _: train(job))
+        monkeypatch.setattr("cifarlab.experiments.study.engine.write_comparison", no_figures)
         return run_study(study, **{"runs": tmp_path, **options})
 
     return run_made
@@ -92,7 +97,8 @@ def test_decided_rows_get_no_more_seeds_and_the_others_do(run: Any) -> None:
     runs = content_of(finished)["runs"]
     assert len(runs) == sum(seeds.values()) and {r["state"] for r in runs} == {"finished"}
     looks = [line for line in lines if line.startswith("after ")]
-    assert looks[0].startswith("after 3 seeds: good ") and "open undecided (p = " in looks[0]
+    assert looks[0].startswith("after 3 seeds: good: ") and "open: undecided (p = " in looks[0]
+    assert [line[6] for line in looks] == ["3", "4", "5", "6", "7"]
     assert finished.comparison.plan.most == 8 and finished.comparison.margin == 0.002
     assert finished.comparison.n_tests == 3
 
@@ -102,8 +108,8 @@ def test_the_study_ends_where_all_rows_are_decided(run: Any) -> None:
     finished = run(study=study)
     seeds = seeds_by_row(finished)
     assert seeds["base"] == max(seeds["good"], seeds["same"]) < 8
-    again = run(lambda job: pytest.fail("nothing is left to train"), study)
-    assert plain(again) == plain(finished)
+    second = run(lambda job: pytest.fail("nothing is left to train"), study)
+    assert plain(second) == plain(finished)
 
 
 def test_the_plan_is_written_before_the_first_run(run: Any, tmp_path: Path) -> None:
@@ -116,7 +122,7 @@ def test_the_plan_is_written_before_the_first_run(run: Any, tmp_path: Path) -> N
     finished = run(look)
     assert plans[0] == plans[-1] == content_of(finished)["plan"]
     stage = {"first": 3, "last": 8, "part": 1.0}
-    assert plans[0] | {"written": "", "rows": []} == {
+    assert plans[0] | {"time": "", "rows": []} == {
         "until": "decided",
         "first_seed": 0,
         "n_seeds": 8,
@@ -127,23 +133,22 @@ def test_the_plan_is_written_before_the_first_run(run: Any, tmp_path: Path) -> N
         "looks": [stage],
         "n_seen": 0,
         "rows": [],
-        "written": "",
+        "time": "",
     }
-    assert list(plans[0]["rows"]) == ["base", "good", "same", "open"] and plans[0]["written"]
+    assert list(plans[0]["rows"]) == ["base", "good", "same", "open"] and plans[0]["time"]
 
 
 @pytest.mark.parametrize("moment", range(10))
-@pytest.mark.parametrize("is_finished", [True, False], ids=["after the run", "before it"])
 def test_killed_and_resumed_has_the_same_verdicts(
-    run: Any, moment: int, is_finished: bool, tmp_path_factory: pytest.TempPathFactory
+    run: Any, moment: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Each time at another run; where the run has finished, study.json does not know it yet."""
+    """Each time at another run: before it, or once it has finished and study.json lacks it."""
 
     def kill(job: Job) -> JobResult:
         names.append(job.name)
         if len(names) <= 2 * moment:
             return make_up(job)
-        if is_finished:
+        if moment % 2:
             make_up(job)
         raise KilledError
 
@@ -165,8 +170,8 @@ def test_a_failed_run_gets_no_look_and_pairs_keep_their_order(run: Any) -> None:
     finished = run(fail)
     assert finished.n_failed == 1 and seeds_by_row(finished)["open"] == 7
     lines: list[str] = []
-    again = run(log=lines.append)  # it would come after pairs that were looked at
-    assert plain(again) == plain(finished) and " 0 runs to train" in lines[0]
+    second = run(log=lines.append)  # it would come after pairs that were looked at
+    assert plain(second) == plain(finished) and " 0 runs to train" in lines[0]
 
 
 def test_a_row_that_never_finishes_ends_after_the_first_look(run: Any) -> None:
@@ -185,15 +190,19 @@ def test_a_row_that_never_finishes_ends_after_the_first_look(run: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "reason", "hint"),
     [
-        ({"most": 9}, "n-seeds was 8, now 9", "more seeds calls equal recipes different"),
+        (
+            {"most": 9},
+            "the number of seeds per row was 8, now 9",
+            "more seeds calls equal recipes different",
+        ),
         ({"until": "seeds", "n_seeds": 8}, "until was decided, now seeds", "--first-seed 8"),
-        ({"margin": 0.3}, "its margin was 0.2, now 0.3", "--first-seed 8"),
-        ({"study": {"baseline": "good"}}, "its baseline was base, now good", "another name"),
-        ({"study": {"metric": "log_loss"}}, "its metric was accuracy, now log_loss", "seeds"),
-        ({"study": {"rows": STUDY.rows[:3]}}, "without the row open", "another name"),
+        ({"margin": 0.3}, "the margin was 0.2, now 0.3", "--first-seed 8"),
+        ({"study": {"baseline": "good"}}, "the baseline was base, now good", "another name"),
+        ({"study": {"metric": "log_loss"}}, "the metric was accuracy, now log_loss", "seeds"),
+        ({"study": {"rows": STUDY.rows[:3]}}, "with the row open, too", "another name"),
         (
             {"study": {"rows": (*STUDY.rows, StudyRow(name="new", recipe="quickstart"))}},
-            "with the row new, too",
+            "without the row new",
             "p is corrected for the rows of the plan",
         ),
         (

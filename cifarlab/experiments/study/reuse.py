@@ -1,0 +1,55 @@
+"""Finished runs that a study takes as they are: of the same recipe and seed, on the same images."""
+
+from functools import cache
+from pathlib import Path
+
+from cifarlab.data.config import Data
+from cifarlab.data.opening import open_data
+from cifarlab.experiments.engine import Log
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import fingerprint
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.naming import finished_runs
+from cifarlab.system.errors import CifarlabError
+
+
+class ReusableRuns:
+    """The finished runs under a folder, those in the study's own folder first.
+
+    A run that its time limit ended is reused from the study's folder only: this study would end it
+    again, but another one may have another limit.
+    """
+
+    def __init__(self, runs: Path, study: Path, log: Log) -> None:
+        self._study, self._log = study, log
+        self._full_runs = finished_runs(runs)
+        self._early_runs = finished_runs(study, ended_early=True)
+        self._image_fingerprint = cache(self._open_images)
+
+    def find(self, recipe: Recipe) -> RunFolder | None:
+        """Return a finished run of a recipe with its seed on today's images."""
+        key = fingerprint(recipe)
+        complete = self._full_runs.get(key, [])
+        complete.sort(key=lambda run: not run.path.is_relative_to(self._study))
+        candidates = [*complete, *self._early_runs.get(key, [])]
+        usable = (folder for folder in candidates if self.has_same_images(recipe, folder))
+        if folder := next(usable, None):
+            return folder
+        if candidates:
+            self._log(f"{candidates[0].path} is not taken: the images are others today")
+        return None
+
+    def has_same_images(self, recipe: Recipe, folder: RunFolder) -> bool:
+        """Return whether a run was trained on the images that its recipe's source has today.
+
+        True also where that source can't be opened, since nothing shows that they differ.
+        """
+        images = self._image_fingerprint(recipe.data)
+        return images is None or folder.has_same_data(images)
+
+    def _open_images(self, data: Data) -> str | None:
+        try:
+            return open_data(data).dataset.fingerprint
+        except CifarlabError as error:
+            self._log(f"finished runs are taken unseen, since {error.what}")
+            return None
