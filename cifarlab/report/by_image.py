@@ -22,7 +22,7 @@ def title(comparison: ImageComparison) -> str:
 
 def interval_table(comparisons: Sequence[ImageComparison]) -> Cells:
     """Return a row for each comparison and question: difference, interval, p."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for comparison in comparisons:
         metric, intervals = comparison.metric, comparison.intervals
         for question, words in QUESTIONS.items():
@@ -48,7 +48,7 @@ def class_table(comparison: ImageComparison) -> Cells:
     if len(classes) > _MOST_CLASSES:
         by_p = sorted(classes, key=lambda row: (2.0 if row.p is None else row.p, -row.n_lost))
         classes = tuple(by_p[:_MOST_CLASSES])
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             row.name,
             f"{row.n_images:,}",
@@ -76,8 +76,8 @@ def sentences(comparison: ImageComparison) -> list[str]:
     flips, intervals = comparison.flips, comparison.intervals
     n_shown, n_classes = len(class_table(comparison)[1]), len(flips.classes)
     test = "" if flips.p is None else f" (McNemar's exact test: p = {format_p(flips.p)})"
-    right, wrong = _count(flips.n_gained), _count(flips.n_lost)
-    lines = [f"In a pair of runs {right} images became right and {wrong} became wrong{test}."]
+    n_gained, n_lost = _count(flips.n_gained), _count(flips.n_lost)
+    lines = [f"In a pair of runs {n_gained} images became right and {n_lost} became wrong{test}."]
     if n_shown < n_classes:
         lines.append(f"The {n_shown} classes with the least p of {n_classes:,} are shown.")
     if comparison.n_groups:
