@@ -66,6 +66,8 @@ class Question(NamedTuple):
             margin: below which a difference counts as none, in the unit of ``std``
             n_known: pairs that are there
         """
+        if self.plan.most < 2:  # one pair decides nothing
+            return Price(self.plan.most, 0.0)
         level = ALPHA / max(1, self.n_tests)
         return price(std, difference, self.plan, margin, level, n_known)
 
@@ -187,6 +189,5 @@ def _in_all(
     source = (
         f"by {len(all_seconds)} earlier runs" if all_seconds else "nothing is known of the hours"
     )
-    return (
-        f"price in all: {', '.join(texts[1:] if not prices or names[0] == '' else texts)}; {source}"
-    )
+    is_fixed = not prices or is_single_look(plan)
+    return f"price in all: {', '.join(texts[is_fixed:])}; {source}"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cifarlab.experiments.study.definition import Study, StudyRow
+from cifarlab.experiments.study.definition import Study, StudyRow, change_plan
 from cifarlab.experiments.study.engine import FinishedStudy, run_study
 from cifarlab.experiments.writing import as_json
 from cifarlab.run_folder.folder import RunFolder
@@ -192,6 +192,29 @@ def test_several_at_a_time_give_the_same(undisturbed: FinishedStudy, tmp_path: P
     finished_study = run_made(tmp_path, jobs=2)
     assert plain_comparison(finished_study) == plain_comparison(undisturbed)
     assert runs_of(finished_study) == runs_of(undisturbed)
+
+
+def test_until_decided_several_at_a_time_and_killed_give_the_same(tmp_path: Path) -> None:
+    """By added seeds; the looks wait for all runs of a seed."""
+    study = change_plan(STUDY, until="decided", margin=3)
+    whole = run_study(study, runs=tmp_path / "whole")
+    n_seeds = len(whole.comparison.rows[0].values)
+    assert 3 <= n_seeds <= 10 and whole.comparison.rows[1].is_decided is (n_seeds < 10)
+    pool = run_study(study, runs=tmp_path / "pool", jobs=2)
+    assert plain_comparison(pool) == plain_comparison(whole)
+    assert runs_of(pool) == runs_of(whole)
+    file = tmp_path / "race.yaml"
+    file.write_text(yaml.safe_dump(study.model_dump(mode="json")))
+    command = [sys.executable, "-u", "-m", "cifarlab", "study", str(file)]
+    process = subprocess.Popen(command, cwd=tmp_path, text=True, stdout=subprocess.PIPE)
+    for line in process.stdout:
+        if " plain, seed 2 ..." in line:
+            break
+    process.kill()
+    process.wait()
+    resumed = run_study(study, runs=tmp_path / "runs", resume=True)
+    assert plain_comparison(resumed) == plain_comparison(whole)
+    assert runs_of(resumed) == runs_of(whole)
 
 
 def test_rows_may_be_trained_later_and_count_from_the_start(

@@ -41,6 +41,7 @@ def test_fixed_seeds_have_the_power_of_the_t_test() -> None:
     stated = float(row.rpartition("decided with ")[2].split()[0])
     assert stated == pytest.approx(100 * chance, abs=2.5) and "seeds" not in row
     assert total == "price in all: 10 runs in 0.083 h; by 12 earlier runs"
+    assert question(Plan.once(1)).price(1.0, 9.0) == (1, 0.0)
 
 
 def test_where_nothing_is_known_it_says_so_and_counts_in_standard_deviations() -> None:
