@@ -59,7 +59,10 @@ def test_a_row_in_text():
     assert row["difference"] == "+2.00" and row["95 % interval of it"] == "+1.75 to +2.25"
     assert row["d_z"] == "20.00" and row["verdict"] == "better"
     assert row["p (Holm)"] == "0.00083"
-    assert row["sees 0.3 points"] == f"{100 * power(3.0, 3):.0f} %" == "75 %"
+    # 4,000 simulated studies: the error is 0.7 points
+    assert int(row["sees 0.3 points"].removesuffix(" %")) == pytest.approx(
+        100 * power(3.0, 3), abs=2
+    )
     assert row["reported"] == "99" and row["agreement"].startswith("differs: 99.00")
 
 
