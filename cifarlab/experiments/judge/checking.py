@@ -11,7 +11,7 @@ from cifarlab.experiments.judge.claims import Check, Claim, Decision, Lap
 from cifarlab.experiments.judge.contestants import recorded_recipes
 from cifarlab.experiments.judge.engine import FOLDER, Judgement, run_race
 from cifarlab.experiments.judge.race import Race
-from cifarlab.experiments.judge.rules import accuracy_gains, agree, log_speedups
+from cifarlab.experiments.judge.rules import accuracy_gains, compare_with_record, log_speedups
 from cifarlab.experiments.judge.shipped_records import ShippedRecord, find_shipped_record
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
@@ -24,7 +24,7 @@ N_SEEDS = 3
 _SIDE = "record"  # of a shipped one, which runs alone
 
 
-class Recorded(NamedTuple):
+class RecordedNumber(NamedTuple):
     """What a record says of one number: a value for each of its runs, how to read new ones."""
 
     name: str
@@ -37,7 +37,7 @@ class Record(NamedTuple):
     """A record to be checked: its recipes by side, its numbers, where they were measured."""
 
     sides: dict[str, Recipe]
-    numbers: list[Recorded]
+    numbers: list[RecordedNumber]
     data: str
     machine: tuple[Any, ...]
 
@@ -97,10 +97,10 @@ def _find_record(name: str, book: RecordBook) -> Record:
         if verdict is None or not verdict.evidence.laps or not isinstance(claim, Claim):
             raise UserError(f"{name} has no verdict to check", "let the judge decide it first")
         evidence = verdict.evidence
-        numbers = [Recorded("difference", accuracy_gains(evidence.laps), accuracy_gains)]
+        numbers = [RecordedNumber("difference", accuracy_gains(evidence.laps), accuracy_gains)]
         if claim.goal == "time-to-accuracy" and evidence.speedup is not None:
             speedups = log_speedups(evidence.laps)
-            numbers.append(Recorded("logarithm of the speedup", speedups, log_speedups, True))
+            numbers.append(RecordedNumber("logarithm of the speedup", speedups, log_speedups, True))
         sides = recorded_recipes(entry, book.runs)
         return Record(sides, numbers, evidence.data, _machine(evidence.environment))
     if record := find_shipped_record(name):
@@ -117,8 +117,8 @@ def _from_shipped(record: ShippedRecord) -> Record:
         return [lap.scores[_SIDE].seconds for lap in laps]
 
     numbers = [
-        Recorded("accuracy", record.accuracy, accuracies),
-        Recorded("seconds", record.seconds, seconds, True),
+        RecordedNumber("accuracy", record.accuracy, accuracies),
+        RecordedNumber("seconds", record.seconds, seconds, True),
     ]
     recipe = change(find(record.recipe), record.overrides)
     machine = record.device, record.threads, record.precision
@@ -148,7 +148,7 @@ def _conclude(race: Race, record: Record) -> tuple[Decision, bool]:
         elif len(number.values) < 2:
             notes.append(f"{number.name} not compared: one run has no spread")
         else:
-            findings.append(agree(number.name, number.values, number.read(race.laps)))
+            findings.append(compare_with_record(number.name, number.values, number.read(race.laps)))
     reason = "; ".join([*(sentence for _, sentence in findings), *notes])
     if not findings:
         return Decision(reason=reason), True

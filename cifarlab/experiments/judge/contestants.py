@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from cifarlab.config.plugins import Plugin
 from cifarlab.experiments.judge.book import BookEntry, RecordBook
-from cifarlab.experiments.judge.claims import CANDIDATE, INCUMBENT, Goal
+from cifarlab.experiments.judge.claims import CANDIDATE, INCUMBENT
 from cifarlab.experiments.judge.shipped_records import find_shipped_record
 from cifarlab.experiments.study.outcomes import fingerprint_row
 from cifarlab.recipes.catalog import find
@@ -64,7 +64,7 @@ def recorded_recipes(entry: BookEntry, runs: Path) -> dict[str, Recipe]:
     return {side: folder.recipe() for side, folder in folders.items()}
 
 
-def match(candidate: Recipe, incumbent: Recipe, goal: Goal) -> Contestants:
+def match(candidate: Recipe, incumbent: Recipe, goal: str) -> Contestants:
     """Return the two as contestants.
 
     Args:
@@ -94,6 +94,12 @@ def match(candidate: Recipe, incumbent: Recipe, goal: Goal) -> Contestants:
                 "would be judged on other images",
                 f"give both the same data.{name}",
             )
+    is_open = all(recipe.evaluation.test for recipe in recipes.values())
+    if not is_open and incumbent.data.val_fraction == 0:
+        raise UserError(
+            "there are no images to judge by: test is closed, and data.val_fraction is 0",
+            "hold images out (data.val_fraction=0.1), or open the test split in both recipes",
+        )
     for side, recipe in recipes.items():
         if recipe.training.max_time:
             raise UserError(

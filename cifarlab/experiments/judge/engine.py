@@ -107,9 +107,7 @@ def run_judge(
     time = _require_valid(goal, margin, most, budget)
     ours = find(candidate) if isinstance(candidate, str) else candidate
     theirs = find_incumbent(against, runs) if isinstance(against, str) else against
-    contestants = match(
-        *(_prepare(recipe, scale, data) for recipe in (ours, theirs)), goal
-    )
+    contestants = match(*(_prepare(recipe, scale, data) for recipe in (ours, theirs)), goal)
     names, prints, book = contestants.names, contestants.fingerprints, RecordBook(runs)
     question: dict[str, Any] = {
         "candidate_fingerprint": prints[CANDIDATE],
@@ -150,7 +148,9 @@ def _require_valid(
 ) -> WallTime | None:
     """Return the budget as a time. Raises UserError for an option that is not valid."""
     if goal not in get_args(Goal):
-        raise UserError(f"--goal {goal}: there is no such goal", f"take {' or '.join(get_args(Goal))}")
+        raise UserError(
+            f"--goal {goal}: there is no such goal", f"take {' or '.join(get_args(Goal))}"
+        )
     if not 0 < margin < 100:
         raise UserError(f"--margin {margin:g}: that is no margin", "take points above 0, e.g. 0.2")
     if not FIRST_LOOK <= most <= MAX_LOOK:

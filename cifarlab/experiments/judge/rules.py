@@ -109,7 +109,9 @@ def summarize_race(laps: Sequence[Lap], most: int) -> Evidence:
     return evidence
 
 
-def agree(name: str, recorded: Sequence[float], values: Sequence[float]) -> tuple[bool, str]:
+def compare_with_record(
+    name: str, recorded: Sequence[float], values: Sequence[float]
+) -> tuple[bool, str]:
     """Return whether the mean of new values lies where 95 % would, and a sentence about it.
 
     Args:

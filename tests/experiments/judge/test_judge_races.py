@@ -1,6 +1,5 @@
-"""Real races on the embedded digits: verdicts, exit codes, JSON, what is refused, kill and resume."""
+"""Races on the embedded digits: order, budget, failures, kill and resume; and in Python."""
 
-import json
 import os
 import signal
 import subprocess
@@ -10,111 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Command, Output, command
+from made_race import POOR, fast, poor, race
 
 from cifarlab.experiments.judge.book import RecordBook
-from cifarlab.experiments.judge.engine import Judgement, run_judge
-from cifarlab.recipes.catalog import find
-from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import change, to_yaml
+from cifarlab.experiments.judge.engine import Judgement
+from cifarlab.recipes.text import to_yaml
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted, RunFolderError, UserError
 from cifarlab.training.loop import fit
-
-PLUGIN = Path(__file__).with_name("slow_parts.py")
-FAST = {
-    "name": "fast",
-    "training.duration": "2 epochs",
-    "training.precision": "float32",
-    "training.batch_size": 256,
-    "model.stem_width": 4,
-    "model.channels": [4, 8, 8],
-    "evaluation.test": False,
-}
-POOR = "optimizer.lr=0.0001"
-
-
-@pytest.fixture
-def cifarlab(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Command:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "fast.yaml").write_text(to_yaml(fast()))
-    return command(monkeypatch, capsys)
-
-
-def fast(**changes: Any) -> Recipe:
-    named = {key.replace("__", "."): value for key, value in changes.items()}
-    return change(find("quickstart"), {**FAST, **named})
-
-
-def race(path: Path, candidate: Recipe, incumbent: Recipe, **options: Any) -> Judgement:
-    return run_judge(candidate, incumbent, runs=path, log=lambda _: None, **options)
-
-
-def as_json(output: Output) -> Any:
-    assert output.code in (0, 3, 4), output.err
-    return json.loads(output.out)
-
-
-def test_a_better_candidate_is_accepted_and_becomes_a_record(cifarlab: Command) -> None:
-    Path("poor.yaml").write_text(to_yaml(fast(name="poor", optimizer__lr=0.0001)))
-    output = cifarlab("judge", "fast.yaml", "--against", "poor.yaml")
-    assert output.code == 0, output.err
-    assert "accepted: better" in output.out
-    assert output.out.splitlines()[-1] == "next: cifarlab records fast-1"
-    listed = cifarlab("records")
-    assert listed.code == 0 and "fast-1" in listed.out and "speed/94" in listed.out
-    # it may be the incumbent now; a poor candidate is rejected, and takes no level from others
-    output = cifarlab("judge", "fast.yaml", POOR, "--against", "fast-1", "--json")
-    tree = as_json(output)
-    assert (output.code, tree["verdict"], tree["exit_code"]) == (3, "rejected", 3)
-    assert tree["reason"] == "worse" and tree["incumbent"].startswith("fast optimizer.lr=0.1")
-    assert tree["evidence"]["environment"]["device"]["threads"] == 1
-    refused = cifarlab("judge", "fast.yaml", "optimizer.lr=0.2", "--against", "fast-2")
-    assert refused.code == 2 and "its claim is rejected" in refused.err
-
-
-def test_json_is_one_object_and_nothing_else(cifarlab: Command) -> None:
-    words = ("judge", "fast.yaml", "evaluation.metric=macro_f1", "--against", "fast.yaml")
-    output = cifarlab(*words, "--json")
-    tree = as_json(output)
-    assert output.code == 3 and "does nothing" in tree["reason"]
-    assert len(tree["evidence"]["laps"]) == 1 and "seed " in output.err
-    entries = json.loads(cifarlab("records", "--json").out)["entries"]
-    assert [entry["state"] for entry in entries] == ["rejected"]
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ((), "are the same recipe"),
-        (("name=other",), "are the same recipe"),
-        (("evaluation.test=true",), "are the same recipe"),
-        (("seed=7",), "differ in their seed alone"),
-        (("seed=7", "name=other"), "differ in their seed alone"),
-        (("data.split_seed=1",), "other images"),
-        (("training.max_time=1 s",), "training.max_time"),
-        (("training.precision=bfloat16", "--goal", "time-to-accuracy"), "equal precision"),
-        (("optimizer.lr=0.2", "--goal", "speed"), "no such goal"),
-        (("optimizer.lr=0.2", "--margin", "0"), "no margin"),
-        (("optimizer.lr=0.2", "--most", "2"), "no verdict"),
-        (("optimizer.lr=0.2", "--budget", "2"), "no unit"),
-        (("optimizer.rl=0.2",), "optimizer.lr"),
-    ],
-)
-def test_what_can_t_be_judged_is_refused(
-    cifarlab: Command, words: tuple[str, ...], message: str
-) -> None:
-    output = cifarlab("judge", "fast.yaml", *words, "--against", "fast.yaml")
-    assert output.code == 2 and message in output.err and output.out == ""
-    assert len(output.err.splitlines()) == 2 and not Path("runs/records.jsonl").exists()
-
-
-def test_unknown_names_are_refused(cifarlab: Command) -> None:
-    assert cifarlab("judge", "fast.yaml", "--against", "fast-1").code == 2
-    assert "no record 'fast-1'" in cifarlab("records", "fast-1").err
-    assert "no record 'fast-1'" in cifarlab("records", "--check", "fast-1").err
 
 
 def test_a_budget_ends_a_race_that_may_go_on(tmp_path: Path) -> None:
@@ -140,7 +42,7 @@ def test_a_candidate_that_diverges_is_rejected(tmp_path: Path) -> None:
 
 def test_runs_are_interleaved_and_their_order_alternates(tmp_path: Path) -> None:
     lines: list[str] = []
-    run_judge(fast(optimizer__lr=0.0001), fast(), runs=tmp_path, log=lines.append)
+    race(tmp_path, poor(), fast(), log=lines.append)
     sides = [line.split()[2] for line in lines if line.endswith(" ...")]
     seeds = [line.split()[1] for line in lines if line.endswith(" ...")]
     assert sides[:4] == ["incumbent", "candidate", "candidate", "incumbent"]
@@ -160,7 +62,7 @@ def facts(judged: Judgement) -> Any:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     path = tmp_path_factory.mktemp("undisturbed")
-    return facts(race(path, fast(optimizer__lr=0.0001), fast()))
+    return facts(race(path, poor(), fast()))
 
 
 @pytest.mark.parametrize("number", range(1, 7))
@@ -177,7 +79,7 @@ def test_interrupted_and_resumed_is_the_same(
         return fit(run)
 
     monkeypatch.setattr("cifarlab.training.train.fit", fit_and_signal)
-    recipes = fast(optimizer__lr=0.0001), fast()
+    recipes = poor(), fast()
     with pytest.raises(Interrupted, match="of at most 10 seeds"):
         race(tmp_path, *recipes)
     assert [entry.state for entry in RecordBook(tmp_path).entries()] == ["open"]
@@ -196,7 +98,7 @@ def test_killed_and_resumed_is_the_same(undisturbed: Any, tmp_path: Path, n_fini
         time.sleep(0.01)
     process.kill()
     process.wait()
-    judged = race(tmp_path / "runs", fast(optimizer__lr=0.0001), fast(), resume=True)
+    judged = race(tmp_path / "runs", poor(), fast(), resume=True)
     assert facts(judged) == undisturbed
     assert len(RecordBook(tmp_path / "runs").entries()) == 1
 
@@ -220,54 +122,10 @@ def test_where_seconds_count_a_run_that_was_left_is_trained_anew(
     assert {len(each) for each in starts} == {1}
 
 
-def sleepy(cifarlab: Command, name: str, pause: float, *words: str) -> str:
-    """Write a recipe that pauses at each step; return its file's name."""
-    Path(f"{name}.yaml").write_text(
-        f"base: fast.yaml\nplugins: [{PLUGIN}]\n"
-        f"overrides: {{loss.kind: sleepy, loss.pause: {pause}, {', '.join(words)}}}\n"
-    )
-    return f"{name}.yaml"
-
-
-def test_a_known_difference_in_speed_is_seen(cifarlab: Command) -> None:
-    """12 steps of at least 50 ms; the other takes a tenth longer."""
-    quick, slow = sleepy(cifarlab, "quick", 0.1), sleepy(cifarlab, "slow", 0.13)
-    options = ("--goal", "time-to-accuracy", "--plugin", PLUGIN, "--json")
-    output = cifarlab("judge", slow, "--against", quick, *options)
-    assert output.code == 3 and as_json(output)["reason"] == "slower"
-    output = cifarlab("judge", quick, "--against", slow, *options)
-    tree = as_json(output)
-    assert output.code == 0 and tree["reason"].startswith("faster, and not worse")
-    assert all(lap["is_identical"] for lap in tree["evidence"]["laps"])
-    assert 1.05 < tree["evidence"]["speedup"] < 1.35
-
-
-def test_what_is_faster_and_worse_is_rejected(cifarlab: Command) -> None:
-    words = ("judge", "fast.yaml", "training.duration=2 steps", "--against", "fast.yaml")
-    output = cifarlab(*words, "--goal", "time-to-accuracy", "--json")
-    tree = as_json(output)
-    assert output.code == 3 and tree["reason"] == "worse by more than 0.2 points"
-    assert tree["evidence"]["speedup"] > 1
-
-
-def test_a_record_is_run_again_by_one_command(cifarlab: Command) -> None:
-    Path("poor.yaml").write_text(to_yaml(fast(name="poor", optimizer__lr=0.0001)))
-    assert cifarlab("judge", "fast.yaml", "--against", "poor.yaml").code == 0
-    output = cifarlab("records", "--check", "fast-1", "--json")
-    tree = as_json(output)
-    assert (tree["event"], tree["name"]) == ("check", "fast-1")
-    assert {"accepted": 0, "rejected": 3}[tree["verdict"]] == output.code
-    assert tree["reason"].startswith("difference ")
-    book = RecordBook(Path("runs"))
-    first, second = (entry.verdict.evidence.laps for entry in book.entries())
-    assert len(second) == 3 and not {x.seed for x in first} & {x.seed for x in second}
-    assert "a check" in cifarlab("records", "fast-1").out
-
-
 def test_python_shows_what_came_of_it(tmp_path: Path) -> None:
     import cifarlab as lab
 
-    judged = lab.judge(fast(optimizer__lr=0.0001), fast(), runs=tmp_path)
+    judged = lab.judge(poor(), fast(), runs=tmp_path)
     assert repr(judged) == f"<JudgementView fast-1: rejected, worse; {len(judged.frame)} seeds>"
     assert not judged.is_accepted and judged.json["exit_code"] == 3
     assert "<table" in judged._repr_html_() and "rejected: worse" in judged._repr_html_()
