@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from command_line import Command, Output
 from made_race import POOR, fast, poor
@@ -85,26 +86,39 @@ def test_unknown_names_are_refused(cifarlab: Command) -> None:
     assert "no record 'fast-1'" in cifarlab("records", "--check", "fast-1").err
 
 
-def sleepy(cifarlab: Command, name: str, pause: float, *words: str) -> str:
-    """Write a recipe that pauses at each step; return its file's name."""
-    Path(f"{name}.yaml").write_text(
-        f"base: fast.yaml\nplugins: [{PLUGIN}]\n"
-        f"overrides: {{loss.kind: sleepy, loss.pause: {pause}, {', '.join(words)}}}\n"
-    )
-    return f"{name}.yaml"
+class PretendedClock:
+    """A clock that only pauses move, each by a little more or less than it asks for."""
+
+    def __init__(self) -> None:
+        self.now, self._draws = 0.0, np.random.default_rng(0)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds * self._draws.normal(1.0, 0.02)
+
+    def perf_counter(self) -> float:
+        return self.now
 
 
-def test_a_known_difference_in_speed_is_seen(cifarlab: Command) -> None:
-    """12 steps of at least 50 ms; the other takes a tenth longer."""
-    quick, slow = sleepy(cifarlab, "quick", 0.1), sleepy(cifarlab, "slow", 0.13)
+def test_a_recipe_that_is_slower_by_10_percent(
+    cifarlab: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, pause in (("quick", 0.100), ("slow", 0.110)):
+        overrides = f"{{loss.kind: sleepy, loss.pause: {pause}}}"
+        text = f"base: fast.yaml\nplugins: [{PLUGIN}]\noverrides: {overrides}\n"
+        Path(f"{name}.yaml").write_text(text)
+    clock = PretendedClock()
+    monkeypatch.setattr("cifarlab.training.clock.time", clock)
+    monkeypatch.setattr("time.sleep", clock.sleep)
     options = ("--goal", "time-to-accuracy", "--plugin", PLUGIN, "--json")
-    output = cifarlab("judge", slow, "--against", quick, *options)
+    output = cifarlab("judge", "slow.yaml", "--against", "quick.yaml", *options)
     assert output.code == 3 and as_json(output)["reason"] == "slower"
-    output = cifarlab("judge", quick, "--against", slow, *options)
+    output = cifarlab("judge", "quick.yaml", "--against", "slow.yaml", *options)
     tree = as_json(output)
     assert output.code == 0 and tree["reason"].startswith("faster, and not worse")
     assert all(lap["is_identical"] for lap in tree["evidence"]["laps"])
-    assert 1.05 < tree["evidence"]["speedup"] < 1.35
+    assert tree["evidence"]["speedup"] == pytest.approx(1.1, rel=0.02)
+    checked = cifarlab("records", "--check", tree["name"], "--json")
+    assert checked.code == 0 and "logarithm of the speedup" in as_json(checked)["reason"]
 
 
 def test_what_is_faster_and_worse_is_rejected(cifarlab: Command) -> None:

@@ -2,9 +2,11 @@
 
 Who begins alternates from seed to seed. Everything is read from the run folders, so that a killed
 race goes on as if nothing had happened. Where seconds count, a run that was left is not resumed but
-started anew: its time has no pauses.
+started anew: its time has no pauses. Then each side also trains a few steps before the first run,
+which would pay for what a process does once.
 """
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -15,6 +17,7 @@ from cifarlab.experiments.engine import Log
 from cifarlab.experiments.judge.claims import CANDIDATE, Decision, Lap, Score
 from cifarlab.experiments.worker import Failure, Job, JobResult
 from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import change
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import add_number
 from cifarlab.run_folder.run_data import SPLIT_NAMES, dig
@@ -23,6 +26,7 @@ from cifarlab.system.files import sha256
 
 Decide = Callable[[Sequence[Lap]], Decision]
 _ENVIRONMENT = ("cifarlab", "commit", "python", "libraries", "device", "precision", "processes")
+_WARM_UP = "warm-up"
 _SAME_MACHINE = ("device", "precision", "processes")
 
 
@@ -45,8 +49,8 @@ class Race:
         self.failure: tuple[str, Failure] | None = None
         self._sides, self._seeds, self._decide = sides, seeds, decide
         self._path, self._command, self._log = path, command, log
-        self._times_count = times_count
-        self._n_begun = 0
+        self._times_count, self._has_begun = times_count, False
+        self._warm_ups = [self._warm_up(side) for side in sides] if times_count else []
         self._read_laps()
 
     @property
@@ -80,9 +84,11 @@ class Race:
         seed = self._seeds[number]
         order = list(self._sides)[:: -1 if number % 2 else 1]
         side = next(s for s in order if not self._run(s, seed).is_finished)
-        if not self._n_begun:
+        if not self._has_begun:
             open_data(self._sides[side].data, log=self._log)  # before any clock runs
-        self._n_begun += 1
+            self._has_begun = True
+        if self._warm_ups:
+            return self._warm_ups.pop(0)
         self._log(f"seed {seed}, {side} ...")
         recipe = self._sides[side].model_copy(update={"seed": seed})
         return Job(side, recipe, str(self._run(side, seed).path), self._command)
@@ -93,6 +99,9 @@ class Race:
 
     def on_end(self, job: Job, result: JobResult) -> None:
         """Log the end of a run; decide where its seed is complete."""
+        if job.name == _WARM_UP:  # where it failed, the run itself will say so
+            shutil.rmtree(job.path, ignore_errors=True)
+            return
         if result.failure:
             self.failure = job.name, result.failure
             self._log(f"seed {job.recipe.seed}, {job.name} failed: {result.failure.what}")
@@ -110,6 +119,12 @@ class Race:
         provenance = self._run(side, self.laps[-1].seed).provenance()
         data = str(dig(provenance, "data", "name"))
         return {"data": data} | {key: provenance.get(key) for key in _ENVIRONMENT}
+
+    def _warm_up(self, side: str) -> Job:
+        """Return a run of a few steps whose result is thrown away."""
+        changes = {"training.duration": "4 steps", "training.extensions": []}
+        recipe = change(self._sides[side], {**changes, "evaluation.test": False})
+        return Job(_WARM_UP, recipe, str(self._path / f"{_WARM_UP}-{side}"), self._command)
 
     def _read_laps(self) -> None:
         """Add the seeds that are complete, one by one, as if each had just ended."""
