@@ -46,24 +46,24 @@ CHANGES: list[dict[str, Any]] = [
     {"optimizer.momentum": 0.902},
     {"training.batch_size": 129},
 ]
-Kept = tuple[lab.Recipe, list[dict[str, Any]]]
+Outcome = tuple[lab.Recipe, list[dict[str, Any]], float]
 
 
-def keep_what_scores_higher(start: lab.Recipe, changes: Sequence[dict[str, Any]]) -> Kept:
-    """Return the recipe that a loop without a judge ends with, and the changes that it kept."""
+def keep_what_scores_higher(start: lab.Recipe, changes: Sequence[dict[str, Any]]) -> Outcome:
+    """Return what a loop without a judge ends with: recipe, changes kept, the gain that it saw."""
     recipe, kept = start, []
-    best = accuracy(recipe)
+    first = best = accuracy(recipe)
     for change in changes:
         candidate = lab.find_recipe(recipe, change)
         if (score := accuracy(candidate)) > best:
             recipe, best = candidate, score
             kept.append(change)
-    return recipe, kept
+    return recipe, kept, best - first
 
 
-def keep_what_is_accepted(start: lab.Recipe, changes: Sequence[dict[str, Any]]) -> Kept:
-    """Return the recipe that a loop with the judge ends with, and the changes that it kept."""
-    recipe, kept = start, []
+def keep_what_is_accepted(start: lab.Recipe, changes: Sequence[dict[str, Any]]) -> Outcome:
+    """Return what a loop with the judge ends with: recipe, changes kept, the gain that it saw."""
+    recipe, kept, gain = start, [], 0.0
     for change in changes:
         try:
             judged = lab.judge(recipe, recipe, change, margin=2.0, most=6, log=lambda _: None)
@@ -74,7 +74,8 @@ def keep_what_is_accepted(start: lab.Recipe, changes: Sequence[dict[str, Any]]) 
         if judged.is_accepted:
             recipe = lab.find_recipe(recipe, change)
             kept.append(change)
-    return recipe, kept
+            gain += judged.json["evidence"]["difference"]
+    return recipe, kept, gain
 
 
 def accuracy(recipe: lab.Recipe) -> float:
@@ -96,10 +97,10 @@ def main(n_changes: int, n_seeds: int) -> None:
         "with the judge": keep_what_is_accepted(start, changes),
     }
     base = true_accuracy(start, n_seeds)
-    for name, (recipe, kept) in loops.items():
-        gain = 100 * (true_accuracy(recipe, n_seeds) - base)
+    for name, (recipe, kept, gain) in loops.items():
+        true_gain = true_accuracy(recipe, n_seeds) - base
         print(f"{name}: kept {len(kept)} of {len(changes)} changes: {kept}")
-        print(f"  worth {gain:+.2f} points on {n_seeds} fresh seeds")
+        print(f"  saw {100 * gain:+.1f} points; {100 * true_gain:+.1f} on {n_seeds} fresh seeds")
     print(lab.records())
 
 

@@ -106,20 +106,27 @@ def test_killed_and_resumed_is_the_same(undisturbed: Any, tmp_path: Path, n_fini
 def test_where_seconds_count_a_run_that_was_left_is_trained_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The signal comes in the first run after the two that only warm up."""
+    begun: list[Any] = []
+
     def signal_and_fit(run: Any) -> Any:
-        os.kill(os.getpid(), signal.SIGINT)
+        begun.append(run.folder.path.name)
+        if len(begun) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
         return fit(run)
 
     recipes = fast(training__duration="1 epoch"), fast()
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr("cifarlab.training.train.fit", signal_and_fit)
-        race(tmp_path, *recipes, goal="time-to-accuracy")
-    judged = race(tmp_path, *recipes, goal="time-to-accuracy", resume=True)
+    options = {"goal": "time-to-accuracy", "most": 3}
+    monkeypatch.setattr("cifarlab.training.train.fit", signal_and_fit)
+    with pytest.raises(Interrupted):
+        race(tmp_path, *recipes, **options)
+    judged = race(tmp_path, *recipes, **options, resume=True)
     first = judged.race.first_seed
-    names = {path.parent.name for path in judged.path.glob("*/result.json")}
-    assert f"incumbent-s{first}-2" in names and f"incumbent-s{first}" not in names
-    starts = [RunFolder(judged.path / name).provenance()["starts"] for name in names]
-    assert {len(each) for each in starts} == {1}
+    assert begun[:3] == ["warm-up-incumbent", "warm-up-candidate", f"incumbent-s{first}"]
+    assert begun[3:6] == ["warm-up-incumbent", "warm-up-candidate", f"incumbent-s{first}-2"]
+    assert not list(judged.path.glob("warm-up*"))
+    folders = [RunFolder(path.parent) for path in judged.path.glob("*/result.json")]
+    assert {len(folder.provenance()["starts"]) for folder in folders} == {1}
 
 
 def test_python_shows_what_came_of_it(tmp_path: Path) -> None:
