@@ -6,9 +6,9 @@ three intervals.
 
 ``seeds``: these test images, other seeds. Student's interval of the pairs' means.
 ``images``: these runs, other images like these. The normal interval of the images' means.
-``both``: other seeds and other images. The variance of the mean is that of its seeds plus that of
-its images minus the rest, which both contain (Cornfield & Tukey 1956; for proportions Owen 2007);
-Student's t with Satterthwaite's degrees of freedom.
+``seeds_and_images``: other seeds and other images. The variance of the mean is that of its seeds
+plus that of its images minus the rest, which both contain (Cornfield & Tukey 1956; for proportions
+Owen 2007); Student's t with Satterthwaite's degrees of freedom.
 
 No run is resampled as if it were an image.
 """
@@ -29,7 +29,7 @@ class CrossedIntervals(NamedTuple):
     mean: float
     seeds: Interval | None
     images: Interval
-    both: Interval | None
+    seeds_and_images: Interval | None
 
 
 def crossed_intervals(differences: np.ndarray) -> CrossedIntervals:
@@ -47,12 +47,12 @@ def crossed_intervals(differences: np.ndarray) -> CrossedIntervals:
     rest_error = float(np.square(rest).sum()) / degrees / (n_seeds * n_images)
     # a negative estimate of seeds' or images' own variance counts as none
     error = max(seed_error + image_error - rest_error, seed_error, image_error)
-    parts = seed_error**2 / (n_seeds - 1) + image_error**2 / (n_images - 1) + rest_error**2 / degrees
+    parts = (
+        seed_error**2 / (n_seeds - 1) + image_error**2 / (n_images - 1) + rest_error**2 / degrees
+    )
     freedom = max(n_seeds - 1.0, error**2 / parts) if parts else math.inf
     seeds = _interval(mean, seed_error, n_seeds - 1)
-    return CrossedIntervals(
-        n_seeds, n_images, mean, seeds, images, _interval(mean, error, freedom)
-    )
+    return CrossedIntervals(n_seeds, n_images, mean, seeds, images, _interval(mean, error, freedom))
 
 
 def _interval(mean: float, variance: float, freedom: float) -> Interval:

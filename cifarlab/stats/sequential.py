@@ -1,18 +1,20 @@
 """Tests of paired differences that keep their error rate however often somebody looks.
 
-A plan says before the first run after how many pairs somebody may look. Student's t does not depend
-on the differences' variance, so that under the null hypothesis the t values of all looks together
-have one distribution: the smallest p value over all looks is compared with those of simulated
-studies (Pocock 1977 with an unknown variance; Jennison & Turnbull 2000, chapter 4). The fraction of
-these that are as small is the *sequential p value*. It can only fall while pairs are added, and is
-at most 0.05 at any time of a study without a difference in 5 % of such studies. So is each
-correction that needs valid p values, Holm's among them.
+A plan says, before the first run, after how many pairs somebody may look. Without a difference,
+the t values of all looks together have one distribution, whatever the standard deviation of the
+differences is, so that it can be simulated once for all studies. Each look computes the ordinary p
+value of Student's t test. The smallest one so far is held against the smallest ones of simulated
+studies without a difference: the fraction of these that are as small is the *sequential p value*
+(limits of Pocock 1977 with an unknown variance; Jennison & Turnbull 2000, chapter 4).
 
-Differences are taken to be normal. Their order counts: it is the order in which they came.
+While pairs are added it can only fall. In a study without a difference the chance that it ever
+falls to 0.05 is 5 %. So it may be corrected for several rows like any p value, by Holm's method.
+
+Differences are taken to be independent and normal. They stand in the order in which they came.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Literal, NamedTuple
 
@@ -22,13 +24,15 @@ from cifarlab.stats.paired import ALPHA, Interval
 
 Side = Literal["both", "greater", "less"]
 FIRST_LOOK = 3  # pairs; two say next to nothing of the spread
-MAX_LOOK = 100  # pairs; later ones are not looked at
-N_STUDIES = 200_000  # simulated ones
-_CHUNK = 20_000
+MAX_LOOK = 100  # pairs; the plan without a number ends here
+N_STUDIES = 200_000  # simulated ones: a level of 0.05 is met within 0.0005
+_CHUNK = 20_000  # at once: fits into a processor's cache
 _EQUAL = 1e-9  # accuracies that differ by less are the same fraction, rounded twice
+_LOG_TAILS = np.linspace(np.log(0.5), np.log(1e-12), 1_000)
+_TAILS = np.exp(_LOG_TAILS)
 
 
-class Stage(NamedTuple):
+class PlanStage(NamedTuple):
     """Looks after ``first``, ``first`` + 1, ..., ``last`` pairs, with a part of the error rate."""
 
     first: int
@@ -39,17 +43,17 @@ class Stage(NamedTuple):
 class Plan(NamedTuple):
     """After how many pairs somebody may look."""
 
-    stages: tuple[Stage, ...]
+    stages: tuple[PlanStage, ...]
 
     @classmethod
     def once(cls, n: int) -> "Plan":
         """Return the plan with one look: the ordinary paired t test."""
-        return cls((Stage(n, n, 1.0),))
+        return cls((PlanStage(n, n, 1.0),))
 
     @classmethod
     def up_to(cls, most: int, first: int = FIRST_LOOK) -> "Plan":
         """Return the plan that looks after each pair from ``first`` to ``most``."""
-        return cls((Stage(min(first, most), most, 1.0),))
+        return cls((PlanStage(min(first, most), most, 1.0),))
 
     @classmethod
     def open(cls) -> "Plan":
@@ -57,7 +61,7 @@ class Plan(NamedTuple):
 
         The first looks have most of the error rate, since most comparisons end there.
         """
-        return cls((Stage(3, 10, 0.7), Stage(11, 30, 0.2), Stage(31, MAX_LOOK, 0.1)))
+        return cls((PlanStage(3, 10, 0.7), PlanStage(11, 30, 0.2), PlanStage(31, MAX_LOOK, 0.1)))
 
     @property
     def most(self) -> int:
@@ -65,7 +69,7 @@ class Plan(NamedTuple):
         return self.stages[-1].last
 
     def limits(self, n: int, level: float = ALPHA, side: Side = "both") -> dict[int, float]:
-        """Return by number of pairs, up to n, the p value of one look that a look needs.
+        """Return for each look up to n pairs the ordinary p value at which it rejects.
 
         Args:
             n: how many pairs there are
@@ -73,7 +77,7 @@ class Plan(NamedTuple):
             side: the alternative: a difference, one above or one below what is tested
         """
         return {
-            look: _quantile(stage, level * stage.part, side)
+            look: _limit(stage, level * stage.part, side)
             for stage in self.stages
             if stage.first <= n
             for look in range(stage.first, min(stage.last, n) + 1)
@@ -81,55 +85,66 @@ class Plan(NamedTuple):
 
 
 def sequential_p(
-    differences: Sequence[float], plan: Plan, tested: float = 0.0, side: Side = "both"
+    differences: Sequence[float], plan: Plan, null: float = 0.0, side: Side = "both"
 ) -> float:
-    """Return the p value that is valid over all looks so far.
+    """Return the p value that is valid over all looks so far; 1 before the first.
 
     Args:
         differences: of the pairs, in the order in which they came
         plan: when somebody may look
-        tested: the difference under the null hypothesis
+        null: the difference under the null hypothesis
         side: the alternative: another difference, a greater or a smaller one
     """
-    looks = dict(_looks(differences, tested, side))
-    ps = [1.0]
+    if not len(differences):
+        return 1.0
+    return float(sequential_ps(np.array([differences], np.float64), plan, null, side)[0, -1])
+
+
+def sequential_ps(
+    studies: np.ndarray, plan: Plan, null: float = 0.0, side: Side = "both"
+) -> np.ndarray:
+    """Return the p values (R, N) of many studies at once, after each number of pairs.
+
+    Args:
+        studies: differences (R, N), a row for each study
+        plan: when somebody may look
+        null: the difference under the null hypothesis
+        side: the alternative: another difference, a greater or a smaller one
+    """
+    ps = np.ones(studies.shape)
     for stage in plan.stages:
-        own = [p for look, p in looks.items() if stage.first <= look <= stage.last]
-        if own:
-            ps.append(_chance(stage, min(own), side) / stage.part)
-    return min(ps)
+        looks = range(stage.first, min(stage.last, studies.shape[1]) + 1)
+        if looks:
+            smallest = np.minimum.accumulate(_look_ps(studies, looks, null, side), axis=1)
+            ps[:, looks[0] - 1 : looks[-1]] = _chances(stage, smallest, side) / stage.part
+    return np.minimum.accumulate(np.minimum(ps, 1.0), axis=1)
 
 
 def first_rejections(
-    studies: np.ndarray, plan: Plan, tested: float = 0.0, side: Side = "both", level: float = ALPHA
+    studies: np.ndarray, plan: Plan, null: float = 0.0, side: Side = "both", level: float = ALPHA
 ) -> np.ndarray:
     """Return for many studies at once the number of pairs at which each rejects; 0: never.
 
     Args:
         studies: differences (R, N), a row for each study
         plan: when somebody may look
-        tested: the difference under the null hypothesis
+        null: the difference under the null hypothesis
         side: the alternative: another difference, a greater or a smaller one
         level: the error rate of all looks together
     """
-    from scipy.special import stdtrit
-
-    found = np.zeros(len(studies), dtype=np.int64)
-    sums, squares = np.cumsum(studies, axis=1), np.cumsum(np.square(studies), axis=1)
-    for n, p in plan.limits(studies.shape[1], level, side).items():
-        mean = sums[:, n - 1] / n
-        variances = (squares[:, n - 1] - n * mean**2) / (n - 1)
-        t = (mean - tested) / np.sqrt(variances / n)
-        t = np.abs(t) if side == "both" else t if side == "greater" else -t
-        critical = -stdtrit(n - 1, p / 2 if side == "both" else p)
-        found[(found == 0) & (t >= critical)] = n
-    return found
+    rejects = sequential_ps(studies, plan, null, side) <= level
+    return np.where(rejects.any(axis=1), rejects.argmax(axis=1) + 1, 0)
 
 
 def equivalence_p(differences: Sequence[float], plan: Plan, margin: float) -> float:
     """Return the p value of a difference beyond the margin, on either side, over all looks.
 
     Two one-sided tests (Schuirmann 1987): both have to reject, so neither is corrected.
+
+    Args:
+        differences: of the pairs, in the order in which they came
+        plan: when somebody may look
+        margin: the least difference that counts, above 0
     """
     return max(
         sequential_p(differences, plan, -margin, "greater"),
@@ -142,17 +157,27 @@ def sequential_interval(
 ) -> Interval | None:
     """Return the interval of the mean difference that holds at the moment of stopping.
 
-    It is what all looks' intervals have in common, and so excludes zero where ``sequential_p`` is
-    at most ``level``. Where they have nothing in common, it is the last one: all of them together
-    hold with 1 - ``level``. None before the first look, or where the differences do not vary.
+    All looks' intervals together hold with 1 - ``level``; so does what they have in common. It
+    excludes zero where ``sequential_p`` is at most ``level``. Looks that contradict each other,
+    which is as rare as an error, have nothing in common: then it is the last one.
+
+    Args:
+        differences: of the pairs, in the order in which they came
+        plan: when somebody may look
+        level: the error rate of all looks together
+
+    Returns:
+        None before the first look, or where the differences do not vary.
     """
     from scipy.special import stdtrit
 
     intervals = []
-    for look, p in plan.limits(len(differences), level).items():
-        mean, error = _mean_and_error(differences[:look])
-        if error:
-            half_width = -float(stdtrit(look - 1, p / 2)) * error
+    values = np.asarray(differences, np.float64)
+    for look, p in plan.limits(len(values), level).items():
+        if look > 1 and np.ptp(values[:look]) > _EQUAL:
+            error = values[:look].std(ddof=1) / math.sqrt(look)
+            half_width = -float(stdtrit(look - 1, p / 2) * error)
+            mean = float(values[:look].mean())
             intervals.append((mean - half_width, mean + half_width))
     if not intervals:
         return None
@@ -160,65 +185,76 @@ def sequential_interval(
     return (low, high) if low < high else intervals[-1]
 
 
-def _looks(differences: Sequence[float], tested: float, side: Side) -> Iterator[tuple[int, float]]:
-    """Yield for each number of pairs the p value of one look; without spread there is none."""
+def _look_ps(studies: np.ndarray, looks: range, null: float, side: Side) -> np.ndarray:
+    """Return the ordinary p values (R, L) of Student's t test at each look, 1 without spread."""
     from scipy.special import stdtr
 
-    for look in range(2, min(len(differences), MAX_LOOK) + 1):
-        mean, error = _mean_and_error(differences[:look])
-        if not error:
-            continue
-        t = (mean - tested) / error
-        if side == "both":
-            yield look, 2 * float(stdtr(look - 1, -abs(t)))
-        else:
-            yield look, float(stdtr(look - 1, -t if side == "greater" else t))
+    columns, n = np.array(looks) - 1, np.array(looks)
+    start = studies[:, :1]  # sums of small numbers stay exact
+    sums = np.cumsum(studies - start, axis=1)[:, columns]
+    squares = np.cumsum(np.square(studies - start), axis=1)[:, columns]
+    ranges = np.maximum.accumulate(studies, axis=1) - np.minimum.accumulate(studies, axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # without spread, which is 1 below
+        errors = np.sqrt((squares - sums**2 / n) / (n - 1) / n)
+        t = (start + sums / n - null) / errors
+    if side == "both":
+        ps = 2 * stdtr(n - 1.0, -np.abs(t))
+    else:
+        ps = stdtr(n - 1.0, -t if side == "greater" else t)
+    return np.where(ranges[:, columns] > _EQUAL, ps, 1.0)
 
 
-def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    numbers = np.asarray(values, dtype=np.float64)
-    error = numbers.std(ddof=1) / math.sqrt(len(numbers)) if np.ptp(numbers) > _EQUAL else 0.0
-    return float(numbers.mean()), float(error)
+def _chances(stage: PlanStage, ps: np.ndarray, side: Side) -> np.ndarray:
+    """Return the chance of so small a p value at any look of a stage, without a difference."""
+    n_looks = stage.last - stage.first + 1
+    if n_looks == 1:
+        return ps
+    simulated = _simulate(stage.first, stage.last)[side != "both"]
+    counts = np.searchsorted(simulated, ps) + 1
+    chances = (counts + np.sqrt(counts)) / (len(simulated) + 1)  # a standard error on the safe side
+    # the chances of all looks add up to more than that of any: exact where simulations are few
+    return np.minimum(chances, n_looks * ps)
 
 
-def _chance(stage: Stage, p: float, side: Side) -> float:
-    """The chance of so small a p value at any look of a stage, without a difference."""
-    if stage.first == stage.last:
-        return p
-    simulated = _simulate(stage.first, stage.last, side != "both")
-    return float(np.searchsorted(simulated, p, side="right") + 1) / (len(simulated) + 1)
-
-
-def _quantile(stage: Stage, level: float, side: Side) -> float:
-    """The largest p value of one look whose chance over the stage is at most ``level``."""
-    if stage.first == stage.last:
+def _limit(stage: PlanStage, level: float, side: Side) -> float:
+    """Return the largest p value of one look whose chance over the stage is at most ``level``."""
+    n_looks = stage.last - stage.first + 1
+    if n_looks == 1:
         return level
-    simulated = _simulate(stage.first, stage.last, side != "both")
-    rank = int(level * (len(simulated) + 1)) - 1
-    return float(simulated[rank - 1]) if rank > 0 else 0.0
+    simulated = _simulate(stage.first, stage.last)[side != "both"]
+    # the largest number that with its root is at most the level's part of all
+    count = int((math.sqrt(0.25 + level * (len(simulated) + 1)) - 0.5) ** 2)
+    return max(float(simulated[count - 1]) if count else 0.0, level / n_looks)
 
 
 @cache
-def _simulate(first: int, last: int, one_sided: bool) -> np.ndarray:
-    """Return the smallest p values over the looks of simulated studies without a difference."""
+def _simulate(first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+    """Simulate studies without a difference.
+
+    Returns:
+        Their smallest p values over the looks, sorted: two-sided and one-sided ones.
+    """
     draws = np.random.default_rng(0)
-    smallest = [_smallest_ps(draws, first, last, one_sided) for _ in range(N_STUDIES // _CHUNK)]
-    return np.sort(np.concatenate(smallest))
+    chunks = [_smallest_ps(draws, first, last) for _ in range(N_STUDIES // _CHUNK)]
+    two_sided, one_sided = np.sort(np.concatenate(chunks, axis=1), axis=1)
+    return two_sided, one_sided
 
 
-def _smallest_ps(
-    draws: np.random.Generator, first: int, last: int, one_sided: bool
-) -> np.ndarray:
-    from scipy.special import stdtr
+def _smallest_ps(draws: np.random.Generator, first: int, last: int) -> np.ndarray:
+    """Return the smallest p values over the looks, two-sided and one-sided ones (2, _CHUNK)."""
+    from scipy.special import stdtrit
 
-    sums, squares, smallest = np.zeros(_CHUNK), np.zeros(_CHUNK), np.ones(_CHUNK)
+    sums, squares = np.zeros((2, _CHUNK))
+    two_sided, one_sided = smallest = np.ones((2, _CHUNK))
     for n in range(1, last + 1):
         values = draws.standard_normal(_CHUNK)
         sums += values
         squares += values * values
         if n >= first:
-            variances = (squares - sums * sums / n) / (n - 1)
-            t = sums / np.sqrt(n * variances)
-            p = stdtr(n - 1, -t) if one_sided else 2 * stdtr(n - 1, -np.abs(t))
-            np.minimum(smallest, p, out=smallest)
+            t = sums / np.sqrt(n * (squares - sums * sums / n) / (n - 1))
+            # ten times as fast as the distribution itself, and met within 0.01 %
+            nodes = -stdtrit(n - 1.0, _TAILS)
+            tails = np.exp(np.interp(np.abs(t), nodes, _LOG_TAILS))
+            np.minimum(two_sided, 2 * tails, out=two_sided)
+            np.minimum(one_sided, np.where(t > 0, tails, 1 - tails), out=one_sided)
     return smallest
