@@ -136,19 +136,15 @@ def judge(
         trust_plugins: approve the plug-ins that the recipes bring
 
     Raises:
-        RecipeError: there is no such recipe or record
-        UserError: an option is not valid, or the two can't be judged
+        UserError: there is no such recipe, an option is not valid, or the two can't be judged
         RunFolderError: a race for this claim was begun and ``resume`` is false
         PluginError: a plug-in is missing, not approved or fails
-        Interrupted: a signal arrived; the claim stays open
     """
     recipe = find_recipe(candidate, changes, plugins, trust_plugins)
     with plugin_session(plugins, trust_plugins) as files:
-        is_name = isinstance(against, str)
-        incumbent = find_incumbent(against, Path(runs), files) if is_name else against
         judgement = run_judge(
             recipe,
-            incumbent,
+            find_incumbent(against, Path(runs), files),
             goal=goal,
             margin=margin,
             most=most,

@@ -180,7 +180,7 @@ class Index:
 
 
 def walk(root: Path) -> Iterator[tuple[Path, str, str]]:
-    """Yield (path, kind, "") of all runs, studies, searches and races, (path, "", reason) of others.
+    """Yield (path, kind, "") of runs, studies, searches and races, (path, "", reason) of others.
 
     Links and hidden folders are not followed. Folders in a run belong to it, and so do other
     folders than runs to the study, search or race that they are in.

@@ -1,11 +1,11 @@
 """The record book of a folder of runs: ``records.jsonl``, a line for each claim, check and verdict.
 
 Lines are only ever added, by one process at a time. The level of each claim follows from those
-before it (stats/ledger.py), so that of all claims that are accepted at most 5 % are expected to be
-false, however many there will be; and an acceptance stays one.
+before it (stats/online_fdr.py), so that of all claims that are accepted at most 5 % are expected to
+be false, however many there will be; and an acceptance stays one.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,13 +13,15 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import Field, RootModel
 
+from cifarlab.experiments.engine import unfinished_error
 from cifarlab.experiments.judge.claims import Check, Claim, VerdictEvent
 from cifarlab.run_folder.schemas import make_folder_check
-from cifarlab.stats.ledger import next_level
+from cifarlab.stats.online_fdr import next_level
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import append_line, lock_folder, read_json_lines, write_text
 
 AnyRace = TypeVar("AnyRace", Claim, Check)
+_FOLDER = "judge"  # of the races, in the folder of the runs
 _FIRST_SEED = 1_000_000  # of the judge's runs: others begin at 0
 _SEEDS_EACH = 100  # as many as a plan can look at
 _HINT = "restore the file: it is the only record of what was claimed"
@@ -85,36 +87,41 @@ class RecordBook:
     def begin(
         self,
         kind: type[AnyRace],
-        make: Callable[..., AnyRace],
-        is_same: Callable[[AnyRace], bool],
-        refusal: Callable[[AnyRace], Exception] | None,
+        stem: str,
+        question: Mapping[str, Any],
+        facts: Mapping[str, Any],
+        *,
+        resume: bool,
     ) -> AnyRace:
-        """Return the open race for the same question; where there is none, add one to the book.
+        """Return the open race for a question; where there is none, add one to the book.
 
         Args:
-            kind: of the race
-            make: returns the race's event from number, time, first_seed and level
-            is_same: whether an open race is for the same question
-            refusal: returns what is raised where one was begun; None to go on with it
+            kind: claim or check
+            stem: the start of its folder's name, which ends with its number
+            question: what is asked, by the event's keys
+            facts: its other keys that do not follow from the book; one is ``command``
+            resume: whether an open race may be gone on with
 
         Raises:
-            RunFolderError: the book is damaged or held by another process
+            RunFolderError: a race was begun and ``resume`` is false, or the book is damaged or held
+                by another process
         """
         with self._lock():
             entries = self.entries()
             for entry in entries:
-                if entry.is_open and isinstance(entry.race, kind) and is_same(entry.race):
-                    if refusal:
-                        raise refusal(entry.race)
-                    return entry.race
+                race = entry.race
+                if entry.is_open and isinstance(race, kind) and _asks(race, question):
+                    if not resume:
+                        raise unfinished_error(self.runs / race.folder, facts["command"])
+                    return race
             number = len(entries) + 1
-            accepted = [e.state == "accepted" for e in entries if isinstance(e.race, Claim)]
-            race = make(
-                number=number,
-                time=now(),
-                first_seed=_FIRST_SEED + _SEEDS_EACH * number,
-                level=next_level(accepted),
-            )
+            name = f"{stem}-{number}"
+            values: dict[str, Any] = {"folder": f"{_FOLDER}/{name}", **facts, **question}
+            if kind is Claim:
+                accepted = [e.state == "accepted" for e in entries if isinstance(e.race, Claim)]
+                values |= {"name": name, "level": next_level(accepted)}
+            seed = _FIRST_SEED + _SEEDS_EACH * number
+            race = kind(number=number, time=now(), first_seed=seed, **values)
             self._append(race)
             return race
 
@@ -141,6 +148,10 @@ class RecordBook:
     def _lock(self) -> AbstractContextManager[None]:
         what = f"{self.path} is in use by another process"
         return lock_folder(self.runs, RunFolderError(what, "try again"), _WAIT)
+
+
+def _asks(race: Claim | Check, question: Mapping[str, Any]) -> bool:
+    return all(getattr(race, key) == value for key, value in question.items())
 
 
 def now() -> str:

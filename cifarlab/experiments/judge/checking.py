@@ -5,17 +5,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cifarlab.experiments.engine import Log, unfinished_error
+from cifarlab.experiments.engine import Log
 from cifarlab.experiments.judge.book import RecordBook
 from cifarlab.experiments.judge.claims import Check, Claim, Decision, Lap
 from cifarlab.experiments.judge.contestants import recorded_recipes
-from cifarlab.experiments.judge.engine import FOLDER, Judgement, run_race
+from cifarlab.experiments.judge.engine import Judgement, run_race
 from cifarlab.experiments.judge.race import Race
-from cifarlab.experiments.judge.rules import accuracy_gains, compare_with_record, log_speedups
+from cifarlab.experiments.judge.rules import accuracy_differences, compare_with_record, log_speedups
 from cifarlab.experiments.judge.shipped_records import ShippedRecord, find_shipped_record
-from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import change
 from cifarlab.run_folder.naming import RUNS
 from cifarlab.run_folder.run_data import dig
 from cifarlab.system.errors import UserError
@@ -67,17 +65,9 @@ def check_record(
     book = RecordBook(runs)
     record = _find_record(name, book)
 
-    def make(number: int, level: float, **others: Any) -> Check:
-        folder = f"{FOLDER}/check-{number}-{name.replace('/', '-')}"
-        where = {"name": name, "folder": folder, "command": command}
-        return Check(number=number, most=N_SEEDS, **where, **others)
-
-    check = book.begin(
-        Check,
-        make,
-        lambda race: race.name == name,
-        None if resume else lambda race: unfinished_error(runs / race.folder, command),
-    )
+    facts = {"most": N_SEEDS, "command": command}
+    stem = f"check-{name.replace('/', '-')}"
+    check = book.begin(Check, stem, {"name": name}, facts, resume=resume)
     return run_race(
         check,
         record.sides,
@@ -97,7 +87,8 @@ def _find_record(name: str, book: RecordBook) -> Record:
         if verdict is None or not verdict.evidence.laps or not isinstance(claim, Claim):
             raise UserError(f"{name} has no verdict to check", "let the judge decide it first")
         evidence = verdict.evidence
-        numbers = [RecordedNumber("difference", accuracy_gains(evidence.laps), accuracy_gains)]
+        values = accuracy_differences(evidence.laps)
+        numbers = [RecordedNumber("difference", values, accuracy_differences)]
         if claim.goal == "time-to-accuracy" and evidence.speedup is not None:
             speedups = log_speedups(evidence.laps)
             numbers.append(RecordedNumber("logarithm of the speedup", speedups, log_speedups, True))
@@ -120,9 +111,8 @@ def _from_shipped(record: ShippedRecord) -> Record:
         RecordedNumber("accuracy", record.accuracy, accuracies),
         RecordedNumber("seconds", record.seconds, seconds, True),
     ]
-    recipe = change(find(record.recipe), record.overrides)
     machine = record.device, record.threads, record.precision
-    return Record({_SIDE: recipe}, numbers, record.data, machine)
+    return Record({_SIDE: record.find_recipe()}, numbers, record.data, machine)
 
 
 def _machine(environment: dict[str, Any]) -> tuple[Any, ...]:

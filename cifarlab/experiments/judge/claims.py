@@ -7,7 +7,7 @@ from pydantic import Field
 from cifarlab.run_folder.schemas import FORMAT, Count, StoredModel
 
 Goal = Literal["accuracy", "time-to-accuracy"]
-Verdict = Literal["accepted", "rejected", "undecided"]
+VerdictWord = Literal["accepted", "rejected", "undecided"]
 EXIT_CODES: dict[str, int] = {"accepted": 0, "rejected": 3, "undecided": 4}
 INCUMBENT, CANDIDATE = "incumbent", "candidate"
 
@@ -35,7 +35,7 @@ class Lap(StoredModel):
 class Decision(StoredModel):
     """A verdict with its reason in words, and the p values on which it stands."""
 
-    verdict: Verdict = "undecided"
+    verdict: VerdictWord = "undecided"
     reason: str = ""
     p: dict[str, float] = Field({})
 
@@ -102,7 +102,7 @@ class VerdictEvent(BookEvent):
     """The end of a race; it may go on, under the same plan, where ``is_closed`` is false."""
 
     event: Literal["verdict"] = "verdict"
-    verdict: Verdict
+    verdict: VerdictWord
     reason: str
     is_closed: bool
     evidence: Evidence

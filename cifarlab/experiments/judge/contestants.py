@@ -21,18 +21,18 @@ _IMAGES = ("source", "label_mode", "test_fraction", "val_fraction", "fold", "spl
 
 
 class Contestants(NamedTuple):
-    """The two recipes; their names say in what they differ, fingerprints leave the seed out."""
+    """The two recipes by side; names, which say in what they differ, and fingerprints by key."""
 
     recipes: dict[str, Recipe]
     names: dict[str, str]
     fingerprints: dict[str, str]
 
 
-def find_incumbent(name: str, runs: Path, plugins: Sequence[Plugin] = ()) -> Recipe:
+def find_incumbent(name: Recipe | str, runs: Path, plugins: Sequence[Plugin] = ()) -> Recipe:
     """Return the recipe of an accepted claim, of a shipped record, or of this name or YAML file.
 
     Args:
-        name: a record's or a recipe's
+        name: a record's or a recipe's; a recipe as it is
         runs: folder of the runs and their record book
         plugins: loaded ones, for a recipe
 
@@ -41,13 +41,15 @@ def find_incumbent(name: str, runs: Path, plugins: Sequence[Plugin] = ()) -> Rec
         RecipeError: there is no such record and no such recipe
         RunFolderError: the record's runs are gone
     """
+    if isinstance(name, Recipe):
+        return name
     if entry := RecordBook(runs).find(name):
         if entry.state != "accepted":
             what = f"{name} is no record: its claim is {entry.state}"
             raise UserError(what, "'cifarlab records' lists all; name a record or a recipe")
         return recorded_recipes(entry, runs)[CANDIDATE]
     record = find_shipped_record(name)
-    return find(record.recipe if record else name, plugins)
+    return record.find_recipe() if record else find(name, plugins)
 
 
 def recorded_recipes(entry: BookEntry, runs: Path) -> dict[str, Recipe]:
@@ -64,7 +66,7 @@ def recorded_recipes(entry: BookEntry, runs: Path) -> dict[str, Recipe]:
     return {side: folder.recipe() for side, folder in folders.items()}
 
 
-def match(candidate: Recipe, incumbent: Recipe, goal: str) -> Contestants:
+def match_recipes(candidate: Recipe, incumbent: Recipe, goal: str) -> Contestants:
     """Return the two as contestants.
 
     Args:
@@ -76,10 +78,9 @@ def match(candidate: Recipe, incumbent: Recipe, goal: str) -> Contestants:
         UserError: they are one recipe, or can't be compared
     """
     recipes = {INCUMBENT: incumbent, CANDIDATE: candidate}
-    prints = {side: fingerprint_row(recipe) for side, recipe in recipes.items()}
     # whether the test split is opened changes nothing of a run, nor does its name
-    opened = (change(recipe, {"evaluation.test": True}) for recipe in recipes.values())
-    if len({fingerprint_row(recipe) for recipe in opened}) == 1:
+    with_test = (change(recipe, {"evaluation.test": True}) for recipe in recipes.values())
+    if len({fingerprint_row(recipe) for recipe in with_test}) == 1:
         is_seed = candidate.seed != incumbent.seed
         how = "differ in their seed alone" if is_seed else "are the same recipe"
         raise UserError(
@@ -114,4 +115,5 @@ def match(candidate: Recipe, incumbent: Recipe, goal: str) -> Contestants:
             "give both the same, or judge by --goal accuracy",
         )
     labels = distinct_names([r.name for r in recipes.values()], [*recipes.values()], [*recipes])
-    return Contestants(recipes, dict(zip(recipes, labels, strict=True)), prints)
+    fingerprints = {f"{side}_fingerprint": fingerprint_row(r) for side, r in recipes.items()}
+    return Contestants(recipes, dict(zip(recipes, labels, strict=True)), fingerprints)

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 from cifarlab.config.duration import WallTime
-from cifarlab.experiments.engine import Log, run_experiment, unfinished_error
+from cifarlab.experiments.engine import Log, run_experiment
 from cifarlab.experiments.judge.book import RecordBook, now
 from cifarlab.experiments.judge.claims import (
     CANDIDATE,
@@ -20,7 +20,7 @@ from cifarlab.experiments.judge.claims import (
     Goal,
     VerdictEvent,
 )
-from cifarlab.experiments.judge.contestants import find_incumbent, match
+from cifarlab.experiments.judge.contestants import find_incumbent, match_recipes
 from cifarlab.experiments.judge.race import Decide, Race
 from cifarlab.experiments.judge.rules import decide, summarize_race
 from cifarlab.experiments.study.scale import scale_recipe
@@ -34,7 +34,6 @@ from cifarlab.stats.sequential import FIRST_LOOK, MAX_LOOK
 from cifarlab.system.errors import UserError
 from cifarlab.system.threads import available_threads, hold_threads
 
-FOLDER = "judge"  # of the races, in the folder of the runs
 # what a race comes to, and whether it can't go on
 Conclude = Callable[[Race], tuple[Decision, bool]]
 
@@ -98,38 +97,23 @@ def run_judge(
         command: the command that the user typed
 
     Raises:
-        RecipeError: there is no such recipe or record
-        UserError: an option is not valid, or the two can't be judged
+        UserError: there is no such recipe, an option is not valid, or the two can't be judged
         RunFolderError: a race for this claim was begun and ``resume`` is false
         StorageError: the disk can't be written to
         Interrupted: a signal arrived; the claim stays open
     """
     time = _require_valid(goal, margin, most, budget)
-    ours = find(candidate) if isinstance(candidate, str) else candidate
-    theirs = find_incumbent(against, runs) if isinstance(against, str) else against
-    contestants = match(*(_prepare(recipe, scale, data) for recipe in (ours, theirs)), goal)
-    names, prints, book = contestants.names, contestants.fingerprints, RecordBook(runs)
-    question: dict[str, Any] = {
-        "candidate_fingerprint": prints[CANDIDATE],
-        "incumbent_fingerprint": prints[INCUMBENT],
-        "goal": goal,
-        "margin": float(margin),
-        "most": most,
-    }
-
-    def make(number: int, **others: Any) -> Claim:
-        name = f"{ours.name.replace('/', '-')}-{number}"
-        sides = {"candidate": names[CANDIDATE], "incumbent": names[INCUMBENT], "command": command}
-        where = {"name": name, "folder": f"{FOLDER}/{name}"}
-        return Claim(number=number, **where, **sides, **question, **others)
-
+    recipe = find(candidate) if isinstance(candidate, str) else candidate
+    pair = (_prepare(each, scale, data) for each in (recipe, find_incumbent(against, runs)))
+    contestants, book = match_recipes(*pair, goal=goal), RecordBook(runs)
     claim = book.begin(
         Claim,
-        make,
-        lambda race: all(getattr(race, key) == value for key, value in question.items()),
-        None if resume else lambda race: unfinished_error(runs / race.folder, command),
+        recipe.name.replace("/", "-"),
+        {"goal": goal, "margin": float(margin), "most": most, **contestants.fingerprints},
+        {"command": command, **contestants.names},
+        resume=resume,
     )
-    log(f"{claim.name}: {claim.candidate} against {claim.incumbent}, at {claim.level:.2g}")
+    log(f"{claim.name}: {claim.candidate} against {claim.incumbent}, at p <= {claim.level:.2g}")
     return run_race(
         claim,
         contestants.recipes,
@@ -148,9 +132,8 @@ def _require_valid(
 ) -> WallTime | None:
     """Return the budget as a time. Raises UserError for an option that is not valid."""
     if goal not in get_args(Goal):
-        raise UserError(
-            f"--goal {goal}: there is no such goal", f"take {' or '.join(get_args(Goal))}"
-        )
+        hint = f"take {' or '.join(get_args(Goal))}"
+        raise UserError(f"--goal {goal}: there is no such goal", hint)
     if not 0 < margin < 100:
         raise UserError(f"--margin {margin:g}: that is no margin", "take points above 0, e.g. 0.2")
     if not FIRST_LOOK <= most <= MAX_LOOK:
@@ -204,10 +187,10 @@ def run_race(
         folder.write({"name": event.name, "threads": threads})
         options = {"times_count": times_count}
         race = Race(sides, seeds, decide, folder.path, command, log, **options)
-        left = budget and Decimal(budget.seconds) - Decimal(race.seconds)
-        if left is None or left > 0:
+        if budget is None or budget.seconds > race.seconds:
+            left = budget and WallTime(Decimal(budget.seconds - race.seconds), "s")
             with hold_threads(threads):
-                run_experiment(race, command, None, left and WallTime(left, "s"))
+                run_experiment(race, command, None, left)
         decision, is_closed = conclude(race)
         verdict = VerdictEvent(
             number=event.number,

@@ -40,19 +40,19 @@ def decide(laps: Sequence[Lap], claim: Claim) -> Decision:
 
 
 def _judge_accuracy(laps: Sequence[Lap], plan: Plan, margin: float, level: float) -> Decision:
-    gains = accuracy_gains(laps)
-    p = {"better": sequential_p(gains, plan, 0.0, "greater")}
+    differences = accuracy_differences(laps)
+    p = {"better": sequential_p(differences, plan, 0.0, "greater")}
     if p["better"] <= level:
         return Decision(verdict="accepted", reason="better", p=p)
     if all(lap.is_identical for lap in laps):
         reason = "what was changed does nothing: the same predictions to the last bit"
         return Decision(verdict="rejected", reason=reason, p=p)
-    p["no gain of the margin"] = sequential_p(gains, plan, margin, "less")
+    p["no gain of the margin"] = sequential_p(differences, plan, margin, "less")
     if p["no gain of the margin"] > ALPHA:
         return Decision(p=p)
-    if sequential_p(gains, plan, 0.0, "less") <= ALPHA:
+    if sequential_p(differences, plan, 0.0, "less") <= ALPHA:
         reason = "worse"
-    elif equivalence_p(gains, plan, margin) <= ALPHA:
+    elif equivalence_p(differences, plan, margin) <= ALPHA:
         reason = f"the same within {_points(margin)}"
     else:
         reason = f"no gain of {_points(margin)} or more"
@@ -60,12 +60,12 @@ def _judge_accuracy(laps: Sequence[Lap], plan: Plan, margin: float, level: float
 
 
 def _judge_time(laps: Sequence[Lap], plan: Plan, margin: float, level: float) -> Decision:
-    gains, speedups = accuracy_gains(laps), log_speedups(laps)
+    differences, speedups = accuracy_differences(laps), log_speedups(laps)
     # the same bits have no spread to test, and are not worse
     is_identical = all(lap.is_identical for lap in laps)
     p = {
-        "not worse": 0.0 if is_identical else sequential_p(gains, plan, -margin, "greater"),
-        "worse": sequential_p(gains, plan, -margin, "less"),
+        "not worse": 0.0 if is_identical else sequential_p(differences, plan, -margin, "greater"),
+        "worse": sequential_p(differences, plan, -margin, "less"),
     }
     if p["worse"] <= ALPHA / 2:  # one of two ways to be rejected
         return Decision(verdict="rejected", reason=f"worse by more than {_points(margin)}", p=p)
@@ -83,7 +83,7 @@ def _judge_time(laps: Sequence[Lap], plan: Plan, margin: float, level: float) ->
     return Decision(p=p)
 
 
-def accuracy_gains(laps: Sequence[Lap]) -> list[float]:
+def accuracy_differences(laps: Sequence[Lap]) -> list[float]:
     """Return the candidate's accuracy minus the incumbent's, by pair."""
     return [lap.scores[CANDIDATE].accuracy - lap.scores[INCUMBENT].accuracy for lap in laps]
 
@@ -95,11 +95,12 @@ def log_speedups(laps: Sequence[Lap]) -> list[float]:
 
 def summarize_race(laps: Sequence[Lap], most: int) -> Evidence:
     """Return mean difference and speedup of pairs, with intervals that hold when they stop."""
-    gains, plan, evidence = accuracy_gains(laps), Plan.up_to(most), Evidence(laps=list(laps))
+    evidence, plan = Evidence(laps=list(laps)), Plan.up_to(most)
     if not laps:
         return evidence
-    interval = sequential_interval(gains, plan)
-    evidence.difference = sum(gains) / len(gains)
+    differences = accuracy_differences(laps)
+    interval = sequential_interval(differences, plan)
+    evidence.difference = sum(differences) / len(differences)
     evidence.difference_interval = list(interval) if interval else None
     if not any(lap.obstacle for lap in laps):
         speedups = log_speedups(laps)

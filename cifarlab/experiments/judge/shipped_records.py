@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from cifarlab.config.base import Config
-from cifarlab.recipes.text import read_yaml
+from cifarlab.recipes.catalog import find
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import change, read_yaml
 
 _FILE = Path(__file__).with_name("shipped") / "records.yaml"
 
@@ -25,6 +27,10 @@ class ShippedRecord(Config):
     threads: int = Field(ge=1, description="with how many it was measured")
     precision: Literal["float32", "bfloat16"] = Field(description="of its arithmetic")
     note: str = Field("", description="what else a reader should know")
+
+    def find_recipe(self) -> Recipe:
+        """Return what was trained."""
+        return change(find(self.recipe), self.overrides)
 
 
 @cache

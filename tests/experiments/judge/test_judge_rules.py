@@ -32,7 +32,7 @@ def claim(goal: str = "accuracy", **changes: Any) -> Claim:
     return Claim(**{**values, **changes})
 
 
-def laps(gains: Any, log_speedups: Any = NOISE, **facts: Any) -> list[Lap]:
+def laps(differences: Any, log_speedups: Any = NOISE, **facts: Any) -> list[Lap]:
     return [
         Lap(
             seed=seed,
@@ -42,7 +42,7 @@ def laps(gains: Any, log_speedups: Any = NOISE, **facts: Any) -> list[Lap]:
             },
             **facts,
         )
-        for seed, (gain, speedup) in enumerate(zip(gains, log_speedups, strict=True))
+        for seed, (gain, speedup) in enumerate(zip(differences, log_speedups, strict=True))
     ]
 
 
@@ -50,13 +50,13 @@ def shifted(shift: float, scale: float = 1.0) -> list[float]:
     return [shift + scale * noise for noise in NOISE]
 
 
-def verdict(pairs: list[Lap], of: Claim) -> tuple[str, str]:
-    decision = decide(pairs, of)
+def verdict(pairs: list[Lap], made_claim: Claim) -> tuple[str, str]:
+    decision = decide(pairs, made_claim)
     return decision.verdict, decision.reason
 
 
 @pytest.mark.parametrize(
-    ("gains", "expected"),
+    ("differences", "expected"),
     [
         (shifted(0.01), ("accepted", "better")),
         (shifted(-0.01), ("rejected", "worse")),
@@ -65,8 +65,8 @@ def verdict(pairs: list[Lap], of: Claim) -> tuple[str, str]:
         (shifted(0.002, 4), ("undecided", "")),
     ],
 )
-def test_accuracy(gains: list[float], expected: tuple[str, str]) -> None:
-    assert verdict(laps(gains), claim()) == expected
+def test_accuracy(differences: list[float], expected: tuple[str, str]) -> None:
+    assert verdict(laps(differences), claim()) == expected
 
 
 def test_nothing_is_decided_before_the_first_look() -> None:
@@ -75,7 +75,7 @@ def test_nothing_is_decided_before_the_first_look() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gains", "speedups", "expected"),
+    ("differences", "speedups", "expected"),
     [
         (shifted(0.0), shifted(0.1), ("accepted", "faster, and not worse by more than 0.2 points")),
         (shifted(0.01), shifted(-0.1), ("rejected", "slower")),
@@ -84,8 +84,8 @@ def test_nothing_is_decided_before_the_first_look() -> None:
         (shifted(-0.002), shifted(0.5), ("undecided", "")),
     ],
 )
-def test_time_to_accuracy(gains: Any, speedups: Any, expected: tuple[str, str]) -> None:
-    assert verdict(laps(gains, speedups), claim("time-to-accuracy", margin=0.2)) == expected
+def test_time_to_accuracy(differences: Any, speedups: Any, expected: tuple[str, str]) -> None:
+    assert verdict(laps(differences, speedups), claim("time-to-accuracy", margin=0.2)) == expected
 
 
 def test_a_wider_margin_lets_a_faster_variant_pass() -> None:
@@ -134,20 +134,20 @@ def test_the_summary_holds_when_a_race_stops() -> None:
 def test_a_candidate_that_is_no_better_is_seldom_accepted(goal: str, shift: float) -> None:
     """At a level of 20 %, so that few races show it; the margin is as large as the true loss."""
     draws, n_races, n_accepted = np.random.default_rng(1), 300, 0
-    of = claim(goal, level=0.2, margin=0.5, most=8)
+    made_claim = claim(goal, level=0.2, margin=0.5, most=8)
     for _ in range(n_races):
         pairs = laps(draws.normal(shift, 0.002, 8), draws.normal(0.3, 0.01, 8))
-        looks = (decide(pairs[:n], of).verdict for n in range(3, 9))
+        looks = (decide(pairs[:n], made_claim).verdict for n in range(3, 9))
         n_accepted += next((v for v in looks if v != "undecided"), "") == "accepted"
     error = (0.2 * 0.8 / n_races) ** 0.5
     assert 0.02 < n_accepted / n_races < 0.2 + 3 * error
 
 
 def test_new_values_lie_where_95_percent_would() -> None:
-    draws, inside = np.random.default_rng(2), 0
+    draws, n_inside = np.random.default_rng(2), 0
     for _ in range(2000):
         recorded, values = draws.normal(0, 1, (2, 3)).tolist()
-        inside += compare_with_record("made", recorded, values)[0]
-    assert 0.935 < inside / 2000 < 0.965
+        n_inside += compare_with_record("made", recorded, values)[0]
+    assert 0.935 < n_inside / 2000 < 0.965
     assert compare_with_record("made", [1.0, 1.0, 1.0], [1.0]) == (True, "made 1, expected 1 to 1")
     assert not compare_with_record("made", [1.0, 1.1, 0.9], [3.0])[0]

@@ -10,42 +10,20 @@ from scipy.stats import norm
 
 from cifarlab.experiments.judge.book import RecordBook, now
 from cifarlab.experiments.judge.claims import Check, Claim, Evidence, VerdictEvent
-from cifarlab.stats.ledger import next_level
-from cifarlab.system.errors import RunFolderError, UserError
-
-
-def claim(number: int, level: float, *, key: str = "a", **others: Any) -> Claim:
-    return Claim(
-        number=number,
-        name=f"made-{number}",
-        most=10,
-        folder=f"judge/made-{number}",
-        command="cifarlab judge made",
-        candidate="made lr=2",
-        incumbent="made",
-        candidate_fingerprint=key,
-        incumbent_fingerprint="b",
-        goal="accuracy",
-        margin=0.2,
-        level=level,
-        **others,
-    )
-
-
-def check(number: int, level: float, **others: Any) -> Check:
-    return Check(number=number, name="made-1", most=3, folder="judge/c", command="c", **others)
+from cifarlab.stats.online_fdr import next_level
+from cifarlab.system.errors import RunFolderError
 
 
 def begin(book: RecordBook, key: str = "a", *, resume: bool = False) -> Claim:
-    def make(**values: Any) -> Claim:
-        return claim(key=key, **values)
-
-    def refuse(race: Claim) -> Exception:
-        return UserError("begun", "resume")
-
-    return book.begin(
-        Claim, make, lambda race: race.candidate_fingerprint == key, None if resume else refuse
-    )
+    question = {
+        "candidate_fingerprint": key,
+        "incumbent_fingerprint": "b",
+        "goal": "accuracy",
+        "margin": 0.2,
+        "most": 10,
+    }
+    facts = {"command": "cifarlab judge made", "candidate": "made lr=2", "incumbent": "made"}
+    return book.begin(Claim, "made", question, facts, resume=resume)
 
 
 def verdict(number: int, word: str, *, is_closed: bool = True) -> VerdictEvent:
@@ -78,7 +56,7 @@ def test_a_claim_is_there_before_its_verdict(tmp_path: Path) -> None:
 def test_an_open_race_is_gone_on_with_or_refused(tmp_path: Path) -> None:
     book = RecordBook(tmp_path)
     first = begin(book)
-    with pytest.raises(UserError, match="begun"):
+    with pytest.raises(RunFolderError, match="begun and is not finished"):
         begin(book)
     assert begin(book, resume=True) == first
     assert begin(book, "another").number == 2
@@ -104,7 +82,8 @@ def test_levels_follow_from_the_claims_alone(tmp_path: Path) -> None:
     book = RecordBook(tmp_path)
     assert begin(book, "1").level == next_level([])
     book.close(verdict(1, "accepted"))
-    book.begin(Check, check, lambda race: False, None)
+    facts = {"most": 3, "command": "cifarlab records"}
+    book.begin(Check, "check-made-1", {"name": "made-1"}, facts, resume=False)
     book.close(verdict(2, "accepted"))
     assert begin(book, "2").level == next_level([True])
     assert begin(book, "3").level == next_level([True, False])
@@ -113,12 +92,12 @@ def test_levels_follow_from_the_claims_alone(tmp_path: Path) -> None:
 def test_the_rest_of_a_cut_line_is_removed(tmp_path: Path) -> None:
     book = RecordBook(tmp_path)
     begin(book, "1")
-    whole = book.path.read_text()
-    for end in (1, 40, len(whole) - 1):
-        book.path.write_text(whole + whole[:end])
+    text = book.path.read_text()
+    for end in (1, 40, len(text) - 1):
+        book.path.write_text(text + text[:end])
         assert len(book.entries()) == 1
         assert begin(book, "2").number == 2
-        assert len(book.entries()) == 2 and book.path.read_text().startswith(whole)
+        assert len(book.entries()) == 2 and book.path.read_text().startswith(text)
 
 
 @pytest.mark.parametrize(
