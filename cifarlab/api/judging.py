@@ -121,7 +121,7 @@ def judge(
 
     Args:
         candidate: a recipe, its name or YAML file
-        against: the incumbent: a recipe, its name or YAML file, or the name of a record
+        against: the incumbent: a recipe, its name or YAML file, or an accepted claim
         changes: settings of the candidate by dotted path, such as ``{"optimizer.lr": 0.05}``
         goal: ``accuracy``, or ``time-to-accuracy``: faster, and not worse by more than the margin
         margin: in points of accuracy

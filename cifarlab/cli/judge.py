@@ -21,7 +21,7 @@ Json = Annotated[bool, Option("--json", help="one JSON object on standard output
 def judge(
     candidate: Annotated[str, Argument(metavar="CANDIDATE", help="a recipe or a YAML file")],
     against: Annotated[
-        str, Option(metavar="INCUMBENT", help="a recipe, a YAML file or a record's name")
+        str, Option(metavar="INCUMBENT", help="a recipe, a YAML file or an accepted claim")
     ],
     settings: Settings = None,
     goal: Annotated[str, Option(help="accuracy, time-to-accuracy")] = "accuracy",

@@ -63,6 +63,7 @@ def test_json_is_one_object_and_nothing_else(cifarlab: Command) -> None:
         (("seed=7",), "differ in their seed alone"),
         (("seed=7", "name=other"), "differ in their seed alone"),
         (("data.split_seed=1",), "other images"),
+        (("data.val_fraction=0.2",), "other images"),
         (("training.max_time=1 s",), "training.max_time"),
         (("training.precision=bfloat16", "--goal", "time-to-accuracy"), "equal precision"),
         (("optimizer.lr=0.2", "--goal", "speed"), "no such goal"),

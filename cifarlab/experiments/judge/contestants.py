@@ -7,7 +7,6 @@ from typing import NamedTuple
 from cifarlab.config.plugins import Plugin
 from cifarlab.experiments.judge.book import BookEntry, RecordBook
 from cifarlab.experiments.judge.claims import CANDIDATE, INCUMBENT
-from cifarlab.experiments.judge.shipped_records import find_shipped_record
 from cifarlab.experiments.study.outcomes import fingerprint_row
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
@@ -16,8 +15,9 @@ from cifarlab.report.settings import distinct_names
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import UserError
 
-# settings of data that decide on which images accuracy is measured
-_IMAGES = ("source", "label_mode", "test_fraction", "val_fraction", "fold", "split_seed")
+# settings of data that decide on which images accuracy is measured; the latter of val alone
+_IMAGES = ("source", "label_mode", "test_fraction", "split_seed")
+_VAL_IMAGES = ("val_fraction", "fold")
 
 
 class Contestants(NamedTuple):
@@ -29,7 +29,7 @@ class Contestants(NamedTuple):
 
 
 def find_incumbent(name: Recipe | str, runs: Path, plugins: Sequence[Plugin] = ()) -> Recipe:
-    """Return the recipe of an accepted claim, of a shipped record, or of this name or YAML file.
+    """Return the recipe of an accepted claim, or of this name or YAML file.
 
     Args:
         name: a record's or a recipe's; a recipe as it is
@@ -48,8 +48,7 @@ def find_incumbent(name: Recipe | str, runs: Path, plugins: Sequence[Plugin] = (
             what = f"{name} is no record: its claim is {entry.state}"
             raise UserError(what, "'cifarlab records' lists all; name a record or a recipe")
         return recorded_recipes(entry, runs)[CANDIDATE]
-    record = find_shipped_record(name)
-    return record.find_recipe() if record else find(name, plugins)
+    return find(name, plugins)
 
 
 def recorded_recipes(entry: BookEntry, runs: Path) -> dict[str, Recipe]:
@@ -87,7 +86,8 @@ def match_recipes(candidate: Recipe, incumbent: Recipe, goal: str) -> Contestant
             f"{candidate.name} and {incumbent.name} {how}: there is nothing to judge",
             "change a setting that decides something, e.g. optimizer.lr=0.05",
         )
-    for name in _IMAGES:
+    is_open = all(recipe.evaluation.test for recipe in recipes.values())
+    for name in _IMAGES if is_open else (*_IMAGES, *_VAL_IMAGES):
         ours, theirs = (getattr(recipe.data, name) for recipe in (candidate, incumbent))
         if ours != theirs:
             raise UserError(
@@ -95,7 +95,6 @@ def match_recipes(candidate: Recipe, incumbent: Recipe, goal: str) -> Contestant
                 "would be judged on other images",
                 f"give both the same data.{name}",
             )
-    is_open = all(recipe.evaluation.test for recipe in recipes.values())
     if not is_open and incumbent.data.val_fraction == 0:
         raise UserError(
             "there are no images to judge by: test is closed, and data.val_fraction is 0",

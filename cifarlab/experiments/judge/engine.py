@@ -84,7 +84,7 @@ def run_judge(
 
     Args:
         candidate: a recipe, its name or YAML file
-        against: the incumbent: a recipe, its name or YAML file, or the name of a record
+        against: the incumbent: a recipe, its name or YAML file, or an accepted claim
         goal: ``accuracy``, or ``time-to-accuracy``: faster, and not worse by more than the margin
         margin: in points of accuracy
         most: pairs of runs at most
