@@ -82,7 +82,7 @@ class RecordTable:
 
         Args:
             name: of a claim or a shipped record
-            resume: go on with a check that was begun
+            resume: go on with the last check; of one that is decided, return the verdict
 
         Raises:
             UserError: there is no such record, or it has no verdict yet
@@ -127,7 +127,7 @@ def judge(
         margin: in points of accuracy
         most: pairs of runs at most
         budget: time for all of it, such as "2 h"
-        resume: go on with the race that was begun for this claim
+        resume: go on with the last race for this claim; of one that is decided, return the verdict
         scale: fraction of the training images and epochs of both, in (0, 1]
         data: ``data.source`` of both; None for the recipes' own
         runs: folder of the runs and the record book

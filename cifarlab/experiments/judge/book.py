@@ -93,27 +93,28 @@ class RecordBook:
         *,
         resume: bool,
     ) -> AnyRace:
-        """Return the open race for a question; where there is none, add one to the book.
+        """Add a race to the book; with ``resume`` return the last one for the question instead.
 
         Args:
             kind: claim or check
             stem: the start of its folder's name, which ends with its number
             question: what is asked, by the event's keys
             facts: its other keys that do not follow from the book; one is ``command``
-            resume: whether an open race may be gone on with
+            resume: whether to take the last race for the question, if there is one
 
         Raises:
-            RunFolderError: a race was begun and ``resume`` is false, or the book is damaged or held
+            RunFolderError: a race is open and ``resume`` is false, or the book is damaged or held
                 by another process
         """
         with self._lock():
             entries = self.entries()
-            for entry in entries:
+            for entry in reversed(entries):
                 race = entry.race
-                if entry.is_open and isinstance(race, kind) and _asks(race, question):
-                    if not resume:
+                if isinstance(race, kind) and _asks(race, question):
+                    if resume:
+                        return race
+                    if entry.is_open:
                         raise unfinished_error(self.runs / race.folder, facts["command"])
-                    return race
             number = len(entries) + 1
             name = f"{stem}-{number}"
             values: dict[str, Any] = {"folder": f"{_FOLDER}/{name}", **facts, **question}

@@ -52,7 +52,7 @@ def check_record(
 
     Args:
         name: of a claim in the book, or of a shipped record
-        resume: go on with a check that was begun
+        resume: go on with the last check; of one that is decided, return the verdict
         runs: folder of the runs and the record book
         log: receives lines about the progress
         command: the command that the user typed

@@ -89,7 +89,7 @@ def run_judge(
         margin: in points of accuracy
         most: pairs of runs at most
         budget: time for all of it, such as "2 h"
-        resume: go on with the race that was begun for this claim
+        resume: go on with the last race for this claim; of one that is decided, return the verdict
         scale: fraction of the training images and epochs of both, in (0, 1]
         data: ``data.source`` of both; None for the recipes' own
         runs: folder of the runs and the record book
@@ -162,7 +162,7 @@ def run_race(
     command: str,
     times_count: bool,
 ) -> Judgement:
-    """Train the runs of a race that is in the book, and add the verdict to it.
+    """Train the runs of a race that is in the book, and add the verdict, unless it has one.
 
     Args:
         event: the claim or check
@@ -180,6 +180,9 @@ def run_race(
         Interrupted: a signal arrived
     """
     folder = RaceFolder(book.runs / event.folder)
+    entry = book.entries()[event.number - 1]
+    if entry.verdict and not entry.is_open:
+        return Judgement(event, entry.verdict, folder.path)
     seeds = range(event.first_seed, event.first_seed + event.most)
     with folder.lock():
         # of all runs of the race, since seconds depend on it, and so do last bits

@@ -131,7 +131,7 @@ def judgement_json(judgement: Judgement) -> dict[str, Any]:
         **as_json(verdict),
         "event": race.event,
         "time": race.time,
-        "decided": verdict.time,
+        "verdict_time": verdict.time,
         "path": str(path),
         "exit_code": judgement.exit_code,
     }

@@ -49,6 +49,14 @@ def test_runs_are_interleaved_and_their_order_alternates(tmp_path: Path) -> None
     assert seeds[0] == seeds[1] != seeds[2] == seeds[3]
 
 
+def test_a_decided_race_is_not_run_again_by_resuming_it(tmp_path: Path) -> None:
+    first = race(tmp_path, fast(evaluation__metric="macro_f1"), fast())
+    again = race(tmp_path, fast(evaluation__metric="macro_f1"), fast(), resume=True)
+    assert again == first and first.verdict.verdict == "rejected"
+    anew = race(tmp_path, fast(evaluation__metric="macro_f1"), fast())
+    assert anew.race.number == 2 and anew.race.first_seed != first.race.first_seed
+
+
 def facts(judged: Judgement) -> Any:
     """What a kill must not change: all but times."""
     verdict, evidence = judged.verdict, judged.verdict.evidence
