@@ -51,8 +51,8 @@ def test_runs_are_interleaved_and_their_order_alternates(tmp_path: Path) -> None
 
 def test_a_decided_race_is_not_run_again_by_resuming_it(tmp_path: Path) -> None:
     first = race(tmp_path, fast(evaluation__metric="macro_f1"), fast())
-    again = race(tmp_path, fast(evaluation__metric="macro_f1"), fast(), resume=True)
-    assert again == first and first.verdict.verdict == "rejected"
+    second = race(tmp_path, fast(evaluation__metric="macro_f1"), fast(), resume=True)
+    assert second == first and first.verdict.verdict == "rejected"
     anew = race(tmp_path, fast(evaluation__metric="macro_f1"), fast())
     assert anew.race.number == 2 and anew.race.first_seed != first.race.first_seed
 
