@@ -104,8 +104,8 @@ def run_judge(
     """
     time = _require_valid(goal, margin, most, budget)
     recipe = find(candidate) if isinstance(candidate, str) else candidate
-    pair = (_prepare(each, scale, data) for each in (recipe, find_incumbent(against, runs)))
-    contestants, book = match_recipes(*pair, goal=goal), RecordBook(runs)
+    pair = [_prepare(each, scale, data) for each in (recipe, find_incumbent(against, runs))]
+    contestants, book = match_recipes(pair[0], pair[1], goal), RecordBook(runs)
     claim = book.begin(
         Claim,
         recipe.name.replace("/", "-"),
