@@ -4,6 +4,10 @@ from .api.experiments import SearchTable as SearchTable
 from .api.experiments import compare as compare
 from .api.experiments import search as search
 from .api.experiments import study as study
+from .api.judging import JudgementView as JudgementView
+from .api.judging import RecordTable as RecordTable
+from .api.judging import judge as judge
+from .api.judging import records as records
 from .api.runs import Evaluation as Evaluation
 from .api.runs import RunTable as RunTable
 from .api.runs import TrainedRun as TrainedRun

@@ -25,7 +25,7 @@ from cifarlab.system.files import to_utf8
 from cifarlab.system.formatting import number, pair
 
 RUN_FILES = ("recipe.yaml", "result.json", "metrics.jsonl", "provenance.json", "checkpoints")
-MARKER_FILES = {"study.json": "study", "search.json": "search"}
+MARKER_FILES = {"study.json": "study", "search.json": "search", "race.json": "race"}
 FILES = {"run": RUN_FILES, "study": ("study.json",), "search": ("search.json", "search.jsonl")}
 MAX_FOLDERS = 20_000  # a user may name the root of a disk
 MAX_DEPTH = 6
@@ -178,12 +178,12 @@ class Index:
 
 
 def walk(root: Path) -> Iterator[tuple[Path, str, str]]:
-    """Yield (path, kind, "") of all runs, studies and searches, (path, "", reason) of others.
+    """Yield (path, kind, "") of runs, studies, searches and races, (path, "", reason) of others.
 
     Links and hidden folders are not followed. Folders in a run belong to it, and so do other
-    folders than runs to the study or search that they are in.
+    folders than runs to the study, search or race that they are in.
     """
-    collections: set[Path] = set()  # studies, searches, and all folders in them
+    collections: set[Path] = set()  # studies, searches, races, and all folders in them
 
     def add_unreadable(error: OSError) -> None:
         unreadable_folders.append((Path(error.filename), "", f"can't be read: {error.strerror}"))

@@ -6,6 +6,8 @@ two threads train 2 to 15 times more slowly than both cores do alone, one thread
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import joblib
@@ -86,6 +88,17 @@ def limit_threads(count: int) -> None:
     global _limit
     _limit = count
     torch.set_num_threads(count)
+
+
+@contextmanager
+def hold_threads(count: int) -> Iterator[None]:
+    """Let all runs of the block compute with ``count`` threads, whatever cores get free or busy."""
+    global _limit
+    before, _limit = _limit, count
+    try:
+        yield
+    finally:
+        _limit = before
 
 
 def env_threads() -> int | None:

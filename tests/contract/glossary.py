@@ -106,7 +106,6 @@ page              dashboard
 --randomise       --sanity-check
 --sample          --sample-submission
 --fit             --resize-mode
---budget          --max-time
 """)
 # What the package's texts name: files, a variable of the environment.
 TEXTS = table("""

@@ -24,7 +24,7 @@ def _folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_is_left_out() -> None:
     names = {path.name for path in EXAMPLES.iterdir() if path.is_file()}
-    assert names == {*PLUGINS, "own_data.py", "data_to_verdict.ipynb"}
+    assert names == {*PLUGINS, "own_data.py", "automatic_loop.py", "data_to_verdict.ipynb"}
 
 
 @pytest.mark.parametrize("name", PLUGINS)
@@ -41,6 +41,16 @@ def test_arrays_are_learned(capsys: pytest.CaptureFixture[str]) -> None:
     run = runpy.run_path(str(EXAMPLES / "own_data.py"))["run"]
     assert run.accuracy > 0.9
     assert "<TrainedRun " in capsys.readouterr().out
+
+
+def test_the_loop_with_the_judge_keeps_what_is_better(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["automatic_loop.py", "--short"])
+    runpy.run_path(str(EXAMPLES / "automatic_loop.py"), run_name="__main__")
+    out = capsys.readouterr().out
+    assert "refused   {'seed': 1}" in out and "accepted  {'optimizer.lr': 0.1}" in out
+    assert "with the judge: kept 1 of 4 changes" in out
 
 
 def test_the_notebook_runs_and_shows_what_it_made() -> None:

@@ -81,6 +81,13 @@ def test_one_of_several_takes_its_part_and_looks_at_nobody(monkeypatch):
     assert threads.use_threads(None, earlier=3) == Threads(3)
 
 
+def test_all_runs_of_a_block_have_its_number(monkeypatch):
+    monkeypatch.setattr(threads, "busy_cores", lambda: 3.0)
+    with threads.hold_threads(3):
+        assert threads.use_threads(None) == Threads(3)
+    assert threads.use_threads(None).number == 1
+
+
 def test_the_machine_is_looked_at_once_a_minute(monkeypatch):
     looks, now = [], [100.0]
     monkeypatch.setattr(threads, "busy_cores", lambda: float(looks.append(1) or 0.0))

@@ -1,0 +1,132 @@
+"""The judge's rules: pure functions from pairs of runs to a verdict.
+
+A candidate is accepted at the level that the record book has left for its claim. It is rejected at
+the usual 5 %: as a candidate that gains the margin or more (goal accuracy), or as one that is not
+worse by the margin and faster by ``LEAST_SPEEDUP`` or more (goal time-to-accuracy) would be in at
+most 5 % of races. All tests hold after each pair (stats/sequential.py).
+"""
+
+import math
+from collections.abc import Sequence
+
+from cifarlab.experiments.judge.claims import (
+    CANDIDATE,
+    INCUMBENT,
+    Claim,
+    Decision,
+    Evidence,
+    Lap,
+)
+from cifarlab.stats.paired import ALPHA, prediction_interval, summarize
+from cifarlab.stats.sequential import (
+    Plan,
+    equivalence_p,
+    sequential_interval,
+    sequential_p,
+)
+
+LEAST_SPEEDUP = 0.02  # below which a candidate is called as fast
+_POINT = 0.01
+
+
+def decide(laps: Sequence[Lap], claim: Claim) -> Decision:
+    """Return the verdict on a claim after these pairs."""
+    plan, margin = Plan.up_to(claim.most), claim.margin * _POINT
+    if not laps:
+        return Decision()
+    if claim.goal == "accuracy":
+        return _judge_accuracy(laps, plan, margin, claim.level)
+    return _judge_time(laps, plan, margin, claim.level)
+
+
+def _judge_accuracy(laps: Sequence[Lap], plan: Plan, margin: float, level: float) -> Decision:
+    differences = accuracy_differences(laps)
+    p = {"better": sequential_p(differences, plan, 0.0, "greater")}
+    if p["better"] <= level:
+        return Decision(verdict="accepted", reason="better", p=p)
+    if all(lap.is_identical for lap in laps):
+        reason = "what was changed does nothing: the same predictions to the last bit"
+        return Decision(verdict="rejected", reason=reason, p=p)
+    p["no gain of the margin"] = sequential_p(differences, plan, margin, "less")
+    if p["no gain of the margin"] > ALPHA:
+        return Decision(p=p)
+    if sequential_p(differences, plan, 0.0, "less") <= ALPHA:
+        reason = "worse"
+    elif equivalence_p(differences, plan, margin) <= ALPHA:
+        reason = f"the same within {_points(margin)}"
+    else:
+        reason = f"no gain of {_points(margin)} or more"
+    return Decision(verdict="rejected", reason=reason, p=p)
+
+
+def _judge_time(laps: Sequence[Lap], plan: Plan, margin: float, level: float) -> Decision:
+    differences, speedups = accuracy_differences(laps), log_speedups(laps)
+    # the same bits have no spread to test, and are not worse
+    is_identical = all(lap.is_identical for lap in laps)
+    p = {
+        "not worse": 0.0 if is_identical else sequential_p(differences, plan, -margin, "greater"),
+        "worse": sequential_p(differences, plan, -margin, "less"),
+    }
+    if p["worse"] <= ALPHA / 2:  # one of two ways to be rejected
+        return Decision(verdict="rejected", reason=f"worse by more than {_points(margin)}", p=p)
+    if obstacle := next((lap.obstacle for lap in laps if lap.obstacle), ""):
+        return Decision(reason=f"seconds can't be compared: {obstacle}", p=p)
+    p["faster"] = sequential_p(speedups, plan, 0.0, "greater")
+    p["not faster"] = sequential_p(speedups, plan, math.log1p(LEAST_SPEEDUP), "less")
+    if max(p["not worse"], p["faster"]) <= level:
+        reason = f"faster, and not worse by more than {_points(margin)}"
+        return Decision(verdict="accepted", reason=reason, p=p)
+    if p["not faster"] <= ALPHA / 2:
+        is_slower = sequential_p(speedups, plan, 0.0, "less") <= ALPHA / 2
+        reason = "slower" if is_slower else f"not faster by {100 * LEAST_SPEEDUP:g} % or more"
+        return Decision(verdict="rejected", reason=reason, p=p)
+    return Decision(p=p)
+
+
+def accuracy_differences(laps: Sequence[Lap]) -> list[float]:
+    """Return the candidate's accuracy minus the incumbent's, by pair."""
+    return [lap.scores[CANDIDATE].accuracy - lap.scores[INCUMBENT].accuracy for lap in laps]
+
+
+def log_speedups(laps: Sequence[Lap]) -> list[float]:
+    """Return the logarithm of the incumbent's seconds over the candidate's, by pair."""
+    return [math.log(lap.scores[INCUMBENT].seconds / lap.scores[CANDIDATE].seconds) for lap in laps]
+
+
+def summarize_race(laps: Sequence[Lap], most: int) -> Evidence:
+    """Return mean difference and speedup of pairs, with intervals that hold when they stop."""
+    evidence, plan = Evidence(laps=list(laps)), Plan.up_to(most)
+    if not laps:
+        return evidence
+    differences = accuracy_differences(laps)
+    interval = sequential_interval(differences, plan)
+    evidence.difference = sum(differences) / len(differences)
+    evidence.difference_interval = list(interval) if interval else None
+    if not any(lap.obstacle for lap in laps):
+        speedups = log_speedups(laps)
+        interval = sequential_interval(speedups, plan)
+        evidence.speedup = math.exp(sum(speedups) / len(speedups))
+        evidence.speedup_interval = [math.exp(end) for end in interval] if interval else None
+    return evidence
+
+
+def compare_with_record(
+    name: str, recorded: Sequence[float], values: Sequence[float]
+) -> tuple[bool, str]:
+    """Return whether the mean of new values lies where 95 % would, and a sentence about it.
+
+    Args:
+        name: what the values are
+        recorded: the values that were recorded, two or more
+        values: the new ones
+    """
+    interval = prediction_interval(summarize(recorded), len(values))
+    assert interval
+    low, high = interval
+    mean = sum(values) / len(values)
+    holds = low - 1e-9 <= mean <= high + 1e-9
+    return holds, f"{name} {mean:.4g}, expected {low:.4g} to {high:.4g}"
+
+
+def _points(margin: float) -> str:
+    return f"{margin / _POINT:g} points"
