@@ -27,7 +27,7 @@ def evidence(comparison: Comparison) -> Plot | None:
     ]
     if not panels or is_single_look(comparison.plan):
         return None
-    shared = "\nan interval is its row's own; several rows have 5 % together (Holm)"
+    shared = "\nan interval is its row's own; p is corrected for all rows (Holm)"
     shared = shared if comparison.n_tests > 1 else ""
     n_columns = min(_COLUMNS, len(panels))
     return Plot(

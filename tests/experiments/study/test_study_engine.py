@@ -197,12 +197,12 @@ def test_several_at_a_time_give_the_same(undisturbed: FinishedStudy, tmp_path: P
 def test_until_decided_several_at_a_time_and_killed_give_the_same(tmp_path: Path) -> None:
     """By added seeds; the looks wait for all runs of a seed."""
     study = change_plan(STUDY, until="decided", margin=3)
-    whole = run_study(study, runs=tmp_path / "whole")
-    n_seeds = len(whole.comparison.rows[0].values)
-    assert 3 <= n_seeds <= 10 and whole.comparison.rows[1].is_decided is (n_seeds < 10)
+    alone = run_study(study, runs=tmp_path / "whole")
+    n_seeds = len(alone.comparison.rows[0].values)
+    assert 3 <= n_seeds <= 10 and alone.comparison.rows[1].is_decided is (n_seeds < 10)
     pool = run_study(study, runs=tmp_path / "pool", jobs=2)
-    assert plain_comparison(pool) == plain_comparison(whole)
-    assert runs_of(pool) == runs_of(whole)
+    assert plain_comparison(pool) == plain_comparison(alone)
+    assert runs_of(pool) == runs_of(alone)
     file = tmp_path / "race.yaml"
     file.write_text(yaml.safe_dump(study.model_dump(mode="json")))
     command = [sys.executable, "-u", "-m", "cifarlab", "study", str(file)]
@@ -213,8 +213,8 @@ def test_until_decided_several_at_a_time_and_killed_give_the_same(tmp_path: Path
     process.kill()
     process.wait()
     resumed = run_study(study, runs=tmp_path / "runs", resume=True)
-    assert plain_comparison(resumed) == plain_comparison(whole)
-    assert runs_of(resumed) == runs_of(whole)
+    assert plain_comparison(resumed) == plain_comparison(alone)
+    assert runs_of(resumed) == runs_of(alone)
 
 
 def test_rows_may_be_trained_later_and_count_from_the_start(
