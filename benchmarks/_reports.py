@@ -7,6 +7,7 @@ docs/reports/costs.json           hours of a whole run by hardware and recipe, f
 
 import json
 import math
+import re
 import shutil
 import statistics
 from fnmatch import fnmatchcase
@@ -27,11 +28,13 @@ from cifarlab.plots.style import save
 from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.run_folder.run_data import RunData, read_runs
+from cifarlab.stats.paired import Summary
 from cifarlab.system.files import write_arrays, write_text
 
 DOCS = Path(__file__).parents[1] / "docs"
 PUBLISHED = DOCS / "reports"
 SEARCHES = PUBLISHED / "searches"
+FINDINGS = PUBLISHED / "findings.md"  # written by hand; {row} stands for our result of that row
 COSTS = PUBLISHED / "costs.json"
 REPORTS = ("kth2022", "kth2024", "asha2021", "nyu2024", "fudan")
 # patterns of rows, and the row that their differences are from; the first that matches counts
@@ -166,10 +169,24 @@ def page(groups: dict[str, list[Row]]) -> str:
         "two runs on). *Difference* is from the report's own baseline row, paired by seed, the "
         "report's beside ours. A row that is not trained yet has the hours of one run, from the "
         "speed of its first steps.",
+        _findings(done),
     ]
     for base, rows in groups.items():
         parts += [f"## Beside {base}", _table(rows, costs)]
     return "\n\n".join([*parts, *_searches()]) + "\n"
+
+
+def _findings(done: dict[str, Row]) -> str:
+    """What was found, with our results in place of the rows' names in braces."""
+
+    def result(name: re.Match[str]) -> str:
+        row = done.get(name[1])
+        if row is None or row.compared is None or row.compared.summary is None:
+            return "(not trained yet)"
+        summary = row.compared.summary
+        return f"{_mean(summary)} (n = {summary.n})"
+
+    return re.sub(r"{([^{}]+)}", result, FINDINGS.read_text(encoding="utf-8").strip())
 
 
 def _searches() -> list[str]:
@@ -207,11 +224,10 @@ def _cells(row: Row, base: Row, costs: dict[str, dict[str, float]]) -> list[str]
     difference = line.pairs.difference if line and line.pairs else None
     theirs = base.reported if row is not base else None
     expected = number.accuracy - theirs.accuracy if number and theirs else None
-    spread = f" ± {100 * summary.std:.2f}" if summary and summary.std is not None else ""
     return [
         f"`{row.recipe.partition('/')[2]}`",
         f"{number.accuracy:g}{' (val)' * (number.split == 'val')}" if number else NOTHING,
-        f"{100 * summary.mean:.2f}{spread}" if summary else NOTHING,
+        _mean(summary) if summary else NOTHING,
         f"{summary.n}" if summary else NOTHING,
         f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}" if interval else NOTHING,
         (line.agreement.words if line and number else "") or NOTHING,
@@ -221,6 +237,11 @@ def _cells(row: Row, base: Row, costs: dict[str, dict[str, float]]) -> list[str]
         _hours(row, costs),
         (number.contradiction if number else "") or NOTHING,
     ]
+
+
+def _mean(summary: Summary) -> str:
+    spread = "" if summary.std is None else f" ± {100 * summary.std:.2f}"
+    return f"{100 * summary.mean:.2f}{spread}"
 
 
 def _precision(run: RunData) -> str:
