@@ -30,7 +30,9 @@ def curves(comparison: Comparison) -> Plot | None:
     ]
     height = 4.6 + 0.18 * ((len(rows_with_runs) + 1) // 2)
     layout: dict[str, Any] = {"width": spec.WIDE, "height": height, "common_x": True}
-    title = "solid: validation, dashed: training"
+    runs = [run for of_row in rows_with_runs.values() for run in of_row]
+    held_out = any(not np.isnan(run.curve("val", "loss")).all() for run in runs)
+    title = "solid: validation, dashed: training" if held_out else "training; none held out"
     return Plot(panels, **layout, title=title, legend="below", legend_columns=3)
 
 
