@@ -1,11 +1,11 @@
 """A normalisation of your own, and a hypothesis that it tests.
 
-kth2022's layer normalisation reached 58.8 %, ours 71 %. TF-Addons' tutorial on normalisations, which
-reports like it follow, writes ``LayerNormalization(axis=1)``, which in Keras' order of axes
-(N, H, W, C) is the height: each column of each channel is normalised by itself, with a factor and a
-shift per row of the image. Is that the difference?
+kth2022's layer normalisation reached 58.8 %, ours 71 %. TF-Addons' tutorial on normalisations
+writes ``LayerNormalization(axis=1)``, which in Keras' order of axes (N, H, W, C) is the height:
+each column of each channel is normalised by itself, with a factor and a shift per row of the image.
+Is that the difference?
 
-    cifarlab train kth2022/norm-layer model.norm.kind=column --plugin examples/own_normalization.py
+cifarlab train kth2022/norm-layer model.norm.kind=column --plugin examples/own_normalization.py
 """
 
 from typing import Literal
