@@ -15,12 +15,10 @@ from urllib.parse import urlsplit
 
 import pytest
 from broken_uploads import broken_uploads, encode, noise
-from made_run import Plan, make
-from made_site import Server, grow, make_site
+from made_site import Server, grow, make_of_recipe, make_site
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.files import write_json
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
 VIEWS = (
@@ -108,13 +106,10 @@ def test_each_view_opens_and_asks_nobody_else(visit: Visit) -> None:
 
 
 def test_a_report_s_confusion_matrix_stands_beside_ours(visit: Visit, root: Path) -> None:
-    folder = RunFolder(root / "mixup")
-    make(folder.path, Plan())
-    write_json(folder.result_file, (folder.result() or {}) | {"recipe": "fudan/mixup"})
-    page = visit.go("/run/mixup")
-    page.get_by_text("The confusion matrix of the report").click()
-    expect(page.get_by_role("cell", name="865", exact=True)).to_be_visible()
-    shutil.rmtree(folder.path)
+    make_of_recipe(root / "mixup", "fudan/mixup")
+    visit.go("/run/mixup").get_by_text("The confusion matrix of the report").click()
+    expect(visit.page.get_by_role("cell", name="865", exact=True)).to_be_visible()
+    shutil.rmtree(root / "mixup")
 
 
 def test_the_list_sorts_and_filters(visit: Visit) -> None:

@@ -29,7 +29,7 @@ _NEVER = np.inf  # epochs of a run to a level that it does not reach
 class Value(NamedTuple):
     """What a row has in a column: its mean over the seeds, and the report's number, if any.
 
-    ``n_missing`` of its ``n`` runs never reach the level that the column is about; no mean has them.
+    ``n_missing`` of its ``n`` runs never reach the column's level: they are in no mean.
     """
 
     heading: str

@@ -18,9 +18,9 @@ def curves(comparison: Comparison) -> Plot | None:
     """Return accuracy and loss by epoch of each row that has runs; None where none has.
 
     A pair of panels has the baseline and as many other rows as there are colours to tell them
-    apart. Lines are means over seeds, solid of validation and dashed of training; bands reach from the
-    least to the greatest of the seeds' validation values. A row without validation images has its
-    training curve alone.
+    apart. Lines are means over seeds, solid of validation and dashed of training; bands reach from
+    the least to the greatest of the seeds' validation values. A row without validation images has
+    its training curve alone.
     """
     rows = zip(comparison.rows, comparison.runs, strict=False)
     rows_with_runs = {row.name: runs for row, runs in rows if any(run.lines for run in runs)}

@@ -163,7 +163,7 @@ def test_curves_are_means_with_bands_over_the_seeds(comparison):
     assert not any(math.isnan(y) for mark in of_b for y in mark.y)
 
 
-def test_rows_whose_curves_stand_together_have_colours_of_their_own(make):
+def test_curves_in_one_panel_have_different_colors(make):
     names = ["b", "base", *(f"row{n}" for n in range(12))]
     runs = {name: [make(n)] for n, name in enumerate(names)}
     outcomes = [run_outcome(name, run, Accuracy()) for name, (run,) in runs.items()]
