@@ -73,9 +73,8 @@ class Visit:
     def foreign_requests(self) -> list[str]:
         """Requests to any other host, and to another port of this one."""
         own_host = urlsplit(self.address).netloc
-        local = ("data", "blob")
-        parts = [urlsplit(url) for url in self.requests]
-        return [p.geturl() for p in parts if p.scheme not in local and p.netloc != own_host]
+        parts = [urlsplit(url) for url in self.requests if not url.startswith(("data:", "blob:"))]
+        return [p.geturl() for p in parts if p.netloc != own_host]
 
 
 @pytest.fixture(params=[WIDE], ids=["wide"])
@@ -103,13 +102,6 @@ def test_each_view_opens_and_asks_nobody_else(visit: Visit) -> None:
         assert no_sideways_scroll(page), path
     hosts = {urlsplit(url).netloc for url in visit.requests} - {""}
     assert len(visit.requests) > 50 and hosts == {urlsplit(visit.address).netloc}
-
-
-def test_a_report_s_confusion_matrix_stands_beside_ours(visit: Visit, root: Path) -> None:
-    make_of_recipe(root / "mixup", "fudan/mixup")
-    visit.go("/run/mixup").get_by_text("The confusion matrix of the report").click()
-    expect(visit.page.get_by_role("cell", name="865", exact=True)).to_be_visible()
-    shutil.rmtree(root / "mixup")
 
 
 def test_the_list_sorts_and_filters(visit: Visit) -> None:
@@ -400,3 +392,9 @@ def test_with_a_password_the_page_opens_only_to_it(
         context.close()
         code, _ = locked.stop()
     assert code == 0
+
+
+def test_a_report_s_confusion_matrix_stands_beside_ours(visit: Visit, root: Path) -> None:
+    make_of_recipe(root / "mixup", "fudan/mixup")
+    visit.go("/run/mixup").get_by_text("The confusion matrix of the report").click()
+    expect(visit.page.get_by_role("cell", name="865", exact=True)).to_be_visible()
