@@ -2,6 +2,7 @@
 
 import fnmatch
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -210,6 +211,7 @@ def plan(order: tuple[tuple[str, int], ...], only: str) -> tuple[list[Planned], 
     )
 
 
+@cache
 def twins() -> dict[str, list[str]]:
     """Return the reports' recipes by the first name of each; those in a list are the same."""
     by_fingerprint: dict[str, list[str]] = {}

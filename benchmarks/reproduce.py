@@ -24,7 +24,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -83,10 +83,17 @@ class Runner:
     def train(self, ordered: Iterable[Planned], rest: Iterable[Planned]) -> None:
         """Carry out what is ordered, and then the rest, the cheapest first."""
         with ThreadPoolExecutor(self.jobs) as pool:
-            list(pool.map(self.carry_out, ordered))
+            self._carry_out_all(pool, ordered)
             hours = {one: self.measure_hours(one) for one in rest}
             known = {one: value for one, value in hours.items() if value is not None}
-            list(pool.map(self.carry_out, sorted(known, key=lambda one: known[one])))
+            self._carry_out_all(pool, sorted(known, key=lambda one: known[one]))
+
+    def _carry_out_all(self, pool: Executor, planned: Iterable[Planned]) -> None:
+        futures = [pool.submit(self.carry_out, one) for one in planned]
+        while wait(futures, TICK).not_done:
+            pass  # a signal that reached another thread is handled in this one, once it wakes
+        for future in futures:
+            future.result()
 
     def carry_out(self, one: Planned) -> None:
         """Train one run, or search, to its end and publish it, unless there is no time left."""
