@@ -39,7 +39,8 @@ for name in ("format.json", "recipe.yaml"):
 if not ("--resume" in words or is_measured):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     (folder / "begun").touch()
-    time.sleep(60)
+    for _ in range(1200):  # a signal just before one long sleep would be seen after it
+        time.sleep(0.05)
 shutil.copytree(TEMPLATE, folder, dirs_exist_ok=True)
 if is_measured:
     result = json.loads((folder / "result.json").read_text())
