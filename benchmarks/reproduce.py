@@ -221,23 +221,16 @@ def say(one: Planned, text: str) -> None:
     print(time.strftime("%H:%M"), *one, text, flush=True)
 
 
-def parse_options() -> argparse.Namespace:
-    """Return the options of the command line."""
+def main() -> None:
+    """Train what there is time for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--hours", type=float, default=1e6, help="stop after so many; default: never"
-    )
+    parser.add_argument("--hours", type=float, default=1e6, help="stop after so many")
     parser.add_argument("--only", default="*", help="rows and searches that match a shell pattern")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--runs", type=Path, default=Path("runs/reports"))
     parser.add_argument("--costs", action="store_true", help="measure what each row costs, no more")
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Train what there is time for."""
-    options = parse_options()
+    options = parser.parse_args()
     runner = Runner(options)
     signal.signal(signal.SIGTERM, runner.stop)
     signal.signal(signal.SIGINT, runner.stop)
