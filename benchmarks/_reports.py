@@ -1,262 +1,235 @@
-"""What is published of the five reports' rows: docs/reports/, and the table docs/reports.md.
+"""docs/reports.md and its picture, written from what is published of the five reports' rows."""
 
-docs/reports/<recipe>/seed-<S>/   metrics.jsonl, result.json, recipe.yaml, provenance.json and
-                                  test.safetensors (logits as float16; no weights) of one run
-docs/reports/costs.json           hours of a whole run by hardware and recipe, from its first steps
-"""
-
-import json
 import math
-import shutil
+import re
 import statistics
-from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Mapping
 
-import numpy as np
+from _published import (
+    DOCS,
+    REPORTS,
+    Row,
+    published_hours,
+    read_costs,
+    read_rows,
+    search_target,
+)
 
-from cifarlab.experiments.study.comparison import ComparisonRow, compare
-from cifarlab.experiments.study.definition import Reported
-from cifarlab.experiments.study.outcomes import fingerprint_row, run_outcome
+from cifarlab.experiments.search.definition import shipped_searches
+from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.writing import markdown_table
-from cifarlab.metrics.kinds import Accuracy
 from cifarlab.plots import spec
 from cifarlab.plots.draw import draw_all
 from cifarlab.plots.spec import Axis, Marks, Panel, Plot
 from cifarlab.plots.style import save
-from cifarlab.recipes.catalog import find, shipped_recipes
-from cifarlab.run_folder.predictions import Predictions
-from cifarlab.run_folder.run_data import RunData, read_runs
-from cifarlab.stats.sequential import Plan
-from cifarlab.system.files import write_arrays, write_text
+from cifarlab.recipes.catalog import Reported, shipped_recipes
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.stats.paired import ALPHA, Summary, compare_pairs
+from cifarlab.system.files import read_text, write_text
 
-DOCS = Path(__file__).parents[1] / "docs"
-PUBLISHED = DOCS / "reports"
-SEARCHES = PUBLISHED / "searches"
-COSTS = PUBLISHED / "costs.json"
-REPORTS = ("kth2022", "kth2024", "asha2021", "nyu2024", "fudan")
-# patterns of rows, and the row that their differences are from; the first that matches counts
-BASELINES = {
-    "kth2022/norm-*": "kth2022/norm-batch",
-    "kth2022/combined-norm-*": "kth2022/combined-norm-batch",
-    "kth2022/*cifar100": "kth2022/resnet-cifar100",
-    "kth2022/resnet-*": "kth2022/resnet-constant",
-    "kth2022/noisy-labels": "kth2022/resnet-deeper",
-    "kth2022/test-views": "kth2022/resnet-deeper",
-    "kth2022/*": "kth2022/baseline",
-    "kth2024/*": "kth2024/baseline",
-    "asha2021/classic*": "asha2021/classic",
-    "asha2021/*": "asha2021/resnet34-schedule",
-    "nyu2024/competition": "nyu2024/competition",
-    "nyu2024/*": "nyu2024/resnet",
-    "fudan/plain-*": "fudan/plain-20",
-    "fudan/residual-*": "fudan/plain-20",
-    **{f"fudan/resnet{depth}*": f"fudan/resnet{depth}" for depth in (10, 16, 48)},
-    "fudan/*": "fudan/resnet24",
-}
-PLAN = Plan.once(3)  # how many seeds each row gets was decided before they were trained
-FILES = ("format.json", "metrics.jsonl", "result.json", "recipe.yaml", "provenance.json")
+SEARCH = "search "  # begins a search's name among the costs
 NOTHING = "–"
+_HEADERS = (
+    *("row", "reported", "ours", "n", "95 % interval", "plausible", "baseline"),
+    *("difference: reported", "ours", "plausible", "precision", "hours of a run", "contradiction"),
+)
+Costs = Mapping[str, Mapping[str, float]]
 
 
-def publish(run: Path, recipe: str, seed: int) -> Path:
-    """Copy what is published of a finished run, and return where."""
-    return publish_files(run, PUBLISHED / recipe / f"seed-{seed}")
-
-
-def publish_files(run: Path, folder: Path) -> Path:
-    """Copy what is published of a finished run to a folder, and return it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        shutil.copyfile(run / name, folder / name)
-    predictions = Predictions.read(run / "predictions" / "test.safetensors")
-    arrays = {"logits": predictions.logits.astype(np.float16)}
-    write_arrays(folder / "test.safetensors", arrays, {"fingerprint": predictions.fingerprint})
-    return folder
-
-
-def publish_search(search: Path, name: str) -> Path:
-    """Copy what is published of a search that ended, and return where."""
-    folder = SEARCHES / name
-    shutil.copytree(search / "figures", folder / "figures", dirs_exist_ok=True)
-    for file in ("search.json", "page.md", "table.csv", "best.yaml"):
-        shutil.copyfile(search / file, folder / file)
-    publish_files(search / "best", folder / "best")
-    return folder
-
-
-class Row(NamedTuple):
-    """A recipe with its published runs, and what our comparison says of them."""
-
-    recipe: str
-    reported: Reported | None
-    runs: list[RunData]
-    compared: ComparisonRow | None
-
-
-def baseline(recipe: str) -> str:
-    """Return the row that a row's difference is from."""
-    return next(base for pattern, base in BASELINES.items() if fnmatchcase(recipe, pattern))
-
-
-def read_rows() -> dict[str, list[Row]]:
-    """The rows by baseline; recipes that differ by their name alone share their runs."""
-    paths = sorted(path.parent for path in PUBLISHED.rglob("seed-*/result.json"))
-    by_recipe: dict[str, list[RunData]] = {}
-    for run in read_runs(paths, predictions=False) if paths else []:
-        by_recipe.setdefault(fingerprint_row(run.recipe), []).append(run)
-    names: dict[str, list[str]] = {}
-    for name in recipe_names():
-        names.setdefault(baseline(name), [baseline(name)]).append(name)
-    return {
-        base: _compare(base, list(dict.fromkeys(row_names)), by_recipe)
-        for base, row_names in names.items()
-    }
-
-
-def recipe_names() -> list[str]:
-    """Return the recipes of all reports, report by report."""
-    return [n for report in REPORTS for n in shipped_recipes() if n.startswith(f"{report}/")]
-
-
-def _compare(base: str, names: list[str], by_recipe: dict[str, list[RunData]]) -> list[Row]:
-    numbers = {name: shipped_recipes()[name].reported for name in names}
-    runs = {name: by_recipe.get(fingerprint_row(find(name)), []) for name in names}
-    rows: dict[str, ComparisonRow] = {}
-    if any(runs.values()):
-        outcomes = [run_outcome(name, run, Accuracy()) for name in names for run in runs[name]]
-        known = {name: number for name, number in numbers.items() if number}
-        compared = compare(base, names, base, outcomes, known, plan=PLAN)
-        rows = {row.name: row for row in compared.rows}
-    return [Row(name, numbers[name], runs[name], rows.get(name)) for name in names]
-
-
-def hours(run: RunData) -> float:
-    """Hours of training and validation without pauses, in which the process stood still.
-
-    An epoch that took more than one and a half times the median counts as the median.
-    """
-    costs = [line["cost"] for line in run.lines]
-    seconds = [cost["train_seconds"] + cost["evaluate_seconds"] for cost in costs]
-    usual = statistics.median(seconds)
-    return sum(usual if s > 1.5 * usual else s for s in seconds) / 3600
+def search_names() -> list[str]:
+    """Return the searches of all reports, report by report."""
+    return [n for report in REPORTS for n in shipped_searches() if n.startswith(f"{report}/")]
 
 
 def write_page() -> None:
     """Write docs/reports.md and its picture from what is published."""
-    groups = read_rows()
-    write_text(DOCS / "reports.md", page(groups))
-    if any(row.runs for group in groups.values() for row in group):
-        alt = "Test accuracy of every row that is trained, beside the report's number"
-        save(draw_all({"reports": (picture, alt)}, groups)["reports"], DOCS)
+    rows = read_rows()
+    write_text(DOCS / "reports.md", page(rows))
+    if any(row.runs for row in rows.values()):
+        alt = "Accuracy of every row that is trained, beside the report's number"
+        save(draw_all({"reports": (picture, alt)}, rows)["reports"], DOCS)
 
 
-def page(groups: dict[str, list[Row]]) -> str:
+def page(rows: dict[str, Row]) -> str:
     """Return docs/reports.md."""
-    costs = json.loads(COSTS.read_text(encoding="utf-8")) if COSTS.exists() else {}
-    n_rows = len(recipe_names())
-    done = {row.recipe: row for group in groups.values() for row in group if row.runs}
-    spent = sum({run.path: hours(run) for row in done.values() for run in row.runs}.values())
+    costs = read_costs()
+    n_done = sum(bool(row.runs) for row in rows.values())
+    folders = {run.path for row in rows.values() for run in row.runs}
+    folders |= {f for f in map(search_target, search_names()) if f.exists()}
+    spent = sum(map(published_hours, folders))
+    findings = read_text(DOCS / "reports" / "findings.md").strip()
     parts = [
         "# The five reports, row by row",
         "![Every report's number beside our runs](reports.svg)",
-        f"Written by `benchmarks/reproduce.py`. {len(done)} of {n_rows} rows are trained at their "
-        f"full length on the original images, {spent:.1f} hours of training and validation in all; "
-        "metrics, result, recipe, provenance and test logits of each run are in "
+        f"Written by `benchmarks/reproduce.py`. {n_done} of {len(rows)} rows are trained at their "
+        f"full length on the original images, {spent:.1f} hours of training and validation in all, "
+        "searches included; metrics, result, recipe, provenance and test logits of each run are in "
         "[reports/](reports/).",
-        "All accuracies are test accuracies in per cent. *Plausible* says whether the report's "
+        fill(findings, rows),
+        "## Every row",
+        "All accuracies are in per cent, on test images; beside a number on validation images, "
+        "ours is on validation images, too. *Plausible* says whether the report's "
         "number, a single run, lies where 95 % of our single runs would (prediction interval, from "
-        "two runs on). *Difference* is from the report's own baseline row, paired by seed, the "
-        "report's beside ours. A row that is not trained yet has the hours of one run, from the "
+        "two runs on), and whether its difference from its own baseline row lies where that of a "
+        "pair of our runs would, paired by seed. The mean of ours stands before its standard "
+        "deviation. A row that is not trained yet has the hours of one run, from the "
         "speed of its first steps.",
+        markdown_table(_HEADERS, [cells(row, costs) for row in rows.values()]),
+        "## Searches",
+        "The best trial is trained once more, and tested. Hours in brackets: as if each rung "
+        "stopped just the part of the trials that its rule says.",
+        _searches(costs),
     ]
-    for base, rows in groups.items():
-        parts += [f"## Beside {base}", _table(rows, costs)]
-    return "\n\n".join([*parts, *_searches()]) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
-def _searches() -> list[str]:
-    """The searches that are published, their best trial trained again and tested."""
-    cells = []
-    for file in sorted(SEARCHES.rglob("search.json")):
-        content = json.loads(file.read_text(encoding="utf-8"))
-        name, table = content["search"]["name"], content["results"]["table"]
-        best = read_runs([file.parent / "best"], predictions=False)[0]
-        assert best.result is not None
-        reported = shipped_recipes()[content["search"]["recipe"]].reported
-        cells.append(
-            (
-                f"[{name}](reports/searches/{name}/page.md)",
-                f"{len(table)} of up to {content['search']['max_epochs']}",
-                f"{100 * table[0]['score']:.2f}",
-                f"{100 * best.result['test']['accuracy']:.2f}",
-                f"{reported.accuracy:g}: {reported.note}" if reported else NOTHING,
-            )
-        )
-    headers = ("search", "trials", "best validation accuracy", "its test accuracy", "reported")
-    return ["## Searches", markdown_table(headers, cells)] if cells else []
+def fill(text: str, rows: dict[str, Row]) -> str:
+    """Return a text with our results in place of what stands in braces.
+
+    ``{ROW}`` is the mean of a row; ``{ROW plausible}`` whether the report's number is a plausible
+    single run; ``{ROW > ROW}`` whether the first is better, by our runs that share a seed.
+    """
+
+    def result(words: re.Match[str]) -> str:
+        match words[1].split():
+            case [row]:
+                return _result(rows[row])
+            case [row, "plausible"]:
+                return _plausible(rows[row])
+            case [row, ">", other]:
+                return _order(rows[row], rows[other])
+        raise ValueError(f"{words[0]}: write {{ROW}}, {{ROW plausible}} or {{ROW > ROW}}")
+
+    return re.sub(r"{([^{}]+)}", result, text)
 
 
-def _table(rows: list[Row], costs: dict[str, dict[str, float]]) -> str:
-    headers = ("row", "reported", "ours", "n", "95 % interval", "plausible", "difference: reported")
-    headers += ("ours", "precision", "hours of a run", "contradiction")
-    return markdown_table(headers, [_cells(row, rows[0], costs) for row in rows])
+def _result(row: Row) -> str:
+    summary = row.compared.summary if row.compared else None
+    return f"{_mean(summary)} (n = {summary.n})" if summary else "(not trained yet)"
 
 
-def _cells(row: Row, base: Row, costs: dict[str, dict[str, float]]) -> list[str]:
-    number, line = row.reported, row.compared
+def _plausible(row: Row) -> str:
+    agrees = row.compared.agreement.agrees if row.compared else None
+    if agrees is None:
+        return "not to be judged yet"
+    return f"{'a' if agrees else 'no'} plausible single run of ours"
+
+
+def _order(row: Row, other: Row) -> str:
+    ours, theirs = _values(row), _values(other)
+    seeds = [seed for seed in ours if seed in theirs]
+    if len(seeds) < 2:
+        return f"can't be said yet (n = {len(seeds)})"
+    pairs = compare_pairs([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
+    is_clear = pairs.p is not None and pairs.p < ALPHA
+    sign = pairs.difference.mean > 0
+    words = ("holds" if sign else "does not hold") if is_clear else "can't be told from chance"
+    return f"{words} ({100 * pairs.difference.mean:+.2f}, n = {len(seeds)})"
+
+
+def cells(row: Row, costs: Costs) -> list[str]:
+    """Return a row's cells of the table."""
+    line = row.compared
     summary = line.summary if line else None
     interval = summary.interval if summary else None
     difference = line.pairs.difference if line and line.pairs else None
-    theirs = base.reported if row is not base else None
-    expected = number.accuracy - theirs.accuracy if number and theirs else None
-    spread = f" ± {100 * summary.std:.2f}" if summary and summary.std is not None else ""
     return [
-        f"`{row.recipe.partition('/')[2]}`",
-        f"{number.accuracy:g}{' (val)' * (number.split == 'val')}" if number else NOTHING,
-        f"{100 * summary.mean:.2f}{spread}" if summary else NOTHING,
+        f"`{row.recipe}`",
+        _reported(row.reported) if row.reported else NOTHING,
+        _mean(summary) if summary else NOTHING,
         f"{summary.n}" if summary else NOTHING,
         f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}" if interval else NOTHING,
-        (line.agreement.words if line and number else "") or NOTHING,
-        NOTHING if expected is None else f"{expected:+.2f}",
-        f"{100 * difference.mean:+.2f}" if difference else NOTHING,
-        ", ".join(dict.fromkeys(_precision(run) for run in row.runs)) or NOTHING,
+        (line.agreement.words if line else "") or NOTHING,
+        NOTHING if row.base == row.recipe else f"`{row.base.partition('/')[2]}`",
+        NOTHING if row.expected is None else f"{row.expected:+.2f}",
+        _mean(difference, "+") if difference else NOTHING,
+        row.difference.words or NOTHING,
+        ", ".join(dict.fromkeys(str(run.provenance.get("precision")) for run in row.runs))
+        or NOTHING,
         _hours(row, costs),
-        (number.contradiction if number else "") or NOTHING,
+        (row.reported.contradiction if row.reported else "") or NOTHING,
     ]
 
 
-def _precision(run: RunData) -> str:
-    return str(run.provenance.get("precision", NOTHING))
+def _reported(number: Reported) -> str:
+    """Return a report's number, and what it is where that is more than one run on our data."""
+    notes = [
+        f"on {number.data}" * (number.data != "CIFAR-10"),
+        "validation" * (number.split == "val"),
+        number.note * (number.note != "one run"),
+    ]
+    words = ", ".join(filter(None, notes))
+    return f"{number.accuracy:g} ({words})" if words else f"{number.accuracy:g}"
 
 
-def _hours(row: Row, costs: dict[str, dict[str, float]]) -> str:
+def _mean(summary: Summary, sign: str = "") -> str:
+    spread = "" if summary.std is None else f" ± {100 * summary.std:.2f}"
+    return f"{100 * summary.mean:{sign}.2f}{spread}"
+
+
+def _hours(row: Row, costs: Costs) -> str:
     if row.runs:
-        return f"{statistics.fmean(map(hours, row.runs)):.2f}"
-    known = {name: cost[row.recipe] for name, cost in costs.items() if row.recipe in cost}
+        return f"{statistics.fmean(published_hours(run.path) for run in row.runs):.2f}"
+    return _expected_hours(row.recipe, costs)
+
+
+def _expected_hours(name: str, costs: Costs) -> str:
+    known = {machine: hours[name] for machine, hours in costs.items() if name in hours}
     return ", ".join(f"({value:.1f} on {name})" for name, value in known.items()) or NOTHING
 
 
-def picture(groups: dict[str, list[Row]]) -> Plot:
-    """Every row that has a run: each run a point, and the report's number."""
+def _searches(costs: Costs) -> str:
+    """Return the table of the searches: those that ended, and what the others would cost."""
+    table = []
+    for name in search_names():
+        folder = search_target(name)
+        content = SearchFolder(folder).content()
+        if not content:
+            table.append([f"`{name}`", *[NOTHING] * 4, _expected_hours(SEARCH + name, costs)])
+            continue
+        trials, best = content["results"]["table"], RunFolder(folder / "best").result() or {}
+        reported = shipped_recipes()[content["search"]["recipe"]].reported
+        table.append(
+            [
+                f"[{name}](reports/searches/{name}/page.md)",
+                f"{len(trials)} of up to {content['search']['max_epochs']}",
+                f"{100 * trials[0]['score']:.2f}",
+                f"{100 * best['test']['accuracy']:.2f}",
+                _reported(reported) if reported else NOTHING,
+                f"{published_hours(folder):.2f}",
+            ]
+        )
+    headers = ("search", "trials", "best validation accuracy", "its test accuracy", "reported")
+    return markdown_table((*headers, "hours"), table)
+
+
+def picture(rows: dict[str, Row]) -> Plot:
+    """Every row that has a run: each run a point, and the report's number where it is on our data.
+
+    A panel for each report.
+    """
     panels = []
-    for base, rows in groups.items():
-        trained = [row for row in rows if row.runs]
+    for report in REPORTS:
+        trained = [r for name, r in rows.items() if r.runs and name.startswith(f"{report}/")]
         if not trained:
             continue
-        runs = [(100 * v, y) for y, row in enumerate(trained) for v in _values(row)]
-        theirs = [row.reported.accuracy if row.reported else math.nan for row in trained]
+        runs = [(100 * v, y) for y, row in enumerate(trained) for v in _values(row).values()]
+        theirs = [r.reported.accuracy if r.is_comparable else math.nan for r in trained]
         marks: list[spec.Mark] = [
             Marks(theirs, range(len(trained)), "reported", spec.VERMILION, marker="D", size=4.5),
             Marks(*zip(*runs, strict=True), "a run of ours", spec.BLUE, marker="o", size=3.5),
         ]
-        names = [row.recipe.partition("/")[2] for row in trained]
-        y = Axis(limits=(len(trained) - 0.4, -0.6), names=names)
-        panels.append(Panel(marks, Axis(f"beside {base}: test accuracy (%)"), y, grid="x"))
+        y = Axis(limits=(len(trained) - 0.4, -0.6), names=[_label(row) for row in trained])
+        panels.append(Panel(marks, Axis(f"{report}: accuracy (%)"), y, grid="x"))
     sizes = [0.6 + 0.2 * len(panel.y.names) for panel in panels]
     layout = {"width": spec.WIDE, "height": 0.5 + sum(sizes), "heights": sizes}
     return Plot(panels, **layout, legend="below", legend_columns=2)
 
 
-def _values(row: Row) -> list[float]:
-    return list(row.compared.values.values()) if row.compared else []
+def _label(row: Row) -> str:
+    is_val = row.reported and row.reported.split == "val"
+    return row.recipe.partition("/")[2] + " (validation)" * bool(is_val)
+
+
+def _values(row: Row) -> dict[int, float]:
+    return row.compared.values if row.compared else {}

@@ -1,17 +1,21 @@
 """The five reports' experiments at full length, in the order of what they teach per hour.
 
-    CIFARLAB_DATA=DIR python benchmarks/reproduce.py [--hours H] [--only PATTERN] [--seeds N]
+    CIFARLAB_DATA=DIR python benchmarks/reproduce.py [--hours H] [--only PATTERN]
                                                      [--device cpu|cuda] [--jobs N] [--costs]
 
-Each run goes on where it was after a stop or SIGKILL; SIGSTOP and SIGCONT pause all of them, and
-hours are counted without pauses. What one run of a row costs is measured on its first steps before
-it starts, and decides the order of the rows that ORDER does not name. A finished run is published
-under docs/reports/ at once, and docs/reports.md is written anew. ``--costs`` measures the
-costs of all rows and trains none.
+First come the rows and searches that ORDER names; then all others, the cheapest first, for which
+the first steps of each are measured, once per machine. What is not begun and needs more than what
+is left of --hours is not begun. All goes on where it was after a stop or SIGKILL. A finished run or
+search is published under docs/reports/ at once, and docs/reports.md is written anew; one whose
+recipe has changed since is trained again.
+
+Hours are counted without pauses; the first line printed says how to pause (SIGSTOP to the process
+group, since SIGSTOP of this process alone leaves what it started training). ``--costs`` measures
+what all rows would cost, and trains none.
 """
 
 import argparse
-import fnmatch
+import ctypes
 import os
 import signal
 import subprocess
@@ -19,256 +23,224 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
-from typing import NamedTuple
 
-from _reports import COSTS, PUBLISHED, SEARCHES, publish, publish_search, recipe_names, write_page
+import torch
+from _planning import ORDER, ORDER_ON_GPU, Planned, plan, train_words
+from _published import costs_file, measured_hours, read_costs
+from _reports import write_page
 from _results import hardware
 
-from cifarlab.experiments.study.outcomes import fingerprint_row
-from cifarlab.recipes.catalog import find, usual_images
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.run_folder.naming import folder_name
-from cifarlab.system.files import read_json, write_json
+from cifarlab.run_folder.naming import add_number
+from cifarlab.system.device import device_name
+from cifarlab.system.errors import CifarlabError, RecipeError, RunFolderError
+from cifarlab.system.files import lock_folder, write_json, write_text
 
-# patterns of recipes and how many seeds of each, the most telling per hour first
-SEARCH = "search "
-ORDER = (
-    ("asha2021/classic", 5),
-    (f"{SEARCH}asha2021/classic", 1),
-    ("kth2022/norm-*", 3),
-    ("kth2022/combined-norm-*", 3),
-    ("kth2024/baseline", 1),
-    ("kth2024/dropout", 1),
-    ("kth2024/exchanged", 1),
-    ("kth2024/batch-norm-only", 1),
-    ("kth2024/augmentation", 1),
-    ("kth2024/dropout-only", 1),
-    ("kth2024/weight-decay", 1),
-    ("kth2022/all", 1),
-    ("kth2024/exchanged-fast-statistics", 1),
-    ("kth2024/baseline", 3),
-    ("kth2024/dropout", 3),
-    ("kth2024/exchanged", 3),
-    ("kth2024/batch-norm-only", 3),
-    ("kth2024/augmentation", 3),
-    ("kth2024/dropout-only", 3),
-    ("kth2024/weight-decay", 3),
-    ("kth2024/combined", 1),
-    ("kth2024/adamw", 1),
-    ("kth2024/step-decay", 1),
-    ("fudan/resnet10", 1),
-    ("fudan/resnet24", 1),
-    ("fudan/mixup", 1),
-)
-ORDER_ON_GPU = (
-    ("fudan/mixup", 3),
-    ("fudan/resnet24", 3),
-    ("kth2022/resnet-deeper", 3),
-    ("kth2022/resnet-cifar100", 3),
-    ("nyu2024/resnet", 3),
-    ("asha2021/resnet34-schedule", 3),
-    ("kth2024/*", 1),
-)
 STEPS = 40  # of the runs that measure what a row costs
 GRACE = 60  # seconds for a checkpoint after a stop
-
-
-def train_words(recipe: str, folder: Path, *changes: str) -> list[str]:
-    """Return the words that train a recipe in a folder, or go on with it there."""
-    resume = ["--resume"] if (folder / "recipe.yaml").exists() else []
-    return ["train", recipe, *changes, "--run", str(folder), *resume]
-
-
-class PlannedRun(NamedTuple):
-    """One run of a recipe."""
-
-    recipe: str
-    seed: int
-
-    @property
-    def published(self) -> bool:
-        """Whether its result lies in docs/reports/."""
-        return (PUBLISHED / self.recipe / f"seed-{self.seed}" / "result.json").exists()
-
-    def folder(self, runs: Path) -> Path:
-        """Return its run folder below the folder of all runs."""
-        return runs / self.recipe / f"seed-{self.seed}"
-
-    def commands(self, folder: Path, *changes: str) -> Iterator[list[str]]:
-        """Yield the words of its command: train it, or go on with it."""
-        yield train_words(self.recipe, folder, f"seed={self.seed}", *changes)
-
-    def publish(self, folder: Path) -> None:
-        """Copy what is published of it."""
-        publish(folder, self.recipe, self.seed)
-
-
-class PlannedSearch(NamedTuple):
-    """A shipped search; its best trial is trained once more, and tested."""
-
-    name: str
-
-    @property
-    def published(self) -> bool:
-        """Whether its table lies in docs/reports/searches/."""
-        return (SEARCHES / self.name / "search.json").exists()
-
-    def folder(self, runs: Path) -> Path:
-        """Return its folder: where ``cifarlab search`` puts it, in that working folder."""
-        return runs / "runs" / "searches" / folder_name(self.name, 1.0, None)
-
-    def commands(self, folder: Path) -> Iterator[list[str]]:
-        """Yield the words of its two commands, each of which goes on where it was."""
-        yield ["search", self.name, *["--resume"] * (folder / "search.json").exists()]
-        yield train_words(str(folder / "best.yaml"), folder / "best")
-
-    def publish(self, folder: Path) -> None:
-        """Copy what is published of it."""
-        publish_search(folder, self.name)
+TICK = 1.0  # seconds
+_PR_SET_PDEATHSIG = 1  # as Linux numbers it
+_C = ctypes.CDLL(None)
 
 
 class Runner:
     """Trains what is planned, a few at a time; all that it starts is stopped with it."""
 
+    command = (sys.executable, "-m", "cifarlab")
+
     def __init__(self, options: argparse.Namespace) -> None:
-        self.options, self.folder = options, options.runs.resolve()
+        self.folder, self.jobs = options.runs.resolve(), options.jobs
         self.folder.mkdir(parents=True, exist_ok=True)
         self.environment = os.environ | {"CIFARLAB_DEVICE": options.device}
         if options.device == "cpu":
-            threads = max(1, (os.cpu_count() or 1) // options.jobs)
-            self.environment.setdefault("OMP_NUM_THREADS", str(threads))
-        self.deadline = time.monotonic() + 3600 * options.hours
-        self.stopped = threading.Event()
-        self._processes: set[subprocess.Popen[bytes]] = set()
-        self._publishing = threading.Lock()
-        self._measuring = threading.Lock()
-
-    def call(self, words: list[str], log: Path) -> int:
-        """Run a command to its end, or to the deadline, at low priority; return its exit code."""
-        log.parent.mkdir(parents=True, exist_ok=True)
-        words = ["nice", "-n", "19", sys.executable, "-m", "cifarlab", *words]
-        with log.open("ab") as file:
-            process = subprocess.Popen(
-                words, stdout=file, stderr=file, env=self.environment, cwd=self.folder
+            threads = self.environment.setdefault(
+                "OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.jobs))
             )
-        self._processes.add(process)
-        try:
-            while process.poll() is None:
-                if self.stopped.wait(1) or time.monotonic() > self.deadline:
-                    process.send_signal(signal.SIGTERM)
-                    return process.wait(GRACE)
-            return process.returncode
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return process.wait()
-        finally:
-            self._processes.discard(process)
+            self.machine = f"{hardware()['cpu']}, threads: {threads}"
+        else:
+            self.machine = device_name(torch.device("cuda"))
+        self.machine += f", {options.jobs} at a time"
+        self.hours_left = options.hours
+        self.stopped = threading.Event()
+        self._publishing, self._measuring = threading.Lock(), threading.Lock()
+        threading.Thread(target=self._count_hours, daemon=True).start()
 
-    def measure_hours(self, recipe: str) -> float:
-        """Return the hours of one whole run of a recipe here, from its first steps."""
-        key = f"{hardware()['cpu']}, {self.options.device}, {self.options.jobs} at a time"
-        with self._measuring:
-            costs = read_json(COSTS, "delete it") or {}
-            known = costs.setdefault(key, {})
-            if recipe not in known:
-                known[recipe] = round(self._time_steps(recipe) * n_steps(recipe) / 3600, 3)
-                write_json(COSTS, costs)
-            return float(known[recipe])
-
-    def _time_steps(self, recipe: str) -> float:
-        """Return the seconds of a step, the first ones included."""
-        with tempfile.TemporaryDirectory() as parent:
-            folder, log = Path(parent) / "run", Path(parent) / "log"
-            changes = (f"training.duration={STEPS} steps", "evaluation.test=false")
-            code = self.call(train_words(recipe, folder, *changes), log)
-            result = RunFolder(folder).result()
-            if code or result is None:
-                raise SystemExit(f"{recipe}: its first steps failed\n{log.read_text()}")
-            return float(result["cost"]["train_seconds"]) / STEPS
-
-    def carry_out(self, planned: PlannedRun | PlannedSearch) -> None:
-        """Train one run, or search, to its end and publish it, unless the time is over."""
-        if self.stopped.is_set() or time.monotonic() > self.deadline:
-            return
-        is_run = isinstance(planned, PlannedRun)
-        about = f"about {self.measure_hours(planned.recipe):.1f} hours" if is_run else "begun"
-        say(planned, about)
-        folder = planned.folder(self.folder)
-        for words in planned.commands(folder):
-            if code := self.call(words, folder.with_suffix(".log")):
-                say(planned, f"ended with {code}")
-                return
-        say(planned, "done")
-        with self._publishing:
-            planned.publish(folder)
-            write_page()
+    def _count_hours(self) -> None:
+        """Stop when the hours are over; a pause, however long, is one tick."""
+        while self.hours_left > 0 and not self.stopped.wait(TICK):
+            self.hours_left -= TICK / 3600
+        self.stopped.set()
 
     def stop(self, *_: object) -> None:
         """End all runs, each after a checkpoint."""
         self.stopped.set()
 
+    def train(self, ordered: Iterable[Planned], rest: Iterable[Planned]) -> None:
+        """Carry out what is ordered, and then the rest, the cheapest first."""
+        with ThreadPoolExecutor(self.jobs) as pool:
+            self._carry_out_all(pool, ordered)
+            hours = {one: self.measure_hours(one) for one in rest}
+            known = {one: value for one, value in hours.items() if value is not None}
+            self._carry_out_all(pool, sorted(known, key=lambda one: known[one]))
 
-def say(planned: PlannedRun | PlannedSearch, text: str) -> None:
+    def _carry_out_all(self, pool: Executor, planned: Iterable[Planned]) -> None:
+        futures = [pool.submit(self.carry_out, one) for one in planned]
+        while wait(futures, TICK).not_done:
+            pass  # a signal that reached another thread is handled in this one, once it wakes
+        for future in futures:
+            future.result()
+
+    def carry_out(self, one: Planned) -> None:
+        """Train one run, or search, to its end and publish it, unless there is no time left."""
+        folder = one.folder(self.folder)
+        try:
+            set_aside_others(one, folder)
+            if not self.stopped.is_set() and (folder.exists() or self._fits(one)):
+                self._complete(one, folder)
+        except CifarlabError as error:
+            say(one, f"{error.what}; {error.hint}")
+
+    def _fits(self, one: Planned) -> bool:
+        """Return whether there is time for what is not begun yet; say how long it takes."""
+        hours = self.measure_hours(one)
+        fits = hours is not None and hours <= self.hours_left
+        if hours is not None:
+            say(one, f"about {hours:.1f} hours" + ("" if fits else ", more than are left"))
+        return fits
+
+    def _complete(self, one: Planned, folder: Path) -> None:
+        log, ledger = folder.with_suffix(".log"), folder.with_suffix(".seconds")
+        if not ledger.exists():
+            write_text(ledger, f"{3600 * measured_hours(folder):.0f}")
+        for words, end in one.commands(folder, self.folder):
+            if not end.exists():
+                wait_for(folder)
+                code = self.call(words, log)
+            if not end.exists():
+                say(one, "stopped" if self.stopped.is_set() else f"ended with {code}: see {log}")
+                return
+        with self._publishing:
+            one.publish(folder, float(ledger.read_text()))
+            write_page()
+        say(one, "published")
+
+    def call(self, words: list[str], log: Path) -> int:
+        """Run a command to its end, or until we are stopped; return its exit code.
+
+        The seconds that it ran, pauses left out, are added to a file beside its log.
+        """
+        ledger = log.with_suffix(".seconds")
+        seconds = float(ledger.read_text()) if ledger.exists() else 0.0
+        with log.open("ab") as file:
+            process = subprocess.Popen(
+                [*self.command, *words],
+                stdout=file,
+                stderr=file,
+                env=self.environment,
+                cwd=self.folder,
+                preexec_fn=_prepare_child,
+            )
+        try:
+            for tick in count(1):
+                if process.poll() is not None:
+                    break
+                if self.stopped.wait(TICK):
+                    process.send_signal(signal.SIGTERM)
+                    process.wait(GRACE)
+                seconds += TICK
+                if tick % 60 == 0:
+                    write_text(ledger, str(seconds))
+        except subprocess.TimeoutExpired:
+            process.kill()
+        finally:
+            write_text(ledger, str(seconds))
+        return process.wait()
+
+    def measure_hours(self, one: Planned) -> float | None:
+        """Return the hours of a whole run or search here, from first steps; None where they fail.
+
+        Once we are stopped, nothing is measured.
+        """
+        with self._measuring:
+            costs = read_costs()
+            known = costs.setdefault(self.machine, {})
+            if one.name not in known:
+                if self.stopped.is_set() or (seconds := self._time_step(one)) is None:
+                    return None
+                known[one.name] = round(seconds * one.steps / 3600, 3)
+                write_json(costs_file(), costs)
+            return known[one.name]
+
+    def _time_step(self, one: Planned) -> float | None:
+        """Return the seconds of a step, from a run of a few, pauses left out."""
+        with tempfile.TemporaryDirectory(prefix=".measuring-", dir=self.folder) as parent:
+            folder, log = Path(parent) / "run", Path(parent) / "run.log"
+            words = [one.recipe, f"training.duration={STEPS} steps", "evaluation.test=false"]
+            self.call(train_words(words, folder, self.folder), log)
+            result = RunFolder(folder).result()
+            if result is None:
+                if not self.stopped.is_set():
+                    say(one, f"left out, since its first steps failed\n{log.read_text()}")
+                return None
+            seconds = float(log.with_suffix(".seconds").read_text())
+            return min(float(result["cost"]["train_seconds"]), seconds) / STEPS
+
+
+def _prepare_child() -> None:
+    """Run the child at low priority, and end it, after a checkpoint, should we be killed."""
+    os.nice(19)
+    if sys.platform == "linux":
+        _C.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def wait_for(folder: Path) -> None:
+    """Wait for what we had started before we were killed: it may be writing its checkpoint yet."""
+    if folder.exists():
+        held = RunFolderError(f"{folder} is in use by another process", "end it")
+        with lock_folder(folder, held, GRACE):
+            pass
+
+
+def set_aside_others(one: Planned, folder: Path) -> None:
+    """Rename a folder that was begun with another recipe, or search, than today's."""
+    with suppress(RecipeError):
+        if one.is_in(folder):
+            return
+    paths = (folder.with_name(add_number(folder.name, number)) for number in count(2))
+    folder.rename(next(path for path in paths if not path.exists()))
+    folder.with_suffix(".seconds").unlink(missing_ok=True)
+
+
+def say(one: Planned, text: str) -> None:
     """Print the time, what it is about, and the text."""
-    print(time.strftime("%H:%M"), *planned, text, flush=True)
-
-
-def n_steps(recipe: str) -> int:
-    """Return the optimizer steps of a whole run, as far as its data's source knows."""
-    config = find(recipe)
-    per_epoch = -(-usual_images(config) // config.training.batch_size)
-    return config.training.duration.in_steps(per_epoch, 0)
-
-
-def distinct_recipes() -> list[str]:
-    """Return the reports' recipes, one name for those that are the same one."""
-    names = {fingerprint_row(find(name)): name for name in reversed(recipe_names())}
-    return list(names.values())[::-1]
-
-
-def plan(runner: Runner, only: str) -> Iterator[list[PlannedRun | PlannedSearch]]:
-    """Yield what is not published yet: ORDER's rows; after them the others, the cheapest first."""
-    names = [name for name in distinct_recipes() if fnmatch.fnmatchcase(name, only)]
-    order = ORDER if runner.options.device == "cpu" else ORDER_ON_GPU
-    planned: dict[PlannedRun | PlannedSearch, None] = {}
-    for pattern, n_seeds in order:
-        if pattern.startswith(SEARCH):
-            if fnmatch.fnmatchcase(pattern, only):
-                planned[PlannedSearch(pattern.removeprefix(SEARCH))] = None
-            continue
-        for name in fnmatch.filter(names, pattern):
-            planned.update((PlannedRun(name, seed), None) for seed in range(n_seeds))
-    yield [run for run in planned if not run.published]
-    rest = [PlannedRun(name, 0) for name in names if PlannedRun(name, 0) not in planned]
-    rest = [run for run in rest if not run.published]
-    yield sorted(rest, key=lambda run: runner.measure_hours(run.recipe))
+    print(time.strftime("%H:%M"), *one, text, flush=True)
 
 
 def main() -> None:
     """Train what there is time for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--hours", type=float, default=1e6, help="stop after so many; default: never"
-    )
-    parser.add_argument("--only", default="*", help="rows whose recipe matches a shell pattern")
+    parser.add_argument("--hours", type=float, default=1e6, help="stop after so many")
+    parser.add_argument("--only", default="*", help="rows and searches that match a shell pattern")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--runs", type=Path, default=Path("runs/reports"))
     parser.add_argument("--costs", action="store_true", help="measure what each row costs, no more")
-    runner = Runner(parser.parse_args())
+    options = parser.parse_args()
+    runner = Runner(options)
     signal.signal(signal.SIGTERM, runner.stop)
     signal.signal(signal.SIGINT, runner.stop)
-    if runner.options.costs:
-        for name in fnmatch.filter(distinct_recipes(), runner.options.only):
-            print(f"{name}: {runner.measure_hours(name):.2f} hours", flush=True)
-    with ThreadPoolExecutor(runner.options.jobs) as pool:
-        runs = () if runner.options.costs else plan(runner, runner.options.only)
-        for batch in runs:
-            for future in [pool.submit(runner.carry_out, run) for run in batch]:
-                future.result()
+    print(f"To pause all: kill -STOP -- -{os.getpgrp()}; to go on: kill -CONT -- -{os.getpgrp()}")
+    ordered, rest = plan(ORDER if options.device == "cpu" else ORDER_ON_GPU, options.only)
+    if not options.costs:
+        runner.train(ordered, rest)
+    for one in [*ordered, *rest] if options.costs else ():
+        if (hours := runner.measure_hours(one)) is not None:
+            say(one, f"about {hours:.2f} hours")
     write_page()
 
 

@@ -25,6 +25,9 @@ class ResNetConfig(configs.LayeredConfig):
 
     kind: Literal["resnet"] = "resnet"
     any_image_size: ClassVar[bool] = True
+    head_init: configs.LinearInit | None = Field(
+        None, description="of the linear layer; null: as init"
+    )
     stem_width: Width = Field(64, description="channels of the first convolution")
     stem_kernel_size: Literal[1, 3, 5, 7] = Field(3, description="its side in pixels")
     conv_bias: bool = Field(

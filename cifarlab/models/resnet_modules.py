@@ -132,6 +132,7 @@ class ResNet(StagedNetwork):
         self.head = Head(shape[2], classes)
         initialize_(self, "fan_out")
         initialize_(self, model.init)
+        initialize_(self.head, model.head_init or "default")
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (N, K) of images (N, C, H, W)."""

@@ -83,11 +83,19 @@ def draw(plot: Plot) -> Figure:
 def _draw_legend(figure: Figure, plot: Plot) -> None:
     if plot.legend == "best":
         figure.axes[0].legend(loc="best", frameon=True, edgecolor="none", framealpha=0.9)
+    elif plot.legend == "rows":
+        for axes in figure.axes[plot.columns - 1 :: plot.columns]:
+            axes.legend(*_legend_entries([axes]), loc="upper left", bbox_to_anchor=(1, 1))
     elif plot.legend:
-        parts = [axes.get_legend_handles_labels() for axes in figure.axes]
-        handles = {name: handle for h, n in parts for handle, name in zip(h, n, strict=True)}
         look = {"loc": _OUTSIDE[plot.legend], "title": plot.legend_title or None}
-        figure.legend(list(handles.values()), list(handles), ncols=plot.legend_columns, **look)
+        figure.legend(*_legend_entries(figure.axes), ncols=plot.legend_columns, **look)
+
+
+def _legend_entries(panels: Sequence[Axes]) -> tuple[list[Any], list[str]]:
+    """The handles and labels of some panels, each label once."""
+    parts = [axes.get_legend_handles_labels() for axes in panels]
+    handles = {name: handle for h, n in parts for handle, name in zip(h, n, strict=True)}
+    return list(handles.values()), list(handles)
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:

@@ -145,7 +145,10 @@ class Panel(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """Panels in rows of ``columns``; ``legend`` is best (in the first), below, above or right."""
+    """Panels in rows of ``columns``.
+
+    ``legend`` is best (in the first), below, above, right, or rows (one beside each row of panels).
+    """
 
     panels: Sequence[Panel]
     width: float = NARROW

@@ -29,6 +29,7 @@ class Reported(Config):
     data: str = Field("CIFAR-10", min_length=1, description="what it was measured on")
     split: Literal["test", "val"] = Field("test", description="on which part of that")
     source: str = Field("", description="the report, and where in it")
+    note: str = Field("one run", description="what the number is of")
     contradiction: str = Field("", description="where the report says otherwise elsewhere")
     classes: dict[str, float] = Field({}, description="accuracy of each class, in per cent")
     confusion_matrix: tuple[tuple[int, ...], ...] = Field(
@@ -60,10 +61,11 @@ def _read_report(path: Path) -> dict[str, ShippedRecipe]:
         about, number = tree.pop("text"), tree.pop("reported", None)
         reported = None
         if number:
-            note = number.pop("note", "one run")
             reported = Reported(**number, source=path.stem)
             split = "validation " if reported.split == "val" else ""
-            about += f"Reported: {reported.accuracy:g} % {split}on {reported.data} ({note}).\n"
+            about += (
+                f"Reported: {reported.accuracy:g} % {split}on {reported.data} ({reported.note}).\n"
+            )
         recipes[name] = ShippedRecipe(f"{about}Command: cifarlab train {name}\n", reported, tree)
     return recipes
 

@@ -17,6 +17,7 @@ from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.study.folder import StudyFolder, write_comparison
 from cifarlab.experiments.writing import as_json
 from cifarlab.run_folder.folder import RunFolder
+from cifarlab.system.files import write_json
 
 SLOWER = (("optimizer.lr", 0.01), ("training.duration", "8 epochs"))
 
@@ -37,6 +38,12 @@ def make_site(root: Path) -> Path:
     make_study(root / "studies" / "made")
     make_search(root / "searches" / "rates")
     return root
+
+
+def make_of_recipe(path: Path, recipe: str) -> None:
+    """A run under the name of a recipe."""
+    folder = RunFolder(make(path, Plan()))
+    write_json(folder.result_file, (folder.result() or {}) | {"recipe": recipe})
 
 
 def make_study(path: Path) -> None:

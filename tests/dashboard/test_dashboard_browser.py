@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from broken_uploads import broken_uploads, encode, noise
-from made_site import Server, grow, make_site
+from made_site import Server, grow, make_of_recipe, make_site
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from cifarlab.run_folder.folder import RunFolder
@@ -73,9 +73,8 @@ class Visit:
     def foreign_requests(self) -> list[str]:
         """Requests to any other host, and to another port of this one."""
         own_host = urlsplit(self.address).netloc
-        local = ("data", "blob")
-        parts = [urlsplit(url) for url in self.requests]
-        return [p.geturl() for p in parts if p.scheme not in local and p.netloc != own_host]
+        parts = [urlsplit(url) for url in self.requests if not url.startswith(("data:", "blob:"))]
+        return [p.geturl() for p in parts if p.netloc != own_host]
 
 
 @pytest.fixture(params=[WIDE], ids=["wide"])
@@ -397,3 +396,9 @@ def test_with_a_password_the_page_opens_only_to_it(
         context.close()
         code, _ = locked.stop()
     assert code == 0
+
+
+def test_a_report_s_confusion_matrix_stands_beside_ours(visit: Visit, root: Path) -> None:
+    make_of_recipe(root / "mixup", "fudan/mixup")
+    visit.go("/run/mixup").get_by_text("The confusion matrix of the report").click()
+    expect(visit.page.get_by_role("cell", name="865", exact=True)).to_be_visible()

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from cifarlab.cli import app
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-PLUGINS = ["own_network.py", "own_optimizer_and_loss.py"]
-SHORT = "training.duration=4 steps"
+PLUGINS = ["own_network.py", "own_normalization.py", "own_optimizer_and_loss.py"]
+SHORT = ["training.duration=4 steps", "data.source=digits"]
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def test_a_plugin_trains_by_the_command_that_it_shows(name: str) -> None:
     command = re.search(r"^cifarlab .*$", text, re.MULTILINE)
     assert command
     words = shlex.split(command[0].replace("examples/", f"{EXAMPLES}/"))
-    outcome = CliRunner().invoke(app, [*words[1:], SHORT])
+    outcome = CliRunner().invoke(app, [*words[1:], *SHORT])
     assert outcome.exit_code == 0, outcome.output
 
 

@@ -1,54 +1,126 @@
 """docs/reports.md is what benchmarks/reproduce.py writes from the results that are published."""
 
-import sys
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cifarlab.recipes.catalog import shipped_recipes
 from cifarlab.system.files import read_arrays
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = sorted((ROOT / "docs" / "reports").rglob("result.json"))
+FILES = {"format.json", "metrics.jsonl", "result.json", "recipe.yaml", "provenance.json"}
+FILES |= {"test.safetensors", "cost.json"}
 
 
 @pytest.fixture(scope="module")
-def reports():
-    """The module that writes the page."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import _reports
-
-        yield _reports
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
+def rows(modules):
+    return modules.reports.read_rows()
 
 
-def test_the_page_is_what_the_results_give(reports):
+def test_the_page_is_what_the_results_give(modules, rows):
     text = (ROOT / "docs" / "reports.md").read_text(encoding="utf-8")
-    assert text == reports.page(reports.read_rows())
+    assert text == modules.reports.page(rows)
 
 
-def test_every_row_of_the_five_reports_has_a_baseline_and_a_line(reports):
-    groups = reports.read_rows()
-    names = [row.recipe for rows in groups.values() for row in rows]
-    assert set(names) == set(reports.recipe_names())  # a baseline may stand in two groups
-    assert all(rows[0].recipe == base for base, rows in groups.items())
+def test_every_row_of_the_five_reports_stands_in_one_table(modules, rows):
+    text = (ROOT / "docs" / "reports.md").read_text(encoding="utf-8")
+    assert list(rows) == modules.published.recipe_names()
+    table = text.partition("## Searches")[0]
+    assert all(table.count(f"\n| `{name}` |") == 1 for name in rows)
+    assert all(row.base in rows for row in rows.values())
 
 
-def test_results_that_are_published_are_sound_and_hold_no_weights(reports):
+def test_results_that_are_published_are_sound_and_hold_no_weights():
     assert PUBLISHED
     for result in PUBLISHED:
-        logits = read_arrays(result.with_name("test.safetensors"))[0]["logits"]
-        assert logits.dtype == np.float16
-        assert logits.shape[0] == 10_000
-        sizes = [file.stat().st_size for file in result.parent.iterdir()]
-        assert sum(sizes) < 3_000_000
+        assert {file.name for file in result.parent.iterdir()} == FILES
+        arrays = read_arrays(result.with_name("test.safetensors"))[0]
+        assert set(arrays) == {"logits"}
+        assert arrays["logits"].dtype == np.float16
+        assert arrays["logits"].shape[0] == 10_000
+        assert json.loads(result.with_name("cost.json").read_text())["hours"] > 0
 
 
-def test_a_pause_is_not_counted_as_training(reports):
-    (run,) = reports.read_runs([PUBLISHED[0].parent], predictions=False)
-    before = reports.hours(run)
-    longest = max(run.lines, key=lambda line: line["cost"]["train_seconds"])
-    longest["cost"]["train_seconds"] += 3600
-    assert reports.hours(run) <= before
+def test_numbers_on_validation_images_are_of_rows_that_hold_some_out(modules):
+    for name in modules.published.recipe_names():
+        reported = shipped_recipes()[name].reported
+        if reported and reported.split == "val":
+            assert modules.published.find(name).data.val_fraction > 0
+
+
+@pytest.fixture
+def row(modules, docs, made_run):
+    """A function: publish runs by recipe, {seed: accuracies}, and return a row and its cells."""
+
+    def make(name, **runs):
+        published = modules.published
+        for recipe, accuracies in runs.items():
+            recipe = f"{name.partition('/')[0]}/{recipe.replace('_', '-')}"
+            for seed, values in enumerate(accuracies):
+                folder = made_run(docs.parent / "made" / recipe / str(seed), recipe, seed, **values)
+                published.publish_run(folder, published.run_target(recipe, seed), 36.0)
+        found = published.read_rows()[name]
+        headers = modules.reports._HEADERS
+        cells = modules.reports.cells(found, {})
+        assert len(cells) == len(headers)
+        return found, cells
+
+    return make
+
+
+def test_a_row_has_verdicts_on_its_number_and_on_its_difference(row):
+    base = [{"test": 0.60}, {"test": 0.62}, {"test": 0.64}]
+    ours = [{"test": 0.63}, {"test": 0.64}, {"test": 0.68}]
+    _, cells = row("kth2022/norm-group", norm_batch=base, norm_group=ours)
+    assert cells[1:4] == ["62.5", "65.00 ± 2.65", "3"]
+    assert cells[5] == "agrees: 62.50 is in 51.86 to 78.14"
+    assert cells[6:9] == ["`norm-batch`", "-2.80", "+3.00 ± 1.00"]
+    assert cells[9] == "differs: -2.80 is outside -1.97 to +7.97"
+    assert cells[10:12] == ["float32", "0.00"]
+
+
+def test_a_number_on_validation_images_is_beside_ours_on_validation_images(row, modules):
+    found, cells = row("nyu2024/resnet", resnet=[{"test": 0.5, "val": 0.91}])
+    assert cells[1:3] == ["92 (validation)", "91.00"]
+    (panel,) = modules.reports.picture({found.recipe: found}).panels
+    assert panel.marks[1].x == (91.0,)
+    assert panel.y.names == ["resnet (validation)"]
+
+
+def test_a_number_on_other_data_has_no_verdict_and_no_place_in_the_picture(row, modules):
+    found, cells = row("nyu2024/competition", competition=[{"test": 0.9}, {"test": 0.92}])
+    assert cells[1] == "82 (on a competition's unlabelled images)"
+    assert cells[5:10] == ["–"] * 5
+    (panel,) = modules.reports.picture({found.recipe: found}).panels
+    assert np.isnan(panel.marks[0].x).all()
+
+
+def test_the_best_of_many_is_said_to_be_that(row):
+    _, cells = row("asha2021/classic")
+    assert cells[1] == "64.4 (best of 30 trials, 67.1 % on validation images)"
+    assert cells[2:6] == ["–"] * 4
+
+
+def test_verdicts_in_the_text_follow_the_results(row, modules):
+    batch = [{"test": 0.60}, {"test": 0.62}, {"test": 0.64}]
+    group = [{"test": 0.80}, {"test": 0.815}, {"test": 0.84}]
+    row("kth2022/norm-group", norm_batch=batch, norm_group=group, norm_layer=[{"test": 0.5}])
+    rows, (b, g) = modules.published.read_rows(), ("kth2022/norm-batch", "kth2022/norm-group")
+
+    def fill(text):
+        return modules.reports.fill(text, rows)
+
+    assert fill(f"{{{b}}}") == "62.00 ± 2.00 (n = 3)"
+    assert fill(f"{{{b} plausible}}") == "a plausible single run of ours"
+    assert fill(f"{{{g} plausible}}") == "no plausible single run of ours"
+    assert fill(f"{{{g} > {b}}}") == "holds (+19.83, n = 3)"
+    assert fill(f"{{{b} > {g}}}") == "does not hold (-19.83, n = 3)"
+    assert fill("{kth2022/norm-layer plausible}") == "not to be judged yet"
+    assert fill(f"{{{b} > kth2022/norm-layer}}") == "can't be said yet (n = 1)"
+    assert fill("{fudan/mixup}") == "(not trained yet)"
+    for wrong in ("{fudan/mixup is good}", "{fudan/mixed-up}"):
+        with pytest.raises((ValueError, KeyError)):
+            fill(wrong)

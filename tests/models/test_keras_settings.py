@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from cifarlab.models.build import build_body, count_parameters
@@ -85,6 +86,22 @@ def test_the_tutorial_cnn_starts_he_uniform_and_its_output_layer_glorot_uniform(
     assert 0.99 < hidden.weight.abs().max() / math.sqrt(6 / 2048) <= 1
     assert 0.97 < network.head.weight.abs().max() / math.sqrt(6 / 138) <= 1
     assert not network.head.bias.any()
+
+
+def test_kth2022_s_residual_networks_start_so_too():
+    network = build_body(find("kth2022/resnet-deeper").model, SHAPE, 10)
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+    for convolution in convolutions:
+        fan_in = convolution.weight[0].numel()
+        assert 0.97 < convolution.weight.abs().max() / math.sqrt(6 / fan_in) <= 1
+        assert not convolution.bias.any()
+    assert 0.97 < network.head.weight.abs().max() / math.sqrt(6 / 138) <= 1
+    assert not network.head.bias.any()
+
+
+def test_random_factors_that_are_not_trained_are_refused():
+    with pytest.raises(ValidationError, match="init uniform draws factors"):
+        BatchNormConfig(init="uniform", scale=False)
 
 
 def test_xavier_touches_the_linear_layers_alone():

@@ -45,6 +45,7 @@ ROWS = {
             [f"combined-norm-{kind}" for kind in ("batch", "layer", "group", "instance")],
             None,
         ),
+        "what bfloat16 changes (ours)": (["norm-batch-bfloat16"], None),
         "why instance normalisation fails (ours)": (["norm-instance-small-start"], None),
         "a deeper one without the schedule": (["resnet-deeper-constant"], None),
         "other optimizers, rates and decays": (
@@ -207,7 +208,8 @@ def test_a_report_s_study_has_its_recipes(report):
 QUESTIONS = (
     "normalization optimizers schedules activations block-orders augmentation regularization "
     "label-noise dropout-order kth2024-failures kth2022-held-out kth2022-noisy-labels "
-    "kth2024-held-out nyu2024-dropout"
+    "kth2024-held-out nyu2024-dropout fudan-optimizers fudan-schedules fudan-penalties "
+    "fudan-activations"
 )
 
 

@@ -42,10 +42,10 @@ def copied(finished: RunFolder, tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path / "copied")
 
 
-def scratch_run(folder: RunFolder, path: Path) -> RunFolder:
+def scratch_run(folder: RunFolder, path: Path, extension: Extension = HOLD) -> RunFolder:
     """The same run, planned with its extension from the start."""
     recipe = folder.recipe()
-    extensions = recipe.training.model_copy(update={"extensions": (HOLD,)})
+    extensions = recipe.training.model_copy(update={"extensions": (extension,)})
     planned = RunFolder(path)
     train(recipe.model_copy(update={"training": extensions}), planned)
     return planned
@@ -114,7 +114,6 @@ def test_killed_before_the_best_state_was_written_it_goes_on(
     copied: RunFolder, tmp_path: Path, end_of: Callable
 ) -> None:
     """``last`` is the best epoch then, and gives it back."""
-    scratch = scratch_run(copied, tmp_path / "scratch")
     recipe = copied.recipe()
     short = recipe.training.model_copy(update={"duration": Duration.parse("1 epoch")})
     folder = RunFolder(tmp_path / "short")
@@ -124,7 +123,7 @@ def test_killed_before_the_best_state_was_written_it_goes_on(
     extended, target = extend_run(folder, longer)
     train(extended, target, resume=True)
     assert target.weights("best.state").exists()
-    assert scratch.is_finished
+    assert end_of(target) == end_of(scratch_run(folder, tmp_path / "scratch", longer))
 
 
 def test_a_state_that_is_missing_or_another_is_refused(copied: RunFolder) -> None:

@@ -95,6 +95,9 @@ def _add_confusion_matrix(run: RunData) -> None:
             put("<h3>Most confused pairs</h3>{}", parts().table(tables.confused_pairs(run)))
             counts = parts().table(tables.prediction_counts(run))
             put("<h3>How often each class is predicted</h3>{}", counts)
+    if theirs := tables.reported_confusion(run):
+        table = parts().table(theirs)
+        put("<details><summary>The confusion matrix of the report</summary>{}</details>", table)
 
 
 def _add_evaluation_charts(run: RunData) -> None:

@@ -66,7 +66,7 @@ def measure_agreement(
             words = "reference of the differences" if row == baseline else "no baseline number"
             row_agreement = Agreement(words=words)
         else:
-            row_agreement = _difference(report, reported[baseline], pairs.get(row))
+            row_agreement = judge_difference(report, reported[baseline], pairs.get(row))
         words = row_agreement.words
         if report.split != split:
             words += f" (theirs: {SPLIT_NAMES[report.split]}, ours: {SPLIT_NAMES[split]})"
@@ -90,7 +90,14 @@ def find_basis(report: Reported, data: str, scale: float) -> Literal["", "level"
     return "level" if scale == 1 else "difference"
 
 
-def _difference(report: Reported, base: Reported, ours: PairedComparison | None) -> Agreement:
+def judge_difference(report: Reported, base: Reported, ours: PairedComparison | None) -> Agreement:
+    """Return whether a reported difference lies where a single pair of our runs would.
+
+    Args:
+        report: the row's number
+        base: its baseline's number
+        ours: our differences from the baseline
+    """
     expected = (report.accuracy - base.accuracy) / 100
     if ours is None:
         return Agreement(words="no pair with the baseline", expected=expected)

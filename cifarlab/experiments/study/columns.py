@@ -15,22 +15,28 @@ from cifarlab.run_folder.run_data import RunData, as_rows, dig
 from cifarlab.system.formatting import number
 
 Column = Literal[
-    "train_accuracy", "gap", "epochs_to_level", "best_epoch", "final_std", "train_hours",
+    "train_accuracy", "gap", "epochs_to_level", "best_epoch", "final_std", "train_seconds",
     "classes", "groups",
 ]  # fmt: skip
 LAST_EPOCHS = 10  # over which final_std is
 NOTHING = "-"
 # how a value is written, by the beginning of its column's name
 _COUNTS = ("epochs to", "best epoch")
-_HOURS = "hours"
+_SECONDS = "seconds"
+_NEVER = np.inf  # epochs of a run to a level that it does not reach
 
 
 class Value(NamedTuple):
-    """What a row has in a column: its mean over the seeds, and the report's number, if any."""
+    """What a row has in a column: its mean over the seeds, and the report's number, if any.
+
+    ``n_missing`` of its ``n`` runs never reach the column's level: they are in no mean.
+    """
 
     heading: str
     mean: float | None
     reported: float | None = None
+    n: int = 0
+    n_missing: int = 0
 
 
 def measure_columns(
@@ -68,7 +74,8 @@ def _measure(column: Column, level: float, run: RunData, split: str) -> tuple[st
             return "gap", None if accuracy is None else train[index] - accuracy
         case "epochs_to_level":
             epochs = run.epochs[val >= level]
-            return f"epochs to {100 * level:g} %", epochs[0] if len(epochs) else None
+            never = None if np.isnan(val).all() else _NEVER
+            return f"epochs to {100 * level:g} %", epochs[0] if len(epochs) else never
         case "best_epoch":
             best = run.best_by(run.recipe.evaluation.metric.facts)
             return "best epoch", best and best[0]
@@ -76,7 +83,7 @@ def _measure(column: Column, level: float, run: RunData, split: str) -> tuple[st
             last = val[-LAST_EPOCHS:]
             spread = last.std(ddof=1) if len(last) > 1 else None
             return f"std of the last {LAST_EPOCHS} epochs", spread
-    return _HOURS, (number(dig(run.result, "cost", "train_seconds")) or np.nan) / 3600
+    return _SECONDS, number(dig(run.result, "cost", "train_seconds"))
 
 
 def _class_accuracies(run: RunData, split: str) -> dict[str, float | None]:
@@ -111,18 +118,28 @@ def summarize_columns(
     values = []
     for heading in dict.fromkeys(name for run in runs for name in run):
         of_runs = [value for run in runs if (value := run.get(heading)) is not None]
-        mean = float(np.mean(of_runs)) if of_runs else None
-        values.append(Value(heading, mean, theirs.get(heading)))
+        finite = [value for value in of_runs if value != _NEVER]
+        mean = float(np.mean(finite)) if finite else None
+        n_missing = len(of_runs) - len(finite)
+        values.append(Value(heading, mean, theirs.get(heading), len(of_runs), n_missing))
     return tuple(values)
 
 
 def format_value(value: Value | None) -> str:
-    """Return a value as text: a count of epochs, hours, or per cent; the report's in brackets."""
-    if value is None or value.mean is None:
+    """Return a value as text: a count of epochs, seconds, or per cent; the report's in brackets.
+
+    A mean that lacks runs says of how many it is.
+    """
+    if value is None:
+        return NOTHING
+    if value.n_missing:
+        mean = NOTHING if value.mean is None else f"{value.mean:.1f}"
+        return f"{mean} ({value.n - value.n_missing} of {value.n})"
+    if value.mean is None:
         return NOTHING
     if value.heading.startswith(_COUNTS):
         return f"{value.mean:.1f}"
-    if value.heading == _HOURS:
-        return f"{value.mean:.2f}"
+    if value.heading == _SECONDS:
+        return f"{value.mean:.{1 if value.mean < 100 else 0}f}"
     reported = "" if value.reported is None else f" ({100 * value.reported:.1f})"
     return f"{100 * value.mean:.2f}{reported}"

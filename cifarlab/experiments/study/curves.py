@@ -11,33 +11,47 @@ from cifarlab.plots.spec import Axis, Band, Mark, Marks, Panel, Plot, label
 from cifarlab.run_folder.run_data import RunData
 
 _LOOKS = {"train": ("--", 0.9), "val": ("-", 1.5)}  # dash and width of a line
+_ROW_HEIGHT = 2.2  # inches of a pair of panels
 
 
 def curves(comparison: Comparison) -> Plot | None:
     """Return accuracy and loss by epoch of each row that has runs; None where none has.
 
-    Lines are means over seeds, solid of validation and dashed of training; bands reach from the
-    least to the greatest of the seeds' validation values. A row without validation images has its
-    training curve alone.
+    A pair of panels has the baseline and as many other rows as there are colours to tell them
+    apart. Lines are means over seeds, solid of validation and dashed of training; bands reach from
+    the least to the greatest of the seeds' validation values. A row without validation images has
+    its training curve alone.
     """
     rows = zip(comparison.rows, comparison.runs, strict=False)
     rows_with_runs = {row.name: runs for row, runs in rows if any(run.lines for run in runs)}
     if not rows_with_runs:
         return None
-    panels = [
-        Panel(_marks(rows_with_runs, "accuracy", 100), Axis(integer=True), Axis("accuracy (%)")),
-        Panel(_marks(rows_with_runs, "loss", 1), Axis("epoch", integer=True), Axis("loss (nats)")),
-    ]
-    height = 4.6 + 0.18 * ((len(rows_with_runs) + 1) // 2)
-    layout: dict[str, Any] = {"width": spec.WIDE, "height": height, "common_x": True}
-    title = "solid: validation, dashed: training"
-    return Plot(panels, **layout, title=title, legend="below", legend_columns=3)
+    panels = []
+    for group in _split(rows_with_runs, comparison.baseline):
+        for what, scale, unit in (("accuracy", 100, "%"), ("loss", 1, "nats")):
+            marks = _marks(group, what, scale)
+            panels.append(Panel(marks, Axis("epoch", integer=True), Axis(f"{what} ({unit})")))
+    layout: dict[str, Any] = {"width": spec.WIDE, "height": 0.4 + _ROW_HEIGHT * len(panels) / 2}
+    runs = [run for of_row in rows_with_runs.values() for run in of_row]
+    held_out = any(not np.isnan(run.curve("val", "loss")).all() for run in runs)
+    title = "solid: validation, dashed: training" if held_out else "training; none held out"
+    return Plot(panels, **layout, columns=2, title=title, legend="rows")
+
+
+def _split(
+    rows: Mapping[str, Sequence[RunData]], baseline: str
+) -> list[dict[str, Sequence[RunData]]]:
+    """Return the rows in groups of at most as many as there are colours, the baseline in each."""
+    first = {baseline: rows[baseline]} if baseline in rows else {}
+    others, n_others = [name for name in rows if name not in first], len(spec.CYCLE) - len(first)
+    starts = range(0, max(1, len(others)), n_others)
+    return [first | {name: rows[name] for name in others[i : i + n_others]} for i in starts]
 
 
 def _marks(rows: Mapping[str, Sequence[RunData]], what: str, scale: float) -> list[Mark]:
     marks: list[Mark] = []
     for index, (name, runs) in enumerate(rows.items()):
-        color = spec.CYCLE[index % len(spec.CYCLE)]
+        color = spec.CYCLE[index]
         text = f"{label(name)} ({len(runs)})"
         for split, (dash, width) in _LOOKS.items():
             curve = _stack(runs, split, what) * scale

@@ -16,7 +16,10 @@ from cifarlab.run_folder.schemas import restore
 from cifarlab.stats.paired import Interval
 from cifarlab.system.errors import RunFolderError
 
-COLUMNS_NOTE = "Means over the seeds; in brackets the report's."
+COLUMNS_NOTE = (
+    "Means over the seeds. In brackets the report's, or of how many seeds it is the mean: those "
+    "that reach the level."
+)
 _RUN_AGAIN = "run the study again: finished runs are taken as they are"
 
 

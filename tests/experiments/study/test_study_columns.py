@@ -20,6 +20,7 @@ from cifarlab.experiments.study.definition import Reported, Study
 from cifarlab.experiments.study.outcomes import run_outcome
 from cifarlab.experiments.study.table import column_table, csv_text, markdown
 from cifarlab.metrics.kinds import Accuracy
+from cifarlab.plots.draw import draw
 from cifarlab.plots.spec import Band, Marks
 from cifarlab.run_folder.run_data import read_runs
 
@@ -65,7 +66,14 @@ def make(tmp_path):
 
 
 def test_each_column_by_hand(make):
-    columns = ["train_accuracy", "gap", "epochs_to_level", "best_epoch", "final_std", "train_hours"]
+    columns = [
+        "train_accuracy",
+        "gap",
+        "epochs_to_level",
+        "best_epoch",
+        "final_std",
+        "train_seconds",
+    ]
     measured = measure_columns(columns, 0.8, "test", make())
     assert measured == {
         "training accuracy": 0.99,
@@ -73,7 +81,7 @@ def test_each_column_by_hand(make):
         "epochs to 80 %": 3,
         "best epoch": 5,
         "std of the last 10 epochs": pytest.approx(np.std(VAL, ddof=1)),
-        "hours": 2.0,
+        "seconds": 7200.0,
     }
 
 
@@ -100,7 +108,16 @@ def test_without_validation_images_what_needs_them_is_empty(make):
 def test_a_level_that_is_never_reached_is_left_out_of_the_mean(make):
     runs = [make(0), make(1, val=[0.1] * 5)]
     each = [measure_columns(["epochs_to_level"], 0.8, "test", run) for run in runs]
-    assert summarize_columns(each, None) == (Value("epochs to 80 %", 3.0),)
+    (value,) = summarize_columns(each, None)
+    assert value == Value("epochs to 80 %", 3.0, None, n=2, n_missing=1)
+    assert format_value(value) == "3.0 (1 of 2)"
+    (value,) = summarize_columns(each[1:], None)
+    assert (value.mean, format_value(value)) == (None, "- (0 of 1)")
+
+
+@pytest.mark.parametrize("seconds, text", [(286.4, "286"), (1.34, "1.3")])
+def test_seconds_are_readable(seconds, text):
+    assert format_value(Value("seconds", seconds)) == text
 
 
 def test_a_reports_classes_stand_in_brackets(make):
@@ -144,6 +161,24 @@ def test_curves_are_means_with_bands_over_the_seeds(comparison):
     of_b = [mark for mark in accuracy if isinstance(mark, Marks) and mark.label == "b (1)"]
     assert [mark.dash for mark in of_b] == ["--"]
     assert not any(math.isnan(y) for mark in of_b for y in mark.y)
+
+
+def test_curves_in_one_panel_have_different_colors(make):
+    names = ["b", "base", *(f"row{n}" for n in range(12))]
+    runs = {name: [make(n)] for n, name in enumerate(names)}
+    outcomes = [run_outcome(name, run, Accuracy()) for name, (run,) in runs.items()]
+    plot = curves(compare("made", names, "base", outcomes).with_runs(runs, lambda run: {}))
+    assert len(plot.panels) == 6  # accuracy and loss of 14 rows: the baseline and 6, 6 and 1 others
+    drawn = []
+    for panel in plot.panels[::2]:
+        lines = [mark for mark in panel.marks if isinstance(mark, Marks) and mark.dash == "-"]
+        assert lines[0].label == "base (1)"
+        assert len({line.color for line in lines}) == len(lines)
+        drawn += [line.label for line in lines[1:]]
+    assert drawn == [f"{name} (1)" for name in names if name != "base"]
+    legends = [axes.get_legend() for axes in draw(plot).axes]
+    texts = [[t.get_text() for t in legend.get_texts()] for legend in legends if legend]
+    assert [len(of_row) for of_row in texts] == [7, 7, 2]
 
 
 def test_there_are_no_curves_without_runs(comparison):
