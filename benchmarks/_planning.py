@@ -135,8 +135,8 @@ class PlannedSearch(NamedTuple):
         """Optimizer steps of all trials, where each rung stops its part, and of the best again."""
         search = find_search(self.search)
         rungs = [0, *search.rungs(), search.epochs()]
-        share = 1 / getattr(search.scheduler, "reduction_factor", 1)
-        epochs = sum((b - a) * share**n for n, (a, b) in enumerate(pairwise(rungs)))
+        kept_fraction = 1 / getattr(search.scheduler, "reduction_factor", 1)
+        epochs = sum((b - a) * kept_fraction**n for n, (a, b) in enumerate(pairwise(rungs)))
         return n_steps(search.base_recipe()) * (1 + search.trials * epochs / search.epochs())
 
     def folder(self, runs: Path) -> Path:
@@ -197,8 +197,8 @@ def plan(order: tuple[tuple[str, int], ...], only: str) -> tuple[list[Planned], 
     ordered: dict[Planned, None] = {}
     for pattern, n_seeds in order:
         if pattern.startswith(SEARCH):
-            found = fnmatch.filter(searches, pattern.removeprefix(SEARCH))
-            ordered.update((PlannedSearch(name), None) for name in found)
+            matches = fnmatch.filter(searches, pattern.removeprefix(SEARCH))
+            ordered.update((PlannedSearch(name), None) for name in matches)
             continue
         for first, names in wanted.items():
             if fnmatch.filter(names, pattern):
@@ -206,8 +206,8 @@ def plan(order: tuple[tuple[str, int], ...], only: str) -> tuple[list[Planned], 
     rest: list[Planned] = [*map(PlannedRun, wanted), *map(PlannedSearch, searches)]
     done = published_fingerprints()
     return (
-        [one for one in ordered if not is_published(one, done)],
-        [one for one in rest if one not in ordered and not is_published(one, done)],
+        [planned for planned in ordered if not is_published(planned, done)],
+        [planned for planned in rest if planned not in ordered and not is_published(planned, done)],
     )
 
 
@@ -220,8 +220,8 @@ def twins() -> dict[str, list[str]]:
     return {names[0]: names for names in by_fingerprint.values()}
 
 
-def is_published(one: Planned, fingerprints: set[str]) -> bool:
+def is_published(planned: Planned, fingerprints: set[str]) -> bool:
     """Return whether a run or search is published as it is defined today."""
-    if isinstance(one, PlannedRun):
-        return one.fingerprint() in fingerprints
-    return one.target.exists() and one.is_in(one.target)
+    if isinstance(planned, PlannedRun):
+        return planned.fingerprint() in fingerprints
+    return planned.target.exists() and planned.is_in(planned.target)

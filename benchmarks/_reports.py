@@ -100,6 +100,7 @@ def fill(text: str, rows: dict[str, Row]) -> str:
                 return _order(rows[row], rows[other])
         raise ValueError(f"{words[0]}: write {{ROW}}, {{ROW plausible}} or {{ROW > ROW}}")
 
+    text = text.replace("](../../", "](../")  # its links are from docs/reports/
     return re.sub(r"{([^{}]+)}", result, text)
 
 

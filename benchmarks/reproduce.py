@@ -84,58 +84,60 @@ class Runner:
         """Carry out what is ordered, and then the rest, the cheapest first."""
         with ThreadPoolExecutor(self.jobs) as pool:
             self._carry_out_all(pool, ordered)
-            hours = {one: self.measure_hours(one) for one in rest}
-            known = {one: value for one, value in hours.items() if value is not None}
-            self._carry_out_all(pool, sorted(known, key=lambda one: known[one]))
+            hours = {planned: self.measure_hours(planned) for planned in rest}
+            known = {planned: value for planned, value in hours.items() if value is not None}
+            self._carry_out_all(pool, sorted(known, key=lambda planned: known[planned]))
 
-    def _carry_out_all(self, pool: Executor, planned: Iterable[Planned]) -> None:
-        futures = [pool.submit(self.carry_out, one) for one in planned]
+    def _carry_out_all(self, pool: Executor, batch: Iterable[Planned]) -> None:
+        futures = [pool.submit(self.carry_out, planned) for planned in batch]
         while wait(futures, TICK).not_done:
             pass  # a signal that reached another thread is handled in this one, once it wakes
         for future in futures:
             future.result()
 
-    def carry_out(self, one: Planned) -> None:
+    def carry_out(self, planned: Planned) -> None:
         """Train one run, or search, to its end and publish it, unless there is no time left."""
-        folder = one.folder(self.folder)
+        folder = planned.folder(self.folder)
         try:
-            set_aside_others(one, folder)
-            if not self.stopped.is_set() and (folder.exists() or self._fits(one)):
-                self._complete(one, folder)
+            set_aside_others(planned, folder)
+            if not self.stopped.is_set() and (folder.exists() or self._fits(planned)):
+                self._complete(planned, folder)
         except CifarlabError as error:
-            say(one, f"{error.what}; {error.hint}")
+            say(planned, f"{error.what}; {error.hint}")
 
-    def _fits(self, one: Planned) -> bool:
+    def _fits(self, planned: Planned) -> bool:
         """Return whether there is time for what is not begun yet; say how long it takes."""
-        hours = self.measure_hours(one)
+        hours = self.measure_hours(planned)
         fits = hours is not None and hours <= self.hours_left
         if hours is not None:
-            say(one, f"about {hours:.1f} hours" + ("" if fits else ", more than are left"))
+            say(planned, f"about {hours:.1f} hours" + ("" if fits else ", more than are left"))
         return fits
 
-    def _complete(self, one: Planned, folder: Path) -> None:
-        log, ledger = folder.with_suffix(".log"), folder.with_suffix(".seconds")
-        if not ledger.exists():
-            write_text(ledger, f"{3600 * measured_hours(folder):.0f}")
-        for words, end in one.commands(folder, self.folder):
+    def _complete(self, planned: Planned, folder: Path) -> None:
+        log, seconds_file = folder.with_suffix(".log"), folder.with_suffix(".seconds")
+        if not seconds_file.exists():
+            write_text(seconds_file, f"{3600 * measured_hours(folder):.0f}")
+        for words, end in planned.commands(folder, self.folder):
             if not end.exists():
                 wait_for(folder)
                 code = self.call(words, log)
             if not end.exists():
-                say(one, "stopped" if self.stopped.is_set() else f"ended with {code}: see {log}")
+                say(
+                    planned, "stopped" if self.stopped.is_set() else f"ended with {code}: see {log}"
+                )
                 return
         with self._publishing:
-            one.publish(folder, float(ledger.read_text()))
+            planned.publish(folder, float(seconds_file.read_text()))
             write_page()
-        say(one, "published")
+        say(planned, "published")
 
     def call(self, words: list[str], log: Path) -> int:
         """Run a command to its end, or until we are stopped; return its exit code.
 
         The seconds that it ran, pauses left out, are added to a file beside its log.
         """
-        ledger = log.with_suffix(".seconds")
-        seconds = float(ledger.read_text()) if ledger.exists() else 0.0
+        seconds_file = log.with_suffix(".seconds")
+        seconds = float(seconds_file.read_text()) if seconds_file.exists() else 0.0
         with log.open("ab") as file:
             process = subprocess.Popen(
                 [*self.command, *words],
@@ -154,14 +156,14 @@ class Runner:
                     process.wait(GRACE)
                 seconds += TICK
                 if tick % 60 == 0:
-                    write_text(ledger, str(seconds))
+                    write_text(seconds_file, str(seconds))
         except subprocess.TimeoutExpired:
             process.kill()
         finally:
-            write_text(ledger, str(seconds))
+            write_text(seconds_file, str(seconds))
         return process.wait()
 
-    def measure_hours(self, one: Planned) -> float | None:
+    def measure_hours(self, planned: Planned) -> float | None:
         """Return the hours of a whole run or search here, from first steps; None where they fail.
 
         Once we are stopped, nothing is measured.
@@ -169,23 +171,23 @@ class Runner:
         with self._measuring:
             costs = read_costs()
             known = costs.setdefault(self.machine, {})
-            if one.name not in known:
-                if self.stopped.is_set() or (seconds := self._time_step(one)) is None:
+            if planned.name not in known:
+                if self.stopped.is_set() or (seconds := self._time_step(planned)) is None:
                     return None
-                known[one.name] = round(seconds * one.steps / 3600, 3)
+                known[planned.name] = round(seconds * planned.steps / 3600, 3)
                 write_json(costs_file(), costs)
-            return known[one.name]
+            return known[planned.name]
 
-    def _time_step(self, one: Planned) -> float | None:
+    def _time_step(self, planned: Planned) -> float | None:
         """Return the seconds of a step, from a run of a few, pauses left out."""
         with tempfile.TemporaryDirectory(prefix=".measuring-", dir=self.folder) as parent:
             folder, log = Path(parent) / "run", Path(parent) / "run.log"
-            words = [one.recipe, f"training.duration={STEPS} steps", "evaluation.test=false"]
+            words = [planned.recipe, f"training.duration={STEPS} steps", "evaluation.test=false"]
             self.call(train_words(words, folder, self.folder), log)
             result = RunFolder(folder).result()
             if result is None:
                 if not self.stopped.is_set():
-                    say(one, f"left out, since its first steps failed\n{log.read_text()}")
+                    say(planned, f"left out, since its first steps failed\n{log.read_text()}")
                 return None
             seconds = float(log.with_suffix(".seconds").read_text())
             return min(float(result["cost"]["train_seconds"]), seconds) / STEPS
@@ -206,19 +208,19 @@ def wait_for(folder: Path) -> None:
             pass
 
 
-def set_aside_others(one: Planned, folder: Path) -> None:
+def set_aside_others(planned: Planned, folder: Path) -> None:
     """Rename a folder that was begun with another recipe, or search, than today's."""
     with suppress(RecipeError):
-        if one.is_in(folder):
+        if planned.is_in(folder):
             return
     paths = (folder.with_name(add_number(folder.name, number)) for number in count(2))
     folder.rename(next(path for path in paths if not path.exists()))
     folder.with_suffix(".seconds").unlink(missing_ok=True)
 
 
-def say(one: Planned, text: str) -> None:
+def say(planned: Planned, text: str) -> None:
     """Print the time, what it is about, and the text."""
-    print(time.strftime("%H:%M"), *one, text, flush=True)
+    print(time.strftime("%H:%M"), *planned, text, flush=True)
 
 
 def main() -> None:
@@ -238,9 +240,9 @@ def main() -> None:
     ordered, rest = plan(ORDER if options.device == "cpu" else ORDER_ON_GPU, options.only)
     if not options.costs:
         runner.train(ordered, rest)
-    for one in [*ordered, *rest] if options.costs else ():
-        if (hours := runner.measure_hours(one)) is not None:
-            say(one, f"about {hours:.2f} hours")
+    for planned in [*ordered, *rest] if options.costs else ():
+        if (hours := runner.measure_hours(planned)) is not None:
+            say(planned, f"about {hours:.2f} hours")
     write_page()
 
 

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import Field, SerializeAsAny
 
 from cifarlab.config.base import PositiveFloat, Width
 from cifarlab.config.family import Family
@@ -40,14 +40,6 @@ class BaseNormConfig(NormConfig):
         description="default: factors start at 1 and shifts at 0; uniform: both between -0.05 and "
         "0.05, Keras' random_uniform",
     )
-
-    @model_validator(mode="after")
-    def _random_factors_are_trained(self) -> "BaseNormConfig":
-        if self.init == "uniform" and not self.scale:
-            raise ValueError(
-                "init uniform draws factors that scale=false would never train: leave one out"
-            )
-        return self
 
     def start(self, layer: Any) -> "nn.Module":
         """Return a layer with the settings of its factors and shifts."""

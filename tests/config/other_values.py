@@ -205,7 +205,6 @@ NEEDS = {
         f"training.selective_backprop.{name}": {"training": {"selective_backprop": {"keep": 0.5}}}
         for name in ("start", "image_size")
     },
-    "model.norm.init": {"model": {"norm": {"scale": True}}},
     "model.alpha": {
         "model": {
             "norm": {"kind": "none"},

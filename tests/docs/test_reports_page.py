@@ -62,11 +62,11 @@ def row(modules, docs, made_run):
             for seed, values in enumerate(accuracies):
                 folder = made_run(docs.parent / "made" / recipe / str(seed), recipe, seed, **values)
                 published.publish_run(folder, published.run_target(recipe, seed), 36.0)
-        found = published.read_rows()[name]
+        row_read = published.read_rows()[name]
         headers = modules.reports._HEADERS
-        cells = modules.reports.cells(found, {})
+        cells = modules.reports.cells(row_read, {})
         assert len(cells) == len(headers)
-        return found, cells
+        return row_read, cells
 
     return make
 
@@ -83,22 +83,22 @@ def test_a_row_has_verdicts_on_its_number_and_on_its_difference(row):
 
 
 def test_a_number_on_validation_images_is_beside_ours_on_validation_images(row, modules):
-    found, cells = row("nyu2024/resnet", resnet=[{"test": 0.5, "val": 0.91}])
+    row_read, cells = row("nyu2024/resnet", resnet=[{"test": 0.5, "val": 0.91}])
     assert cells[1:3] == ["92 (validation)", "91.00"]
-    (panel,) = modules.reports.picture({found.recipe: found}).panels
+    (panel,) = modules.reports.picture({row_read.recipe: row_read}).panels
     assert panel.marks[1].x == (91.0,)
     assert panel.y.names == ["resnet (validation)"]
 
 
-def test_a_number_on_other_data_has_no_verdict_and_no_place_in_the_picture(row, modules):
-    found, cells = row("nyu2024/competition", competition=[{"test": 0.9}, {"test": 0.92}])
+def test_a_number_on_other_data_is_not_judged_and_not_drawn(row, modules):
+    row_read, cells = row("nyu2024/competition", competition=[{"test": 0.9}, {"test": 0.92}])
     assert cells[1] == "82 (on a competition's unlabelled images)"
     assert cells[5:10] == ["–"] * 5
-    (panel,) = modules.reports.picture({found.recipe: found}).panels
+    (panel,) = modules.reports.picture({row_read.recipe: row_read}).panels
     assert np.isnan(panel.marks[0].x).all()
 
 
-def test_the_best_of_many_is_said_to_be_that(row):
+def test_the_best_of_many_is_named_so(row):
     _, cells = row("asha2021/classic")
     assert cells[1] == "64.4 (best of 30 trials, 67.1 % on validation images)"
     assert cells[2:6] == ["–"] * 4

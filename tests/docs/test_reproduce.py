@@ -112,9 +112,9 @@ def test_a_row_is_planned_by_any_of_its_names_once(modules, docs):
 
 def test_only_takes_rows_and_searches_of_a_name(modules, docs):
     ordered, rest = modules.planning.plan(modules.planning.ORDER, "asha2021/*")
-    assert {one.name for one in ordered} >= {"asha2021/classic", "search asha2021/classic"}
-    assert all("asha2021/" in one.name for one in [*ordered, *rest])
-    searches = [one for one in [*ordered, *rest] if one.name.startswith("search ")]
+    assert {planned.name for planned in ordered} >= {"asha2021/classic", "search asha2021/classic"}
+    assert all("asha2021/" in planned.name for planned in [*ordered, *rest])
+    searches = [planned for planned in [*ordered, *rest] if planned.name.startswith("search ")]
     assert len(searches) == 4
 
 
@@ -210,7 +210,7 @@ def test_a_run_of_another_recipe_is_set_aside(work, modules):
     assert work.folder.exists()
 
 
-def test_what_can_t_be_measured_is_left_out_and_said(work, modules, capsys):
+def test_what_can_t_be_measured_is_left_out(work, modules, capsys):
     begin(work)
     broken = modules.planning.PlannedRun("kth2024/exchanged")
     work(broken="kth2024").train([broken], [broken, work.run])
@@ -222,9 +222,9 @@ def test_the_rest_is_trained_the_cheapest_first(work, modules, capsys):
     runs = [modules.planning.PlannedRun(name) for name in ("fudan/mixup", BASELINE, "fudan/step")]
     costs = {"fudan/mixup": 3.0, BASELINE: 2.5, "fudan/step": 2.0}
     work(**costs).train([], runs)
-    said = capsys.readouterr().out.splitlines()
-    assert [line.split()[1] for line in said] == ["fudan/step", BASELINE, "fudan/mixup"]
-    assert all(line.endswith("hours, more than are left") for line in said)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == ["fudan/step", BASELINE, "fudan/mixup"]
+    assert all(line.endswith("hours, more than are left") for line in lines)
 
 
 def test_once_the_hours_are_over_nothing_begins_or_is_measured(work, modules, capsys):
