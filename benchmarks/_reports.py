@@ -124,7 +124,7 @@ def _order(row: Row, other: Row) -> str:
     pairs = compare_pairs([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
     is_clear = pairs.p is not None and pairs.p < ALPHA
     sign = pairs.difference.mean > 0
-    words = ("holds" if sign else "does not hold") if is_clear else "can't be told from chance"
+    words = ("holds" if sign else "does not hold") if is_clear else "may be chance"
     return f"{words} ({100 * pairs.difference.mean:+.2f}, n = {len(seeds)})"
 
 
