@@ -59,7 +59,7 @@ def runs_of(finished_study: FinishedStudy) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> FinishedStudy:
-    return run_made(tmp_path_factory.mktemp("whole"))
+    return run_made(tmp_path_factory.mktemp("one-go"))
 
 
 def test_a_study_is_ordinary_runs_and_a_table(undisturbed: FinishedStudy) -> None:
@@ -197,7 +197,7 @@ def test_several_at_a_time_give_the_same(undisturbed: FinishedStudy, tmp_path: P
 def test_until_decided_several_at_a_time_and_killed_give_the_same(tmp_path: Path) -> None:
     """By added seeds; the looks wait for all runs of a seed."""
     study = change_plan(STUDY, until="decided", margin=3)
-    alone = run_study(study, runs=tmp_path / "whole")
+    alone = run_study(study, runs=tmp_path / "one-go")
     n_seeds = len(alone.comparison.rows[0].values)
     assert 3 <= n_seeds <= 10 and alone.comparison.rows[1].is_decided is (n_seeds < 10)
     pool = run_study(study, runs=tmp_path / "pool", jobs=2)
