@@ -47,11 +47,11 @@ def summarize(values: Sequence[float]) -> Summary:
     return Summary(n, mean, std, (mean - half_width, mean + half_width))
 
 
-def prediction_interval(summary: Summary, n_new: int = 1) -> Interval | None:
-    """Return where the mean of ``n_new`` more runs would lie with 95 %."""
+def prediction_interval(summary: Summary) -> Interval | None:
+    """Return where one more run would lie with 95 %: wider than the interval of the mean."""
     if summary.std is None:
         return None
-    half_width = _quantile(summary.n) * summary.std * math.sqrt(1 / n_new + 1 / summary.n)
+    half_width = _quantile(summary.n) * summary.std * math.sqrt(1 + 1 / summary.n)
     return summary.mean - half_width, summary.mean + half_width
 
 

@@ -16,6 +16,7 @@ from cifarlab.experiments.judge.shipped_records import ShippedRecord, find_shipp
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.naming import RUNS
 from cifarlab.run_folder.run_data import dig
+from cifarlab.stats.paired import ALPHA
 from cifarlab.system.errors import UserError
 
 N_SEEDS = 3
@@ -130,17 +131,14 @@ def _conclude(race: Race, record: Record) -> tuple[Decision, bool]:
         reason = f"the record is on {record.data}, this is {environment['data']}"
         return Decision(reason=reason), True
     is_same_machine = _machine(environment) == record.machine
-    findings, notes = [], []
-    for number in record.numbers:
-        if number.is_time and not is_same_machine:
-            machine = ", ".join(map(str, record.machine))
-            notes.append(f"{number.name} not compared: recorded on {machine}")
-        elif len(number.values) < 2:
-            notes.append(f"{number.name} not compared: one run has no spread")
-        else:
-            findings.append(compare_with_record(number.name, number.values, number.read(race.laps)))
-    reason = "; ".join([*(sentence for _, sentence in findings), *notes])
-    if not findings:
-        return Decision(reason=reason), True
+    numbers = [number for number in record.numbers if is_same_machine or not number.is_time]
+    level = ALPHA / len(numbers)  # of all numbers together it is ALPHA
+    findings = [
+        compare_with_record(number.name, number.values, number.read(race.laps), level)
+        for number in numbers
+    ]
+    reason = "; ".join(sentence for _, sentence in findings)
+    if len(numbers) < len(record.numbers):
+        reason += f"; seconds not compared: recorded on {', '.join(map(str, record.machine))}"
     holds = all(is_within for is_within, _ in findings)
     return Decision(verdict="accepted" if holds else "rejected", reason=reason), True

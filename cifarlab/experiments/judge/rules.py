@@ -17,7 +17,7 @@ from cifarlab.experiments.judge.claims import (
     Evidence,
     Lap,
 )
-from cifarlab.stats.paired import ALPHA, prediction_interval, summarize
+from cifarlab.stats.paired import ALPHA, summarize
 from cifarlab.stats.sequential import (
     Plan,
     equivalence_p,
@@ -111,19 +111,28 @@ def summarize_race(laps: Sequence[Lap], most: int) -> Evidence:
 
 
 def compare_with_record(
-    name: str, recorded: Sequence[float], values: Sequence[float]
+    name: str, recorded: Sequence[float], values: Sequence[float], level: float
 ) -> tuple[bool, str]:
-    """Return whether the mean of new values lies where 95 % would, and a sentence about it.
+    """Return whether new values may have the mean of the recorded ones, and a sentence about it.
+
+    Student's t test of two samples. The spread is that of both together, since a race that has
+    stopped early did so because its spread happened to be small.
 
     Args:
         name: what the values are
-        recorded: the values that were recorded, two or more
-        values: the new ones
+        recorded: the values that were recorded
+        values: the new ones, two or more
+        level: how often the same mean is taken for another one
     """
-    interval = prediction_interval(summarize(recorded), len(values))
-    assert interval
-    low, high = interval
-    mean = sum(values) / len(values)
+    from scipy.special import stdtrit
+
+    samples = [summarize(recorded), summarize(values)]
+    freedom = sum(sample.n - 1 for sample in samples)
+    squares = sum((sample.n - 1) * (sample.std or 0.0) ** 2 for sample in samples)
+    error = math.sqrt(squares / freedom * sum(1 / sample.n for sample in samples))
+    half_width = -float(stdtrit(freedom, level / 2)) * error
+    expected, mean = (sample.mean for sample in samples)
+    low, high = expected - half_width, expected + half_width
     holds = low - 1e-9 <= mean <= high + 1e-9
     return holds, f"{name} {mean:.4g}, expected {low:.4g} to {high:.4g}"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cifarlab.experiments.judge.claims import CANDIDATE, INCUMBENT, Claim, Lap, Score
-from cifarlab.experiments.judge.rules import compare_with_record, decide, summarize_race
+from cifarlab.experiments.judge.rules import decide, summarize_race
 from cifarlab.stats.sequential import Plan, sequential_interval
 
 NOISE = [0.001, -0.002, 0.0015, -0.001, 0.002, -0.0015, 0.0005, 0.0, -0.0005, 0.001]
@@ -141,13 +141,3 @@ def test_a_candidate_that_is_no_better_is_seldom_accepted(goal: str, shift: floa
         n_accepted += next((v for v in looks if v != "undecided"), "") == "accepted"
     error = (0.2 * 0.8 / n_races) ** 0.5
     assert 0.02 < n_accepted / n_races < 0.2 + 3 * error
-
-
-def test_new_values_lie_where_95_percent_would() -> None:
-    draws, n_inside = np.random.default_rng(2), 0
-    for _ in range(2000):
-        recorded, values = draws.normal(0, 1, (2, 3)).tolist()
-        n_inside += compare_with_record("made", recorded, values)[0]
-    assert 0.935 < n_inside / 2000 < 0.965
-    assert compare_with_record("made", [1.0, 1.0, 1.0], [1.0]) == (True, "made 1, expected 1 to 1")
-    assert not compare_with_record("made", [1.0, 1.1, 0.9], [3.0])[0]

@@ -52,7 +52,7 @@ def test_numbers_that_come_back_are_accepted(check: Any, tmp_path: Path) -> None
 
 def test_numbers_that_do_not_come_back_are_rejected(check: Any) -> None:
     judged = check(accuracy=(0.995, 0.996, 0.997))
-    assert judged.exit_code == 3 and "expected 0.99" in judged.verdict.reason
+    assert judged.exit_code == 3 and judged.verdict.reason.startswith("accuracy 0.4")
 
 
 def test_seconds_of_another_machine_are_not_compared(check: Any) -> None:
@@ -60,16 +60,10 @@ def test_seconds_of_another_machine_are_not_compared(check: Any) -> None:
     assert judged.exit_code == 0 and "seconds not compared: recorded on" in judged.verdict.reason
 
 
-@pytest.mark.parametrize(
-    ("facts", "reason"),
-    [
-        ({"data": "CIFAR-10"}, "the record is on CIFAR-10, this is digits"),
-        ({"accuracy": (0.5,), "seconds": (1.0,)}, "accuracy not compared: one run has no spread"),
-    ],
-)
-def test_what_can_t_be_compared_is_undecided(check: Any, facts: Any, reason: str) -> None:
-    judged = check(**facts)
-    assert judged.exit_code == 4 and reason in judged.verdict.reason
+def test_what_can_t_be_compared_is_undecided(check: Any) -> None:
+    judged = check(data="CIFAR-10")
+    assert judged.exit_code == 4
+    assert "the record is on CIFAR-10, this is digits" in judged.verdict.reason
 
 
 def test_every_shipped_record_can_be_trained() -> None:
