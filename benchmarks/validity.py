@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from _results import write_result
 from _validity import Figure, Figures, choice, coverage_of_images, mean
+from _validity_judge import book_levels, races
 from scipy.stats import ttest_1samp
 
 from cifarlab.stats.online_fdr import next_level
@@ -169,6 +170,8 @@ SECTIONS = {
     "coverage over seeds and images": coverage_of_images,
     "false discoveries in a record book": discoveries,
     "choice among many on one test set": choice,
+    "useless candidates accepted by a record book": book_levels,
+    "races of the judge": races,
 }
 
 

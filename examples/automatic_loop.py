@@ -9,7 +9,6 @@ accepts. At the end each recipe is trained with seeds that neither loop has seen
 
 import sys
 from collections.abc import Sequence
-from statistics import mean
 from typing import Any
 
 import cifarlab as lab
@@ -83,10 +82,10 @@ def accuracy(recipe: lab.Recipe) -> float:
     return float(lab.train(recipe, callbacks=()).result["val"]["accuracy"])
 
 
-def true_accuracy(recipe: lab.Recipe, n_seeds: int) -> float:
-    """Return a recipe's mean accuracy over seeds that no loop has seen."""
+def train_with_fresh_seeds(recipe: lab.Recipe, n_seeds: int) -> list[lab.TrainedRun]:
+    """Train a recipe with seeds that no loop has seen."""
     seeds = range(5000, 5000 + n_seeds)
-    return mean(accuracy(lab.find_recipe(recipe, {"seed": seed})) for seed in seeds)
+    return [lab.train(lab.find_recipe(recipe, {"seed": s}), callbacks=()) for s in seeds]
 
 
 def main(n_changes: int, n_seeds: int) -> None:
@@ -96,11 +95,13 @@ def main(n_changes: int, n_seeds: int) -> None:
         "without the judge": keep_what_scores_higher(start, changes),
         "with the judge": keep_what_is_accepted(start, changes),
     }
-    base = true_accuracy(start, n_seeds)
+    first_runs = train_with_fresh_seeds(start, n_seeds)
     for name, (recipe, kept, gain) in loops.items():
-        true_gain = true_accuracy(recipe, n_seeds) - base
+        runs = train_with_fresh_seeds(recipe, n_seeds)
+        row = lab.compare(*first_runs, *runs).frame.iloc[-1]
         print(f"{name}: kept {len(kept)} of {len(changes)} changes: {kept}")
-        print(f"  saw {100 * gain:+.1f} points; {100 * true_gain:+.1f} on {n_seeds} fresh seeds")
+        print(f"  saw {100 * gain:+.1f} points; on {n_seeds} fresh seeds {row['difference']}", end="")
+        print(f" (95 %: {row['95 % interval of it']})")
     print(lab.records())
 
 
