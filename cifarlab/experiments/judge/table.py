@@ -50,7 +50,8 @@ def describe(judgement: Judgement) -> list[str]:
     if isinstance(race, Claim):
         lines.append(
             f"claim {race.number} of this record book, accepted at p <= {race.level:.2g}: of all "
-            "that it accepts, at most 5 % are expected to be false"
+            "that it accepts, at most 5 % are expected to be false if the pairs' differences are "
+            "about normal, not if a candidate fails with some seeds"
         )
     return lines
 
