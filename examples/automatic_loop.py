@@ -100,7 +100,9 @@ def main(n_changes: int, n_seeds: int) -> None:
         runs = train_with_fresh_seeds(recipe, n_seeds)
         row = lab.compare(*first_runs, *runs).frame.iloc[-1]
         print(f"{name}: kept {len(kept)} of {len(changes)} changes: {kept}")
-        print(f"  saw {100 * gain:+.1f} points; on {n_seeds} fresh seeds {row['difference']}", end="")
+        print(
+            f"  saw {100 * gain:+.1f} points; on {n_seeds} fresh seeds {row['difference']}", end=""
+        )
         print(f" (95 %: {row['95 % interval of it']})")
     print(lab.records())
 

@@ -1,11 +1,13 @@
 """Everything under examples/ is executed: plug-ins by their own commands, scripts, the notebook."""
 
+import importlib
 import json
 import re
 import runpy
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -43,14 +45,35 @@ def test_arrays_are_learned(capsys: pytest.CaptureFixture[str]) -> None:
     assert "<TrainedRun " in capsys.readouterr().out
 
 
-def test_the_loop_with_the_judge_keeps_what_is_better(
+def test_a_loop_keeps_more_and_sees_more_without_the_judge(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["automatic_loop.py", "--short"])
     runpy.run_path(str(EXAMPLES / "automatic_loop.py"), run_name="__main__")
     out = capsys.readouterr().out
     assert "refused   {'seed': 1}" in out and "accepted  {'optimizer.lr': 0.1}" in out
-    assert "with the judge: kept 1 of 4 changes" in out
+    line = (
+        r"^{}: kept (\d) of 4 changes: (.*)\n  saw \+([\d.]+) points; on 2 fresh seeds \+([\d.]+)"
+    )
+    without, judged = (
+        re.search(line.format(name), out, re.MULTILINE)
+        for name in ("without the judge", "with the judge")
+    )
+    assert without and judged and judged[2] == "[{'optimizer.lr': 0.1}]"
+    assert int(without[1]) > 1 and "{'optimizer.lr': 0.1}" in without[2]
+    assert float(without[3]) > float(without[4])
+
+
+def test_the_loop_without_the_judge_keeps_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty changes that change nothing of an accuracy, which is normal with 1 point."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    loop = importlib.import_module("automatic_loop")
+    draws = np.random.default_rng(0)
+    monkeypatch.setattr(loop, "accuracy", lambda recipe: draws.normal(0.9, 0.01))
+    start = loop.lab.find_recipe("quickstart", loop.START)
+    recipe, kept, gain = loop.keep_what_scores_higher(start, loop.CHANGES)
+    assert len(loop.CHANGES) == 20 and len(kept) > 1 and gain > 0.01
+    assert recipe != start
 
 
 def test_the_notebook_runs_and_shows_what_it_made() -> None:

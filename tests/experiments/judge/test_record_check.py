@@ -60,6 +60,20 @@ def test_seconds_of_another_machine_are_not_compared(check: Any) -> None:
     assert judged.exit_code == 0 and "seconds not compared: recorded on" in judged.verdict.reason
 
 
+def test_the_numbers_that_are_compared_share_5_percent(
+    check: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels: list[float] = []
+    monkeypatch.setattr(
+        checking, "compare_with_record", lambda *words: (levels.append(words[-1]) is None, "made")
+    )
+    assert check().exit_code == 0
+    assert levels == [0.025, 0.025]
+    levels.clear()
+    check(threads=64)
+    assert levels == [0.05]
+
+
 def test_what_can_t_be_compared_is_undecided(check: Any) -> None:
     judged = check(data="CIFAR-10")
     assert judged.exit_code == 4
