@@ -60,12 +60,12 @@ def test_seconds_of_another_machine_are_not_compared(check: Any) -> None:
     assert judged.exit_code == 0 and "seconds not compared: recorded on" in judged.verdict.reason
 
 
-def test_the_numbers_that_are_compared_share_5_percent(
+def test_all_numbers_that_are_compared_have_5_percent_together(
     check: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     levels: list[float] = []
     monkeypatch.setattr(
-        checking, "compare_with_record", lambda *words: (levels.append(words[-1]) is None, "made")
+        checking, "compare_with_record", lambda *values: (levels.append(values[-1]) is None, "made")
     )
     assert check().exit_code == 0
     assert levels == [0.025, 0.025]
