@@ -7,10 +7,7 @@ from scipy.special import ndtr
 from scipy.stats import ncf, t
 
 from cifarlab.evaluation.by_image import correct_for_wear
-from cifarlab.experiments.judge.claims import CANDIDATE, INCUMBENT, Claim, Lap, Score
-from cifarlab.experiments.judge.rules import decide
 from cifarlab.stats.crossed import crossed_intervals
-from cifarlab.stats.online_fdr import next_level
 from cifarlab.stats.paired import ALPHA
 from cifarlab.stats.sequential import Plan
 
@@ -52,26 +49,6 @@ def power(effect: float, n: int) -> float:
     critical = t.isf(ALPHA / 2, n - 1)
     # the square of a noncentral t is a noncentral F, whose tail SciPy computes for all values
     return float(ncf.sf(critical**2, 1, n - 1, n * effect**2))
-
-
-def judge_book(differences: np.ndarray) -> list[bool]:
-    """Return which claims (M,) the judge accepts, by their differences (M, N) in their own std.
-
-    A point of accuracy is 5 standard deviations, the margin of 0.2 points is one.
-    """
-    accepted: list[bool] = []
-    for values in differences / 500:
-        level = next_level(len(accepted), sum(accepted))
-        claim = Claim.model_construct(goal="accuracy", margin=0.2, most=len(values), level=level)
-        scores = [{CANDIDATE: value, INCUMBENT: 0.0} for value in values.tolist()]
-        laps = [
-            Lap(seed=seed, scores={k: Score(accuracy=v, seconds=1.0) for k, v in of_lap.items()})
-            for seed, of_lap in enumerate(scores)
-        ]
-        verdicts = (decide(laps[:n], claim).verdict for n in range(3, len(laps) + 1))
-        end = next((verdict for verdict in verdicts if verdict != "undecided"), "undecided")
-        accepted.append(end == "accepted")
-    return accepted
 
 
 def coverage_of_images(draws: np.random.Generator, n_studies: int) -> Figures:

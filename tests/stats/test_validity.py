@@ -27,8 +27,8 @@ def run(module: ModuleType, monkeypatch: pytest.MonkeyPatch, *words: str) -> Non
     module.main()
 
 
-def test_no_promise_is_broken_by_a_quarter(benchmarks, monkeypatch, capsys) -> None:
-    """Errors of 6.5 % in place of 5 are seen (next test); what takes long is held more loosely."""
+def test_no_promise_is_broken_grossly(benchmarks, monkeypatch, capsys) -> None:
+    """6.5 % in place of 5 are seen (next test); what takes long is held more loosely."""
     run(benchmarks.validity, monkeypatch, "--quick")
     printed = capsys.readouterr().out
     assert all(title in printed for title in benchmarks.validity.SECTIONS)
@@ -53,14 +53,6 @@ def test_errors_of_figures(benchmarks) -> None:
     for value in (True, False):  # the rule of three: at most 3 / n are missed with 95 %
         assert of([value] * 2_000) == (float(value), 1 / 2_000, None, None)
     assert not of([False] * 100, at_least=0.95).holds and of([True] * 100, at_least=0.95).holds
-
-
-def test_the_judge_s_rules_accept_what_is_better(benchmarks) -> None:
-    draws = np.random.default_rng(0)
-    real = np.arange(20) % 2 == 0
-    differences = draws.normal(4.0 * real[:, None], 1, (20, 10))
-    accepted = benchmarks.validity.judge_book(differences)
-    assert sum(accepted) >= 8 and not np.any(np.array(accepted) & ~real)
 
 
 def test_verdicts_on_trained_runs_are_counted(benchmarks) -> None:
