@@ -83,8 +83,8 @@ def crossed_intervals(differences: np.ndarray, level: float | None = ALPHA) -> C
         parts = sum(estimate**2 / freedom for estimate, freedom in estimates)
         of_seeds = [(seed_error, n_seeds - 1.0)]
         of_both = [*of_seeds, (error, max(n_seeds - 1.0, error**2 / parts))]
-    seeds, images, both = (_interval(mean, e, level) for e in (of_seeds, of_images, of_both))
-    return CrossedIntervals(n_seeds, n_images, mean, seeds, images, both, _tests(mean, of_both))
+    seeds, images, crossed = (_interval(mean, e, level) for e in (of_seeds, of_images, of_both))
+    return CrossedIntervals(n_seeds, n_images, mean, seeds, images, crossed, _tests(mean, of_both))
 
 
 _Errors = list[tuple[float, float]]  # variances of the mean, with their degrees of freedom

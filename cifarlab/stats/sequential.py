@@ -177,7 +177,13 @@ def equivalence_p(differences: Sequence[float], plan: Plan, margin: float) -> fl
 
 
 def equivalence_ps(studies: np.ndarray, plan: Plan, margin: float) -> np.ndarray:
-    """Return ``equivalence_p`` (R, N) of many studies at once, after each number of pairs."""
+    """Return ``equivalence_p`` (R, N) of many studies at once, after each number of pairs.
+
+    Args:
+        studies: differences (R, N), a row for each study
+        plan: when somebody may look
+        margin: the least difference that counts, above 0
+    """
     larger: np.ndarray = np.maximum(
         sequential_ps(studies, plan, -margin, "greater"),
         sequential_ps(studies, plan, margin, "less"),

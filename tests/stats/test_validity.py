@@ -48,11 +48,14 @@ def test_a_plan_that_spends_a_quarter_too_much_is_noticed(benchmarks, monkeypatc
 
 
 def test_errors_of_figures(benchmarks) -> None:
-    of = benchmarks.validity.mean
-    assert of([True] * 5 + [False] * 15).error == pytest.approx((0.25 * 0.75 / 20) ** 0.5)
+    figure_of = benchmarks.validity.mean
+    assert figure_of([True] * 5 + [False] * 15).error == pytest.approx((0.25 * 0.75 / 20) ** 0.5)
     for value in (True, False):  # the rule of three: at most 3 / n are missed with 95 %
-        assert of([value] * 2_000) == (float(value), 1 / 2_000, None, None)
-    assert not of([False] * 100, at_least=0.95).holds and of([True] * 100, at_least=0.95).holds
+        assert figure_of([value] * 2_000) == (float(value), 1 / 2_000, None, None)
+    assert (
+        not figure_of([False] * 100, at_least=0.95).holds
+        and figure_of([True] * 100, at_least=0.95).holds
+    )
 
 
 def test_verdicts_on_trained_runs_are_counted(benchmarks) -> None:

@@ -29,12 +29,12 @@ _EARLIER_SEEDS = range(20)  # of earlier runs, beside the study's own
 class EarlierRuns(NamedTuple):
     """What earlier runs of a row say: differences from the baseline by seed, seconds of each run.
 
-    ``own`` are those of the differences that are of this study's own seeds.
+    ``study_differences`` are those of this study's own seeds.
     """
 
     differences: list[float]
     seconds: list[float]
-    own: Sequence[float] = ()
+    study_differences: Sequence[float] = ()
 
     @property
     def std(self) -> float | None:
@@ -60,7 +60,7 @@ class Question(NamedTuple):
         std: float,
         difference: float,
         margin: float | None = None,
-        seen: Sequence[float] = (),
+        first: Sequence[float] = (),
     ) -> Price:
         """Return the price of a row at the strictest level that Holm's correction asks for.
 
@@ -68,12 +68,12 @@ class Question(NamedTuple):
             std: standard deviation of the differences
             difference: the true one
             margin: below which a difference counts as none, in the unit of ``std``
-            seen: differences of the pairs that are there
+            first: differences of the pairs that are there
         """
         if self.plan.most < 2:  # one pair decides nothing
             return Price(self.plan.most, 0.0)
         level = ALPHA / max(1, self.n_tests)
-        return price(std, difference, self.plan, margin, level, seen)
+        return price(std, difference, self.plan, margin, level, first)
 
 
 def find_chance(row: ComparisonRow, comparison: Comparison) -> float | None:
@@ -119,8 +119,8 @@ def find_earlier_runs(
         differences = {seed: _difference(*pair, metric) for seed, pair in pairs.items()}
         by_known_seed = {seed: value for seed, value in differences.items() if value is not None}
         seconds = [number(dig(result, "cost", "train_seconds")) for result in by_seed.values()]
-        own = [value for seed, value in by_known_seed.items() if seed in seeds]
-        earlier[row] = EarlierRuns([*by_known_seed.values()], [s for s in seconds if s], own)
+        of_study = [value for seed, value in by_known_seed.items() if seed in seeds]
+        earlier[row] = EarlierRuns([*by_known_seed.values()], [s for s in seconds if s], of_study)
     return earlier
 
 
@@ -146,10 +146,10 @@ def quote(question: Question, baseline: str, rows: Mapping[str, EarlierRuns]) ->
     for row, earlier in rows.items():
         if row == baseline or not (std := earlier.std):
             continue
-        at_gap = question.price(std, question.gap, question.margin, earlier.own)
+        at_gap = question.price(std, question.gap, question.margin, earlier.study_differences)
         words = [_words(question, at_gap, f"{gap(question.gap)} apart")]
         if question.margin is not None:
-            equal = question.price(std, 0.0, question.margin, earlier.own)
+            equal = question.price(std, 0.0, question.margin, earlier.study_differences)
             words.append(_words(question, equal, "equal"))
         spread = f"the difference varies by {gap(std)} ({len(earlier.differences)} earlier pairs)"
         lines.append(f"price of {row} against {baseline}: {spread}; {'; '.join(words)}")

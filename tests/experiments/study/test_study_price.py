@@ -54,7 +54,7 @@ def test_where_nothing_is_known_it_says_so_and_counts_in_standard_deviations() -
 def test_several_rows_and_pairs_that_are_there_cost_more_and_less() -> None:
     alone, among = (question(Plan.up_to(10), n_tests=n).price(0.002, 0.003) for n in (1, 10))
     assert among.chance < alone.chance and among.pairs > alone.pairs
-    begun = question(Plan.up_to(10)).price(0.002, 0.02, seen=[0.02, -0.02] * 3)
+    begun = question(Plan.up_to(10)).price(0.002, 0.02, first=[0.02, -0.02] * 3)
     assert begun.pairs > 6 > question(Plan.up_to(10)).price(0.002, 0.02).pairs
 
 
@@ -77,6 +77,6 @@ def test_earlier_runs_are_paired_by_seed_on_the_split_that_both_have() -> None:
 
     earlier = find_earlier_runs(recipes, "base", [1, 2, 50], find_run, "accuracy")
     assert earlier["ours"].differences == pytest.approx([0.03, 0.94 - 0.91])
-    assert earlier["ours"].own == earlier["ours"].differences[1:]
+    assert earlier["ours"].study_differences == earlier["ours"].differences[1:]
     assert earlier["ours"].seconds == [2.0] * 3
     assert len(earlier["base"].seconds) == 3 and NOTHING.std is None
