@@ -37,7 +37,7 @@ def book_levels(draws: np.random.Generator, n_studies: int) -> Figures:
         "a little better, but fails in 10 % of seeds": np.where(failures, -9.0, 1.0)
         + draws.normal(0, 0.5, shape),
     }
-    levels = np.array([next_level([False] * n) for n in range(N_CLAIMS)])
+    levels = np.array([next_level(n, 0) for n in range(N_CLAIMS)])
     n_books = max(50, n_studies // 20)
     figures = {}
     for name, differences in kinds.items():
@@ -61,7 +61,7 @@ def races(draws: np.random.Generator, n_studies: int) -> Figures:
     figures = {}
     for goal, margin, gain, speedup in RACES:
         # what the rules read of a claim
-        claim = Claim.model_construct(goal=goal, margin=margin, most=MOST, level=next_level([]))
+        claim = Claim.model_construct(goal=goal, margin=margin, most=MOST, level=next_level(0, 0))
         ends = [race(draws, claim, gain, speedup) for _ in range(max(20, n_studies // 20))]
         name = f"{goal}, margin {margin}, "
         name += f"{gain:+.1f} points" if goal == "accuracy" else f"{speedup:.0%} faster"

@@ -19,7 +19,7 @@ def compare_rows_by_image(
 
     Args:
         comparison: with its runs
-        metric: what is tested_runs
+        metric: what is compared
         n_others: how many recipes beside the baseline were judged on these images
 
     Raises:
@@ -41,7 +41,10 @@ def compare_rows_by_image(
 
 
 def with_wear(comparison: Comparison, folders: Iterable[Path]) -> tuple[Comparison, int]:
-    """Add a note where other recipes were judged on the comparison's test images before.
+    """Add a note where other recipes were judged on the comparison's test images.
+
+    Those that are there count, whether they came before the comparison's or after; runs that were
+    deleted don't.
 
     Args:
         comparison: with its runs
@@ -64,9 +67,9 @@ def with_wear(comparison: Comparison, folders: Iterable[Path]) -> tuple[Comparis
         return comparison, 0
     recipes = "1 other recipe was" if n_before == 1 else f"{n_before:,} other recipes were"
     note = (
-        f"{recipes} judged on these test images before ({openings.n_openings:,} openings in all). "
-        "As far as their results led here, a part of the best one's lead is the luck of these "
-        "images: 'cifarlab compare --by image' corrects p for other images."
+        f"{recipes} judged on these test images by the runs here ({openings.n_openings:,} openings "
+        "in all). As far as their results led here, a part of the best one's lead is the luck of "
+        "these images: 'cifarlab compare --by image' corrects p for other images."
     )
     return comparison._replace(notes=(*comparison.notes, note)), n_before
 

@@ -66,7 +66,8 @@ def compare_within_margin(comparison: "Comparison") -> tuple[MarginRow, ...]:
             plan = fit_plan(comparison.plan, len(seeds), row.p is not None)
             p = None if row.p is None else sequential_p(better, plan, -limit, "greater")
             pairs = [(runs[row.name][seed], runs[comparison.baseline][seed]) for seed in seeds]
-            tests[row.name] = _with_costs(MarginRow(row.name, row.same_p, p), pairs, plan)
+            test = MarginRow(row.name, row.same_p, p)
+            tests[row.name] = _with_costs(test, pairs[: plan.most], plan)
     holm_ps = correct({name: t.not_worse_p for name, t in tests.items()}, comparison.n_tests)
     margin = describe_margin(limit, metric)
     rows = [test._replace(not_worse_p=holm_ps.get(name)) for name, test in tests.items()]

@@ -1,16 +1,16 @@
 """What may be concluded of paired differences under a plan, for several rows at once.
 
 Sequential p values hold at any look of the plan, and so does Holm's correction of them over the
-rows: a row without a look so far counts with p = 1, which can only fall. Of studies in which no row
-differs from the baseline, at most 5 % call one better or worse; of studies in which each row
-differs by the margin or more, at most 5 % call one the same.
+rows: a row without a look so far counts with p = 1, which can only fall. At most 5 % of studies
+call a row better or worse that does not differ from the baseline; at most 5 % call one the same
+that differs by the margin or more.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from cifarlab.metrics.kinds import MetricFacts
-from cifarlab.stats.paired import ALPHA, PairedComparison, Summary, compare_pairs, holm
+from cifarlab.stats.paired import ALPHA, EQUAL, PairedComparison, Summary, compare_pairs, holm
 from cifarlab.stats.sequential import Plan, equivalence_p, sequential_interval, sequential_p
 
 UNDECIDED = "undecided"
@@ -51,7 +51,7 @@ def fit_plan(plan: Plan, n: int, is_complete: bool) -> Plan:
 def evaluate_pairs(
     ours: Sequence[float], baseline: Sequence[float], plan: Plan, margin: float | None
 ) -> PairTest:
-    """Return the tests of pairs, which are in the order in which they came.
+    """Return the tests of pairs, which are in the order in which they came, to the last look.
 
     Args:
         ours: the row's values
@@ -59,6 +59,7 @@ def evaluate_pairs(
         plan: when somebody may look
         margin: below which a difference counts as none
     """
+    ours, baseline = ours[: plan.most], baseline[: plan.most]
     pairs = compare_pairs(ours, baseline)
     differences = [a - b for a, b in zip(ours, baseline, strict=True)]
     pairs = pairs._replace(difference=with_interval(pairs.difference, differences, plan))
@@ -105,7 +106,7 @@ def find_verdict(
     if difference.std is None:
         return "one pair of runs: no test is possible"
     if difference.std == 0:
-        if abs(difference.mean) < 1e-9:
+        if abs(difference.mean) < EQUAL:
             return "no difference: equal in every pair"
         points = f"{metric.number(difference.mean, '+')}{' points' if metric.percent else ''}"
         return f"{points} in every pair: without spread, no test"

@@ -53,7 +53,7 @@ def test_records_of_races_that_stopped_early(row: tuple[str, ...]) -> None:
     effect, accepted, called_false = float(row[0]), float(row[1]) / 100, float(row[2]) / 100
     draws, plan = np.random.default_rng(3), Plan.up_to(10)
     races = draws.normal(effect, 1, (int(N_CHECKS / accepted), plan.most))
-    ends = first_rejections(races, plan, 0.0, "greater", next_level([]))
+    ends = first_rejections(races, plan, 0.0, "greater", next_level(0, 0))
     assert (ends > 0).mean() == pytest.approx(accepted, rel=0.1)
     n_false = sum(
         not holds(race[:n], draws.normal(effect, 1, N_SEEDS))

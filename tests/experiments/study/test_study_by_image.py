@@ -112,7 +112,7 @@ def test_a_study_says_so_too(tmp_path):
         data = {"data": {"name": "digits", "fingerprint": images}}
         RunFolder(path).write_provenance(data | openings)
     notes = run_study(study, runs=tmp_path, log=lambda _line: None).comparison.notes
-    note = "1 other recipe was judged on these test images before (14 openings in all)."
+    note = "1 other recipe was judged on these test images by the runs here (14 openings in all)."
     assert [text for text in notes if text.startswith(note)]
 
 
