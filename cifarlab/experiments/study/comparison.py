@@ -15,7 +15,7 @@ from cifarlab.experiments.study.agreement import (
     measure_agreement,
 )
 from cifarlab.experiments.study.columns import Value, summarize_columns
-from cifarlab.experiments.study.margin import MarginRow
+from cifarlab.experiments.study.margin import MarginRow, compare_within_margin
 from cifarlab.experiments.study.verdicts import (
     correct,
     evaluate_pairs,
@@ -110,13 +110,19 @@ class Comparison(NamedTuple):
     def with_runs(
         self, runs: Mapping[str, Sequence[RunData]], measure: Callable[[RunData], Columns]
     ) -> "Comparison":
-        """A copy with the runs of each row, and the columns that ``measure`` finds of a run."""
+        """Return a copy with the runs of each row, and what they show.
+
+        That is the columns that ``measure`` finds of a run, and the rows within the margin.
+        """
         by_row = tuple(tuple(runs.get(row.name, ())) for row in self.rows)
         rows = tuple(
             row._replace(columns=summarize_columns([*map(measure, of_row)], row.reported))
             for row, of_row in zip(self.rows, by_row, strict=True)
         )
-        return self._replace(rows=rows, runs=by_row)
+        comparison = self._replace(rows=rows, runs=by_row)
+        if self.margin is None:
+            return comparison
+        return comparison._replace(margin_rows=compare_within_margin(comparison))
 
 
 def compare(
@@ -129,6 +135,7 @@ def compare(
     metric: MetricFacts = ACCURACY,
     plan: Plan | None = None,
     margin: float | None = None,
+    n_tests: int = 0,
 ) -> Comparison:
     """Compare rows with a baseline by a metric, paired by seed.
 
@@ -145,6 +152,7 @@ def compare(
         metric: name, direction and unit of the metric
         plan: when somebody may look; None: it was not said before the runs
         margin: below which a difference counts as none
+        n_tests: for how many comparisons p is corrected at least
 
     Raises:
         UserError: no run is finished, or neither split has the metric for all runs
@@ -157,7 +165,7 @@ def compare(
     pending = {o.row for o in outcomes if o.is_pending}
     scene = _Scene(by_row, baseline, data, split, plan, margin, pending)
     table = [_row(name, scene) for name in rows]
-    n_tests = sum(_is_tested(row, scene) for row in table)
+    n_tests = max(n_tests, sum(_is_tested(row, scene) for row in table))
     table = _decide(table, n_tests, margin, metric)
     known_numbers = (reported or {}) if metric.name == "accuracy" else {}
     table, correlation = _add_reports(table, known_numbers, baseline, data, split, scale)

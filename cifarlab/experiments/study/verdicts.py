@@ -130,4 +130,4 @@ def describe_plan(plan: Plan) -> str:
     when = f"after each pair from {plan.stages[0].first} to {plan.most}"
     if len(plan.stages) == 1:
         return f"Plan: a look {when}; p and intervals hold at each of them, the last one too."
-    return f"No plan was written before the runs: p and intervals hold at any look {when}."
+    return f"No plan holds here: p and intervals hold at any look {when}."

@@ -148,7 +148,7 @@ def test_without_a_plan_more_looks_count():
         (Plan.once(1), "one look, after 1 seed;"),
         (Plan.once(4), "one look, after 4 seeds; p by the paired t test"),
         (PLAN, "a look after each pair from 3 to 10; p and intervals hold at each"),
-        (Plan.open(), "No plan was written before the runs"),
+        (Plan.open(), "No plan holds here: p and intervals hold at any look"),
     ],
 )
 def test_a_sentence_says_what_holds(plan, words):
@@ -160,3 +160,23 @@ def test_the_direction_is_that_of_the_look_that_decided():
     row = np.array([[0.010, 0.0101, 0.0099, -0.05, -0.05]])
     decided = made(row, metric=ACCURACY).rows[1]
     assert decided.pairs.difference.mean < 0 and decided.verdict == "better"
+
+
+def test_a_choice_among_rows_that_were_seen_keeps_the_error_rate():
+    """The best of five rows, compared alone afterwards; so is the lowest row as the baseline."""
+    draw, studies = np.random.default_rng(8), 300
+    n_wrong = dict.fromkeys(("alone", "counted", "against the lowest"), 0)
+    for _ in range(studies):
+        rows = draw.normal(0, 0.003, (5, MOST))
+        best = rows[[np.argmin([row.pairs.p for row in made(rows, None).rows[1:]])]]
+        lowest = min([np.zeros(MOST), *rows], key=np.mean)
+        others = np.array([row for row in (np.zeros(MOST), *rows) if row is not lowest]) - lowest
+        for name, comparison in (
+            ("alone", made(best, None)),
+            ("counted", made(best, None, n_tests=5)),
+            ("against the lowest", made(others, None, n_tests=15)),
+        ):
+            n_wrong[name] += any(row.is_decided for row in comparison.rows)
+    assert n_wrong["alone"] / studies > 0.1
+    error = 2 * np.sqrt(0.05 * 0.95 / studies)
+    assert max(n_wrong["counted"], n_wrong["against the lowest"]) / studies < 0.05 + error
