@@ -5,7 +5,6 @@ from pathlib import Path
 
 from cifarlab.evaluation.by_image import ImageComparison, compare_images
 from cifarlab.experiments.study.comparison import Comparison
-from cifarlab.experiments.study.verdicts import fit_plan
 from cifarlab.metrics.kinds import MetricConfig
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.openings import count_openings, find_runs, read_recipe_text
@@ -34,9 +33,8 @@ def compare_rows_by_image(
     for row in comparison.rows:
         if row.pairs:
             pairs = [(runs[row.name][seed], base[seed]) for seed in row.values if seed in base]
-            plan = fit_plan(comparison.plan, len(pairs), row.p is not None)
             names, split = (row.name, comparison.baseline), comparison.split
-            results.append(compare_images(*names, pairs, split, metric, plan, n_others))
+            results.append(compare_images(*names, pairs, split, metric, row.plan, n_others))
     return tuple(results)
 
 

@@ -24,7 +24,7 @@ from cifarlab.report.settings import distinct_names
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import RUNS, add_number, finished_runs
 from cifarlab.run_folder.predictions import Predictions
-from cifarlab.run_folder.run_data import RunData, dig, read_runs
+from cifarlab.run_folder.run_data import RunData, as_rows, dig, read_runs
 from cifarlab.stats.sequential import Plan
 from cifarlab.system.errors import PluginError, RecipeError, RunFolderError, UserError
 from cifarlab.system.files import is_folder
@@ -52,7 +52,8 @@ def run_outcome(row: str, run: RunData, metric: AnyMetric) -> Outcome:
     if not failure and test is val is None:
         failure = f"it has neither a test nor a validation {metric.facts.title}"
     facts = run.recipe.seed, fingerprint(run.recipe), run.data_name
-    return Outcome(row, *facts, test, val, failure)
+    start = next(iter(as_rows(dig(run.provenance, "starts"))), {})
+    return Outcome(row, *facts, test, val, failure, time=str(start.get("time", "")))
 
 
 def failed_outcome(row: str, seed: int, failure: Failure | StoredFailure | None) -> Outcome:
@@ -215,8 +216,8 @@ def compare_runs(
         against, missing = None, []
     base = against or next(iter(rows))
     facts = metric.facts
-    terms = _settle_terms(plan, rows, base, facts, margin)
     rows |= {o.row: [] for o in missing if o.row not in rows}
+    terms = _settle_terms(plan, rows, base, facts, margin)
     comparison = compare(
         "Comparison",
         list(rows),
@@ -262,8 +263,8 @@ def _settle_terms(
     # whoever chooses the baseline after the runs has any two rows to choose from
     n_pairs = 0 if has_baseline else len(rows) * (len(rows) - 1) // 2
     note = (
-        f"The study was planned with {', '.join(changes)}: what was chosen after the runs explores, "
-        "and takes fresh seeds to be shown."
+        f"The study was planned with {', '.join(changes)}: what was chosen after the runs "
+        "explores, and takes fresh seeds to be shown."
     )
     return _Terms(None, limit, max(n_pairs, planned.n_recipes_seen), [note])
 

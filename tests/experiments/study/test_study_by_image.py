@@ -222,6 +222,16 @@ def test_a_margin_stands_beside_the_seconds_and_the_size(tmp_path):
     assert row.verdict.startswith("1.7 times as fast (") and "2 times the parameters" in row.verdict
 
 
+def test_a_faster_row_with_equal_answers_may_stand_for_the_baseline(tmp_path):
+    for name in timed(tmp_path, (1.7, 1.0)).glob("*/provenance.json"):
+        assert "device" in name.read_text()
+    comparison = compare_runs([str(tmp_path)], runs=tmp_path, margin=0.2)
+    assert comparison.rows[1].verdict == "the same within 0.2 points"
+    (row,) = comparison.margin_rows
+    assert row.verdict.startswith("1.7 times as fast (")
+    assert row.verdict.endswith("and the same within 0.2 points") and row.not_worse_p == 0
+
+
 def test_less_is_better_turns_the_margin_around(tmp_path):
     runs = with_accuracies(tmp_path, NOISE + 0.0025)  # a lower log loss, which is better
     comparison = compare_runs([str(runs)], runs=runs, metric="log_loss", margin=0.002)

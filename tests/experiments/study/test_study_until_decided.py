@@ -367,7 +367,7 @@ def test_a_plan_binds_once_a_run_shows_an_epoch(run: Any) -> None:
 
     with pytest.raises(KilledError):
         run(kill)
-    with pytest.raises(UserError, match="the margin was 0.2, now 0.3"):
+    with pytest.raises(UserError, match=r"the margin was 0\.2, now 0\.3"):
         run(margin=0.3, resume=True)
     assert content_of(run(resume=True))["plan"]["margin"] == 0.2
 
