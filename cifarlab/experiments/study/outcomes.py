@@ -229,16 +229,17 @@ def compare_runs(
         n_tests=terms.n_tests,
     )
     comparison = comparison.with_notes([*notes, *terms.notes]).with_runs(rows, lambda _run: {})
-    return _add_images(comparison, metric if by else None, runs)
+    return _add_images(comparison, metric if by else None, runs, terms.time)
 
 
 class _Terms(NamedTuple):
-    """By what a comparison decides, what it may not promise, and since when its rows are known."""
+    """By what a comparison decides, what it does not promise, and when a plan named its rows."""
 
     plan: Plan | None
     margin: float | None
     n_tests: int
     notes: list[str]
+    time: str = ""
 
 
 def _settle_terms(
@@ -256,9 +257,8 @@ def _settle_terms(
     has_baseline = fingerprint_row(rows[base][0].recipe) == planned.rows.get(planned.baseline)
     changes = planned.find_changes(has_baseline, metric.name, margin)
     if not changes:
-        return _Terms(
-            planned.plan, planned.margin_of(metric), planned.n_recipes_seen, planned.notes()
-        )
+        numbers = planned.margin_of(metric), planned.n_recipes_seen
+        return _Terms(planned.plan, *numbers, planned.notes(), planned.time)
     limit = planned.margin_of(metric) if margin in (None, planned.margin) else limit
     # whoever chooses the baseline after the runs has any two rows to choose from
     n_pairs = 0 if has_baseline else len(rows) * (len(rows) - 1) // 2
@@ -280,9 +280,11 @@ def _name_studies(rows: Mapping[str, Sequence[RunData]]) -> list[str]:
     return [note] if studies else []
 
 
-def _add_images(comparison: Comparison, metric: AnyMetric | None, runs: Path) -> Comparison:
+def _add_images(
+    comparison: Comparison, metric: AnyMetric | None, runs: Path, planned: str
+) -> Comparison:
     """Add how worn the test images are, and the rows image by image if there is a metric."""
-    comparison, n_before = with_wear(comparison, [runs])
+    comparison, n_before = with_wear(comparison, [runs], planned)
     if not isinstance(metric, MetricConfig):
         return comparison
     n_others = max(1, len(comparison.rows) - 1 + n_before)

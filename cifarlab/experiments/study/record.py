@@ -269,7 +269,7 @@ class StudyRecord:
         notes = [*find_warnings(list(self._run_data.values())), *self.plan.notes()]
         measure = partial(measure_columns, self.study.columns, self.study.level, comparison.split)
         comparison = comparison.with_notes(notes).with_runs(by_row, measure)
-        return with_wear(comparison, [self._runs])[0]
+        return with_wear(comparison, [self._runs], self.plan.time)[0]
 
     def _compare(self) -> Comparison:
         """Compare the runs up to the last look. Raises UserError."""
