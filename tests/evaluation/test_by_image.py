@@ -9,6 +9,8 @@ from made_run import make
 
 from cifarlab.evaluation.by_image import GROUPS, _metric_values, compare_images, compare_recipes
 from cifarlab.metrics.kinds import Accuracy, CalibrationError, LogLoss, MacroF1, MetricConfig, TopK
+from cifarlab.plots.flips import intervals
+from cifarlab.report.by_image import sentences
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.run_folder.run_data import RunData, read_runs
 from cifarlab.stats.crossed import crossed_intervals
@@ -86,6 +88,33 @@ def test_a_comparison_of_three_pairs(runs: list) -> None:
     assert images.p_listed == pytest.approx(min(1, 10 * images.p))
     assert images.p <= images.p_listed <= images.p_built
     assert images.intervals.seeds_and_images[1] < 0
+
+
+def test_pairs_after_the_last_look_are_left_out(runs: list) -> None:
+    pairs = list(zip(runs[3:], runs[:3], strict=True))
+    early, late = (
+        compare_images("slow", "fast", each, "test", Accuracy(), Plan.once(3))
+        for each in (pairs, [*pairs, pairs[0]])
+    )
+    assert late == early._replace(n_left_out=1)
+    assert "1 pairs came after the last look, and are left out." in sentences(late)
+
+
+def test_before_the_first_look_there_is_no_interval_and_no_p(runs: list) -> None:
+    pairs = list(zip(runs[3:5], runs[:2], strict=True))
+    images = compare_images("slow", "fast", pairs, "test", Accuracy(), Plan.open(), 10)
+    assert {*images.intervals[3:6], images.p, images.p_listed, images.p_built} == {None}
+    assert "no interval, no p" in sentences(images)[1]
+    marks = intervals([images]).panels[0].marks[1]  # the difference is drawn all the same
+    assert marks.x == pytest.approx([100 * images.intervals.mean] * 3)
+
+
+def test_one_image_is_refused(runs: list) -> None:
+    run = read_runs([runs[0].path])[0]
+    first = {name: getattr(run.predictions, name)[:1] for name in ("logits", "labels", "indices")}
+    run = replace(run, predictions=replace(run.predictions, **first))
+    with pytest.raises(UserError, match="was measured on one test image: nothing varies"):
+        compare_images("a", "b", [(run, run)], "test", Accuracy(), Plan.open())
 
 
 def _macro_f1(run: RunData) -> float:

@@ -18,7 +18,7 @@ def compare_rows_by_image(
 
     Args:
         comparison: with its runs
-        metric: what is tested_runs
+        metric: what is compared
         n_others: how many recipes beside the baseline were judged on these images
 
     Raises:

@@ -240,7 +240,8 @@ def _row(name: str, scene: _Scene) -> ComparisonRow:
     is_complete = scene.pending.isdisjoint((name, scene.baseline))
     row = ComparisonRow(name, values, None)
     if values:
-        numbers, plan = list(values.values()), fit_plan(scene.plan, len(values), is_complete)
+        numbers = list(values.values())[: scene.plan.most]
+        plan = fit_plan(scene.plan, len(numbers), is_complete)
         row = row._replace(summary=with_interval(summarize(numbers), numbers, plan))
     if reason := _skip_reason(name, scene.baseline, scene.by_row, scene.data):
         return row._replace(verdict=reason)
@@ -362,9 +363,13 @@ def _notes(
 
 
 def _look_notes(rows: Sequence[ComparisonRow], plan: Plan) -> list[str]:
-    """Return a note where pairs wait for the first look."""
+    """Return notes where pairs wait for the first look, or came after the last one."""
     waiting = [row for row in rows if row.pairs and row.pairs.difference.std and row.p is None]
     first = plan.stages[0].first
     names = ", ".join(f"{row.name} {row.pairs.difference.n}" for row in waiting if row.pairs)
     text = f"The first look is after {first} pairs, with no p and no interval before: {names}."
-    return [text] if waiting else []
+    notes = [text] if waiting else []
+    if late := [f"{row.name} {len(row.values)}" for row in rows if len(row.values) > plan.most]:
+        names = ", ".join(late)
+        notes.append(f"The last look is after {plan.most} pairs; later seeds don't count: {names}.")
+    return notes

@@ -67,7 +67,8 @@ def compare_within_margin(comparison: "Comparison") -> tuple[MarginRow, ...]:
             if row.p is not None:
                 p = sequential_p(better, row.plan, -limit, "greater")
             pairs = [(runs[row.name][seed], runs[comparison.baseline][seed]) for seed in seeds]
-            tests[row.name] = _with_costs(MarginRow(row.name, row.same_p, p), pairs, row.plan)
+            test = MarginRow(row.name, row.same_p, p)
+            tests[row.name] = _with_costs(test, pairs[: row.plan.most], row.plan)
     holm_ps = correct({name: t.not_worse_p for name, t in tests.items()}, comparison.n_tests)
     margin = describe_margin(limit, metric)
     rows = [test._replace(not_worse_p=holm_ps.get(name)) for name, test in tests.items()]

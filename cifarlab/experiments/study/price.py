@@ -5,7 +5,7 @@ images in earlier ones.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,12 +29,12 @@ _EARLIER_SEEDS = range(20)  # of earlier runs, beside the study's own
 class EarlierRuns(NamedTuple):
     """What earlier runs of a row say: differences from the baseline by seed, seconds of each run.
 
-    ``n_own`` of the differences are of this study's own seeds.
+    ``own`` are those of the differences that are of this study's own seeds.
     """
 
     differences: list[float]
     seconds: list[float]
-    n_own: int = 0
+    own: Sequence[float] = ()
 
     @property
     def std(self) -> float | None:
@@ -56,7 +56,11 @@ class Question(NamedTuple):
         return REFERENCE_GAP if self.margin is None else self.margin
 
     def price(
-        self, std: float, difference: float, margin: float | None = None, n_known: int = 0
+        self,
+        std: float,
+        difference: float,
+        margin: float | None = None,
+        seen: Sequence[float] = (),
     ) -> Price:
         """Return the price of a row at the strictest level that Holm's correction asks for.
 
@@ -64,12 +68,12 @@ class Question(NamedTuple):
             std: standard deviation of the differences
             difference: the true one
             margin: below which a difference counts as none, in the unit of ``std``
-            n_known: pairs that are there
+            seen: differences of the pairs that are there
         """
         if self.plan.most < 2:  # one pair decides nothing
             return Price(self.plan.most, 0.0)
         level = ALPHA / max(1, self.n_tests)
-        return price(std, difference, self.plan, margin, level, n_known)
+        return price(std, difference, self.plan, margin, level, seen)
 
 
 def find_chance(row: ComparisonRow, comparison: Comparison) -> float | None:
@@ -115,8 +119,8 @@ def find_earlier_runs(
         differences = {seed: _difference(*pair, metric) for seed, pair in pairs.items()}
         by_known_seed = {seed: value for seed, value in differences.items() if value is not None}
         seconds = [number(dig(result, "cost", "train_seconds")) for result in by_seed.values()]
-        n_own = len(by_known_seed.keys() & set(seeds))
-        earlier[row] = EarlierRuns([*by_known_seed.values()], [s for s in seconds if s], n_own)
+        own = [value for seed, value in by_known_seed.items() if seed in seeds]
+        earlier[row] = EarlierRuns([*by_known_seed.values()], [s for s in seconds if s], own)
     return earlier
 
 
@@ -142,10 +146,10 @@ def quote(question: Question, baseline: str, rows: Mapping[str, EarlierRuns]) ->
     for row, earlier in rows.items():
         if row == baseline or not (std := earlier.std):
             continue
-        at_gap = question.price(std, question.gap, question.margin, earlier.n_own)
+        at_gap = question.price(std, question.gap, question.margin, earlier.own)
         words = [_words(question, at_gap, f"{gap(question.gap)} apart")]
         if question.margin is not None:
-            equal = question.price(std, 0.0, question.margin, earlier.n_own)
+            equal = question.price(std, 0.0, question.margin, earlier.own)
             words.append(_words(question, equal, "equal"))
         spread = f"the difference varies by {gap(std)} ({len(earlier.differences)} earlier pairs)"
         lines.append(f"price of {row} against {baseline}: {spread}; {'; '.join(words)}")

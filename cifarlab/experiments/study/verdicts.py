@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cifarlab.metrics.kinds import MetricFacts
-from cifarlab.stats.paired import ALPHA, PairedComparison, Summary, compare_pairs, holm
+from cifarlab.stats.paired import ALPHA, EQUAL, PairedComparison, Summary, compare_pairs, holm
 from cifarlab.stats.sequential import (
     FIRST_LOOK,
     Plan,
@@ -61,7 +61,7 @@ def fit_plan(plan: Plan, n: int, is_complete: bool) -> Plan:
 def evaluate_pairs(
     ours: Sequence[float], baseline: Sequence[float], plan: Plan, margin: float | None
 ) -> PairTest:
-    """Return the tests of pairs, which are in the order in which they came.
+    """Return the tests of pairs, which are in the order in which they came, to the last look.
 
     Args:
         ours: the row's values
@@ -69,6 +69,7 @@ def evaluate_pairs(
         plan: when somebody may look
         margin: below which a difference counts as none
     """
+    ours, baseline = ours[: plan.most], baseline[: plan.most]
     pairs = compare_pairs(ours, baseline)
     differences = [a - b for a, b in zip(ours, baseline, strict=True)]
     pairs = pairs._replace(difference=with_interval(pairs.difference, differences, plan))
@@ -83,7 +84,7 @@ def evaluate_pairs(
 
 def _is_equal(difference: Summary) -> bool:
     """Return whether all differences are none, but for how fractions are rounded."""
-    return difference.std == 0 and abs(difference.mean) < 1e-9
+    return difference.std == 0 and abs(difference.mean) < EQUAL
 
 
 def with_interval(summary: Summary, values: Sequence[float], plan: Plan) -> Summary:

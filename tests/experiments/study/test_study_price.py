@@ -4,16 +4,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from statsmodels.stats.power import ttest_power
 
 from cifarlab.experiments.study.price import EarlierRuns, Question, find_earlier_runs, quote
 from cifarlab.metrics.kinds import ACCURACY
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
-from cifarlab.stats.paired import power
 from cifarlab.stats.sequential import Plan
 
 DRAW = np.random.default_rng(0)
-KNOWN = EarlierRuns(list(DRAW.normal(0, 0.002, 6)), [30.0] * 6, n_own=0)
+KNOWN = EarlierRuns(list(DRAW.normal(0, 0.002, 6)), [30.0] * 6)
 NOTHING = EarlierRuns([], [])
 
 
@@ -37,7 +37,7 @@ def test_a_row_s_price_is_of_the_margin_and_of_equal_rows() -> None:
 
 def test_fixed_seeds_have_the_power_of_the_t_test() -> None:
     row, total = quote(question(Plan.once(5)), "base", {"base": KNOWN, "ours": KNOWN})
-    chance = power(0.003 / KNOWN.std, 5)
+    chance = ttest_power(0.003 / KNOWN.std, 5, 0.05)
     stated = float(row.rpartition("decided with ")[2].split()[0])
     assert stated == pytest.approx(100 * chance, abs=2.5) and "seeds" not in row
     assert total == "price in all: 10 runs in 0.083 h; by 12 earlier runs"
@@ -54,8 +54,8 @@ def test_where_nothing_is_known_it_says_so_and_counts_in_standard_deviations() -
 def test_several_rows_and_pairs_that_are_there_cost_more_and_less() -> None:
     alone, among = (question(Plan.up_to(10), n_tests=n).price(0.002, 0.003) for n in (1, 10))
     assert among.chance < alone.chance and among.pairs > alone.pairs
-    begun = question(Plan.up_to(10)).price(0.002, 0.02, n_known=6)
-    assert begun.pairs == 6 > question(Plan.up_to(10)).price(0.002, 0.02).pairs
+    begun = question(Plan.up_to(10)).price(0.002, 0.02, seen=[0.02, -0.02] * 3)
+    assert begun.pairs > 6 > question(Plan.up_to(10)).price(0.002, 0.02).pairs
 
 
 def test_earlier_runs_are_paired_by_seed_on_the_split_that_both_have() -> None:
@@ -77,5 +77,6 @@ def test_earlier_runs_are_paired_by_seed_on_the_split_that_both_have() -> None:
 
     earlier = find_earlier_runs(recipes, "base", [1, 2, 50], find_run, "accuracy")
     assert earlier["ours"].differences == pytest.approx([0.03, 0.94 - 0.91])
-    assert earlier["ours"].n_own == 1 and earlier["ours"].seconds == [2.0] * 3
+    assert earlier["ours"].own == earlier["ours"].differences[1:]
+    assert earlier["ours"].seconds == [2.0] * 3
     assert len(earlier["base"].seconds) == 3 and NOTHING.std is None

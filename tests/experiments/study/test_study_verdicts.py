@@ -155,6 +155,19 @@ def test_a_sentence_says_what_holds(plan, words):
     assert words in describe_plan(plan)
 
 
+def test_what_comes_after_the_last_look_does_not_count():
+    """A hundred pairs that gain a point, then two hundred that lose five."""
+    draw = np.random.default_rng(3)
+    row = np.concatenate([draw.normal(0.01, 0.002, 100), draw.normal(-0.05, 0.002, 200)])[None]
+    late, early = made(row, None), made(row[:, :100], None)
+    assert late.rows[1].pairs == early.rows[1].pairs and late.rows[1].verdict == "better"
+    low, high = late.rows[1].pairs.difference.interval
+    assert low < late.rows[1].pairs.difference.mean < high
+    assert late.rows[0].summary == early.rows[0].summary
+    note = "The last look is after 100 pairs; later seeds don't count: base 300, r0 300."
+    assert note in late.notes and not any("last look" in text for text in early.notes)
+
+
 @pytest.mark.parametrize("n_rows", [1, 3])
 def test_the_direction_is_that_of_the_look_that_decided(n_rows):
     """Later pairs can't take back what a look has shown."""
