@@ -130,7 +130,8 @@ class StudyRecord:
         )
         n_tests = max(len(study.rows) - 1, self.plan.n_recipes_seen)
         margin = self.plan.margin_of(study.metric.facts)
-        question = Question(self.plan.plan, margin, study.metric.facts, n_tests)
+        n_seeds = study.max_seeds, study.until == "seeds"
+        question = Question(self.plan.plan, margin, study.metric.facts, n_tests, *n_seeds)
         return quote(question, study.baseline_name, earlier)
 
     def plan_jobs(self, command: str, resume: bool) -> None:

@@ -165,6 +165,17 @@ def test_seconds_of_other_conditions_are_refused(tmp_path, device, words):
         compare_runs([str(tmp_path)], runs=tmp_path, metric="seconds")
 
 
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [({"libraries": {"torch": "2.9"}}, "version of torch"), ({"cifarlab": "0.2"}, "of cifarlab")],
+)
+def test_seconds_of_other_versions_are_refused(tmp_path, facts, words):
+    folder = RunFolder(timed(tmp_path) / "b1")
+    folder.write_provenance(folder.provenance() | facts)
+    with pytest.raises(UserError, match=f"the .*{words} differs"):
+        compare_runs([str(tmp_path)], runs=tmp_path, metric="seconds")
+
+
 def test_seconds_with_a_pause_or_without_a_device_are_refused(tmp_path):
     folder = RunFolder(timed(tmp_path) / "b1")
     provenance = folder.provenance()
