@@ -183,7 +183,7 @@ def compare_runs(
     by: str | None = None,
     margin: float | None = None,
 ) -> Comparison:
-    """Compare the runs that the names mean; those of one study by its plan.
+    """Compare the runs that the names mean; those of a study as planned, by its plan.
 
     Args:
         names: run folders, folders that contain run folders (also studies), or recipes
