@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from _results import write_result
+from _validity import mean
 
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import change
@@ -96,14 +97,18 @@ def known_difference(clean: np.ndarray, noisy: np.ndarray, n_studies: int) -> di
         for std, difference in zip(first.std(axis=1, ddof=1), first.mean(axis=1), strict=True)
         if std > 0
     ]
+    figures = {
+        "decided": mean(ends > 0),
+        "seeds_needed": mean(np.where(ends, ends, PLAN.most)),
+        "seeds_quoted_after_three": mean([quote.pairs for quote in quotes]),
+    }
     differences = noisy - clean
     overall = price(float(differences.std(ddof=1)), float(differences.mean()), PLAN)
     return {
         "difference_points": 100 * float(differences.mean()),
         "std_points": 100 * float(differences.std(ddof=1)),
-        "decided": float((ends > 0).mean()),
-        "seeds_needed": float(np.where(ends, ends, PLAN.most).mean()),
-        "seeds_quoted_after_three": float(np.mean([quote.pairs for quote in quotes])),
+        **{name: figure.value for name, figure in figures.items()},
+        "errors": {name: figure.error for name, figure in figures.items()},
         "seeds_quoted_from_all_runs": overall.pairs,
         "decided_quoted_from_all_runs": overall.chance,
     }

@@ -114,7 +114,13 @@ def compare_images(
 def correct_for_wear(
     intervals: CrossedIntervals, plan: Plan, n_others: int
 ) -> tuple[float | None, float | None, float | None]:
-    """Return ``p``, ``p_listed`` and ``p_built`` of an image comparison."""
+    """Return ``p``, ``p_listed`` and ``p_built`` of an image comparison.
+
+    Args:
+        intervals: of the differences
+        plan: after how many pairs somebody may look
+        n_others: how many recipes beside the baseline were judged on these images
+    """
     p, p_built = (intervals.p_value(n_chosen) for n_chosen in (1, n_others))
     if intervals.n_seeds > 1:  # nobody looks at the seeds of one pair
         p, p_built = (plan.p_at(intervals.n_seeds, each) for each in (p, p_built))

@@ -78,7 +78,7 @@ def count_openings(
                 for opening in provenance.get("test_openings", [])
             )
             if n and provenance.get("data", {}).get("fingerprint") == data:
-                seen = ((folder.result() or {}).get("test") or {}).get("fingerprint")
-                if None in (images, seen) or images == seen:
+                test = ((folder.result() or {}).get("test") or {}).get("fingerprint")
+                if None in (images, test) or images == test:
                     counts[read_recipe_text(folder).key] += n
     return counts

@@ -63,36 +63,31 @@ def crossed_intervals(differences: np.ndarray, level: float | None = ALPHA) -> C
     n_seeds, n_images = differences.shape
     if n_images < 2:
         raise ValueError("one image says nothing of others")
-    mean, by_image = float(differences.mean()), differences.mean(axis=0)
+    mean = float(differences.mean())
+    by_seed, by_image = differences.mean(axis=1), differences.mean(axis=0)
     image_error = float(by_image.var(ddof=1)) / n_images
     of_images = [(image_error, n_images - 1.0)] if np.ptp(by_image) > EQUAL else []
     if n_seeds == 1:
         images = _interval(mean, of_images, ALPHA)
         return CrossedIntervals(1, n_images, mean, None, images, None, _tests(mean, of_images))
-    of_seeds, of_both = _seed_errors(differences, image_error)
-    seeds, images, both = (_interval(mean, e, level) for e in (of_seeds, of_images, of_both))
-    return CrossedIntervals(n_seeds, n_images, mean, seeds, images, both, _tests(mean, of_both))
+    of_seeds: _Errors = []
+    of_both: _Errors = []
+    if np.ptp(by_seed) > EQUAL:
+        seed_error = float(by_seed.var(ddof=1)) / n_seeds
+        rest = differences - by_seed[:, None] - by_image[None, :] + mean
+        degrees = (n_seeds - 1) * (n_images - 1)
+        rest_error = float(np.square(rest).sum()) / degrees / (n_seeds * n_images)
+        # a negative estimate of the images' own variance counts as none
+        error = seed_error + max(image_error - rest_error, 0.0)
+        estimates = ((seed_error, n_seeds - 1), (image_error, n_images - 1), (rest_error, degrees))
+        parts = sum(estimate**2 / freedom for estimate, freedom in estimates)
+        of_seeds = [(seed_error, n_seeds - 1.0)]
+        of_both = [*of_seeds, (error, max(n_seeds - 1.0, error**2 / parts))]
+    seeds, images, crossed = (_interval(mean, e, level) for e in (of_seeds, of_images, of_both))
+    return CrossedIntervals(n_seeds, n_images, mean, seeds, images, crossed, _tests(mean, of_both))
 
 
 _Errors = list[tuple[float, float]]  # variances of the mean, with their degrees of freedom
-
-
-def _seed_errors(differences: np.ndarray, image_error: float) -> tuple[_Errors, _Errors]:
-    """Return the errors for other seeds, and for other seeds and images; none without spread."""
-    n_seeds, n_images = differences.shape
-    by_seed, by_image = differences.mean(axis=1), differences.mean(axis=0)
-    if not np.ptp(by_seed) > EQUAL:
-        return [], []
-    seed_error = float(by_seed.var(ddof=1)) / n_seeds
-    rest = differences - by_seed[:, None] - by_image[None, :] + differences.mean()
-    degrees = (n_seeds - 1) * (n_images - 1)
-    rest_error = float(np.square(rest).sum()) / degrees / (n_seeds * n_images)
-    # a negative estimate of the images' own variance counts as none
-    error = seed_error + max(image_error - rest_error, 0.0)
-    estimates = ((seed_error, n_seeds - 1), (image_error, n_images - 1), (rest_error, degrees))
-    parts = sum(estimate**2 / freedom for estimate, freedom in estimates)
-    of_seeds = [(seed_error, n_seeds - 1.0)]
-    return of_seeds, [*of_seeds, (error, max(n_seeds - 1.0, error**2 / parts))]
 
 
 def _interval(mean: float, errors: _Errors, level: float | None) -> Interval | None:

@@ -60,39 +60,32 @@ def count_flips(
         classes: names of the classes
         plan: after how many pairs of runs somebody may look
     """
-    rows, ps = [], []
-    for number, name in enumerate(classes):
-        in_class = labels == number
-        if n_images := int(in_class.sum()):
-            row, p = _class_flips(name, n_images, ours[:, in_class], base[:, in_class], plan)
-            rows.append(row)
-            ps.append(p)
-    holm_ps = holm([1.0 if p is None else p for p in ps]).tolist()
+    by_class = [(name, labels == number) for number, name in enumerate(classes)]
     rows = [
-        row if p is None else row._replace(p=holm_p)
-        for row, p, holm_p in zip(rows, ps, holm_ps, strict=True)
+        _class_flips(name, ours[:, images], base[:, images], plan)
+        for name, images in by_class
+        if images.any()
     ]
+    ps = holm([1.0 if row.p is None else row.p for row in rows]).tolist()
+    rows = [row._replace(p=None if row.p is None else p) for row, p in zip(rows, ps, strict=True)]
     n_gained, n_lost = _count(ours, base)
     single = mcnemar_p(int(n_gained), int(n_lost)) if len(ours) == 1 else None
     return Flips(n_gained, n_lost, single, tuple(rows))
 
 
-def _class_flips(
-    name: str, n_images: int, ours: np.ndarray, base: np.ndarray, plan: Plan
-) -> tuple[ClassFlips, float | None]:
-    """Return a class's flips, and the p value of no difference before any correction by Holm."""
-    n_pairs = len(ours)
+def _class_flips(name: str, ours: np.ndarray, base: np.ndarray, plan: Plan) -> ClassFlips:
+    """Return a class's flips, with the p value before any correction by Holm."""
+    n_pairs, n_images = ours.shape
     n_gained, n_lost = _count(ours, base)
     difference = (n_gained - n_lost) / n_images
     row = ClassFlips(name, n_images, n_gained, n_lost, difference, None, None)
     if n_images < 2 or not n_gained + n_lost:
-        return row, None
-    level = plan.limits(n_pairs).get(n_pairs)
-    intervals = crossed_intervals(ours.astype(np.float64) - base, level)
+        return row
+    intervals = crossed_intervals(ours.astype(np.float64) - base, plan.limits(n_pairs).get(n_pairs))
     if n_pairs == 1:
-        return row._replace(interval=intervals.images), mcnemar_p(int(n_gained), int(n_lost))
+        return row._replace(interval=intervals.images, p=mcnemar_p(int(n_gained), int(n_lost)))
     p = plan.p_at(n_pairs, intervals.p_value())
-    return row._replace(interval=intervals.seeds_and_images), p
+    return row._replace(interval=intervals.seeds_and_images, p=p)
 
 
 def _count(ours: np.ndarray, base: np.ndarray) -> tuple[float, float]:

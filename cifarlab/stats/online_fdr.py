@@ -21,7 +21,13 @@ _SHIFT, _POWER = 3, 1.5
 
 
 def next_level(n_claims: int, n_accepted: int, alpha: float = ALPHA) -> float:
-    """Return the level of the next claim after so many, of which so many were accepted."""
+    """Return the level of the next claim.
+
+    Args:
+        n_claims: how many there were
+        n_accepted: how many of them were accepted
+        alpha: the expected fraction of false ones among all acceptances
+    """
     from scipy.special import zeta
 
     gamma: float = (n_claims + 1 + _SHIFT) ** -_POWER / float(zeta(_POWER, 1 + _SHIFT))

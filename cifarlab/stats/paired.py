@@ -82,5 +82,5 @@ def holm(ps: Sequence[float] | np.ndarray) -> np.ndarray:
     order = values.argsort(axis=-1)
     factors = np.arange(values.shape[-1], 0, -1)
     sorted_ps = np.take_along_axis(values, order, -1) * factors
-    corrected = np.minimum(1, np.maximum.accumulate(sorted_ps, axis=-1))
-    return np.take_along_axis(corrected, order.argsort(axis=-1), -1)
+    holm_ps = np.minimum(1, np.maximum.accumulate(sorted_ps, axis=-1))
+    return np.take_along_axis(holm_ps, order.argsort(axis=-1), -1)

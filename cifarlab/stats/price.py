@@ -24,7 +24,7 @@ def price(
     plan: Plan,
     margin: float | None = None,
     level: float = ALPHA,
-    seen: Sequence[float] = (),
+    first: Sequence[float] = (),
     most: int | None = None,
 ) -> Price:
     """Return what it takes to decide about a true difference.
@@ -35,19 +35,18 @@ def price(
         plan: when somebody looks; a study that never decides ends at its last look
         margin: below which two rows count as the same; None: only differences are decided
         level: the error rate of all looks together
-        seen: differences of the pairs that are there already, in their order; only the others are
-            drawn
+        first: differences of the pairs that are there already; only those after them are drawn
         most: pairs at most, where the study ends before the plan's last look
     """
     most = min(most or plan.most, plan.most)
     draws = np.random.default_rng(1)
     studies = draws.normal(difference, std, (N_STUDIES, most))
-    n_seen = len(seen[:most])
-    studies[:, :n_seen] = seen[:n_seen]
+    n_first = len(first[:most])
+    studies[:, :n_first] = first[:n_first]
     ps = sequential_ps(studies, plan)
     if margin is not None:
         ps = np.minimum(ps, equivalence_ps(studies, plan, margin))
     is_decided = ps <= level
     ends = np.where(is_decided.any(axis=1), is_decided.argmax(axis=1) + 1, most)
-    pairs = float(np.maximum(ends, n_seen).mean())
+    pairs = float(np.maximum(ends, n_first).mean())
     return Price(pairs, float(is_decided.any(axis=1).mean()))

@@ -134,7 +134,8 @@ def sequential_ps(
     Raises:
         ValueError: a difference is no number
     """
-    _require_finite(studies)
+    if not np.isfinite(studies).all():
+        raise ValueError("a difference of two runs is not finite: leave such pairs out")
     ps = np.ones(studies.shape)
     for stage in plan.stages:
         looks = range(stage.first, min(stage.last, studies.shape[1]) + 1)
@@ -176,7 +177,13 @@ def equivalence_p(differences: Sequence[float], plan: Plan, margin: float) -> fl
 
 
 def equivalence_ps(studies: np.ndarray, plan: Plan, margin: float) -> np.ndarray:
-    """Return ``equivalence_p`` (R, N) of many studies at once, after each number of pairs."""
+    """Return ``equivalence_p`` (R, N) of many studies at once, after each number of pairs.
+
+    Args:
+        studies: differences (R, N), a row for each study
+        plan: when somebody may look
+        margin: the least difference that counts, above 0
+    """
     larger: np.ndarray = np.maximum(
         sequential_ps(studies, plan, -margin, "greater"),
         sequential_ps(studies, plan, margin, "less"),
@@ -200,15 +207,11 @@ def sequential_interval(
 
     Returns:
         None before the first look, or where the differences do not vary.
-
-    Raises:
-        ValueError: a difference is no number
     """
     from scipy.special import stdtrit
 
     intervals = []
     values = np.asarray(differences, np.float64)
-    _require_finite(values)
     for look, p in plan.limits(len(values), level).items():
         if look > 1 and np.ptp(values[:look]) > EQUAL:
             error = values[:look].std(ddof=1) / math.sqrt(look)
@@ -219,11 +222,6 @@ def sequential_interval(
         return None
     low, high = max(low for low, _ in intervals), min(high for _, high in intervals)
     return (low, high) if low < high else intervals[-1]
-
-
-def _require_finite(values: np.ndarray) -> None:
-    if not np.isfinite(values).all():
-        raise ValueError("a difference of two runs is not finite: leave such pairs out")
 
 
 def _look_ps(studies: np.ndarray, looks: range, null: float, side: Side) -> np.ndarray:

@@ -95,12 +95,12 @@ def test_the_interval_over_images_holds_at_all_looks_of_a_plan(variances):
         differences = seed + image + draw.normal(0, rest * 17.3, (10, 60))
         for column, level in enumerate(levels):
             at_each = ((seed[:n].mean(), differences[:n]) for n in range(3, 11))
-            inside = [
+            holds = [
                 low <= truth <= high
                 for truth, values in at_each
                 for low, high in [crossed_intervals(values, level).images]
             ]
-            n_missed[column] += not all(inside)
+            n_missed[column] += not all(holds)
     assert n_missed[0] / n_studies <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / n_studies)
     assert n_missed[1] / n_studies > 0.07
 

@@ -35,10 +35,10 @@ def test_without_a_difference_only_a_margin_decides() -> None:
 
 
 def test_pairs_that_are_there_are_paid() -> None:
-    assert price(1.0, 1e6, TEN, seen=[1.0, -2.0] * 3) == (10, 0.0)  # too wide for the rest
+    assert price(1.0, 1e6, TEN, first=[1.0, -2.0] * 3) == (10, 0.0)  # too wide for the rest
     sure = [1.0, 1.001, 0.999, 1.0002]
-    assert price(1.0, 1.0, TEN, seen=sure) == (4, 1.0)  # they have decided
-    assert price(1.0, 0.0, TEN, seen=[1.0, -2.0] * 6) == (10, 0.0)  # nothing is left to draw
+    assert price(1.0, 1.0, TEN, first=sure) == (4, 1.0)  # they have decided
+    assert price(1.0, 0.0, TEN, first=[1.0, -2.0] * 6) == (10, 0.0)  # nothing is left to draw
 
 
 def test_a_price_at_resume_is_that_of_studies_that_are_still_open() -> None:
@@ -48,7 +48,7 @@ def test_a_price_at_resume_is_that_of_studies_that_are_still_open() -> None:
     is_open = (ends == 0) | (ends > 7)
     assert (ends > 0).mean() == pytest.approx(0.62, abs=0.02)
     assert (ends[is_open] > 0).mean() == pytest.approx(0.40, abs=0.03)
-    quotes = [price(1.0, 1.0, TEN, seen=study[:7].tolist()) for study in studies[is_open][:40]]
+    quotes = [price(1.0, 1.0, TEN, first=study[:7].tolist()) for study in studies[is_open][:40]]
     pairs, chance = np.mean(quotes, axis=0)
     assert chance == pytest.approx((ends[is_open][:40] > 0).mean(), abs=0.15)
     assert chance == pytest.approx(0.40, abs=0.12) and pairs == pytest.approx(9.6, abs=0.2)

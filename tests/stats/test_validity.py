@@ -27,27 +27,35 @@ def run(module: ModuleType, monkeypatch: pytest.MonkeyPatch, *words: str) -> Non
     module.main()
 
 
-def test_all_promises_are_kept_in_few_simulations(benchmarks, monkeypatch, capsys) -> None:
+def test_no_promise_is_broken_grossly(benchmarks, monkeypatch, capsys) -> None:
+    """6.5 % in place of 5 are seen (next test); what takes long is held more loosely."""
     run(benchmarks.validity, monkeypatch, "--quick")
     printed = capsys.readouterr().out
     assert all(title in printed for title in benchmarks.validity.SECTIONS)
     assert "NOT AS PROMISED" not in printed
 
 
-def test_a_plan_that_spends_too_much_is_noticed(benchmarks, monkeypatch, capsys) -> None:
-    careless = Plan((PlanStage(3, 10, 3.0),))  # three times the error rate
-    monkeypatch.setattr(benchmarks.validity, "TEN", careless)
-    with pytest.raises(SystemExit, match=r"not as promised.*1 row, sequential p up to 10"):
+def test_a_plan_that_spends_a_quarter_too_much_is_noticed(benchmarks, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(benchmarks.validity, "TEN", Plan((PlanStage(3, 10, 1.3),)))
+    names = ("equal recipes called different", "equivalence and non-inferiority")
+    sections = {name: benchmarks.validity.SECTIONS[name] for name in names}
+    monkeypatch.setattr(benchmarks.validity, "SECTIONS", sections)
+    with pytest.raises(SystemExit) as caught:
         run(benchmarks.validity, monkeypatch, "--quick")
-    assert "NOT AS PROMISED" in capsys.readouterr().out
+    broken = str(caught.value).removeprefix("not as promised: ").split("; ")
+    assert len(broken) >= 6 and f"{names[0]}: 1 row, sequential p up to 10" in broken
+    assert capsys.readouterr().out.count("NOT AS PROMISED") == len(broken)
 
 
-def test_holm_of_many_tables_is_that_of_each(benchmarks) -> None:
-    from cifarlab.stats.paired import holm
-
-    ps = np.random.default_rng(0).random((6, 5)) ** 4
-    slow = [[p <= 0.05 for p in holm(row)] for row in ps.tolist()]
-    assert benchmarks.validity.holm_rejects(ps).tolist() == slow and np.any(slow)
+def test_errors_of_figures(benchmarks) -> None:
+    figure_of = benchmarks.validity.mean
+    assert figure_of([True] * 5 + [False] * 15).error == pytest.approx((0.25 * 0.75 / 20) ** 0.5)
+    for value in (True, False):  # the rule of three: at most 3 / n are missed with 95 %
+        assert figure_of([value] * 2_000) == (float(value), 1 / 2_000, None, None)
+    assert (
+        not figure_of([False] * 100, at_least=0.95).holds
+        and figure_of([True] * 100, at_least=0.95).holds
+    )
 
 
 def test_verdicts_on_trained_runs_are_counted(benchmarks) -> None:
@@ -58,6 +66,7 @@ def test_verdicts_on_trained_runs_are_counted(benchmarks) -> None:
     assert equal["called_different_by_a_t_test_after_each_seed"] > most
     clean = draws.normal(0.9, 0.002, 40)
     known = benchmarks.real_nulls.known_difference(clean, clean - draws.normal(0.01, 0.002, 40), 50)
+    assert known["errors"]["seeds_needed"] > 0.05 and known["errors"]["decided"] > 0
     assert known["decided"] > 0.9 and 3 <= known["seeds_needed"] < 5
     assert known["seeds_quoted_from_all_runs"] == pytest.approx(known["seeds_needed"], abs=0.6)
 

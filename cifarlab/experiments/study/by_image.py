@@ -39,14 +39,17 @@ def compare_rows_by_image(
 
 
 def with_wear(
-    comparison: Comparison, folders: Iterable[Path], planned: str = ""
+    comparison: Comparison, folders: Iterable[Path], plan_time: str = ""
 ) -> tuple[Comparison, int]:
     """Add a note where other recipes were judged on the comparison's test images.
+
+    Of a comparison by a plan those count that came before the plan named its rows; of any other one
+    all that are there, since its rows were named just now. Runs that were deleted don't count.
 
     Args:
         comparison: with its runs
         folders: where runs are searched, beside those next to the comparison's
-        planned: when its rows were named; later openings had no part in it. Empty: just now
+        plan_time: when the plan was written; empty without one
 
     Returns:
         The comparison, and how many other recipes there are.
@@ -58,7 +61,7 @@ def with_wear(
     paths = {path for folder in folders for path in find_runs(folder)}
     parents = {run.path.parent for run in tested_runs}
     paths |= {file.parent for parent in parents for file in parent.glob("*/recipe.yaml")}
-    openings = count_openings(paths, data, images, planned)
+    openings = count_openings(paths, data, images, plan_time)
     for run in tested_runs:
         openings.pop(read_recipe_text(RunFolder(run.path)).key, None)
     if not openings:
@@ -66,10 +69,10 @@ def with_wear(
     recipes = (
         "1 other recipe was" if len(openings) == 1 else f"{len(openings):,} other recipes were"
     )
-    when = " before the plan was written" if planned else ""
+    when = "before the plan was written" if plan_time else "by the runs here"
     n_openings = openings.total()
     note = (
-        f"{recipes} judged on these test images{when} "
+        f"{recipes} judged on these test images {when} "
         f"({'1 opening' if n_openings == 1 else f'{n_openings:,} openings'}). "
         "As far as their results led here, a part of the best one's lead is the luck of these "
         "images: 'cifarlab compare --by image' corrects p for other images."

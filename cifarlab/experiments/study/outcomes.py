@@ -244,30 +244,30 @@ class _Terms(NamedTuple):
 
 
 def _settle_terms(
-    planned: StudyPlan | None,
+    study_plan: StudyPlan | None,
     rows: Mapping[str, Sequence[RunData]],
     base: str,
     metric: MetricFacts,
     margin: float | None,
 ) -> _Terms:
-    """Return a study's plan where it is compared as planned; else what holds of a later choice."""
+    """Return the study's plan where it is kept to; else what holds of a later choice."""
     limit = None if margin is None else margin / metric.factor
     late = [] if margin is None else [_LATE_MARGIN]
-    if planned is None:
+    if study_plan is None:
         return _Terms(None, limit, 0, [*late, *_name_studies(rows)])
-    has_baseline = fingerprint_row(rows[base][0].recipe) == planned.rows.get(planned.baseline)
-    changes = planned.find_changes(has_baseline, metric.name, margin)
+    has_baseline = fingerprint_row(rows[base][0].recipe) == study_plan.rows.get(study_plan.baseline)
+    changes = study_plan.find_changes(has_baseline, metric.name, margin)
     if not changes:
-        numbers = planned.margin_of(metric), planned.n_recipes_seen
-        return _Terms(planned.plan, *numbers, planned.notes(), planned.time)
-    limit = planned.margin_of(metric) if margin in (None, planned.margin) else limit
+        numbers = study_plan.margin_of(metric), study_plan.n_recipes_seen
+        return _Terms(study_plan.plan, *numbers, study_plan.notes(), study_plan.time)
+    limit = study_plan.margin_of(metric) if margin in (None, study_plan.margin) else limit
     # whoever chooses the baseline after the runs has any two rows to choose from
     n_pairs = 0 if has_baseline else len(rows) * (len(rows) - 1) // 2
     note = (
         f"The study was planned with {', '.join(changes)}: what was chosen after the runs "
         "explores, and takes fresh seeds to be shown."
     )
-    return _Terms(None, limit, max(n_pairs, planned.n_recipes_seen), [note])
+    return _Terms(None, limit, max(n_pairs, study_plan.n_recipes_seen), [note])
 
 
 def _name_studies(rows: Mapping[str, Sequence[RunData]]) -> list[str]:
@@ -285,10 +285,10 @@ def _name_studies(rows: Mapping[str, Sequence[RunData]]) -> list[str]:
 
 
 def _add_images(
-    comparison: Comparison, metric: AnyMetric | None, runs: Path, planned: str
+    comparison: Comparison, metric: AnyMetric | None, runs: Path, plan_time: str
 ) -> Comparison:
     """Add how worn the test images are, and the rows image by image if there is a metric."""
-    comparison, n_before = with_wear(comparison, [runs], planned)
+    comparison, n_before = with_wear(comparison, [runs], plan_time)
     if not isinstance(metric, MetricConfig):
         return comparison
     n_others = max(1, len(comparison.rows) - 1 + n_before)
@@ -325,9 +325,9 @@ def _run_folders(path: Path) -> list[Path]:
         study = validate_config(Study, tree, str(path / "study.json"))
         runs = [run for run in content.get("runs", []) if run.get("run")]
         runs.sort(key=lambda run: run["row"] != study.baseline_name)
-        if lost := [run["run"] for run in runs if not RunFolder(path / run["run"]).exists]:
+        if missing := [run["run"] for run in runs if not RunFolder(path / run["run"]).exists]:
             raise RunFolderError(
-                f"the study in {path} lists {', '.join(lost)}, which is gone",
+                f"the study in {path} lists {', '.join(missing)}, which is gone",
                 "run the study again: it trains what is missing",
             )
         return [path / run["run"] for run in runs]

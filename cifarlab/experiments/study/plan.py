@@ -90,12 +90,12 @@ class StudyPlan(StoredModel):
             metric: the name of its metric
             margin: its own; None: that of the plan
         """
-        found = {
+        terms = {
             f"{self.baseline} as the baseline": has_baseline,
             f"{self.metric} as the metric": metric == self.metric,
             f"{_or_none(self.margin)} as the margin": margin in (None, self.margin),
         }
-        return [words for words, is_planned in found.items() if not is_planned]
+        return [words for words, is_planned in terms.items() if not is_planned]
 
     def notes(self) -> list[str]:
         """Return what its verdicts do not promise, for all who read them."""
@@ -118,7 +118,7 @@ class StudyPlan(StoredModel):
             notes.append(
                 f"Study {self.number} of this question (the same baseline, a row in common): at "
                 f"5 % each, {100 * (1 - (1 - ALPHA) ** self.number):.0f} % in all. For a series, "
-                "'cifarlab judge' keeps a book that shares 5 % among all claims."
+                "'cifarlab judge' keeps a book that spreads 5 % over all claims."
             )
         return notes
 
@@ -132,14 +132,14 @@ class SeenRuns(NamedTuple):
 
 
 def make_plan(
-    study: Study, recipes: Mapping[str, Recipe], seen: SeenRuns, n_studies: int = 0
+    study: Study, recipes: Mapping[str, Recipe], seen_runs: SeenRuns, n_studies: int = 0
 ) -> StudyPlan:
     """Return the plan of a study.
 
     Args:
         study: the study
         recipes: the rows' recipes, as they are trained
-        seen: the runs that are there already
+        seen_runs: the runs that are there already
         n_studies: how many have asked the same before
     """
     n = study.max_seeds
@@ -152,10 +152,12 @@ def make_plan(
         metric=study.metric.name,
         baseline=study.baseline_name,
         rows={row: fingerprint(r.model_copy(update={"seed": 0})) for row, r in recipes.items()},
-        looks=[StoredStage(**s._asdict()) for s in (Plan.open() if seen.n_rows else looks).stages],
-        n_seen=seen.n_rows,
-        n_baseline_seen=seen.n_baseline,
-        n_recipes_seen=seen.n_recipes,
+        looks=[
+            StoredStage(**s._asdict()) for s in (Plan.open() if seen_runs.n_rows else looks).stages
+        ],
+        n_seen=seen_runs.n_rows,
+        n_baseline_seen=seen_runs.n_baseline,
+        n_recipes_seen=seen_runs.n_recipes,
         number=1 + n_studies,
         time=datetime.now(UTC).isoformat(timespec="seconds"),
     )

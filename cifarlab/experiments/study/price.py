@@ -30,14 +30,13 @@ _EARLIER_SEEDS = range(20)  # of earlier runs, beside the study's own
 class EarlierRuns(NamedTuple):
     """What earlier runs of a row say: differences from the baseline by seed, seconds of each run.
 
-    ``own`` are those of the differences that are of this study's own seeds, ``n_own`` its own runs
-    that are there.
+    ``study_differences`` are those of this study's own seeds, of which ``n_runs`` runs are there.
     """
 
     differences: list[float]
     seconds: list[float]
-    own: Sequence[float] = ()
-    n_own: int = 0
+    study_differences: Sequence[float] = ()
+    n_runs: int = 0
 
     @property
     def std(self) -> float | None:
@@ -74,7 +73,7 @@ class Question(NamedTuple):
         std: float,
         difference: float,
         margin: float | None = None,
-        seen: Sequence[float] = (),
+        first: Sequence[float] = (),
     ) -> Price:
         """Return the price of a row at the strictest level that Holm's correction asks for.
 
@@ -82,12 +81,12 @@ class Question(NamedTuple):
             std: standard deviation of the differences
             difference: the true one
             margin: below which a difference counts as none, in the unit of ``std``
-            seen: differences of the pairs that are there
+            first: differences of the pairs that are there
         """
         if self.most < 2:  # one pair decides nothing
             return Price(self.most, 0.0)
         level = ALPHA / max(1, self.n_tests)
-        return price(std, difference, self.plan, margin, level, seen, self.most)
+        return price(std, difference, self.plan, margin, level, first, self.most)
 
 
 def find_chance(row: ComparisonRow, comparison: Comparison) -> float | None:
@@ -133,10 +132,10 @@ def find_earlier_runs(
         differences = {seed: _difference(*pair, metric) for seed, pair in pairs.items()}
         by_known_seed = {seed: value for seed, value in differences.items() if value is not None}
         seconds = [number(dig(result, "cost", "train_seconds")) for result in by_seed.values()]
-        own = [value for seed, value in by_known_seed.items() if seed in seeds]
-        n_own = len(by_seed.keys() & set(seeds))
-        known = [*by_known_seed.values()], [s for s in seconds if s]
-        earlier[row] = EarlierRuns(*known, own, n_own)
+        of_study = [value for seed, value in by_known_seed.items() if seed in seeds]
+        n_runs = len(by_seed.keys() & set(seeds))
+        numbers = [*by_known_seed.values()], [s for s in seconds if s]
+        earlier[row] = EarlierRuns(*numbers, of_study, n_runs)
     return earlier
 
 
@@ -162,10 +161,10 @@ def quote(question: Question, baseline: str, rows: Mapping[str, EarlierRuns]) ->
     for row, earlier in rows.items():
         if row == baseline or not (std := earlier.std):
             continue
-        at_gap = question.price(std, question.gap, question.margin, earlier.own)
+        at_gap = question.price(std, question.gap, question.margin, earlier.study_differences)
         words = [_words(question, at_gap, f"{gap(question.gap)} apart")]
         if question.margin is not None:
-            equal = question.price(std, 0.0, question.margin, earlier.own)
+            equal = question.price(std, 0.0, question.margin, earlier.study_differences)
             words.append(_words(question, equal, "equal"))
         spread = f"the difference varies by {gap(std)} ({len(earlier.differences)} earlier pairs)"
         lines.append(f"price of {row} against {baseline}: {spread}; {'; '.join(words)}")
@@ -203,7 +202,7 @@ def _in_all(
     cost = {row: float(np.mean(e.seconds)) if e.seconds else typical for row, e in rows.items()}
     quotes = []
     for n_of_row in (seeds, dict.fromkeys(rows, question.most)):
-        left = {row: max(0, n - rows[row].n_own) for row, n in n_of_row.items()}
+        left = {row: max(0, n - rows[row].n_runs) for row, n in n_of_row.items()}
         quotes.append((sum(left.values()), sum(n * cost[row] for row, n in left.items())))
     is_fixed = _is_fixed(question)
     names = ("", "") if is_fixed else ("about ", "at most ")

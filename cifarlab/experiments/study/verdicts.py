@@ -1,9 +1,9 @@
 """What may be concluded of paired differences under a plan, for several rows at once.
 
 Sequential p values hold at any look of the plan, and so does Holm's correction of them over the
-rows: a row without a look so far counts with p = 1, which can only fall. Of studies in which no row
-differs from the baseline, at most 5 % call one better or worse; of studies in which each row
-differs by the margin or more, at most 5 % call one the same.
+rows: a row without a look so far counts with p = 1, which can only fall. At most 5 % of studies
+call a row better or worse that does not differ from the baseline; at most 5 % call one the same
+that differs by the margin or more.
 """
 
 from collections.abc import Mapping, Sequence

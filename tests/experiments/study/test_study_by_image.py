@@ -87,7 +87,7 @@ def test_recipes_that_were_judged_before_are_counted(root):
     try:
         comparison = compare_runs([str(root)], runs=root, by="image")
         assert any(
-            "1 other recipe was judged on these test images (1 opening)." in n
+            "1 other recipe was judged on these test images by the runs here (1 opening)." in n
             for n in comparison.notes
         )
         (images,) = comparison.by_image
@@ -122,13 +122,13 @@ def test_a_study_counts_what_was_judged_before_its_plan(tmp_path):
     make_judged(tmp_path, rows | other, "2026-01-01T00:00:00+00:00")
     finished = run_study(study, runs=tmp_path, log=lambda _line: None)
     note = "1 other recipe was judged on these test images before the plan was written (6 openings)"
-    (found,) = [text for text in finished.comparison.notes if "judged on these" in text]
-    assert found.startswith(note)
+    (wear,) = [text for text in finished.comparison.notes if "judged on these" in text]
+    assert wear.startswith(note)
     make_judged(tmp_path, {"late": {"optimizer.lr": 0.4}}, "2999-01-01T00:00:00+00:00")
     compared = compare_runs([str(finished.folder.path)], runs=tmp_path)
-    assert found in compared.notes
-    chosen = compare_runs([str(tmp_path / "plain-0"), str(tmp_path / "low-0")], runs=tmp_path)
-    assert any("2 other recipes were judged on these test images (12" in n for n in chosen.notes)
+    assert wear in compared.notes
+    alone = compare_runs([str(tmp_path / "plain-0"), str(tmp_path / "low-0")], runs=tmp_path)
+    assert any("test images by the runs here (12 openings)." in note for note in alone.notes)
 
 
 def timed(root, seconds=(1.0, 1.0), **device):

@@ -48,17 +48,17 @@ def test_fixed_seeds_have_the_power_of_the_t_test() -> None:
 
 
 def test_what_is_paid_is_not_quoted_again() -> None:
-    begun = KNOWN._replace(own=KNOWN.differences[:3], n_own=3)
-    total = quote(question(Plan.once(5)), "base", {"base": KNOWN._replace(n_own=5), "ours": begun})
+    begun = KNOWN._replace(study_differences=KNOWN.differences[:3], n_runs=3)
+    total = quote(question(Plan.once(5)), "base", {"base": KNOWN._replace(n_runs=5), "ours": begun})
     assert total[-1].startswith(f"price of what is left: 2 runs in {duration(60)} of training")
 
 
 @pytest.mark.parametrize("is_fixed", [True, False])
 def test_a_study_whose_plan_is_open_ends_at_its_own_number_of_seeds(is_fixed: bool) -> None:
     """Runs were there before its plan, so that all looks count; it trains no hundred seeds."""
-    seen = Question(Plan.open(), None, ACCURACY, 1, 5, is_fixed)
-    row, total = quote(seen, "base", {"base": KNOWN, "ours": KNOWN})
-    price = seen.price(KNOWN.std or 0, 0.003)
+    open_plan = Question(Plan.open(), None, ACCURACY, 1, 5, is_fixed)
+    row, total = quote(open_plan, "base", {"base": KNOWN, "ours": KNOWN})
+    price = open_plan.price(KNOWN.std or 0, 0.003)
     assert price.pairs <= 5
     assert price.chance < question(Plan.up_to(5)).price(KNOWN.std or 0, 0.003).chance < 1
     assert f"decided with {100 * price.chance:.0f} %" in row and ("seeds" in row) != is_fixed
@@ -75,7 +75,7 @@ def test_where_nothing_is_known_it_says_so_and_counts_in_standard_deviations() -
 def test_several_rows_and_pairs_that_are_there_cost_more_and_less() -> None:
     alone, among = (question(Plan.up_to(10), n_tests=n).price(0.002, 0.003) for n in (1, 10))
     assert among.chance < alone.chance and among.pairs > alone.pairs
-    begun = question(Plan.up_to(10)).price(0.002, 0.02, seen=[0.02, -0.02] * 3)
+    begun = question(Plan.up_to(10)).price(0.002, 0.02, first=[0.02, -0.02] * 3)
     assert begun.pairs > 6 > question(Plan.up_to(10)).price(0.002, 0.02).pairs
 
 
@@ -98,7 +98,7 @@ def test_earlier_runs_are_paired_by_seed_on_the_split_that_both_have() -> None:
 
     earlier = find_earlier_runs(recipes, "base", [1, 2, 50], find_run, "accuracy")
     assert earlier["ours"].differences == pytest.approx([0.03, 0.94 - 0.91])
-    assert earlier["ours"].own == earlier["ours"].differences[1:]
+    assert earlier["ours"].study_differences == earlier["ours"].differences[1:]
     assert earlier["ours"].seconds == [2.0] * 3
-    assert (earlier["ours"].n_own, earlier["base"].n_own) == (1, 2)
+    assert (earlier["ours"].n_runs, earlier["base"].n_runs) == (1, 2)
     assert len(earlier["base"].seconds) == 3 and NOTHING.std is None
