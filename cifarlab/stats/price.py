@@ -25,6 +25,7 @@ def price(
     margin: float | None = None,
     level: float = ALPHA,
     first: Sequence[float] = (),
+    most: int | None = None,
 ) -> Price:
     """Return what it takes to decide about a true difference.
 
@@ -35,15 +36,17 @@ def price(
         margin: below which two rows count as the same; None: only differences are decided
         level: the error rate of all looks together
         first: differences of the pairs that are there already; only those after them are drawn
+        most: pairs at most, where the study ends before the plan's last look
     """
+    most = min(most or plan.most, plan.most)
     draws = np.random.default_rng(1)
-    studies = draws.normal(difference, std, (N_STUDIES, plan.most))
-    n_first = len(first[: plan.most])
+    studies = draws.normal(difference, std, (N_STUDIES, most))
+    n_first = len(first[:most])
     studies[:, :n_first] = first[:n_first]
     ps = sequential_ps(studies, plan)
     if margin is not None:
         ps = np.minimum(ps, equivalence_ps(studies, plan, margin))
     is_decided = ps <= level
-    ends = np.where(is_decided.any(axis=1), is_decided.argmax(axis=1) + 1, plan.most)
+    ends = np.where(is_decided.any(axis=1), is_decided.argmax(axis=1) + 1, most)
     pairs = float(np.maximum(ends, n_first).mean())
     return Price(pairs, float(is_decided.any(axis=1).mean()))
