@@ -102,6 +102,8 @@ def _count(ours: np.ndarray, base: np.ndarray) -> tuple[float, float]:
 def p_over_looks(p: float | None, n: int, plan: Plan) -> float | None:
     """Return the least error rate of a whole plan at which its look after n pairs rejects.
 
+    None where the plan has no such look.
+
     Args:
         p: the p value of that look
         n: how many pairs there are; 1 has nothing to do with a plan, which looks at several
@@ -109,9 +111,9 @@ def p_over_looks(p: float | None, n: int, plan: Plan) -> float | None:
     """
     if p is None or n == 1:
         return p
-    low, high = 0.0, 1.0
     if n not in plan.limits(n):
-        return 1.0
+        return None
+    low, high = 0.0, 1.0
     for _ in range(30):
         middle = (low + high) / 2
         low, high = (low, middle) if plan.limits(n, middle)[n] >= p else (middle, high)

@@ -7,8 +7,9 @@ import pytest
 from made_run import Plan as MadeRun
 from made_run import make
 
-from cifarlab.evaluation.by_image import GROUPS, _metric_values, compare_images, compare_recipes
+from cifarlab.evaluation.by_image import GROUPS, QUESTIONS, _metric_values, compare_images
 from cifarlab.metrics.kinds import Accuracy, CalibrationError, LogLoss, MacroF1, MetricConfig, TopK
+from cifarlab.report.by_image import class_table, interval_table, sentences
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.run_folder.run_data import RunData, read_runs
 from cifarlab.stats.crossed import crossed_intervals
@@ -115,12 +116,15 @@ def test_lost_predictions_are_named(runs: list, tmp_path) -> None:
     lost = read_runs([path], predictions=False)[0]
     with pytest.raises(RunFolderError, match="can't read predictions"):
         compare_images("a", "b", [(lost, runs[0])], "test", Accuracy(), Plan.open())
-    assert compare_recipes([lost, *runs[3:]]) == []  # a report shows the others
 
 
-def test_recipes_among_runs_are_compared_with_the_first(runs: list) -> None:
-    (images,) = compare_recipes(runs)
-    assert images.intervals.n_seeds == 3 and images.split == "test"
-    assert (images.row, images.baseline) == ("3", "0")  # both are called made/up
-    assert compare_recipes(runs[:3]) == compare_recipes([]) == []
-    assert compare_recipes([runs[0], runs[4]]) == []  # no seed in common
+def test_before_the_first_look_there_are_counts_alone(runs: list) -> None:
+    pairs = list(zip(runs[3:5], runs[:2], strict=True))
+    images = compare_images("slow", "fast", pairs, "test", Accuracy(), Plan.open(), 10)
+    assert images.p is images.p_listed is images.p_built is None
+    headers, rows = class_table(images)
+    assert headers[-1] == "difference (points)" and len(rows[0]) == 5
+    headers, rows = interval_table([images])
+    assert headers[-1] == "95 % interval" and [row[1] for row in rows] == [QUESTIONS["images"]]
+    text = " ".join(sentences(images))
+    assert "no look at so few pairs" in text and "p =" not in text

@@ -104,7 +104,7 @@ def test_it_is_the_sequential_p_where_the_last_look_is_the_smallest():
 
 
 def test_without_a_look_nothing_is_shown():
-    assert p_over_looks(1e-9, 2, Plan.open()) == 1
-    assert p_over_looks(1e-9, 11, Plan.up_to(10)) == 1
+    assert p_over_looks(1e-9, 2, Plan.open()) is None
+    assert p_over_looks(1e-9, 11, Plan.up_to(10)) is None
     assert p_over_looks(None, 4, Plan.open()) is None
     assert p_over_looks(0.01, 1, Plan.open()) == 0.01  # nobody looks at seeds

@@ -13,12 +13,11 @@ import numpy as np
 
 from cifarlab.experiments.study.run_metrics import timing_problems, train_seconds
 from cifarlab.experiments.study.verdicts import correct, describe_margin, fit_plan
-from cifarlab.report.by_image import format_p
 from cifarlab.run_folder.run_data import RunData
 from cifarlab.stats.paired import ALPHA, Interval
 from cifarlab.stats.sequential import Plan, sequential_interval, sequential_p
 from cifarlab.system.errors import UserError
-from cifarlab.system.formatting import number
+from cifarlab.system.formatting import number, p_value
 
 if TYPE_CHECKING:
     from cifarlab.experiments.study.comparison import Comparison
@@ -114,4 +113,4 @@ def _verdict(row: MarginRow, margin: str) -> str:
 def margin_table(rows: Sequence[MarginRow]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return headers and cells of the tests within a margin."""
     headers = ("row", "p of the same", "p of not worse", "within the margin")
-    return headers, [(r.row, format_p(r.same_p), format_p(r.not_worse_p), r.verdict) for r in rows]
+    return headers, [(r.row, p_value(r.same_p), p_value(r.not_worse_p), r.verdict) for r in rows]
