@@ -16,7 +16,7 @@ from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.run_folder.run_data import SPLIT_NAMES, RunData
 from cifarlab.stats.crossed import CrossedIntervals, crossed_intervals
-from cifarlab.stats.flips import Flips, count_flips, p_over_looks
+from cifarlab.stats.flips import Flips, count_flips
 from cifarlab.stats.sequential import Plan
 from cifarlab.system.errors import UserError
 
@@ -35,7 +35,8 @@ class ImageComparison(NamedTuple):
     ``p`` is of no difference: for other seeds and other images, of one pair for other images;
     valid over the looks of the plan, None before the first. ``n_others`` other recipes than the
     baseline were judged on these images: ``p_listed`` holds for the best of a list of so many,
-    ``p_built`` for a recipe that was built step by step on what these images showed.
+    ``p_built`` for a recipe that was built step by step on what these images showed. ``n_left_out``
+    pairs of runs came after the plan's last look and don't count.
     """
 
     row: str
@@ -45,10 +46,11 @@ class ImageComparison(NamedTuple):
     intervals: CrossedIntervals
     n_groups: int | None
     flips: Flips
+    n_others: int
     p: float | None
-    n_others: int = 1
-    p_listed: float | None = None
-    p_built: float | None = None
+    p_listed: float | None
+    p_built: float | None
+    n_left_out: int = 0
 
 
 class _RunValues(NamedTuple):
@@ -82,23 +84,17 @@ def compare_images(
 
     Raises:
         RunFolderError: a run keeps no predictions of the split, or damaged ones
-        UserError: the runs were not measured on the same images
+        UserError: the runs were not measured on the same images, or on one alone
     """
-    answers = [[_answers(run, split, metric) for run in pair] for pair in pairs]
+    answers = [[_answers(run, split, metric) for run in pair] for pair in pairs[: plan.most]]
     first = answers[0][0].predictions
-    for pair, of_pair in zip(pairs, answers, strict=True):
+    for pair, of_pair in zip(pairs, answers, strict=False):
         for run, answer in zip(pair, of_pair, strict=True):
             _require_same_images(first, answer.predictions, run, split)
     ours, base = (np.stack([pair[i].values for pair in answers]) for i in (0, 1))
     right, base_right = (np.stack([pair[i].right for pair in answers]) for i in (0, 1))
-    n_pairs = len(pairs)
+    n_pairs = len(answers)
     intervals = crossed_intervals(ours - base, plan.limits(n_pairs).get(n_pairs))
-    p, p_built = (
-        p_over_looks(intervals.p_value(n_chosen), n_pairs, plan) for n_chosen in (1, n_others)
-    )
-    p_listed = None if p is None else min(1.0, n_others * p)
-    if p_built is not None and p_listed is not None:
-        p_built = max(p_listed, p_built)  # a list is one way to build; few seeds have long tails
     return ImageComparison(
         row,
         baseline,
@@ -107,17 +103,32 @@ def compare_images(
         intervals,
         answers[0][0].n_groups,
         count_flips(right, base_right, first.labels, first.classes, plan),
-        p,
         n_others,
-        p_listed,
-        p_built,
+        *correct_for_wear(intervals, plan, n_others),
+        len(pairs) - n_pairs,
     )
+
+
+def correct_for_wear(
+    intervals: CrossedIntervals, plan: Plan, n_others: int
+) -> tuple[float | None, float | None, float | None]:
+    """Return ``p``, ``p_listed`` and ``p_built`` of an image comparison."""
+    p, p_built = (intervals.p_value(n_chosen) for n_chosen in (1, n_others))
+    if intervals.n_seeds > 1:  # nobody looks at the seeds of one pair
+        p, p_built = (plan.p_at(intervals.n_seeds, each) for each in (p, p_built))
+    if p is None or p_built is None:
+        return None, None, None
+    p_listed = min(1.0, n_others * p)
+    return p, p_listed, max(p_listed, p_built)  # a list is one way to build
 
 
 def _answers(run: RunData, split: str, metric: MetricConfig) -> _RunValues:
     file = RunFolder(run.path).predictions / f"{split}.safetensors"
     is_read = run.predictions is not None and run.predicted_split == split
     predictions = run.predictions if is_read and run.predictions else Predictions.read(file)
+    if len(predictions.labels) < 2:
+        what = f"{run.name} was measured on one {SPLIT_NAMES[split]} image: nothing varies"
+        raise UserError(what, "leave out --by image")
     values, n_groups = _metric_values(metric, predictions.logits, predictions.labels)
     right = predictions.logits.argmax(1) == predictions.labels
     return _RunValues(values, right, n_groups, predictions)

@@ -82,7 +82,7 @@ def intervals(comparisons: Sequence[ImageComparison]) -> Plot | None:
         ends = metric.factor * np.array(
             [getattr(of_row, question) or (math.nan, math.nan) for question in QUESTIONS]
         )
-        mean = metric.factor * np.where(np.isnan(ends[:, 0]), math.nan, of_row.mean)
+        mean = np.full(len(QUESTIONS), metric.factor * of_row.mean)
         look: dict[str, Any] = {"ends": ends.T, "flat": True, "marker": "o", "size": 4.5}
         marks: list[spec.Mark] = [Rule(0, spec.INK), Marks(mean, range(len(QUESTIONS)), **look)]
         y = Axis("", (len(QUESTIONS) - 0.4, -0.6), list(QUESTIONS.values()))

@@ -191,7 +191,9 @@ def limit_axis(core: Values, ends: Values, least: float) -> tuple[float, float]:
     reach = max(high - low, least)
     known = np.asarray(ends, dtype=float)
     known = known[np.isfinite(known)].clip(low - reach, high + reach)
-    return add_margin(min([low, *known]), max([high, *known]), 0.08)
+    left, right = min([low, *known]), max([high, *known])
+    margin = 0.08 * max(right - left, least)
+    return left - margin, right + margin
 
 
 def cut_marks(

@@ -87,8 +87,10 @@ def sentences(comparison: ImageComparison) -> list[str]:
             f"images are a jackknife's, which leaves out {comparison.n_groups} groups of images in "
             "turn."
         )
+    if comparison.n_left_out:
+        lines.append(f"{comparison.n_left_out} pairs came after the last look, and are left out.")
     if intervals.n_seeds > 1 and intervals.seeds_and_images is None:
-        lines.append("The plan has no look at so few pairs: no p, and no interval over seeds.")
+        lines.append("The pairs do not vary, or the plan has no look at so few: no interval, no p.")
     if comparison.n_others > 1 and comparison.p is not None:
         lines.append(
             f"{comparison.n_others} recipes beside {comparison.baseline} were judged on these "

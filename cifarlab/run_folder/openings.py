@@ -6,6 +6,7 @@ out. Each run writes its openings into its provenance, so that all runs of a fol
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,13 +19,6 @@ from cifarlab.system.files import MAX_YAML_BYTES, read_text
 _JUDGES = ("train", "evaluate")  # an audit opens the test split, too, and judges no recipe
 _NAME = re.compile(r"^name: *(\S.*)$", re.MULTILINE)
 _SEED = re.compile(r"^seed: *(\d{1,10}) *$", re.MULTILINE)
-
-
-class Openings(NamedTuple):
-    """How often test images were opened to judge runs; the distinct recipes, seeds aside."""
-
-    n_openings: int
-    recipes: frozenset[str]
 
 
 class RecipeText(NamedTuple):
@@ -63,20 +57,28 @@ def find_runs(root: Path) -> Iterator[Path]:
             yield Path(name)
 
 
-def count_openings(runs: Iterable[Path], data: str) -> Openings:
-    """Count how often the test images of the data with this fingerprint were opened.
+def count_openings(
+    runs: Iterable[Path], data: str, images: str | None = None, before: str = ""
+) -> Counter[str]:
+    """Count by recipe, seeds aside, how often the same test images were opened to judge it.
 
     Args:
         runs: run folders; those that can't be read are left out, and each counts once
         data: the fingerprint of the data
+        images: the fingerprint of the test images; a run that does not say which it saw counts
+        before: a time; later openings do not count; empty: all do
     """
-    n_openings, recipes = 0, set()
+    counts = Counter[str]()
     for path in {path.resolve() for path in runs}:
         with suppress(RunFolderError):
             provenance = (folder := RunFolder(path)).provenance()
-            openings = provenance.get("test_openings", [])
-            judgements = [o for o in openings if o.get("opener") in _JUDGES]
-            if judgements and provenance.get("data", {}).get("fingerprint") == data:
-                n_openings += len(judgements)
-                recipes.add(read_recipe_text(folder).key)
-    return Openings(n_openings, frozenset(recipes))
+            n = sum(
+                opening.get("opener") in _JUDGES
+                and not (before and str(opening.get("time", "")) >= before)
+                for opening in provenance.get("test_openings", [])
+            )
+            if n and provenance.get("data", {}).get("fingerprint") == data:
+                seen = ((folder.result() or {}).get("test") or {}).get("fingerprint")
+                if None in (images, seen) or images == seen:
+                    counts[read_recipe_text(folder).key] += n
+    return counts

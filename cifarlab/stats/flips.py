@@ -19,7 +19,8 @@ class ClassFlips(NamedTuple):
 
     Both are mean numbers of images for a pair of runs. ``difference`` is that of the accuracies;
     ``interval`` holds for other seeds and other images, of one pair of runs for other images;
-    ``p`` is corrected for all classes (Holm), None where no image flips.
+    ``p`` is corrected for all classes (Holm), None where no image flips, all pairs of runs have
+    the same difference, or the plan has no look at so few.
     """
 
     name: str
@@ -66,10 +67,10 @@ def count_flips(
             row, p = _class_flips(name, n_images, ours[:, in_class], base[:, in_class], plan)
             rows.append(row)
             ps.append(p)
-    holm_ps = iter(holm([p for p in ps if p is not None]))
+    holm_ps = holm([1.0 if p is None else p for p in ps]).tolist()
     rows = [
-        row._replace(p=None if p is None else next(holm_ps))
-        for row, p in zip(rows, ps, strict=True)
+        row if p is None else row._replace(p=holm_p)
+        for row, p, holm_p in zip(rows, ps, holm_ps, strict=True)
     ]
     n_gained, n_lost = _count(ours, base)
     single = mcnemar_p(int(n_gained), int(n_lost)) if len(ours) == 1 else None
@@ -90,31 +91,10 @@ def _class_flips(
     intervals = crossed_intervals(ours.astype(np.float64) - base, level)
     if n_pairs == 1:
         return row._replace(interval=intervals.images), mcnemar_p(int(n_gained), int(n_lost))
-    p = p_over_looks(intervals.p_value(), n_pairs, plan)
+    p = plan.p_at(n_pairs, intervals.p_value())
     return row._replace(interval=intervals.seeds_and_images), p
 
 
 def _count(ours: np.ndarray, base: np.ndarray) -> tuple[float, float]:
     """Return how many images a pair gains and loses, means over the pairs."""
     return float((ours & ~base).sum(1).mean()), float((base & ~ours).sum(1).mean())
-
-
-def p_over_looks(p: float | None, n: int, plan: Plan) -> float | None:
-    """Return the least error rate of a whole plan at which its look after n pairs rejects.
-
-    None where the plan has no such look.
-
-    Args:
-        p: the p value of that look
-        n: how many pairs there are; 1 has nothing to do with a plan, which looks at several
-        plan: after how many pairs somebody may look
-    """
-    if p is None or n == 1:
-        return p
-    if n not in plan.limits(n):
-        return None
-    low, high = 0.0, 1.0
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (low, middle) if plan.limits(n, middle)[n] >= p else (middle, high)
-    return high

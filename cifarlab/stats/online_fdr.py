@@ -1,17 +1,17 @@
 """False discoveries over a book of claims that never ends: LOND (Javanmard & Montanari 2015).
 
 Claim t is tested at ``alpha * gamma_t * (acceptances before + 1)``, where all gamma add up to 1.
-Each claim is judged by runs of its own, so that its p value is valid whatever was accepted before.
-Then the expected fraction of false ones among the acceptances is at most alpha, however long the
-book gets, since where claim t is accepted there are at least (acceptances before + 1) of them:
+The p value of each claim has to be valid given all earlier claims. Runs of its own see to that as
+far as seeds go; the luck of test images that all claims share may stay with what is built on
+earlier ones, so that claims are about these images. Then the expected fraction of false ones among
+the acceptances is at most alpha, however long the book gets, since where claim t is accepted there
+are at least (acceptances before + 1) of them:
 
     E[false acceptances / acceptances] <= sum of E[1{p_t <= level_t} / (acceptances before + 1)]
                                        <= sum of alpha * gamma_t = alpha
 
 No later claim changes an earlier one: an acceptance is never revoked.
 """
-
-from collections.abc import Sequence
 
 from cifarlab.stats.paired import ALPHA
 
@@ -20,10 +20,9 @@ from cifarlab.stats.paired import ALPHA
 _SHIFT, _POWER = 3, 1.5
 
 
-def next_level(accepted: Sequence[bool], alpha: float = ALPHA) -> float:
-    """Return the level of the next claim, after those that were accepted or not."""
+def next_level(n_claims: int, n_accepted: int, alpha: float = ALPHA) -> float:
+    """Return the level of the next claim after so many, of which so many were accepted."""
     from scipy.special import zeta
 
-    claim = len(accepted) + 1
-    gamma: float = (claim + _SHIFT) ** -_POWER / float(zeta(_POWER, 1 + _SHIFT))
-    return min(1.0, alpha * gamma * (sum(accepted) + 1))
+    gamma: float = (n_claims + 1 + _SHIFT) ** -_POWER / float(zeta(_POWER, 1 + _SHIFT))
+    return min(1.0, alpha * gamma * (n_accepted + 1))

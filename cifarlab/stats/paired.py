@@ -1,4 +1,4 @@
-"""Statistics of accuracies: intervals, paired differences, corrected p values, power.
+"""Statistics of accuracies: intervals, paired differences, corrected p values.
 
 Pure functions of numbers. Every interval is 95 %, every test two-sided at 5 %.
 """
@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-LEVEL = 0.95
 ALPHA = 0.05
-_EQUAL = 1e-9  # accuracies that differ by less are the same fraction, rounded twice
+EQUAL = 1e-9  # accuracies that differ by less are the same fraction, rounded twice
 
 Interval = tuple[float, float]
 
@@ -42,7 +41,7 @@ def summarize(values: Sequence[float]) -> Summary:
     n, mean = len(numbers), float(numbers.mean())
     if n < 2:
         return Summary(n, mean, None, None)
-    std = 0.0 if np.ptp(numbers) < _EQUAL else float(numbers.std(ddof=1))
+    std = 0.0 if np.ptp(numbers) < EQUAL else float(numbers.std(ddof=1))
     half_width = _quantile(n) * std / math.sqrt(n)
     return Summary(n, mean, std, (mean - half_width, mean + half_width))
 
@@ -58,7 +57,7 @@ def prediction_interval(summary: Summary, n_new: int = 1) -> Interval | None:
 def _quantile(n: int) -> float:
     from scipy.stats import t
 
-    return float(t.ppf((1 + LEVEL) / 2, n - 1))
+    return float(t.ppf(1 - ALPHA / 2, n - 1))
 
 
 def compare_pairs(ours: Sequence[float], baseline: Sequence[float]) -> PairedComparison:
@@ -72,30 +71,16 @@ def compare_pairs(ours: Sequence[float], baseline: Sequence[float]) -> PairedCom
     return PairedComparison(difference, difference.mean / difference.std, p)
 
 
-def holm(ps: Sequence[float]) -> list[float]:
-    """Return the p values corrected for their number by Holm's step-down method (Holm 1979).
+def holm(ps: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Return the p values (..., M) corrected for their number M by Holm's step-down method.
 
-    Where those below 0.05 are called real, the chance that any is called so wrongly is at most 5 %.
+    Where those below 0.05 are called real, the chance that any is called so wrongly is at most 5 %
+    (Holm 1979).
     """
     # written out, since statsmodels' multipletests collects all garbage at each call
-    order = np.argsort(ps)
-    factors = np.arange(len(ps), 0, -1)
-    result = np.empty(len(ps))
-    result[order] = np.minimum(1, np.maximum.accumulate(np.asarray(ps)[order] * factors))
-    return [float(p) for p in result]
-
-
-def power(effect: float, n: int, alpha: float = ALPHA) -> float:
-    """Return the chance that a paired t test finds a true effect (Cohen 1988, chapter 2).
-
-    Args:
-        effect: Cohen's d_z
-        n: how many pairs there are
-        alpha: the test's level
-    """
-    from scipy.stats import ncf, t
-
-    critical = t.isf(alpha / 2, n - 1)
-    # the square of a noncentral t is a noncentral F, whose tail SciPy computes for all values
-    noncentrality = max(n * effect**2, 1e-12)
-    return float(ncf.sf(critical**2, 1, n - 1, noncentrality))
+    values = np.asarray(ps, np.float64)
+    order = values.argsort(axis=-1)
+    factors = np.arange(values.shape[-1], 0, -1)
+    sorted_ps = np.take_along_axis(values, order, -1) * factors
+    corrected = np.minimum(1, np.maximum.accumulate(sorted_ps, axis=-1))
+    return np.take_along_axis(corrected, order.argsort(axis=-1), -1)

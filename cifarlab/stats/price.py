@@ -1,11 +1,12 @@
 """What a verdict costs before it is paid: seeds until a study decides, by simulation."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from cifarlab.stats.paired import ALPHA
-from cifarlab.stats.sequential import Plan, first_rejections
+from cifarlab.stats.sequential import Plan, equivalence_ps, sequential_ps
 
 N_STUDIES = 4_000  # chances are met within 0.02
 
@@ -23,7 +24,8 @@ def price(
     plan: Plan,
     margin: float | None = None,
     level: float = ALPHA,
-    n_before: int = 0,
+    seen: Sequence[float] = (),
+    most: int | None = None,
 ) -> Price:
     """Return what it takes to decide about a true difference.
 
@@ -33,19 +35,19 @@ def price(
         plan: when somebody looks; a study that never decides ends at its last look
         margin: below which two rows count as the same; None: only differences are decided
         level: the error rate of all looks together
-        n_before: pairs that are there already; they count, their values are drawn anew
+        seen: differences of the pairs that are there already, in their order; only the others are
+            drawn
+        most: pairs at most, where the study ends before the plan's last look
     """
+    most = min(most or plan.most, plan.most)
     draws = np.random.default_rng(1)
-    studies = draws.normal(difference, std, (N_STUDIES, plan.most))
-    ends = [first_rejections(studies, plan, level=level)]
+    studies = draws.normal(difference, std, (N_STUDIES, most))
+    n_seen = len(seen[:most])
+    studies[:, :n_seen] = seen[:n_seen]
+    ps = sequential_ps(studies, plan)
     if margin is not None:
-        sides = np.stack(
-            [
-                first_rejections(studies, plan, -margin, "greater", level),
-                first_rejections(studies, plan, margin, "less", level),
-            ]
-        )
-        ends.append(np.where(sides.all(axis=0), sides.max(axis=0), 0))
-    decided = np.stack([np.where(end > 0, end, plan.most + 1) for end in ends]).min(axis=0)
-    pairs = np.clip(decided, n_before, plan.most)
-    return Price(float(pairs.mean()), float((decided <= plan.most).mean()))
+        ps = np.minimum(ps, equivalence_ps(studies, plan, margin))
+    is_decided = ps <= level
+    ends = np.where(is_decided.any(axis=1), is_decided.argmax(axis=1) + 1, most)
+    pairs = float(np.maximum(ends, n_seen).mean())
+    return Price(pairs, float(is_decided.any(axis=1).mean()))

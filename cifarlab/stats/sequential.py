@@ -20,14 +20,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from cifarlab.stats.paired import ALPHA, Interval
+from cifarlab.stats.paired import ALPHA, EQUAL, Interval
 
 Side = Literal["both", "greater", "less"]
 FIRST_LOOK = 3  # pairs; two say next to nothing of the spread
 MAX_LOOK = 100  # pairs; the plan without a number ends here
 N_STUDIES = 200_000  # simulated ones: a level of 0.05 is met within 0.0005
 _CHUNK = 20_000  # at once: fits into a processor's cache
-_EQUAL = 1e-9  # accuracies that differ by less are the same fraction, rounded twice
 _LOG_TAILS = np.linspace(np.log(0.5), np.log(1e-12), 1_000)
 _TAILS = np.exp(_LOG_TAILS)
 
@@ -52,7 +51,13 @@ class Plan(NamedTuple):
 
     @classmethod
     def up_to(cls, most: int, first: int = FIRST_LOOK) -> "Plan":
-        """Return the plan that looks after each pair from ``first`` to ``most``."""
+        """Return the plan that looks after each pair from ``first`` to ``most``, 1 to MAX_LOOK.
+
+        Raises:
+            ValueError: ``most`` is another number
+        """
+        if not 1 <= most <= MAX_LOOK:
+            raise ValueError(f"a plan looks after 1 to {MAX_LOOK} pairs, not {most}")
         return cls((PlanStage(min(first, most), most, 1.0),))
 
     @classmethod
@@ -65,7 +70,7 @@ class Plan(NamedTuple):
 
     @property
     def most(self) -> int:
-        """Return the number of pairs at the last look."""
+        """Return the number of pairs at the last look: those that come later don't count."""
         return self.stages[-1].last
 
     def limits(self, n: int, level: float = ALPHA, side: Side = "both") -> dict[int, float]:
@@ -82,6 +87,21 @@ class Plan(NamedTuple):
             if stage.first <= n
             for look in range(stage.first, min(stage.last, n) + 1)
         }
+
+    def p_at(self, n: int, p: float | None) -> float | None:
+        """Return the p value over all looks that the look after n pairs gives.
+
+        Args:
+            n: how many pairs there are
+            p: the ordinary p value of that look, of a difference; None where nothing varies
+
+        Returns:
+            None where ``p`` is, or without a look after n pairs.
+        """
+        stage = next((stage for stage in self.stages if stage.first <= n <= stage.last), None)
+        if p is None or stage is None:
+            return None
+        return min(1.0, float(_chances(stage, np.array(p), "both")) / stage.part)
 
 
 def sequential_p(
@@ -110,7 +130,11 @@ def sequential_ps(
         plan: when somebody may look
         null: the difference under the null hypothesis
         side: the alternative: another difference, a greater or a smaller one
+
+    Raises:
+        ValueError: a difference is no number
     """
+    _require_finite(studies)
     ps = np.ones(studies.shape)
     for stage in plan.stages:
         looks = range(stage.first, min(stage.last, studies.shape[1]) + 1)
@@ -146,10 +170,18 @@ def equivalence_p(differences: Sequence[float], plan: Plan, margin: float) -> fl
         plan: when somebody may look
         margin: the least difference that counts, above 0
     """
-    return max(
-        sequential_p(differences, plan, -margin, "greater"),
-        sequential_p(differences, plan, margin, "less"),
+    if not len(differences):
+        return 1.0
+    return float(equivalence_ps(np.array([differences], np.float64), plan, margin)[0, -1])
+
+
+def equivalence_ps(studies: np.ndarray, plan: Plan, margin: float) -> np.ndarray:
+    """Return ``equivalence_p`` (R, N) of many studies at once, after each number of pairs."""
+    larger: np.ndarray = np.maximum(
+        sequential_ps(studies, plan, -margin, "greater"),
+        sequential_ps(studies, plan, margin, "less"),
     )
+    return larger
 
 
 def sequential_interval(
@@ -168,13 +200,17 @@ def sequential_interval(
 
     Returns:
         None before the first look, or where the differences do not vary.
+
+    Raises:
+        ValueError: a difference is no number
     """
     from scipy.special import stdtrit
 
     intervals = []
     values = np.asarray(differences, np.float64)
+    _require_finite(values)
     for look, p in plan.limits(len(values), level).items():
-        if look > 1 and np.ptp(values[:look]) > _EQUAL:
+        if look > 1 and np.ptp(values[:look]) > EQUAL:
             error = values[:look].std(ddof=1) / math.sqrt(look)
             half_width = -float(stdtrit(look - 1, p / 2) * error)
             mean = float(values[:look].mean())
@@ -183,6 +219,11 @@ def sequential_interval(
         return None
     low, high = max(low for low, _ in intervals), min(high for _, high in intervals)
     return (low, high) if low < high else intervals[-1]
+
+
+def _require_finite(values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        raise ValueError("a difference of two runs is not finite: leave such pairs out")
 
 
 def _look_ps(studies: np.ndarray, looks: range, null: float, side: Side) -> np.ndarray:
@@ -201,7 +242,7 @@ def _look_ps(studies: np.ndarray, looks: range, null: float, side: Side) -> np.n
         ps = 2 * stdtr(n - 1.0, -np.abs(t))
     else:
         ps = stdtr(n - 1.0, -t if side == "greater" else t)
-    return np.where(ranges[:, columns] > _EQUAL, ps, 1.0)
+    return np.where(ranges[:, columns] > EQUAL, ps, 1.0)
 
 
 def _chances(stage: PlanStage, ps: np.ndarray, side: Side) -> np.ndarray:

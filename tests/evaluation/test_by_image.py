@@ -7,8 +7,9 @@ import pytest
 from made_run import Plan as MadeRun
 from made_run import make
 
-from cifarlab.evaluation.by_image import GROUPS, QUESTIONS, _metric_values, compare_images
+from cifarlab.evaluation.by_image import GROUPS, _metric_values, compare_images
 from cifarlab.metrics.kinds import Accuracy, CalibrationError, LogLoss, MacroF1, MetricConfig, TopK
+from cifarlab.plots.flips import intervals
 from cifarlab.report.by_image import class_table, interval_table, sentences
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.run_folder.run_data import RunData, read_runs
@@ -89,6 +90,36 @@ def test_a_comparison_of_three_pairs(runs: list) -> None:
     assert images.intervals.seeds_and_images[1] < 0
 
 
+def test_pairs_after_the_last_look_are_left_out(runs: list) -> None:
+    pairs = list(zip(runs[3:], runs[:3], strict=True))
+    early, late = (
+        compare_images("slow", "fast", each, "test", Accuracy(), Plan.once(3))
+        for each in (pairs, [*pairs, pairs[0]])
+    )
+    assert late == early._replace(n_left_out=1)
+    assert "1 pairs came after the last look, and are left out." in sentences(late)
+
+
+def test_before_the_first_look_there_is_no_interval_and_no_p(runs: list) -> None:
+    pairs = list(zip(runs[3:5], runs[:2], strict=True))
+    images = compare_images("slow", "fast", pairs, "test", Accuracy(), Plan.open(), 10)
+    assert {*images.intervals[3:6], images.p, images.p_listed, images.p_built} == {None}
+    assert "no interval, no p" in sentences(images)[1] and len(sentences(images)) == 2
+    headers, rows = class_table(images)  # counts alone
+    assert headers[-1] == "difference (points)" and {len(row) for row in rows} == {5}
+    assert interval_table([images])[1] == []
+    marks = intervals([images]).panels[0].marks[1]  # the difference is drawn all the same
+    assert marks.x == pytest.approx([100 * images.intervals.mean] * 3)
+
+
+def test_one_image_is_refused(runs: list) -> None:
+    run = read_runs([runs[0].path])[0]
+    first = {name: getattr(run.predictions, name)[:1] for name in ("logits", "labels", "indices")}
+    run = replace(run, predictions=replace(run.predictions, **first))
+    with pytest.raises(UserError, match="was measured on one test image: nothing varies"):
+        compare_images("a", "b", [(run, run)], "test", Accuracy(), Plan.open())
+
+
 def _macro_f1(run: RunData) -> float:
     predictions = Predictions.read(run.path / "predictions" / "val.safetensors")
     return MacroF1().value(predictions.logits, predictions.labels)
@@ -116,15 +147,3 @@ def test_lost_predictions_are_named(runs: list, tmp_path) -> None:
     lost = read_runs([path], predictions=False)[0]
     with pytest.raises(RunFolderError, match="can't read predictions"):
         compare_images("a", "b", [(lost, runs[0])], "test", Accuracy(), Plan.open())
-
-
-def test_before_the_first_look_there_are_counts_alone(runs: list) -> None:
-    pairs = list(zip(runs[3:5], runs[:2], strict=True))
-    images = compare_images("slow", "fast", pairs, "test", Accuracy(), Plan.open(), 10)
-    assert images.p is images.p_listed is images.p_built is None
-    headers, rows = class_table(images)
-    assert headers[-1] == "difference (points)" and len(rows[0]) == 5
-    headers, rows = interval_table([images])
-    assert headers[-1] == "95 % interval" and [row[1] for row in rows] == [QUESTIONS["images"]]
-    text = " ".join(sentences(images))
-    assert "no look at so few pairs" in text and "p =" not in text

@@ -139,7 +139,7 @@ def test_recipes_are_compared_image_by_image(tmp_path):
     assert page.tables["verdicts"][2][-1] == row.verdict
     assert page.tables["intervals"][1][3] == page.tables["verdicts"][2][6]  # one question
     assert page.tables["intervals"][3][4] == p_value(images.p)
-    assert "No plan was written before the runs" in page.text
+    assert "No plan holds here" in page.text
     figures = {file.name for file in (tmp_path / "figures").iterdir()}
     kinds = {"curves", "figure", "evidence", "flips", "intervals"}
     assert {f"comparison-{kind}.svg" for kind in kinds} <= figures

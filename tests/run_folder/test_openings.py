@@ -10,9 +10,9 @@ from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.openings import count_openings, find_runs, read_recipe_text
 
 
-def open_test(path, *openers):
+def open_test(path, *openers, time="2026-02-02T00:00:00+00:00"):
     folder = RunFolder(path)
-    openings = [{"time": "now", "opener": opener} for opener in openers]
+    openings = [{"time": time, "opener": opener} for opener in openers]
     folder.write_provenance({**folder.provenance(), "test_openings": openings})
     return path
 
@@ -32,9 +32,9 @@ def test_openings_and_recipes_are_counted(tmp_path):
     runs = list(find_runs(tmp_path))
     assert len(runs) == 7
     openings = count_openings([*runs, *runs], DATA)
-    assert (openings.n_openings, len(openings.recipes)) == (6, 2)
-    assert count_openings(runs, "images of x")[0] == 1
-    assert count_openings(runs, "other") == (0, frozenset())
+    assert (openings.total(), len(openings)) == (6, 2)
+    assert count_openings(runs, "images of x").total() == 1
+    assert not count_openings(runs, "other")
 
 
 def test_damaged_and_missing_runs_are_left_out(tmp_path):
@@ -44,7 +44,7 @@ def test_damaged_and_missing_runs_are_left_out(tmp_path):
     (tmp_path / "empty").mkdir()
     runs = [*find_runs(tmp_path), tmp_path / "nowhere", tmp_path / "empty"]
     openings = count_openings(runs, DATA)
-    assert len(openings.recipes) == 1
+    assert len(openings) == 1
     assert list(find_runs(tmp_path / "nowhere")) == []
     assert not (tmp_path / "nowhere").exists()
 
@@ -60,7 +60,19 @@ def test_a_thousand_runs_take_a_second(tmp_path):
     start = time.perf_counter()
     openings = count_openings(find_runs(tmp_path), DATA)
     assert time.perf_counter() - start < 2  # 1 on a machine that does nothing else
-    assert (openings.n_openings, len(openings.recipes)) == (1000, 1000)
+    assert (openings.total(), len(openings)) == (1000, 1000)
+
+
+def test_later_openings_and_other_images_of_the_same_data_are_left_out(tmp_path):
+    early = open_test(make_run(tmp_path / "early"), "train", time="2026-01-01T00:00:00+00:00")
+    open_test(make_run(tmp_path / "late", changes={"optimizer.lr": 0.3}), "train")
+    runs = [*find_runs(tmp_path)]
+    assert count_openings(runs, DATA, "images").total() == 2
+    assert not count_openings(runs, DATA, "of another split_seed")
+    (earlier,) = count_openings(runs, DATA, "images", before="2026-02-02T00:00:00+00:00")
+    assert earlier == read_recipe_text(RunFolder(early)).key
+    (early / "result.json").unlink()  # killed after the opening: nobody knows of which images
+    assert count_openings(runs, DATA, "of another split_seed").total() == 1
 
 
 @pytest.mark.parametrize("seed", [0, 3])

@@ -9,8 +9,6 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from cifarlab.stats.crossed import crossed_intervals
 
-Z = 1.959964
-
 
 def made(seed: int, n_seeds: int, n_images: int, stds: tuple[float, float, float]) -> np.ndarray:
     """Differences (S, N) with normal effects of seeds, images and both, without a mean."""
@@ -74,18 +72,32 @@ def test_of_one_pair_of_runs_it_is_mcnemar_s_test() -> None:
     values = np.repeat([1.0, -1.0, 0.0], [gained, lost, n - gained - lost])[None]
     result = crossed_intervals(values)
     assert result.seeds is None and result.seeds_and_images is None
-    z = result.mean / ((result.images[1] - result.mean) / Z) * math.sqrt(n / (n - 1))
+    ((value, freedom),) = result.tests
     # McNemar's variance is that without a difference, this one that with the difference seen
     theirs = mcnemar([[0, gained], [lost, 0]], exact=False, correction=False).statistic
-    assert z**2 == pytest.approx(theirs / (1 - theirs / n), rel=0.01)
+    assert value**2 * n / (n - 1) == pytest.approx(theirs / (1 - theirs / n))
+    assert freedom == n - 1
 
 
-def test_without_any_luck_there_is_no_width() -> None:
-    result = crossed_intervals(np.full((3, 8), 0.25))
-    assert result.seeds == result.images == result.seeds_and_images == (0.25, 0.25)
-    by_image = np.tile(np.arange(8.0), (3, 1))  # runs alike: seeds add nothing
-    result = crossed_intervals(by_image)
-    assert result.seeds == (3.5, 3.5) and result.seeds_and_images[1] > 3.5
-    by_seed = np.tile(np.arange(3.0)[:, None], (1, 8))  # images alike
-    result = crossed_intervals(by_seed)
-    assert result.images == (1.0, 1.0) and result.seeds_and_images == pytest.approx(result.seeds)
+@pytest.mark.parametrize("value", [0.0, 0.1, 0.25])
+def test_without_any_luck_there_is_no_interval_and_no_test(value: float) -> None:
+    """0.1 is no fraction in binary: its means differ in their last digits."""
+    result = crossed_intervals(np.full((3, 7), value))
+    assert result.seeds is result.images is result.seeds_and_images is result.p_value() is None
+    assert crossed_intervals(np.full((1, 7), value)).images is None
+
+
+def test_pairs_that_agree_by_luck_say_nothing_of_other_seeds() -> None:
+    gained = np.zeros((3, 100))
+    for seed, images in enumerate(gained):
+        images[np.random.default_rng(seed).choice(100, 10, replace=False)] = 1
+    result = crossed_intervals(gained)
+    assert result.seeds is result.seeds_and_images is result.p_value() is None
+    assert result.images[0] < 0.1 < result.images[1]
+    by_seed = crossed_intervals(np.tile(np.arange(3.0)[:, None], (1, 8)))  # images alike
+    assert by_seed.images is None and by_seed.seeds_and_images == pytest.approx(by_seed.seeds)
+
+
+def test_one_image_is_refused() -> None:
+    with pytest.raises(ValueError, match="one image says nothing of others"):
+        crossed_intervals(np.array([[1.0], [0.0], [1.0]]))

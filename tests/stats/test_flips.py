@@ -6,9 +6,9 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from cifarlab.stats.crossed import crossed_intervals
-from cifarlab.stats.flips import count_flips, p_over_looks
+from cifarlab.stats.flips import count_flips
 from cifarlab.stats.intervals import mcnemar_p
-from cifarlab.stats.sequential import Plan, sequential_p
+from cifarlab.stats.sequential import Plan
 
 CLASSES = ("cat", "dog", "ship")
 
@@ -65,7 +65,7 @@ def test_several_pairs_are_tested_for_other_seeds_and_images():
     plan = Plan.up_to(10)
     flips = count_flips(ours, base, labels, CLASSES, plan)
     ps = [
-        p_over_looks(crossed_intervals((ours * 1.0 - base)[:, labels == k]).p_value(), 4, plan)
+        plan.p_at(4, crossed_intervals((ours * 1.0 - base)[:, labels == k]).p_value())
         for k in range(3)
     ]
     corrected = list(multipletests(ps, method="holm")[1])
@@ -82,29 +82,14 @@ def test_a_class_without_images_is_left_out_and_one_without_flips_has_no_p():
     assert rows[0][2:] == (0, 0, 0, None, None) and rows[1].p is not None
 
 
-def test_a_p_value_over_looks_is_the_least_level_that_rejects():
-    for plan in (Plan.once(4), Plan.up_to(10), Plan.open()):
-        for p in (1e-4, 0.003, 0.04, 0.7):
-            corrected = p_over_looks(p, 4, plan)
-            assert corrected >= p * 0.999
-            assert plan.limits(4, corrected * 1.01)[4] >= p or corrected == 1
-            assert plan.limits(4, corrected * 0.99)[4] < p
-    assert p_over_looks(0.01, 4, Plan.once(4)) == pytest.approx(0.01)
-
-
-def test_it_is_the_sequential_p_where_the_last_look_is_the_smallest():
-    differences = [0.4, -0.1, 0.5, 0.9, 1.0, 0.8]
-    plan = Plan.up_to(8)
-    from scipy.stats import ttest_1samp
-
-    ps = [ttest_1samp(differences[:n], 0).pvalue for n in range(3, 7)]
-    assert min(ps) == ps[-1]
-    expected = sequential_p(differences, plan)
-    assert p_over_looks(float(ps[-1]), 6, plan) == pytest.approx(expected, rel=0.01)
-
-
-def test_without_a_look_nothing_is_shown():
-    assert p_over_looks(1e-9, 2, Plan.open()) is None
-    assert p_over_looks(1e-9, 11, Plan.up_to(10)) is None
-    assert p_over_looks(None, 4, Plan.open()) is None
-    assert p_over_looks(0.01, 1, Plan.open()) == 0.01  # nobody looks at seeds
+def test_a_class_that_cannot_be_tested_counts_for_holm_all_the_same():
+    ours, base, labels = answers(4)
+    ours[:, labels == 0] = base[:, labels == 0]  # no cat flips
+    flips = count_flips(ours, base, labels, CLASSES, Plan.once(4))
+    ps = [crossed_intervals((ours * 1.0 - base)[:, labels == k]).p_value() for k in (1, 2)]
+    assert [row.p for row in flips.classes[1:]] == pytest.approx(
+        multipletests([*ps, 1.0], method="holm")[1][:2]
+    )
+    assert flips.classes[0].p is None
+    waiting = count_flips(ours, base, labels, CLASSES, Plan.once(5)).classes  # no look at four
+    assert {row.p for row in waiting} == {row.interval for row in waiting} == {None}

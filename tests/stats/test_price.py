@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from statsmodels.stats.power import ttest_power
 
-from cifarlab.stats.paired import power
 from cifarlab.stats.price import price
-from cifarlab.stats.sequential import Plan, equivalence_p, sequential_p
+from cifarlab.stats.sequential import Plan, equivalence_p, first_rejections, sequential_p
 
 TEN = Plan.up_to(10)
 
@@ -14,7 +14,7 @@ TEN = Plan.up_to(10)
 def test_one_look_has_the_power_of_the_ordinary_test(n: int, effect: float) -> None:
     quoted = price(0.004, 0.004 * effect, Plan.once(n))
     assert quoted.pairs == n
-    assert quoted.chance == pytest.approx(power(effect, n), abs=0.025)
+    assert quoted.chance == pytest.approx(ttest_power(effect, n, 0.05), abs=0.025)
 
 
 def test_the_price_of_a_large_difference() -> None:
@@ -35,8 +35,23 @@ def test_without_a_difference_only_a_margin_decides() -> None:
 
 
 def test_pairs_that_are_there_are_paid() -> None:
-    assert price(1.0, 1e6, TEN, n_before=7).pairs == 7
-    assert price(1.0, 0.0, TEN, n_before=10).pairs == 10
+    assert price(1.0, 1e6, TEN, seen=[1.0, -2.0] * 3) == (10, 0.0)  # too wide for the rest
+    sure = [1.0, 1.001, 0.999, 1.0002]
+    assert price(1.0, 1.0, TEN, seen=sure) == (4, 1.0)  # they have decided
+    assert price(1.0, 0.0, TEN, seen=[1.0, -2.0] * 6) == (10, 0.0)  # nothing is left to draw
+
+
+def test_a_price_at_resume_is_that_of_studies_that_are_still_open() -> None:
+    """Before the first run they are decided with 62 %: those that were, are not resumed."""
+    studies = np.random.default_rng(4).normal(1.0, 1.0, (4_000, 10))
+    ends = first_rejections(studies, TEN)
+    is_open = (ends == 0) | (ends > 7)
+    assert (ends > 0).mean() == pytest.approx(0.62, abs=0.02)
+    assert (ends[is_open] > 0).mean() == pytest.approx(0.40, abs=0.03)
+    quotes = [price(1.0, 1.0, TEN, seen=study[:7].tolist()) for study in studies[is_open][:40]]
+    pairs, chance = np.mean(quotes, axis=0)
+    assert chance == pytest.approx((ends[is_open][:40] > 0).mean(), abs=0.15)
+    assert chance == pytest.approx(0.40, abs=0.12) and pairs == pytest.approx(9.6, abs=0.2)
 
 
 @pytest.mark.parametrize("difference", [0.0, 0.5, 2.0])

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import t, ttest_1samp, ttest_rel
+from statsmodels.stats.power import ttest_power
 from statsmodels.stats.weightstats import ttost_paired
 
-from cifarlab.stats.paired import power
+from cifarlab.stats.paired import holm
 from cifarlab.stats.sequential import (
+    MAX_LOOK,
     Plan,
     equivalence_p,
     first_rejections,
@@ -64,7 +66,8 @@ def test_a_large_effect_is_decided_early(simulated: np.ndarray) -> None:
     ends = first_rejections(simulated + 1.5, TEN)
     assert (ends > 0).mean() == pytest.approx(0.93, abs=0.01)
     assert np.where(ends, ends, 10).mean() == pytest.approx(6.3, abs=0.1)
-    assert power(1.5, 10) > (ends > 0).mean() > power(1.5, 6)  # ten at once, or six
+    assert ttest_power(1.5, 10, 0.05) > (ends > 0).mean()  # ten at once
+    assert (ends > 0).mean() > ttest_power(1.5, 6, 0.05)
 
 
 @pytest.mark.parametrize("side", ["both", "greater", "less"])
@@ -119,6 +122,38 @@ def test_few_pairs_and_no_spread_are_no_evidence(values: list[float]) -> None:
     assert sequential_p(values, TEN) == equivalence_p(values, TEN, 0.5) == 1.0
     assert sequential_interval(values, TEN) is None
     assert sequential_p(values[:1], Plan.once(1)) == 1.0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("test", [sequential_p, sequential_interval])
+def test_what_is_no_number_is_no_difference(test, value: float) -> None:
+    with pytest.raises(ValueError, match="not finite: leave such pairs out"):
+        test([0.01, 0.011, 0.012, value, 0.01], TEN)
+
+
+@pytest.mark.parametrize("most", [0, MAX_LOOK + 1])
+def test_a_plan_looks_at_one_to_a_hundred_pairs(most: int) -> None:
+    with pytest.raises(ValueError, match=f"after 1 to 100 pairs, not {most}"):
+        Plan.up_to(most)
+
+
+def test_the_p_value_of_one_look_holds_for_all_of_a_plan() -> None:
+    for plan in (Plan.once(4), TEN, Plan.open()):
+        for p in (1e-4, 0.003, 0.04, 0.7):
+            corrected = plan.p_at(4, p)
+            assert corrected >= p * 0.999
+            assert plan.limits(4, corrected * 1.01)[4] >= p or corrected == 1
+            assert plan.limits(4, corrected * 0.99)[4] < p
+    assert Plan.once(4).p_at(4, 0.01) == 0.01
+    assert TEN.p_at(4, 1e-15) == pytest.approx(8e-15)  # no floor
+    differences = [0.4, -0.1, 0.5, 0.9, 1.0, 0.8]
+    ps = [ttest_1samp(differences[:n], 0).pvalue for n in range(3, 7)]
+    assert min(ps) == ps[-1]
+    assert TEN.p_at(6, ps[-1]) == pytest.approx(sequential_p(differences, TEN))
+
+
+def test_without_a_look_there_is_no_p_value() -> None:
+    assert Plan.open().p_at(2, 1e-9) is TEN.p_at(11, 1e-9) is TEN.p_at(4, None) is None
 
 
 def test_a_tiny_level_is_met_beyond_what_was_simulated() -> None:
@@ -225,10 +260,7 @@ def test_ten_rows_keep_5_percent_under_looking() -> None:
         for n in range(3, 11):
             now = sequential_ps(differences[:, :n], TEN)[:, -1]
             ps = np.where(decided, ps, now)
-            for rank, row in enumerate(np.argsort(ps)):  # Holm, step by step
-                if ps[row] > 0.05 / (10 - rank):
-                    break
-                decided[row] = True
+            decided |= holm(ps) <= 0.05
         n_false += decided[:5].any()
         n_uncorrected += (ps[:5] <= 0.05).any()
         assert decided[5:].sum() >= 3

@@ -120,7 +120,7 @@ class RecordBook:
             values: dict[str, Any] = {"folder": f"{_FOLDER}/{name}", **facts, **question}
             if kind is Claim:
                 accepted = [e.state == "accepted" for e in entries if isinstance(e.race, Claim)]
-                values |= {"name": name, "level": next_level(accepted)}
+                values |= {"name": name, "level": next_level(len(accepted), sum(accepted))}
             seed = _FIRST_SEED + _SEEDS_EACH * number
             race = kind(number=number, time=now(), first_seed=seed, **values)
             self._append(race)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cifarlab.evaluation.by_image import ImageComparison, compare_images
 from cifarlab.experiments.study.comparison import Comparison
-from cifarlab.experiments.study.verdicts import correct, fit_plan
+from cifarlab.experiments.study.verdicts import correct
 from cifarlab.metrics.kinds import MetricConfig
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.openings import count_openings, find_runs, read_recipe_text
@@ -38,50 +38,60 @@ def compare_rows_by_image(
     for row in comparison.rows:
         if row.pairs:
             pairs = [(runs[row.name][seed], base[seed]) for seed in row.values if seed in base]
-            plan = fit_plan(comparison.plan, len(pairs), row.p is not None)
             names, split = (row.name, comparison.baseline), comparison.split
-            images = compare_images(*names, pairs, split, metric, plan, n_others)
+            images = compare_images(*names, pairs, split, metric, row.plan, n_others)
             seeds = row.pairs.difference.interval
             results.append(images._replace(intervals=images.intervals._replace(seeds=seeds)))
     ps = correct({images.row: images.p for images in results}, comparison.n_tests)
     return tuple(images._replace(p=ps.get(images.row)) for images in results)
 
 
-def with_wear(comparison: Comparison, folders: Iterable[Path]) -> tuple[Comparison, int]:
-    """Add a note where other recipes were judged on the comparison's test images before.
+def with_wear(
+    comparison: Comparison, folders: Iterable[Path], planned: str = ""
+) -> tuple[Comparison, int]:
+    """Add a note where other recipes were judged on the comparison's test images.
 
     Args:
         comparison: with its runs
         folders: where runs are searched, beside those next to the comparison's
+        planned: when its rows were named; later openings had no part in it. Empty: just now
 
     Returns:
         The comparison, and how many other recipes there are.
     """
-    data = _data_fingerprint(comparison)
+    data, images = _find_images(comparison)
     if comparison.split != "test" or not comparison.metric.of_split or data is None:
         return comparison, 0
     tested_runs = [run for of_row in comparison.runs for run in of_row if run.split("test")]
     paths = {path for folder in folders for path in find_runs(folder)}
     parents = {run.path.parent for run in tested_runs}
     paths |= {file.parent for parent in parents for file in parent.glob("*/recipe.yaml")}
-    openings = count_openings(paths, data)
-    own_recipes = {read_recipe_text(RunFolder(run.path)).key for run in tested_runs}
-    n_before = len(openings.recipes - own_recipes)
-    if not n_before:
+    openings = count_openings(paths, data, images, planned)
+    for run in tested_runs:
+        openings.pop(read_recipe_text(RunFolder(run.path)).key, None)
+    if not openings:
         return comparison, 0
-    recipes = "1 other recipe was" if n_before == 1 else f"{n_before:,} other recipes were"
+    recipes = (
+        "1 other recipe was" if len(openings) == 1 else f"{len(openings):,} other recipes were"
+    )
+    when = " before the plan was written" if planned else ""
+    n_openings = openings.total()
     note = (
-        f"{recipes} judged on these test images before ({openings.n_openings:,} openings in all). "
+        f"{recipes} judged on these test images{when} "
+        f"({'1 opening' if n_openings == 1 else f'{n_openings:,} openings'}). "
         "As far as their results led here, a part of the best one's lead is the luck of these "
         "images: 'cifarlab compare --by image' corrects p for other images."
     )
-    return comparison._replace(notes=(*comparison.notes, note)), n_before
+    return comparison._replace(notes=(*comparison.notes, note)), len(openings)
 
 
-def _data_fingerprint(comparison: Comparison) -> str | None:
-    """Return the fingerprint of the data that the baseline's runs were measured on."""
-    for row, of_row in zip(comparison.rows, comparison.runs, strict=True):
-        if row.name == comparison.baseline:
-            prints = (dig(run.provenance, "data", "fingerprint") for run in of_row)
-            return next((str(text) for text in prints if text), None)
-    return None
+def _find_images(comparison: Comparison) -> tuple[str | None, str | None]:
+    """Return the fingerprints of the data and of the test images of the baseline's runs."""
+    rows = [row.name for row in comparison.rows]
+    runs = comparison.runs[rows.index(comparison.baseline)]
+    prints = (
+        [dig(run.provenance, "data", "fingerprint") for run in runs],
+        [run.split("test").get("fingerprint") for run in runs],
+    )
+    data, images = (next((str(text) for text in texts if text), None) for texts in prints)
+    return data, images

@@ -15,7 +15,7 @@ from cifarlab.experiments.study.agreement import (
     measure_agreement,
 )
 from cifarlab.experiments.study.columns import Value, summarize_columns
-from cifarlab.experiments.study.margin import MarginRow
+from cifarlab.experiments.study.margin import MarginRow, compare_within_margin
 from cifarlab.experiments.study.verdicts import (
     correct,
     evaluate_pairs,
@@ -40,7 +40,7 @@ class Outcome(NamedTuple):
     """A run of a row: a metric's values, or the reason why it has none.
 
     ``fingerprint`` is the recipe's, seed included; ``data`` is the name of the measured data;
-    ``is_pending``: the run may still come, or be tried again.
+    ``is_pending``: the run may still come, or be tried again; ``time``: when it began.
     """
 
     row: str
@@ -51,14 +51,17 @@ class Outcome(NamedTuple):
     val: float | None = None
     failure: str = ""
     is_pending: bool = False
+    time: str = ""
 
 
 class ComparisonRow(NamedTuple):
     """The results of one row.
 
-    ``values`` of the metric are by seed. ``pairs`` compares the seeds in common with the baseline.
-    Intervals and p values hold under the comparison's plan; ``p`` (of no difference) and ``same_p``
-    (of a difference beyond the margin) are corrected for all rows, that in ``pairs`` is not.
+    ``values`` of the metric are by seed, in the order in which the pairs with the baseline came;
+    ``pairs`` compares the seeds that both have. Intervals and p values hold under ``plan``, which
+    is the comparison's, or its one look at what is there where no more can come. ``p`` (of no
+    difference) and ``same_p`` (of a difference beyond the margin) are corrected for all rows, that
+    in ``pairs`` is not.
     """
 
     name: str
@@ -71,6 +74,11 @@ class ComparisonRow(NamedTuple):
     agreement: Agreement = Agreement()
     verdict: str = ""
     columns: tuple[Value, ...] = ()
+    plan: Plan = Plan.open()
+
+    def differences(self, baseline: Mapping[int, float]) -> list[float]:
+        """Return the differences from the baseline's values, in the order of the pairs."""
+        return [value - baseline[seed] for seed, value in self.values.items() if seed in baseline]
 
     @property
     def is_decided(self) -> bool:
@@ -110,13 +118,19 @@ class Comparison(NamedTuple):
     def with_runs(
         self, runs: Mapping[str, Sequence[RunData]], measure: Callable[[RunData], Columns]
     ) -> "Comparison":
-        """A copy with the runs of each row, and the columns that ``measure`` finds of a run."""
+        """Return a copy with the runs of each row, and what they show.
+
+        That is the columns that ``measure`` finds of a run, and the rows within the margin.
+        """
         by_row = tuple(tuple(runs.get(row.name, ())) for row in self.rows)
         rows = tuple(
             row._replace(columns=summarize_columns([*map(measure, of_row)], row.reported))
             for row, of_row in zip(self.rows, by_row, strict=True)
         )
-        return self._replace(rows=rows, runs=by_row)
+        comparison = self._replace(rows=rows, runs=by_row)
+        if self.margin is None:
+            return comparison
+        return comparison._replace(margin_rows=compare_within_margin(comparison))
 
 
 def compare(
@@ -129,6 +143,7 @@ def compare(
     metric: MetricFacts = ACCURACY,
     plan: Plan | None = None,
     margin: float | None = None,
+    n_tests: int = 0,
 ) -> Comparison:
     """Compare rows with a baseline by a metric, paired by seed.
 
@@ -145,6 +160,7 @@ def compare(
         metric: name, direction and unit of the metric
         plan: when somebody may look; None: it was not said before the runs
         margin: below which a difference counts as none
+        n_tests: for how many comparisons p is corrected at least
 
     Raises:
         UserError: no run is finished, or neither split has the metric for all runs
@@ -153,12 +169,15 @@ def compare(
     results = sorted((o for o in outcomes if not o.failure), key=lambda o: o.seed)
     split = _split(results, outcomes, metric)
     by_row = {row: [o for o in results if o.row == row] for row in rows}
+    if plan == Plan.open():  # nobody said that seeds come in their order
+        by_row = {row: _sort_by_time(by_row[row], by_row[baseline]) for row in rows}
     data = (by_row[baseline] or results)[0].data
     pending = {o.row for o in outcomes if o.is_pending}
     scene = _Scene(by_row, baseline, data, split, plan, margin, pending)
     table = [_row(name, scene) for name in rows]
-    n_tests = sum(_is_tested(row, scene) for row in table)
-    table = _decide(table, n_tests, margin, metric)
+    n_tests = max(n_tests, sum(_is_tested(row, scene) for row in table))
+    base = table[list(rows).index(baseline)].values
+    table = _decide(table, base, n_tests, margin, metric)
     known_numbers = (reported or {}) if metric.name == "accuracy" else {}
     table, correlation = _add_reports(table, known_numbers, baseline, data, split, scale)
     usable = {row.name for row in table if row.reported}
@@ -221,7 +240,8 @@ def _row(name: str, scene: _Scene) -> ComparisonRow:
     is_complete = scene.pending.isdisjoint((name, scene.baseline))
     row = ComparisonRow(name, values, None)
     if values:
-        numbers, plan = list(values.values()), fit_plan(scene.plan, len(values), is_complete)
+        numbers = list(values.values())[: scene.plan.most]
+        plan = fit_plan(scene.plan, len(numbers), is_complete)
         row = row._replace(summary=with_interval(summarize(numbers), numbers, plan))
     if reason := _skip_reason(name, scene.baseline, scene.by_row, scene.data):
         return row._replace(verdict=reason)
@@ -230,7 +250,13 @@ def _row(name: str, scene: _Scene) -> ComparisonRow:
     pairs, same_p = evaluate_pairs(
         [values[seed] for seed in common], [theirs[seed] for seed in common], plan, scene.margin
     )
-    return row._replace(pairs=pairs, same_p=same_p)
+    return row._replace(pairs=pairs, same_p=same_p, plan=plan)
+
+
+def _sort_by_time(outcomes: Sequence[Outcome], baseline: Sequence[Outcome]) -> list[Outcome]:
+    """Return a row's runs in the order in which their pairs with the baseline's were begun."""
+    times = {o.seed: o.time for o in baseline}
+    return sorted(outcomes, key=lambda o: max(o.time, times.get(o.seed, "")))
 
 
 def _is_tested(row: ComparisonRow, scene: _Scene) -> bool:
@@ -240,16 +266,21 @@ def _is_tested(row: ComparisonRow, scene: _Scene) -> bool:
 
 
 def _decide(
-    rows: Sequence[ComparisonRow], n_tests: int, margin: float | None, metric: MetricFacts
+    rows: Sequence[ComparisonRow],
+    base: Mapping[int, float],
+    n_tests: int,
+    margin: float | None,
+    metric: MetricFacts,
 ) -> list[ComparisonRow]:
-    """Return the rows with corrected p values and verdicts."""
+    """Return the rows with corrected p values and verdicts; ``base``: the baseline's values."""
     ps = correct({row.name: row.pairs and row.pairs.p for row in rows}, n_tests)
     same_ps = correct({row.name: row.same_p for row in rows}, n_tests)
     decided = []
     for row in rows:
         if row.pairs:
             p, same_p = ps.get(row.name), same_ps.get(row.name)
-            verdict = find_verdict(row.pairs.difference, p, same_p, margin, metric)
+            differences = row.differences(base)
+            verdict = find_verdict(row.pairs, differences, row.plan, (p, same_p), margin, metric)
             row = row._replace(p=p, same_p=same_p, verdict=verdict)
         decided.append(row)
     return decided
@@ -332,9 +363,13 @@ def _notes(
 
 
 def _look_notes(rows: Sequence[ComparisonRow], plan: Plan) -> list[str]:
-    """Return a note where pairs wait for the first look."""
+    """Return notes where pairs wait for the first look, or came after the last one."""
     waiting = [row for row in rows if row.pairs and row.pairs.difference.std and row.p is None]
     first = plan.stages[0].first
     names = ", ".join(f"{row.name} {row.pairs.difference.n}" for row in waiting if row.pairs)
     text = f"The first look is after {first} pairs, with no p and no interval before: {names}."
-    return [text] if waiting else []
+    notes = [text] if waiting else []
+    if late := [f"{row.name} {len(row.values)}" for row in rows if len(row.values) > plan.most]:
+        names = ", ".join(late)
+        notes.append(f"The last look is after {plan.most} pairs; later seeds don't count: {names}.")
+    return notes

@@ -98,7 +98,7 @@ def _train(record: StudyRecord, command: str, jobs: int, log: Log) -> None:
     log(f"{record.study.name}: {n_jobs} runs{more} to train, {where}")
     if not n_jobs:
         return
-    for line in record.quote():
+    for line in (*record.plan.notes(), *record.quote()):
         log(line)
     record.write()
     workers = local_workers(jobs, log)

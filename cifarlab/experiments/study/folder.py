@@ -9,6 +9,7 @@ runs/studies/<name>/
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from cifarlab.plots.spec import require_formats
 from cifarlab.run_folder.collection import Collection
 from cifarlab.run_folder.naming import RUNS, folder_name
 from cifarlab.run_folder.schemas import StoredModel
+from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import write_text
 
 
@@ -61,6 +63,24 @@ class StudyFolder(Collection):
     what = "study"
     schema = StudyFile
     mend = "remove it: the runs beside it are whole, and are taken up again"
+
+    def plan(self) -> StudyPlan | None:
+        """Return the plan in study.json; None without one.
+
+        Raises:
+            RunFolderError: the file is damaged
+        """
+        tree = self.content().get("plan")
+        return StudyPlan.model_validate(tree) if tree else None
+
+    def same_questions(self, plan: StudyPlan) -> list[StudyPlan]:
+        """Return the plans of the studies beside this one that ask what ``plan`` asks."""
+        plans = []
+        for file in self.path.parent.glob(f"*/{self.file.name}"):
+            if file != self.file:
+                with suppress(RunFolderError):
+                    plans.append(StudyFolder(file.parent).plan())
+        return [other for other in plans if other and plan.is_same_question(other)]
 
     def relative(self, path: Path) -> str:
         """Return a run's path relative to the study, so that both can be moved together."""

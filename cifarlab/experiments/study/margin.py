@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from cifarlab.experiments.study.run_metrics import timing_problems, train_seconds
-from cifarlab.experiments.study.verdicts import correct, describe_margin, fit_plan
+from cifarlab.experiments.study.verdicts import correct, describe_margin
 from cifarlab.run_folder.run_data import RunData
 from cifarlab.stats.paired import ALPHA, Interval
 from cifarlab.stats.sequential import Plan, sequential_interval, sequential_p
@@ -61,11 +61,13 @@ def compare_within_margin(comparison: "Comparison") -> tuple[MarginRow, ...]:
     for row in comparison.rows:
         if row.pairs:
             seeds = [seed for seed in row.values if seed in base]
-            better = [metric.sign * (row.values[seed] - base[seed]) for seed in seeds]
-            plan = fit_plan(comparison.plan, len(seeds), row.p is not None)
-            p = None if row.p is None else sequential_p(better, plan, -limit, "greater")
+            better = [metric.sign * difference for difference in row.differences(base)]
+            p = row.same_p  # equal values are not worse either; before the first look: None
+            if row.p is not None:
+                p = sequential_p(better, row.plan, -limit, "greater")
             pairs = [(runs[row.name][seed], runs[comparison.baseline][seed]) for seed in seeds]
-            tests[row.name] = _with_costs(MarginRow(row.name, row.same_p, p), pairs, plan)
+            test = MarginRow(row.name, row.same_p, p)
+            tests[row.name] = _with_costs(test, pairs[: row.plan.most], row.plan)
     holm_ps = correct({name: t.not_worse_p for name, t in tests.items()}, comparison.n_tests)
     margin = describe_margin(limit, metric)
     rows = [test._replace(not_worse_p=holm_ps.get(name)) for name, test in tests.items()]

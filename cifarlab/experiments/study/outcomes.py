@@ -1,20 +1,21 @@
 """Read the runs of a comparison from their folders: each run's metric, grouped into rows."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 from cifarlab.config.plugins import Plugin, load_named_plugins
 from cifarlab.experiments.study.by_image import compare_rows_by_image, with_wear
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import Study, parse_metric
 from cifarlab.experiments.study.folder import StoredFailure, StoredRun, StudyFolder
-from cifarlab.experiments.study.margin import compare_within_margin, require_margin
+from cifarlab.experiments.study.margin import require_margin
 from cifarlab.experiments.study.plan import StudyPlan
 from cifarlab.experiments.study.run_metrics import RUN_METRICS, RunMetric
 from cifarlab.experiments.worker import Failure
-from cifarlab.metrics.kinds import MetricConfig, measure_metrics
+from cifarlab.metrics.kinds import MetricConfig, MetricFacts, measure_metrics
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint, validate_config
@@ -23,12 +24,14 @@ from cifarlab.report.settings import distinct_names
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import RUNS, add_number, finished_runs
 from cifarlab.run_folder.predictions import Predictions
-from cifarlab.run_folder.run_data import RunData, dig, read_runs
+from cifarlab.run_folder.run_data import RunData, as_rows, dig, read_runs
+from cifarlab.stats.sequential import Plan
 from cifarlab.system.errors import PluginError, RecipeError, RunFolderError, UserError
 from cifarlab.system.files import is_folder
 from cifarlab.system.formatting import number
 
 AnyMetric = MetricConfig | RunMetric
+_LATE_MARGIN = "The margin was named after the runs: it must not be chosen by them."
 
 
 def run_outcome(row: str, run: RunData, metric: AnyMetric) -> Outcome:
@@ -49,7 +52,8 @@ def run_outcome(row: str, run: RunData, metric: AnyMetric) -> Outcome:
     if not failure and test is val is None:
         failure = f"it has neither a test nor a validation {metric.facts.title}"
     facts = run.recipe.seed, fingerprint(run.recipe), run.data_name
-    return Outcome(row, *facts, test, val, failure)
+    start = next(iter(as_rows(dig(run.provenance, "starts"))), {})
+    return Outcome(row, *facts, test, val, failure, time=str(start.get("time", "")))
 
 
 def failed_outcome(row: str, seed: int, failure: Failure | StoredFailure | None) -> Outcome:
@@ -179,7 +183,7 @@ def compare_runs(
     by: str | None = None,
     margin: float | None = None,
 ) -> Comparison:
-    """Compare the runs that the names mean; those of one study by its plan.
+    """Compare the runs that the names mean; those of a study as planned, by its plan.
 
     Args:
         names: run folders, folders that contain run folders (also studies), or recipes
@@ -202,39 +206,85 @@ def compare_runs(
     _require_way(by, metric)
     require_margin(margin)
     rows, outcomes, notes, metric = gather_runs(names, runs, metric, plugins)
-    study, missing = _read_plan(names)
+    plan, missing = _read_plan(names)
     if against is not None and (len(rows) == 1 or against not in rows):
         try:
             rows, outcomes, notes, metric = gather_runs([against, *names], runs, metric, plugins)
         except RecipeError as error:
             hint = f"{error.hint}; the rows here are {', '.join(rows)}"
             raise RecipeError(error.what, hint) from error
-        against, study, missing = None, None, []
+        against, missing = None, []
     base = against or next(iter(rows))
-    if margin is not None:
-        notes = [*notes, "The margin was named after the runs: it must not be chosen by them."]
-        limit: float | None = margin / metric.facts.factor
-    else:
-        limit = study.margin_of(metric.facts) if study else None
+    facts = metric.facts
     rows |= {o.row: [] for o in missing if o.row not in rows}
+    terms = _settle_terms(plan, rows, base, facts, margin)
     comparison = compare(
         "Comparison",
         list(rows),
         base,
         [*outcomes, *missing],
-        metric=metric.facts,
-        plan=study.plan if study else None,
-        margin=limit,
+        metric=facts,
+        plan=terms.plan,
+        margin=terms.margin,
+        n_tests=terms.n_tests,
     )
-    comparison = comparison.with_notes(notes).with_runs(rows, lambda _run: {})
-    if margin is not None:
-        comparison = comparison._replace(margin_rows=compare_within_margin(comparison))
-    return _add_images(comparison, metric if by else None, runs)
+    comparison = comparison.with_notes([*notes, *terms.notes]).with_runs(rows, lambda _run: {})
+    return _add_images(comparison, metric if by else None, runs, terms.time)
 
 
-def _add_images(comparison: Comparison, metric: AnyMetric | None, runs: Path) -> Comparison:
+class _Terms(NamedTuple):
+    """By what a comparison decides, what it does not promise, and when a plan named its rows."""
+
+    plan: Plan | None
+    margin: float | None
+    n_tests: int
+    notes: list[str]
+    time: str = ""
+
+
+def _settle_terms(
+    planned: StudyPlan | None,
+    rows: Mapping[str, Sequence[RunData]],
+    base: str,
+    metric: MetricFacts,
+    margin: float | None,
+) -> _Terms:
+    """Return a study's plan where it is compared as planned; else what holds of a later choice."""
+    limit = None if margin is None else margin / metric.factor
+    late = [] if margin is None else [_LATE_MARGIN]
+    if planned is None:
+        return _Terms(None, limit, 0, [*late, *_name_studies(rows)])
+    has_baseline = fingerprint_row(rows[base][0].recipe) == planned.rows.get(planned.baseline)
+    changes = planned.find_changes(has_baseline, metric.name, margin)
+    if not changes:
+        numbers = planned.margin_of(metric), planned.n_recipes_seen
+        return _Terms(planned.plan, *numbers, planned.notes(), planned.time)
+    limit = planned.margin_of(metric) if margin in (None, planned.margin) else limit
+    # whoever chooses the baseline after the runs has any two rows to choose from
+    n_pairs = 0 if has_baseline else len(rows) * (len(rows) - 1) // 2
+    note = (
+        f"The study was planned with {', '.join(changes)}: what was chosen after the runs "
+        "explores, and takes fresh seeds to be shown."
+    )
+    return _Terms(None, limit, max(n_pairs, planned.n_recipes_seen), [note])
+
+
+def _name_studies(rows: Mapping[str, Sequence[RunData]]) -> list[str]:
+    """Return a note where runs are compared one by one that belong to a study with a plan."""
+    parents = {run.path.parent for runs in rows.values() for run in runs}
+    studies = sorted(str(path) for path in parents if StudyFolder(path).plan())
+    note = (
+        f"Runs of a study with a plan ({', '.join(studies)}), chosen after they were there: that "
+        "explores. Compare the study's folder for what its plan promises."
+    )
+    return [note] if studies else []
+
+
+def _add_images(
+    comparison: Comparison, metric: AnyMetric | None, runs: Path, planned: str
+) -> Comparison:
     """Add how worn the test images are, and the rows image by image if there is a metric."""
-    comparison, n_before = with_wear(comparison, [runs])
+    comparison, n_before = with_wear(comparison, [runs], planned)
     if not isinstance(metric, MetricConfig):
         return comparison
     n_others = max(1, len(comparison.rows) - 1 + n_before)
@@ -252,12 +302,11 @@ def _require_way(by: str | None, metric: AnyMetric | str) -> None:
 
 def _read_plan(names: Sequence[str]) -> tuple[StudyPlan | None, list[Outcome]]:
     """Return the plan of a study, if nothing else is named, and its runs that are not finished."""
-    content = StudyFolder(names[0]).content() if len(names) == 1 else {}
-    if not content.get("plan"):
+    folder = StudyFolder(names[0]) if len(names) == 1 else None
+    if folder is None or not (plan := folder.plan()):
         return None, []
-    runs = [StoredRun.model_validate(run) for run in content.get("runs", [])]
-    missing = [failed_outcome(r.row, r.seed, r.failure) for r in runs if not r.run]
-    return StudyPlan.model_validate(content["plan"]), missing
+    runs = [StoredRun.model_validate(run) for run in folder.content().get("runs", [])]
+    return plan, [failed_outcome(r.row, r.seed, r.failure) for r in runs if not r.run]
 
 
 def _run_folders(path: Path) -> list[Path]:
@@ -272,6 +321,11 @@ def _run_folders(path: Path) -> list[Path]:
         study = validate_config(Study, tree, str(path / "study.json"))
         runs = [run for run in content.get("runs", []) if run.get("run")]
         runs.sort(key=lambda run: run["row"] != study.baseline_name)
+        if lost := [run["run"] for run in runs if not RunFolder(path / run["run"]).exists]:
+            raise RunFolderError(
+                f"the study in {path} lists {', '.join(lost)}, which is gone",
+                "run the study again: it trains what is missing",
+            )
         return [path / run["run"] for run in runs]
     return sorted(file.parent for file in path.glob("*/recipe.yaml")) if is_folder(path) else []
 

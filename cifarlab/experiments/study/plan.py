@@ -1,14 +1,15 @@
 """The plan of a study: what is decided before its first run, so that looking costs no validity.
 
 It stands in study.json from then on. Other rows, seeds, margins or metrics once results are there
-are refused, since they might have been chosen by what was seen. Where pairs of runs were there
-before the plan, nobody knows when they were looked at: the plan then takes all looks for possible.
+are refused, since they might have been chosen by what was seen. Where runs of the rows were there
+before the plan, nobody knows what was chosen by them: the plan then takes all looks for possible,
+corrects for all recipes that had such runs, and calls no row the same.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
@@ -21,14 +22,10 @@ from cifarlab.stats.paired import ALPHA
 from cifarlab.stats.sequential import Plan, PlanStage
 from cifarlab.system.errors import UserError
 
-_LOOKED = "take fresh seeds (--first-seed {next}), or give the study another name"
+_FRESH = "take fresh seeds: --first-seed {next}"
 _SEEDS = (
-    "looking again with more seeds calls equal recipes different too often; take fresh seeds "
-    "(--first-seed {next}), or begin with --until decided --most N"
-)
-_ROWS = (
-    "p is corrected for the rows of the plan; give a study of other rows another name: finished "
-    "runs are taken over"
+    "looking again with more seeds calls equal recipes different too often; take fresh seeds, with "
+    "all looks named: --first-seed {next} --until decided --most 10"
 )
 
 
@@ -43,8 +40,11 @@ class StoredStage(StoredModel):
 class StudyPlan(StoredModel):
     """What a study decides by; ``rows`` are the fingerprints of the rows' recipes with seed 0.
 
-    ``margin`` is as the study has it, in points where the metric is in per cent. ``n_seen`` is the
-    number of pairs of runs that were there before the plan, ``time`` when it was written.
+    ``margin`` is as the study has it, in points where the metric is in per cent. ``n_seen`` and
+    ``n_baseline_seen`` are the numbers of planned runs that were there before the plan was written,
+    at ``time``. If there were any beside the baseline's, ``n_recipes_seen`` recipes had runs of the
+    planned seeds, each of which might have become a row. ``number``: of the studies that ask the
+    same, this is the first, second, ...
     """
 
     until: str
@@ -57,6 +57,9 @@ class StudyPlan(StoredModel):
     rows: dict[str, str]
     looks: list[StoredStage] = Field(min_length=1)
     n_seen: int = 0
+    n_baseline_seen: int = 0
+    n_recipes_seen: int = 0
+    number: int = 1
     time: str
 
     @property
@@ -67,20 +70,74 @@ class StudyPlan(StoredModel):
     def margin_of(self, metric: MetricFacts) -> float | None:
         """Return the margin in a metric's own unit, a fraction where that is in per cent.
 
-        It is None for another metric than the study's.
+        It is None for another metric than the study's, and where it was named after the runs.
         """
-        if self.margin is None or metric.name != self.metric:
+        if self.margin is None or metric.name != self.metric or self.n_seen:
             return None
         return self.margin / metric.factor
 
+    def is_same_question(self, other: "StudyPlan") -> bool:
+        """Return whether another study has the same baseline, and a row in common."""
+        ours, theirs = dict(self.rows), dict(other.rows)
+        is_same_baseline = ours.pop(self.baseline, "") == theirs.pop(other.baseline, "")
+        return is_same_baseline and not set(ours.values()).isdisjoint(theirs.values())
 
-def make_plan(study: Study, recipes: Mapping[str, Recipe], n_seen: int) -> StudyPlan:
+    def find_changes(self, has_baseline: bool, metric: str, margin: float | None) -> list[str]:
+        """Return what a comparison has otherwise than planned, in words.
+
+        Args:
+            has_baseline: whether it has the baseline of the plan
+            metric: the name of its metric
+            margin: its own; None: that of the plan
+        """
+        found = {
+            f"{self.baseline} as the baseline": has_baseline,
+            f"{self.metric} as the metric": metric == self.metric,
+            f"{_or_none(self.margin)} as the margin": margin in (None, self.margin),
+        }
+        return [words for words, is_planned in found.items() if not is_planned]
+
+    def notes(self) -> list[str]:
+        """Return what its verdicts do not promise, for all who read them."""
+        notes = []
+        if self.n_seen:
+            margin = "" if self.margin is None else " No row is called the same."
+            notes.append(
+                f"{self.n_seen} runs of these rows and seeds were there before the plan was "
+                "written: who wrote it may have looked at them, so all looks count, and p is "
+                f"corrected for all recipes that have runs of these seeds ({self.n_recipes_seen}). "
+                f"Metric and margin, too, were named after them.{margin} Fresh seeds "
+                "(--first-seed) would need fewer runs."
+            )
+        elif self.n_baseline_seen and self.first_seed:
+            notes.append(
+                f"{self.n_baseline_seen} runs of the baseline were there before the plan was "
+                f"written: seeds from {self.first_seed} on must not have been chosen by them."
+            )
+        if self.number > 1:
+            notes.append(
+                f"Study {self.number} of this question (the same baseline, a row in common): at "
+                f"5 % each, {100 * (1 - (1 - ALPHA) ** self.number):.0f} % in all. For a series, "
+                "'cifarlab judge' keeps a book that shares 5 % among all claims."
+            )
+        return notes
+
+
+class SeenRuns(NamedTuple):
+    """What was there before a plan: runs of its rows and baseline, recipes with such runs."""
+
+    n_rows: int = 0
+    n_baseline: int = 0
+    n_recipes: int = 0
+
+
+def make_plan(study: Study, recipes: Mapping[str, Recipe], seen: SeenRuns) -> StudyPlan:
     """Return the plan of a study.
 
     Args:
         study: the study
         recipes: the rows' recipes, as they are trained
-        n_seen: the number of pairs of runs that are there already
+        seen: what is there already
     """
     n = study.max_seeds
     looks = Plan.up_to(n) if study.until == "decided" else Plan.once(n)
@@ -92,26 +149,31 @@ def make_plan(study: Study, recipes: Mapping[str, Recipe], n_seen: int) -> Study
         metric=study.metric.name,
         baseline=study.baseline_name,
         rows={row: fingerprint(r.model_copy(update={"seed": 0})) for row, r in recipes.items()},
-        looks=[StoredStage(**s._asdict()) for s in (Plan.open() if n_seen else looks).stages],
-        n_seen=n_seen,
+        looks=[StoredStage(**s._asdict()) for s in (Plan.open() if seen.n_rows else looks).stages],
+        n_seen=seen.n_rows,
+        n_baseline_seen=seen.n_baseline,
+        n_recipes_seen=seen.n_recipes,
         time=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
-def require_same_plan(old_plan: StudyPlan, plan: StudyPlan, folder: Path) -> None:
+def require_same_plan(
+    old_plan: StudyPlan, plan: StudyPlan, folder: Path, others: Sequence[StudyPlan] = ()
+) -> None:
     """Refuse another plan than the one that a study with results has.
 
     Args:
         old_plan: the plan that it has
         plan: what it would have now
         folder: the study's
+        others: the plans of the studies that ask the same, whose seeds are not fresh either
 
     Raises:
         UserError: something that decides differs
     """
     reason, hint = _find_change(old_plan, plan)
     if reason:
-        next_seed = old_plan.first_seed + old_plan.n_seeds
+        next_seed = max(p.first_seed + p.n_seeds for p in (old_plan, *others))
         what = f"{folder} has results and was planned otherwise: {reason}"
         raise UserError(what, hint.format(next=next_seed))
 
@@ -128,17 +190,19 @@ def _find_change(old_plan: StudyPlan, plan: StudyPlan) -> tuple[str, str]:
     ):
         if names:
             plural = "s" if len(names) > 1 else ""
-            return words.format(s=plural, names=_list(names)), _ROWS
+            return words.format(s=plural, names=_list(names)), _FRESH
     for key, words in (
         ("until", "until"),
         ("first_seed", "the first seed"),
         ("n_seeds", "the number of seeds per row"),
     ):
         if (old := getattr(old_plan, key)) != (new := getattr(plan, key)):
-            return f"{words} was {old}, now {new}", _SEEDS
+            return f"{words} was {old}, now {new}", _SEEDS if plan.rows.keys() - {
+                plan.baseline
+            } else _FRESH
     for key in ("margin", "metric", "baseline"):
         if (old := getattr(old_plan, key)) != (new := getattr(plan, key)):
-            return f"the {key} was {_or_none(old)}, now {_or_none(new)}", _LOOKED
+            return f"the {key} was {_or_none(old)}, now {_or_none(new)}", _FRESH
     return "", ""
 
 

@@ -1,11 +1,11 @@
-"""What a study costs, said before it is paid: seeds, runs and hours, and the chance of a decision.
+"""What a study costs, said before it is paid: seeds, runs, time, and the chance of a decision.
 
 Spread and seconds are those of runs that are there: of this study, or of the same recipes and
 images in earlier ones.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +18,9 @@ from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.run_data import SPLIT_NAMES, dig
 from cifarlab.stats.paired import ALPHA
 from cifarlab.stats.price import Price, price
-from cifarlab.stats.sequential import Plan
+from cifarlab.stats.sequential import MAX_LOOK, Plan
 from cifarlab.system.formatting import number
+from cifarlab.system.formatting import seconds as duration
 
 REFERENCE_GAP = 0.003  # priced where no margin is named: 0.3 points of accuracy
 _UNITS = (1.0, 2.0)  # differences in standard deviations, priced where nothing is known
@@ -29,11 +30,13 @@ _EARLIER_SEEDS = range(20)  # of earlier runs, beside the study's own
 class EarlierRuns(NamedTuple):
     """What earlier runs of a row say: differences from the baseline by seed, seconds of each run.
 
-    ``n_own`` of the differences are of this study's own seeds.
+    ``own`` are those of the differences that are of this study's own seeds, ``n_own`` its own runs
+    that are there.
     """
 
     differences: list[float]
     seconds: list[float]
+    own: Sequence[float] = ()
     n_own: int = 0
 
     @property
@@ -43,12 +46,23 @@ class EarlierRuns(NamedTuple):
 
 
 class Question(NamedTuple):
-    """What a study asks: when somebody looks, the margin, the metric, and how many rows share p."""
+    """What a study asks: when somebody looks, the margin, the metric, and how many rows share p.
+
+    ``n_seeds``: runs per row at most, which may end before the plan does; ``is_fixed``: each row
+    gets so many, decided or not.
+    """
 
     plan: Plan
     margin: float | None
     metric: MetricFacts
     n_tests: int
+    n_seeds: int = MAX_LOOK
+    is_fixed: bool = False
+
+    @property
+    def most(self) -> int:
+        """Return how many runs a row gets at most."""
+        return self.n_seeds if self.is_fixed else min(self.n_seeds, self.plan.most)
 
     @property
     def gap(self) -> float:
@@ -56,7 +70,11 @@ class Question(NamedTuple):
         return REFERENCE_GAP if self.margin is None else self.margin
 
     def price(
-        self, std: float, difference: float, margin: float | None = None, n_known: int = 0
+        self,
+        std: float,
+        difference: float,
+        margin: float | None = None,
+        seen: Sequence[float] = (),
     ) -> Price:
         """Return the price of a row at the strictest level that Holm's correction asks for.
 
@@ -64,12 +82,12 @@ class Question(NamedTuple):
             std: standard deviation of the differences
             difference: the true one
             margin: below which a difference counts as none, in the unit of ``std``
-            n_known: pairs that are there
+            seen: differences of the pairs that are there
         """
-        if self.plan.most < 2:  # one pair decides nothing
-            return Price(self.plan.most, 0.0)
+        if self.most < 2:  # one pair decides nothing
+            return Price(self.most, 0.0)
         level = ALPHA / max(1, self.n_tests)
-        return price(std, difference, self.plan, margin, level, n_known)
+        return price(std, difference, self.plan, margin, level, seen, self.most)
 
 
 def find_chance(row: ComparisonRow, comparison: Comparison) -> float | None:
@@ -115,8 +133,10 @@ def find_earlier_runs(
         differences = {seed: _difference(*pair, metric) for seed, pair in pairs.items()}
         by_known_seed = {seed: value for seed, value in differences.items() if value is not None}
         seconds = [number(dig(result, "cost", "train_seconds")) for result in by_seed.values()]
-        n_own = len(by_known_seed.keys() & set(seeds))
-        earlier[row] = EarlierRuns([*by_known_seed.values()], [s for s in seconds if s], n_own)
+        own = [value for seed, value in by_known_seed.items() if seed in seeds]
+        n_own = len(by_seed.keys() & set(seeds))
+        known = [*by_known_seed.values()], [s for s in seconds if s]
+        earlier[row] = EarlierRuns(*known, own, n_own)
     return earlier
 
 
@@ -142,10 +162,10 @@ def quote(question: Question, baseline: str, rows: Mapping[str, EarlierRuns]) ->
     for row, earlier in rows.items():
         if row == baseline or not (std := earlier.std):
             continue
-        at_gap = question.price(std, question.gap, question.margin, earlier.n_own)
+        at_gap = question.price(std, question.gap, question.margin, earlier.own)
         words = [_words(question, at_gap, f"{gap(question.gap)} apart")]
         if question.margin is not None:
-            equal = question.price(std, 0.0, question.margin, earlier.n_own)
+            equal = question.price(std, 0.0, question.margin, earlier.own)
             words.append(_words(question, equal, "equal"))
         spread = f"the difference varies by {gap(std)} ({len(earlier.differences)} earlier pairs)"
         lines.append(f"price of {row} against {baseline}: {spread}; {'; '.join(words)}")
@@ -160,34 +180,38 @@ def quote(question: Question, baseline: str, rows: Mapping[str, EarlierRuns]) ->
             f"price of {', '.join(others)} against {baseline}: nothing is known yet of how the "
             f"difference varies; {'; '.join(in_units)}"
         )
-    return [*lines, _in_all(question.plan, rows, prices, baseline)]
+    return [*lines, _in_all(question, rows, prices, baseline)]
 
 
 def _words(question: Question, price: Price, where: str) -> str:
-    seeds = "" if is_single_look(question.plan) else f"{price.pairs:.1f} seeds, "
+    seeds = "" if _is_fixed(question) else f"{price.pairs:.1f} seeds, "
     return f"if {where} {seeds}decided with {100 * price.chance:.0f} %"
 
 
+def _is_fixed(question: Question) -> bool:
+    return question.is_fixed or is_single_look(question.plan)
+
+
 def _in_all(
-    plan: Plan, rows: Mapping[str, EarlierRuns], prices: Mapping[str, float], baseline: str
+    question: Question, rows: Mapping[str, EarlierRuns], prices: Mapping[str, float], baseline: str
 ) -> str:
-    """Return the line about runs and hours of the whole study."""
-    seeds = {row: prices.get(row, plan.most) for row in rows if row != baseline}
-    seeds[baseline] = max(seeds.values(), default=plan.most)
+    """Return the line about the runs of the whole study that are still to be trained."""
+    seeds = {row: prices.get(row, question.most) for row in rows if row != baseline}
+    seeds[baseline] = max(seeds.values(), default=question.most)
     all_seconds = [s for earlier in rows.values() for s in earlier.seconds]
     typical = float(np.mean(all_seconds)) if all_seconds else math.nan
     cost = {row: float(np.mean(e.seconds)) if e.seconds else typical for row, e in rows.items()}
-    quotes = [
-        (sum(n_of_row.values()), sum(n * cost[row] for row, n in n_of_row.items()) / 3600)
-        for n_of_row in (seeds, dict.fromkeys(rows, plan.most))
-    ]
-    names = ("", "") if is_single_look(plan) else ("about ", "at most ")
+    quotes = []
+    for n_of_row in (seeds, dict.fromkeys(rows, question.most)):
+        left = {row: max(0, n - rows[row].n_own) for row, n in n_of_row.items()}
+        quotes.append((sum(left.values()), sum(n * cost[row] for row, n in left.items())))
+    is_fixed = _is_fixed(question)
+    names = ("", "") if is_fixed else ("about ", "at most ")
     texts = [
-        f"{name}{runs:.0f} runs" + (f" in {hours:.2g} h" if all_seconds else "")
-        for name, (runs, hours) in zip(names, quotes, strict=True)
+        f"{name}{runs:.0f} runs" + (f" in {duration(time)} of training" if all_seconds else "")
+        for name, (runs, time) in zip(names, quotes, strict=True)
     ]
     source = (
-        f"by {len(all_seconds)} earlier runs" if all_seconds else "nothing is known of the hours"
+        f"by {len(all_seconds)} earlier runs" if all_seconds else "nothing is known of their time"
     )
-    is_fixed = not prices or is_single_look(plan)
-    return f"price in all: {', '.join(texts[is_fixed:])}; {source}"
+    return f"price of what is left: {', '.join(texts[is_fixed or not prices :])}; {source}"

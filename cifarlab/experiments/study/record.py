@@ -16,7 +16,12 @@ from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.outcomes import failed_outcome, find_warnings, is_final, run_outcome
-from cifarlab.experiments.study.plan import StudyPlan, make_plan, require_same_plan
+from cifarlab.experiments.study.plan import (
+    SeenRuns,
+    StudyPlan,
+    make_plan,
+    require_same_plan,
+)
 from cifarlab.experiments.study.price import Question, find_earlier_runs, quote
 from cifarlab.experiments.study.reuse import ReusableRuns
 from cifarlab.experiments.worker import Failure, Job, JobResult
@@ -79,29 +84,37 @@ class StudyRecord:
         self.plan = self._settle_plan()
 
     def _settle_plan(self) -> StudyPlan:
-        """Return the plan in study.json, or where there are no results yet, a new one.
+        """Return the plan in study.json, or where no epoch has ended yet, a new one.
 
         Raises:
             UserError: this study has results of another plan
         """
-        content = self.folder.content()
-        plan = make_plan(
-            self.study,
-            {run.row: run.recipe for run in self.planned_runs},
-            self._count_finished_pairs(),
-        )
-        has_results = any(run.get("run") for run in content.get("runs", []))
-        if content.get("plan") and (has_results or any(self.folder.path.glob("*/result.json"))):
-            old_plan = StudyPlan.model_validate(content["plan"])
-            require_same_plan(old_plan, plan, self.folder.path)
+        recipes = {run.row: run.recipe for run in self.planned_runs}
+        plan = make_plan(self.study, recipes, self._find_seen_runs())
+        others, old_plan = self.folder.same_questions(plan), self.folder.plan()
+        if old_plan and self._has_results():
+            require_same_plan(old_plan, plan, self.folder.path, others)
             return old_plan
-        return plan
+        return plan.model_copy(update={"number": 1 + len(others)})
 
-    def _count_finished_pairs(self) -> int:
-        runs = [run for run in self.planned_runs if run.fingerprint in self.finished_folders]
+    def _has_results(self) -> bool:
+        """Return whether a run has ended, or shown an epoch."""
+        is_listed = any(run.get("run") for run in self.folder.content().get("runs", []))
+        files = (
+            f for n in ("result.json", "metrics.jsonl") for f in self.folder.path.glob(f"*/{n}")
+        )
+        return is_listed or any(file.stat().st_size for file in files)
+
+    def _find_seen_runs(self) -> SeenRuns:
+        """Return which of the planned runs are there, and how many recipes have such runs."""
         baseline = self.study.baseline_name
-        seeds = {run.recipe.seed for run in runs if run.row == baseline}
-        return sum(run.row != baseline and run.recipe.seed in seeds for run in runs)
+        rows = [run.row for run in self.planned_runs if run.fingerprint in self.finished_folders]
+        n_baseline = rows.count(baseline)
+        if len(rows) == n_baseline:
+            return SeenRuns(0, n_baseline)
+        base = next(run.recipe for run in self.planned_runs if run.row == baseline)
+        n_recipes = self._reusable.count_recipes(base, {r.recipe.seed for r in self.planned_runs})
+        return SeenRuns(len(rows) - n_baseline, n_baseline, n_recipes)
 
     def quote(self) -> list[str]:
         """Return lines about what the study will cost, from the runs that are there."""
@@ -115,9 +128,10 @@ class StudyRecord:
             self._reusable.find,
             study.metric.name,
         )
-        n_tests = len(study.rows) - 1
+        n_tests = max(len(study.rows) - 1, self.plan.n_recipes_seen)
         margin = self.plan.margin_of(study.metric.facts)
-        question = Question(self.plan.plan, margin, study.metric.facts, n_tests)
+        n_seeds = study.max_seeds, study.until == "seeds"
+        question = Question(self.plan.plan, margin, study.metric.facts, n_tests, *n_seeds)
         return quote(question, study.baseline_name, earlier)
 
     def plan_jobs(self, command: str, resume: bool) -> None:
@@ -253,15 +267,10 @@ class StudyRecord:
         for run in self._compared_runs:
             if data := self._run_data.get(run.fingerprint):
                 by_row[run.row].append(data)
-        notes = find_warnings(list(self._run_data.values()))
-        if n := self.plan.n_seen:
-            notes.append(
-                f"{n} pairs of runs were there before the plan was written: who wrote it may have "
-                "looked at them, so all looks count."
-            )
+        notes = [*find_warnings(list(self._run_data.values())), *self.plan.notes()]
         measure = partial(measure_columns, self.study.columns, self.study.level, comparison.split)
         comparison = comparison.with_notes(notes).with_runs(by_row, measure)
-        return with_wear(comparison, [self._runs])[0]
+        return with_wear(comparison, [self._runs], self.plan.time)[0]
 
     def _compare(self) -> Comparison:
         """Compare the runs up to the last look. Raises UserError."""
@@ -284,6 +293,7 @@ class StudyRecord:
             study.metric.facts,
             self.plan.plan,
             self.plan.margin_of(study.metric.facts),
+            self.plan.n_recipes_seen,
         )
 
     def _outcome(self, run: PlannedRun) -> Outcome:

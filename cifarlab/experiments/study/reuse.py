@@ -1,5 +1,7 @@
 """Finished runs that a study takes as they are: of the same recipe and seed, on the same images."""
 
+from collections.abc import Collection
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +12,8 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import finished_runs
-from cifarlab.system.errors import CifarlabError
+from cifarlab.run_folder.openings import read_recipe_text
+from cifarlab.system.errors import CifarlabError, RunFolderError
 
 
 class ReusableRuns:
@@ -38,6 +41,23 @@ class ReusableRuns:
         if candidates:
             self._log(f"{candidates[0].path} is not taken: the images are others today")
         return None
+
+    def count_recipes(self, baseline: Recipe, seeds: Collection[int]) -> int:
+        """Return how many recipes but the baseline have runs of these seeds on its images."""
+        baselines = {fingerprint(baseline.model_copy(update={"seed": seed})) for seed in seeds}
+        others = (
+            folder
+            for key, folders in self._full_runs.items()
+            for folder in folders
+            if key not in baselines
+        )
+        recipes = set()
+        for folder in others:
+            with suppress(RunFolderError):
+                text = read_recipe_text(folder)
+                if text.seed in seeds and self.has_same_images(baseline, folder):
+                    recipes.add(text.key)
+        return len(recipes)
 
     def has_same_images(self, recipe: Recipe, folder: RunFolder) -> bool:
         """Return whether a run was trained on the images that its recipe's source has today.

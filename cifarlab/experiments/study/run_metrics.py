@@ -17,6 +17,8 @@ _CONDITIONS = {
     "packed convolutions": ("device", "packed_convolutions"),
     "precision": ("precision",),
     "number of processes": ("processes",),
+    "version of torch": ("libraries", "torch"),
+    "version of cifarlab": ("cifarlab",),
 }
 
 

@@ -9,18 +9,28 @@ differs by the margin or more, at most 5 % call one the same.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from cifarlab.metrics.kinds import MetricFacts
-from cifarlab.stats.paired import ALPHA, PairedComparison, Summary, compare_pairs, holm
-from cifarlab.stats.sequential import Plan, equivalence_p, sequential_interval, sequential_p
+from cifarlab.stats.paired import ALPHA, EQUAL, PairedComparison, Summary, compare_pairs, holm
+from cifarlab.stats.sequential import (
+    FIRST_LOOK,
+    Plan,
+    equivalence_p,
+    sequential_interval,
+    sequential_p,
+    sequential_ps,
+)
 
 UNDECIDED = "undecided"
-_DECISIONS = ("better", "worse", "the same within ")
+_DECISIONS = ("better", "worse", "the same")
 
 
 class PairTest(NamedTuple):
     """Pairs whose p and interval hold under the plan, and the p value of a larger difference.
 
-    The p values are None where the differences do not vary, or no look was taken so far.
+    The p values are None where the differences do not vary, or no look was taken so far. Values
+    that are equal in every pair of three or more have no difference beyond any margin.
     """
 
     pairs: PairedComparison
@@ -51,7 +61,7 @@ def fit_plan(plan: Plan, n: int, is_complete: bool) -> Plan:
 def evaluate_pairs(
     ours: Sequence[float], baseline: Sequence[float], plan: Plan, margin: float | None
 ) -> PairTest:
-    """Return the tests of pairs, which are in the order in which they came.
+    """Return the tests of pairs, which are in the order in which they came, to the last look.
 
     Args:
         ours: the row's values
@@ -59,13 +69,22 @@ def evaluate_pairs(
         plan: when somebody may look
         margin: below which a difference counts as none
     """
+    ours, baseline = ours[: plan.most], baseline[: plan.most]
     pairs = compare_pairs(ours, baseline)
     differences = [a - b for a, b in zip(ours, baseline, strict=True)]
     pairs = pairs._replace(difference=with_interval(pairs.difference, differences, plan))
-    if pairs.p is None or not plan.limits(len(differences)):
+    if not plan.limits(len(differences)):
         return PairTest(pairs._replace(p=None))
+    if pairs.p is None:
+        is_same = len(differences) >= FIRST_LOOK and _is_equal(pairs.difference)
+        return PairTest(pairs, 0.0 if is_same else None)
     same_p = None if margin is None else equivalence_p(differences, plan, margin)
     return PairTest(pairs._replace(p=sequential_p(differences, plan)), same_p)
+
+
+def _is_equal(difference: Summary) -> bool:
+    """Return whether all differences are none, but for how fractions are rounded."""
+    return difference.std == 0 and abs(difference.mean) < EQUAL
 
 
 def with_interval(summary: Summary, values: Sequence[float], plan: Plan) -> Summary:
@@ -76,7 +95,7 @@ def with_interval(summary: Summary, values: Sequence[float], plan: Plan) -> Summ
         values: in the order in which they came
         plan: when somebody may look
     """
-    return summary._replace(interval=sequential_interval(values, plan)) if summary.std else summary
+    return summary._replace(interval=sequential_interval(values, plan))
 
 
 def correct(ps: Mapping[str, float | None], n_tests: int) -> dict[str, float]:
@@ -87,34 +106,53 @@ def correct(ps: Mapping[str, float | None], n_tests: int) -> dict[str, float]:
 
 
 def find_verdict(
-    difference: Summary,
-    p: float | None,
-    same_p: float | None,
+    pairs: PairedComparison,
+    differences: Sequence[float],
+    plan: Plan,
+    ps: tuple[float | None, float | None],
     margin: float | None,
     metric: MetricFacts,
 ) -> str:
     """Return the conclusion about a row against the baseline.
 
     Args:
-        difference: of the pairs
-        p: of no difference, corrected for all rows
-        same_p: of a difference beyond the margin, corrected for all rows
+        pairs: the row's
+        differences: of the pairs, in the order in which they came
+        plan: when somebody may look
+        ps: of no difference, and of one beyond the margin, each corrected for all rows
         margin: below which a difference counts as none
         metric: name, direction and unit of the metric
     """
-    if difference.std is None:
+    p, same_p = ps
+    if pairs.difference.std is None:
         return "one pair of runs: no test is possible"
-    if difference.std == 0:
-        if abs(difference.mean) < 1e-9:
-            return "no difference: equal in every pair"
-        points = f"{metric.number(difference.mean, '+')}{' points' if metric.percent else ''}"
-        return f"{points} in every pair: without spread, no test"
+    is_same = same_p is not None and same_p <= ALPHA
     if p is not None and p <= ALPHA:
-        center = sum(difference.interval or (difference.mean,))  # later looks may differ in sign
-        return "better" if metric.sign * center > 0 else "worse"
-    if margin is not None and same_p is not None and same_p <= ALPHA:
-        return f"the same within {describe_margin(margin, metric)}"
+        factor = p / pairs.p if pairs.p else 1.0  # Holm's
+        mean = _decisive_mean(differences, plan, ALPHA / factor)
+        direction = "better" if metric.sign * mean > 0 else "worse"
+        less = f", by less than {describe_margin(margin, metric)}" if is_same and margin else ""
+        return direction + less
+    if is_same:
+        within = f" within {describe_margin(margin, metric)}" if margin else ": equal in every pair"
+        return f"the same{within}"
+    if pairs.difference.std == 0:
+        return _describe_constant(pairs.difference, metric)
     return UNDECIDED
+
+
+def _describe_constant(difference: Summary, metric: MetricFacts) -> str:
+    if _is_equal(difference):
+        return f"equal in each of {difference.n} pairs: no test"
+    points = f"{metric.number(difference.mean, '+')}{' points' if metric.percent else ''}"
+    return f"{points} in every pair: without spread, no test"
+
+
+def _decisive_mean(differences: Sequence[float], plan: Plan, level: float) -> float:
+    """Return the mean at the first look that rejects: later ones may differ in sign."""
+    ps = sequential_ps(np.array([differences], np.float64), plan)[0]
+    n = int(np.argmax(ps <= max(level, ps[-1]))) + 1
+    return float(np.mean(differences[:n]))
 
 
 def describe_margin(margin: float, metric: MetricFacts) -> str:
@@ -130,4 +168,4 @@ def describe_plan(plan: Plan) -> str:
     when = f"after each pair from {plan.stages[0].first} to {plan.most}"
     if len(plan.stages) == 1:
         return f"Plan: a look {when}; p and intervals hold at each of them, the last one too."
-    return f"No plan was written before the runs: p and intervals hold at any look {when}."
+    return f"No plan holds here: p and intervals hold at any look {when}."

@@ -81,13 +81,13 @@ def test_a_verdict_is_never_changed(tmp_path: Path) -> None:
 
 def test_levels_follow_from_the_claims_alone(tmp_path: Path) -> None:
     book = RecordBook(tmp_path)
-    assert begin(book, "1").level == next_level([])
+    assert begin(book, "1").level == next_level(0, 0)
     book.close(verdict(1, "accepted"))
     facts = {"most": 3, "command": "cifarlab records"}
     book.begin(Check, "check-made-1", {"name": "made-1"}, facts, resume=False)
     book.close(verdict(2, "accepted"))
-    assert begin(book, "2").level == next_level([True])
-    assert begin(book, "3").level == next_level([True, False])
+    assert begin(book, "2").level == next_level(1, 1)
+    assert begin(book, "3").level == next_level(2, 1)
 
 
 def test_the_rest_of_a_cut_line_is_removed(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_false_discoveries_stay_below_5_percent(real: float) -> None:
         p = norm.sf(draws.normal(np.where(is_real, 4.0, 0.0), 1.0))
         accepted: list[bool] = []
         for value in p:
-            accepted.append(bool(value <= next_level(accepted)))
+            accepted.append(bool(value <= next_level(len(accepted), sum(accepted))))
         false = int((np.array(accepted) & ~is_real).sum())
         fractions.append(false / max(1, sum(accepted)))
         n_true += sum(accepted) - false

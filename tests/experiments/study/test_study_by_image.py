@@ -1,6 +1,7 @@
 """compare --by image, --metric seconds and corruption, --margin, and a worn test set."""
 
 import json
+from itertools import product
 
 import numpy as np
 import pytest
@@ -113,7 +114,10 @@ def test_recipes_that_were_judged_before_are_counted(root):
     make(others / "s" / "other", other_recipe)
     try:
         comparison = compare_runs([str(root)], runs=root, by="image")
-        assert any("1 other recipe was judged on these test images" in n for n in comparison.notes)
+        assert any(
+            "1 other recipe was judged on these test images (1 opening)." in n
+            for n in comparison.notes
+        )
         (images,) = comparison.by_image
         assert images.n_others == 2 and images.p_listed == pytest.approx(min(1, 2 * images.p))
         assert "Bonferroni" in markdown(comparison)
@@ -123,25 +127,36 @@ def test_recipes_that_were_judged_before_are_counted(root):
     assert not any("judged on these" in note for note in comparison.notes)
 
 
-def test_a_study_says_so_too(tmp_path):
-    """Its runs are there already, and so is one of another recipe on the same images."""
+def make_judged(root, rows, time):
+    """Runs of recipes, three seeds of each, whose test images were opened at a time."""
+    images = open_data(find("quickstart").data).dataset.fingerprint
+    for (name, changes), seed in product(rows.items(), range(3)):
+        made = {"name": name, **changes}
+        path = make_run(root / f"{name}-{seed}", 0.9 + seed / 100, seed=seed, changes=made)
+        openings = [{"opener": opener, "time": time} for opener in ("train", "evaluate")]
+        data = {"data": {"name": "digits", "fingerprint": images}}
+        RunFolder(path).write_provenance(data | {"test_openings": openings})
+
+
+def test_a_study_counts_what_was_judged_before_its_plan(tmp_path):
+    """Its table stays what it was when later recipes are judged on the same images."""
     rows = {"plain": {}, "low": {"optimizer.lr": 0.01}}
     study = Study(
         name="worn",
         n_seeds=3,
         rows=tuple(StudyRow(name=n, recipe="quickstart", overrides=o) for n, o in rows.items()),
     )
-    images = open_data(find("quickstart").data).dataset.fingerprint
-    others = [("other", {"optimizer.lr": 0.2}, 0)]
-    for name, changes, seed in [*((n, o, s) for n, o in rows.items() for s in range(3)), *others]:
-        made = {"name": name, **changes}
-        path = make_run(tmp_path / f"{name}-{seed}", 0.9 + seed / 100, seed=seed, changes=made)
-        openings = {"test_openings": [{"opener": "train"}, {"opener": "evaluate"}]}
-        data = {"data": {"name": "digits", "fingerprint": images}}
-        RunFolder(path).write_provenance(data | openings)
-    notes = run_study(study, runs=tmp_path, log=lambda _line: None).comparison.notes
-    note = "1 other recipe was judged on these test images before (14 openings in all)."
-    assert [text for text in notes if text.startswith(note)]
+    other = {"other": {"optimizer.lr": 0.2}}
+    make_judged(tmp_path, rows | other, "2026-01-01T00:00:00+00:00")
+    finished = run_study(study, runs=tmp_path, log=lambda _line: None)
+    note = "1 other recipe was judged on these test images before the plan was written (6 openings)"
+    (found,) = [text for text in finished.comparison.notes if "judged on these" in text]
+    assert found.startswith(note)
+    make_judged(tmp_path, {"late": {"optimizer.lr": 0.4}}, "2999-01-01T00:00:00+00:00")
+    compared = compare_runs([str(finished.folder.path)], runs=tmp_path)
+    assert found in compared.notes
+    chosen = compare_runs([str(tmp_path / "plain-0"), str(tmp_path / "low-0")], runs=tmp_path)
+    assert any("2 other recipes were judged on these test images (12" in n for n in chosen.notes)
 
 
 def timed(root, seconds=(1.0, 1.0), **device):
@@ -175,6 +190,17 @@ def test_seconds_are_compared_where_less_is_better(tmp_path):
 def test_seconds_of_other_conditions_are_refused(tmp_path, device, words):
     timed(tmp_path, **device)
     with pytest.raises(UserError, match=words):
+        compare_runs([str(tmp_path)], runs=tmp_path, metric="seconds")
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [({"libraries": {"torch": "2.9"}}, "version of torch"), ({"cifarlab": "0.2"}, "of cifarlab")],
+)
+def test_seconds_of_other_versions_are_refused(tmp_path, facts, words):
+    folder = RunFolder(timed(tmp_path) / "b1")
+    folder.write_provenance(folder.provenance() | facts)
+    with pytest.raises(UserError, match=f"the .*{words} differs"):
         compare_runs([str(tmp_path)], runs=tmp_path, metric="seconds")
 
 
@@ -248,6 +274,16 @@ def test_a_margin_stands_beside_the_seconds_and_the_size(tmp_path):
     assert row.speedup == pytest.approx(1.7, rel=0.01) and row.size == 2
     assert row.speedup_interval[0] < row.speedup < row.speedup_interval[1]
     assert row.verdict.startswith("1.7 times as fast (") and "2 times the parameters" in row.verdict
+
+
+def test_a_faster_row_with_equal_answers_may_stand_for_the_baseline(tmp_path):
+    for name in timed(tmp_path, (1.7, 1.0)).glob("*/provenance.json"):
+        assert "device" in name.read_text()
+    comparison = compare_runs([str(tmp_path)], runs=tmp_path, margin=0.2)
+    assert comparison.rows[1].verdict == "the same within 0.2 points"
+    (row,) = comparison.margin_rows
+    assert row.verdict.startswith("1.7 times as fast (")
+    assert row.verdict.endswith("and the same within 0.2 points") and row.not_worse_p == 0
 
 
 def test_less_is_better_turns_the_margin_around(tmp_path):

@@ -74,7 +74,7 @@ def test_two_equal_recipes_are_no_difference():
     )
     # another recipe may still give the very same accuracies
     twin = line(table(base, runs("twin", BASE)), "twin")
-    assert twin.verdict == "no difference: equal in every pair" and twin.p is None
+    assert twin.verdict == "the same: equal in every pair" and twin.p is None
 
 
 def test_a_difference_without_spread_is_reported_and_not_tested():

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from made_study import ACCURACIES, made
+from statsmodels.stats.power import ttest_power
 
 from cifarlab.experiments.study.folder import write_comparison
 from cifarlab.experiments.study.table import (
@@ -17,7 +18,6 @@ from cifarlab.experiments.study.table import (
     restore_comparison,
 )
 from cifarlab.experiments.writing import as_json
-from cifarlab.stats.paired import power
 from cifarlab.system.errors import RunFolderError, UserError
 
 SCALED = "At scale 0.1: 0.1 of the training images and 0.1 of the epochs."
@@ -54,7 +54,7 @@ def test_a_row_in_text():
     assert row["p (Holm)"] == "0.00083"
     # 4,000 simulated studies: the error is 0.7 points
     assert int(row["sees 0.3 points"].removesuffix(" %")) == pytest.approx(
-        100 * power(3.0, 3), abs=2
+        100 * ttest_power(3.0, 3, 0.05), abs=2
     )
     assert row["reported"] == "99" and row["agreement"].startswith("differs: 99.00")
 

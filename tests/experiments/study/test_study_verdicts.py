@@ -5,7 +5,7 @@ import pytest
 
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.verdicts import describe_plan, fit_plan
-from cifarlab.metrics.kinds import ACCURACY, LogLoss
+from cifarlab.metrics.kinds import LogLoss
 from cifarlab.stats.paired import holm
 from cifarlab.stats.sequential import Plan, sequential_interval, sequential_p
 
@@ -148,15 +148,108 @@ def test_without_a_plan_more_looks_count():
         (Plan.once(1), "one look, after 1 seed;"),
         (Plan.once(4), "one look, after 4 seeds; p by the paired t test"),
         (PLAN, "a look after each pair from 3 to 10; p and intervals hold at each"),
-        (Plan.open(), "No plan was written before the runs"),
+        (Plan.open(), "No plan holds here: p and intervals hold at any look"),
     ],
 )
 def test_a_sentence_says_what_holds(plan, words):
     assert words in describe_plan(plan)
 
 
-def test_the_direction_is_that_of_the_look_that_decided():
+def test_what_comes_after_the_last_look_does_not_count():
+    """A hundred pairs that gain a point, then two hundred that lose five."""
+    draw = np.random.default_rng(3)
+    row = np.concatenate([draw.normal(0.01, 0.002, 100), draw.normal(-0.05, 0.002, 200)])[None]
+    late, early = made(row, None), made(row[:, :100], None)
+    assert late.rows[1].pairs == early.rows[1].pairs and late.rows[1].verdict == "better"
+    low, high = late.rows[1].pairs.difference.interval
+    assert low < late.rows[1].pairs.difference.mean < high
+    assert late.rows[0].summary == early.rows[0].summary
+    note = "The last look is after 100 pairs; later seeds don't count: base 300, r0 300."
+    assert note in late.notes and not any("last look" in text for text in early.notes)
+
+
+@pytest.mark.parametrize("n_rows", [1, 3])
+def test_the_direction_is_that_of_the_look_that_decided(n_rows):
     """Later pairs can't take back what a look has shown."""
-    row = np.array([[0.010, 0.0101, 0.0099, -0.05, -0.05]])
-    decided = made(row, metric=ACCURACY).rows[1]
-    assert decided.pairs.difference.mean < 0 and decided.verdict == "better"
+    row = np.array([0.010, 0.0101, 0.0099, *[-0.05] * 7])
+    noise = np.random.default_rng(0).normal(0, 0.01, (n_rows - 1, 10))
+    for n in (3, 6, 10):
+        decided = made(np.stack([row, *noise])[:, :n]).rows[1]
+        assert decided.verdict == "better"
+    assert decided.pairs.difference.mean < 0 and sum(decided.pairs.difference.interval) < 0
+
+
+def test_a_small_difference_is_better_and_within_the_margin():
+    row = np.array([[0.0010, 0.0011, 0.0009, 0.0010]])
+    decided = made(row, margin=0.002).rows[1]
+    assert decided.verdict == "better, by less than 0.2 points" and decided.is_decided
+    assert made(row, margin=0.002, metric=LOSS).rows[1].verdict == "worse, by less than 0.002"
+    assert made(row, margin=0.001).rows[1].verdict == "better"
+
+
+@pytest.mark.parametrize("plan", [PLAN, Plan.once(4), None])
+def test_equal_values_in_each_of_three_pairs_are_the_same_within_any_margin(plan):
+    equal = np.zeros((1, 4))
+    row = made(equal, plan, margin=1e-6).rows[1]
+    assert (row.verdict, row.is_decided) == ("the same within 0.0001 points", True)
+    without = made(equal, plan).rows[1]
+    assert (without.verdict, without.is_decided) == ("the same: equal in every pair", True)
+    assert without.p is None
+    short = made(equal[:, :2], Plan.once(2) if plan == Plan.once(4) else plan, margin=0.1).rows[1]
+    assert short.verdict == "equal in each of 2 pairs: no test" and not short.is_decided
+
+
+def test_equal_values_wait_for_the_planned_look():
+    base = [Outcome("base", s, f"b{s}", "digits", test=0.9 + s / 900) for s in range(5)]
+    ours = [o._replace(row="ours", fingerprint=f"o{o.seed}") for o in base]
+    late = Outcome("ours", 4, failure="not trained yet", is_pending=True)
+    for runs, is_decided in (([*ours[:4], late], False), (ours, True)):
+        row = compare("t", ["base", "ours"], "base", [*base, *runs], plan=Plan.once(5)).rows[1]
+        assert row.is_decided == is_decided
+
+
+def test_without_spread_there_is_no_interval():
+    """Two pairs that agree say nothing of how pairs vary."""
+    row = made(np.full((1, 2), 0.01), Plan.once(2)).rows[1]
+    assert row.verdict == "+1.00 points in every pair: without spread, no test"
+    assert row.pairs.difference.interval is None
+
+
+def test_pairs_that_nobody_planned_come_in_the_order_of_their_later_run():
+    """Seeds that were trained downwards were looked at downwards."""
+    draw = np.random.default_rng(2)
+    base, gains = 0.9 + 0.01 * np.sin(np.arange(6)), draw.normal(0.003, 0.002, 6)
+    outcomes = [
+        Outcome(row, s, f"{row}{s}", "digits", test=value, time=time)
+        for s in range(6)
+        for row, value, time in (
+            ("base", base[s], "2026-01-01"),
+            ("ours", base[s] + gains[s], f"2026-01-{20 - s}"),
+        )
+    ]
+    unplanned = compare("t", ["base", "ours"], "base", outcomes).rows[1]
+    assert list(unplanned.values) == [5, 4, 3, 2, 1, 0]
+    assert unplanned.p == pytest.approx(sequential_p(list(gains[::-1]), Plan.open()))
+    planned = compare("t", ["base", "ours"], "base", outcomes, plan=PLAN).rows[1]
+    assert planned.p == pytest.approx(sequential_p(list(gains), PLAN))
+
+
+def test_a_choice_among_rows_that_were_seen_keeps_the_error_rate():
+    """The best of five rows, compared alone afterwards; so is the lowest row as the baseline."""
+    draw, studies = np.random.default_rng(8), 300
+    n_wrong = dict.fromkeys(("alone", "counted", "against the lowest"), 0)
+    for _ in range(studies):
+        rows = draw.normal(0, 0.003, (5, MOST))
+        best = rows[[np.argmin([row.pairs.p for row in made(rows, None).rows[1:]])]]
+        levels = np.stack([np.zeros(MOST), *rows])  # of the baseline and the rows
+        lowest = levels.mean(axis=1).argmin()
+        others = np.delete(levels, lowest, axis=0) - levels[lowest]
+        for name, comparison in (
+            ("alone", made(best, None)),
+            ("counted", made(best, None, n_tests=5)),
+            ("against the lowest", made(others, None, n_tests=15)),
+        ):
+            n_wrong[name] += any(row.is_decided for row in comparison.rows)
+    assert n_wrong["alone"] / studies > 0.1
+    error = 2 * np.sqrt(0.05 * 0.95 / studies)
+    assert max(n_wrong["counted"], n_wrong["against the lowest"]) / studies < 0.05 + error
