@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -271,11 +272,14 @@ def _settle_terms(
 
 def _name_studies(rows: Mapping[str, Sequence[RunData]]) -> list[str]:
     """Return a note where runs are compared one by one that belong to a study with a plan."""
-    parents = {run.path.parent for runs in rows.values() for run in runs}
-    studies = sorted(str(path) for path in parents if StudyFolder(path).plan())
+    studies = []
+    for path in sorted({run.path.parent for runs in rows.values() for run in runs}):
+        with suppress(RunFolderError):
+            studies += [str(path)] if StudyFolder(path).plan() else []
+    names = ", ".join(studies[:3]) + (", ..." if studies[3:] else "")
     note = (
-        f"Runs of a study with a plan ({', '.join(studies)}), chosen after they were there: that "
-        "explores. Compare the study's folder for what its plan promises."
+        f"Runs of a study with a plan ({names}), chosen after they were there: that explores. "
+        "Compare the study's folder for what its plan promises."
     )
     return [note] if studies else []
 

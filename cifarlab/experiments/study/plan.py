@@ -101,7 +101,7 @@ class StudyPlan(StoredModel):
         """Return what its verdicts do not promise, for all who read them."""
         notes = []
         if self.n_seen:
-            margin = "" if self.margin is None else " No row is called the same."
+            margin = "" if self.margin is None else " No row is called the same within it."
             notes.append(
                 f"{self.n_seen} runs of these rows and seeds were there before the plan was "
                 "written: who wrote it may have looked at them, so all looks count, and p is "
@@ -131,13 +131,16 @@ class SeenRuns(NamedTuple):
     n_recipes: int = 0
 
 
-def make_plan(study: Study, recipes: Mapping[str, Recipe], seen: SeenRuns) -> StudyPlan:
+def make_plan(
+    study: Study, recipes: Mapping[str, Recipe], seen: SeenRuns, n_studies: int = 0
+) -> StudyPlan:
     """Return the plan of a study.
 
     Args:
         study: the study
         recipes: the rows' recipes, as they are trained
-        seen: what is there already
+        seen: the runs that are there already
+        n_studies: how many have asked the same before
     """
     n = study.max_seeds
     looks = Plan.up_to(n) if study.until == "decided" else Plan.once(n)
@@ -153,6 +156,7 @@ def make_plan(study: Study, recipes: Mapping[str, Recipe], seen: SeenRuns) -> St
         n_seen=seen.n_rows,
         n_baseline_seen=seen.n_baseline,
         n_recipes_seen=seen.n_recipes,
+        number=1 + n_studies,
         time=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -197,9 +201,8 @@ def _find_change(old_plan: StudyPlan, plan: StudyPlan) -> tuple[str, str]:
         ("n_seeds", "the number of seeds per row"),
     ):
         if (old := getattr(old_plan, key)) != (new := getattr(plan, key)):
-            return f"{words} was {old}, now {new}", _SEEDS if plan.rows.keys() - {
-                plan.baseline
-            } else _FRESH
+            hint = _SEEDS if len(plan.rows) > 1 else _FRESH  # a row alone is never decided
+            return f"{words} was {old}, now {new}", hint
     for key in ("margin", "metric", "baseline"):
         if (old := getattr(old_plan, key)) != (new := getattr(plan, key)):
             return f"the {key} was {_or_none(old)}, now {_or_none(new)}", _FRESH

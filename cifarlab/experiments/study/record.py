@@ -16,12 +16,7 @@ from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.outcomes import failed_outcome, find_warnings, is_final, run_outcome
-from cifarlab.experiments.study.plan import (
-    SeenRuns,
-    StudyPlan,
-    make_plan,
-    require_same_plan,
-)
+from cifarlab.experiments.study.plan import SeenRuns, StudyPlan, make_plan, require_same_plan
 from cifarlab.experiments.study.price import Question, find_earlier_runs, quote
 from cifarlab.experiments.study.reuse import ReusableRuns
 from cifarlab.experiments.worker import Failure, Job, JobResult
@@ -90,20 +85,19 @@ class StudyRecord:
             UserError: this study has results of another plan
         """
         recipes = {run.row: run.recipe for run in self.planned_runs}
-        plan = make_plan(self.study, recipes, self._find_seen_runs())
+        plan = make_plan(self.study, recipes, SeenRuns())
         others, old_plan = self.folder.same_questions(plan), self.folder.plan()
         if old_plan and self._has_results():
             require_same_plan(old_plan, plan, self.folder.path, others)
             return old_plan
-        return plan.model_copy(update={"number": 1 + len(others)})
+        return make_plan(self.study, recipes, self._find_seen_runs(), len(others))
 
     def _has_results(self) -> bool:
         """Return whether a run has ended, or shown an epoch."""
         is_listed = any(run.get("run") for run in self.folder.content().get("runs", []))
-        files = (
-            f for n in ("result.json", "metrics.jsonl") for f in self.folder.path.glob(f"*/{n}")
-        )
-        return is_listed or any(file.stat().st_size for file in files)
+        logs = self.folder.path.glob("*/metrics.jsonl")
+        has_epoch = any(log.stat().st_size for log in logs)
+        return is_listed or has_epoch or any(self.folder.path.glob("*/result.json"))
 
     def _find_seen_runs(self) -> SeenRuns:
         """Return which of the planned runs are there, and how many recipes have such runs."""

@@ -102,7 +102,7 @@ def correct(ps: Mapping[str, float | None], n_tests: int) -> dict[str, float]:
     """Return by row the known p values, corrected for ``n_tests`` rows by Holm's method."""
     p_by_row = {row: p for row, p in ps.items() if p is not None}
     all_ps = [*p_by_row.values(), *[1.0] * (n_tests - len(p_by_row))]
-    return dict(zip(p_by_row, holm(all_ps), strict=False))
+    return dict(zip(p_by_row, holm(all_ps).tolist(), strict=False))
 
 
 def find_verdict(

@@ -43,7 +43,11 @@ def run_made(path: Path, **other: Any) -> FinishedStudy:
 
 
 def plain_comparison(finished_study: FinishedStudy) -> Any:
-    return as_json(finished_study.comparison._replace(runs=()))
+    """Everything of the comparison that is not a clock's."""
+    comparison = finished_study.comparison
+    no_clock: dict[str, Any] = {"speedup": None, "speedup_interval": None, "verdict": ""}
+    rows = tuple(row._replace(**no_clock) for row in comparison.margin_rows)
+    return as_json(comparison._replace(runs=(), margin_rows=rows))
 
 
 def runs_of(finished_study: FinishedStudy) -> dict[str, Any]:

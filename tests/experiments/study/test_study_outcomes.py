@@ -4,6 +4,7 @@ import pytest
 from made_study import make_run
 
 from cifarlab.experiments.study.outcomes import compare_runs
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import finished_runs
 from cifarlab.system.errors import RecipeError, RunFolderError
 
@@ -50,6 +51,15 @@ def test_run_folders_one_by_one_in_their_order(runs):
         "quickstart": [0, 1],
         "mine/adam": [1],
     }
+
+
+def test_unplanned_pairs_are_in_the_order_in_which_they_were_begun(runs):
+    for seed in range(3):
+        folder = RunFolder(runs / f"plain-{seed}")
+        start = {"time": f"2026-01-0{9 - seed}T00:00:00+00:00", "step": 0}
+        folder.write_provenance(folder.provenance() | {"starts": [start]})
+    comparison = compare_runs(["quickstart", str(runs / "studies" / "s")], runs=runs)
+    assert [list(row.values) for row in comparison.rows] == [[2, 1, 0]] * 2
 
 
 def test_against_names_the_baseline(runs):
