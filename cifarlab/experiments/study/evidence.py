@@ -33,14 +33,11 @@ def evidence(comparison: Comparison) -> Plot | None:
     ]
     if not rows or is_single_look(comparison.plan):
         return None
-    metric, base = comparison.metric, _values(comparison, comparison.baseline)
-    points = [
-        metric.factor
-        * np.array([value - base[seed] for seed, value in row.values.items() if seed in base])
-        for row in rows
-    ]
+    metric = comparison.metric
+    base = next(row.values for row in comparison.rows if row.name == comparison.baseline)
+    points = [metric.factor * np.array(row.differences(base)[: row.plan.most]) for row in rows]
     levels = [decisive_level(comparison, row) for row in rows]
-    ends = [_ends(comparison, of_row, level) for of_row, level in zip(points, levels, strict=True)]
+    ends = [_ends(*of_row) for of_row in zip(rows, points, levels, strict=True)]
     limits = _limits(comparison, points, ends)
     panels = [
         _panel(comparison, *of_row, limits, max(map(len, points)))
@@ -61,10 +58,6 @@ def evidence(comparison: Comparison) -> Plot | None:
     )
 
 
-def _values(comparison: Comparison, name: str) -> dict[int, float]:
-    return next(row.values for row in comparison.rows if row.name == name)
-
-
 def decisive_level(comparison: Comparison, row: ComparisonRow) -> float:
     """Return the level at which Holm's correction tests a row: less than 0.05 of several rows."""
     p = 1.0 if row.pairs is None or row.pairs.p is None else row.pairs.p
@@ -82,10 +75,10 @@ def _describe(levels: list[float]) -> str:
     return f"intervals of {words}, valid at each look;\nbetter or worse where they leave zero out"
 
 
-def _ends(comparison: Comparison, points: np.ndarray, level: float) -> np.ndarray:
+def _ends(row: ComparisonRow, points: np.ndarray, level: float) -> np.ndarray:
     """Return the ends (2, N) of a row's interval after each pair, NaN before the first look."""
     looks = range(1, len(points) + 1)
-    found = (sequential_interval(points[:n].tolist(), comparison.plan, level) for n in looks)
+    found = (sequential_interval(points[:n].tolist(), row.plan, level) for n in looks)
     return np.array([interval or (math.nan, math.nan) for interval in found]).T
 
 

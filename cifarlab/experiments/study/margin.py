@@ -42,13 +42,13 @@ class MarginRow(NamedTuple):
 
 
 def require_margin(margin: float | None) -> None:
-    """Refuse a margin that holds nothing.
+    """Refuse a margin that is not above 0.
 
     Raises:
         UserError: it is not above 0
     """
     if margin is not None and not (math.isfinite(margin) and margin > 0):
-        raise UserError(f"a margin of {margin:g} holds nothing", "take one above 0: --margin 0.2")
+        raise UserError(f"--margin {margin:g} is not above 0", "say one that is: --margin 0.2")
 
 
 def compare_within_margin(comparison: "Comparison") -> tuple[MarginRow, ...]:

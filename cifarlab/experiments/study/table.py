@@ -74,9 +74,9 @@ def format_rows(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str
 
 
 def describe_chance(comparison: Comparison) -> str:
-    """Return the header of the chance that the plan sees a difference as large as the margin."""
+    """Return the header of the chance that the plan finds a difference as large as the margin."""
     gap = REFERENCE_GAP if comparison.margin is None else comparison.margin
-    return f"sees {describe_margin(gap, comparison.metric)}"
+    return f"chance to find {describe_margin(gap, comparison.metric)}"
 
 
 def _cells(row: ComparisonRow, comparison: Comparison) -> dict[str, str]:
@@ -149,7 +149,8 @@ def _margin_lines(comparison: Comparison) -> list[str]:
 def _image_lines(comparison: Comparison) -> list[str]:
     if not comparison.by_image:
         return []
-    lines = [markdown_table(*by_image.interval_table(comparison.by_image))]
+    intervals = by_image.interval_table(comparison.by_image)
+    lines = [markdown_table(*intervals)] if intervals[1] else []
     for images in comparison.by_image:
         lines += [f"## {by_image.title(images)}", markdown_table(*by_image.class_table(images))]
         lines.append("\n".join(f"- {sentence}" for sentence in by_image.sentences(images)))

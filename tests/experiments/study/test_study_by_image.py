@@ -294,5 +294,5 @@ def test_less_is_better_turns_the_margin_around(tmp_path):
 
 @pytest.mark.parametrize("margin", [0, -1, float("nan")])
 def test_a_margin_is_above_zero(root, margin):
-    with pytest.raises(UserError, match="holds nothing"):
+    with pytest.raises(UserError, match="is not above 0"):
         compare_runs([str(root)], runs=root, margin=margin)

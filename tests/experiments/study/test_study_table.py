@@ -33,7 +33,7 @@ HEADERS = (
     "d_z",
     "p (Holm)",
     "verdict",
-    "sees 0.3 points",
+    "chance to find 0.3 points",
     "reported",
     "agreement",
 )
@@ -53,7 +53,7 @@ def test_a_row_in_text():
     assert row["d_z"] == "20.00" and row["verdict"] == "better"
     assert row["p (Holm)"] == "0.00083"
     # 4,000 simulated studies: the error is 0.7 points
-    assert int(row["sees 0.3 points"].removesuffix(" %")) == pytest.approx(
+    assert int(row["chance to find 0.3 points"].removesuffix(" %")) == pytest.approx(
         100 * ttest_power(3.0, 3, 0.05), abs=2
     )
     assert row["reported"] == "99" and row["agreement"].startswith("differs: 99.00")
