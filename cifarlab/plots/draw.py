@@ -164,7 +164,7 @@ def _draw_mark(axes: Axes, mark: Mark) -> None:
 
 def _draw_points(axes: Axes, mark: Marks) -> None:
     x, y = np.asarray(mark.x, dtype=float), np.asarray(mark.y, dtype=float)
-    if not np.isfinite(y).any():
+    if not (np.isfinite(x) & np.isfinite(y)).any():
         return
     error: dict[str, Any] = {}
     if mark.ends is not None:

@@ -189,9 +189,9 @@ def limit_axis(core: Values, ends: Values, least: float) -> tuple[float, float]:
     """
     low, high = float(np.nanmin(core)), float(np.nanmax(core))
     reach = max(high - low, least)
-    known = np.asarray(ends, dtype=float)
-    known = known[np.isfinite(known)].clip(low - reach, high + reach)
-    left, right = min([low, *known]), max([high, *known])
+    values = np.asarray(ends, dtype=float)
+    values = values[np.isfinite(values)].clip(low - reach, high + reach)
+    left, right = min([low, *values]), max([high, *values])
     margin = 0.08 * max(right - left, least)
     return left - margin, right + margin
 

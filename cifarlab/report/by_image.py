@@ -29,11 +29,11 @@ def interval_table(comparisons: Sequence[ImageComparison]) -> Cells:
     rows: list[tuple[str, ...]] = []
     for comparison in comparisons:
         metric, intervals = comparison.metric, comparison.intervals
-        tested = "seeds_and_images" if intervals.n_seeds > 1 else "images"
+        main_question = "seeds_and_images" if intervals.n_seeds > 1 else "images"
         for question, words in QUESTIONS.items():
             if interval := getattr(intervals, question):
                 numbers = metric.number(intervals.mean, "+"), metric.interval(interval, "+")
-                p = p_value(comparison.p if question == tested else None)
+                p = p_value(comparison.p if question == main_question else None)
                 rows.append((comparison.row, words, *numbers, p))
     return _known_columns(("row", "holds for", "difference", "95 % interval", "p (Holm)"), rows)
 
@@ -41,8 +41,8 @@ def interval_table(comparisons: Sequence[ImageComparison]) -> Cells:
 def _known_columns(headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> Cells:
     """Return a table without the columns that are empty: before the first look."""
     columns = range(len(headers))
-    known = [i for i in columns if not rows or any(row[i] != NOTHING for row in rows)]
-    return tuple(headers[i] for i in known), [tuple(row[i] for i in known) for row in rows]
+    indices = [i for i in columns if not rows or any(row[i] != NOTHING for row in rows)]
+    return tuple(headers[i] for i in indices), [tuple(row[i] for i in indices) for row in rows]
 
 
 def class_table(comparison: ImageComparison) -> Cells:

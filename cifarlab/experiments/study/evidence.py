@@ -78,8 +78,8 @@ def _describe(levels: list[float]) -> str:
 def _ends(row: ComparisonRow, points: np.ndarray, level: float) -> np.ndarray:
     """Return the ends (2, N) of a row's interval after each pair, NaN before the first look."""
     looks = range(1, len(points) + 1)
-    found = (sequential_interval(points[:n].tolist(), row.plan, level) for n in looks)
-    return np.array([interval or (math.nan, math.nan) for interval in found]).T
+    intervals = (sequential_interval(points[:n].tolist(), row.plan, level) for n in looks)
+    return np.array([interval or (math.nan, math.nan) for interval in intervals]).T
 
 
 def _limits(
@@ -99,9 +99,9 @@ def find_near(rows: Sequence[np.ndarray], factor: int) -> np.ndarray:
     has_values = np.isfinite(means)
     low, high = np.nanquantile(means, (0.25, 0.75))
     reach = OUTLIER_FACTOR * max(high - low, 0.005 * factor)
-    near: np.ndarray = (means >= low - reach) & (means <= high + reach)
-    widths = [np.ptp(np.concatenate([*itertools.compress(rows, k)])) for k in (near, has_values)]
-    return near if widths[1] > MAX_WIDTH_FACTOR * widths[0] else has_values
+    is_near: np.ndarray = (means >= low - reach) & (means <= high + reach)
+    widths = [np.ptp(np.concatenate([*itertools.compress(rows, k)])) for k in (is_near, has_values)]
+    return is_near if widths[1] > MAX_WIDTH_FACTOR * widths[0] else has_values
 
 
 def _panel(

@@ -104,8 +104,8 @@ def _panel(
     theirs = factor * np.array(reported, dtype=float)
     is_near = find_near([factor * np.array(values) for values in runs], factor)
     core = np.concatenate([points[is_near[run_y]], theirs[is_near], np.zeros(len(edges))])
-    known = [*ends[:, is_near].ravel(), *(factor * np.array(edges))]
-    limits = spec.limit_axis(core, known, 0.01 * factor)
+    all_ends = [*ends[:, is_near].ravel(), *(factor * np.array(edges))]
+    limits = spec.limit_axis(core, all_ends, 0.01 * factor)
     look: dict[str, Any] = {"flat": True, "marker": "o", "size": 4.5}
     marks: list[spec.Mark] = [Marks(points, run_y, "one seed", spec.GREY, marker="o", size=2.6)]
     text = "mean, 95 % interval"

@@ -12,6 +12,7 @@ from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.margin import margin_table
 from cifarlab.experiments.study.outcomes import AnyMetric, compare_runs
 from cifarlab.experiments.study.table import (
+    COLUMNS_NOTE,
     column_table,
     footing,
     format_rows,
@@ -61,7 +62,8 @@ def render_verdicts(comparison: Comparison) -> "Markup":
     from cifarlab.report.html import parts
 
     tables = format_rows(comparison), column_table(comparison), margin_table(comparison.margin_rows)
-    html: Markup = parts().verdicts(heading(comparison), tables, footing(comparison))
+    notes = [*footing(comparison), *[COLUMNS_NOTE] * bool(column_table(comparison)[0])]
+    html: Markup = parts().verdicts(heading(comparison), tables, notes)
     return html
 
 
@@ -136,12 +138,12 @@ def write_study_report(
     tree = load_named_plugins(content["study"], path)
     study = validate_config(Study, tree, str(path / "study.json"))
     comparison = restore_comparison(content["comparison"])
-    compared, problems = compare_named([str(path)], metric=study.metric)
-    if compared:
-        names = [row.name for row in compared.rows]
-        runs = dict(zip(names, compared.runs, strict=True))
+    live, problems = compare_named([str(path)], metric=study.metric)
+    if live:
+        names = [row.name for row in live.rows]
+        runs = dict(zip(names, live.runs, strict=True))
         of_rows = tuple(runs.get(row.name, ()) for row in comparison.rows)
-        comparison = comparison._replace(runs=of_rows, by_image=compared.by_image)
+        comparison = comparison._replace(runs=of_rows, by_image=live.by_image)
     on_start()
     html, pictures = render_comparison(comparison, formats=formats)
     html = parts().notes(problems) + html
