@@ -9,6 +9,7 @@ a little narrower.
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -120,7 +121,7 @@ def _panel(
         reach = np.full(2, metric.factor * comparison.margin)
         text = f"margin, {describe_margin(comparison.margin, metric)}"
         marks.append(Band((0.5, n_most + 0.5), -reach, reach, spec.GREEN, text))
-    look = {"marker": "o", "size": 4.5, "hollow": not row.is_decided}
+    look: dict[str, Any] = {"marker": "o", "size": 4.5, "hollow": not row.is_decided}
     marks += [
         Marks(pairs, points, "one seed: a pair of runs", spec.GREY, marker="o", size=2.6),
         Marks(pairs + 0.12, means, f"mean and interval, {state}", color, ends=ends, **look),

@@ -120,7 +120,7 @@ def _panel(
         marks.append(Marks(theirs, row_y, "reported", spec.VERMILION, marker="D", size=4.5, z=4))
     outliers = [
         _outlier_text(row, means[row], limits, factor)
-        for row in np.flatnonzero(~is_near & np.isfinite(means))
+        for row in np.flatnonzero(~is_near & np.isfinite(means)).tolist()
     ]
     return Panel([*marks, *outliers], Axis(name, limits), y, grid="x")
 
