@@ -16,6 +16,7 @@ from cifarlab.experiments.study.definition import find_study
 from cifarlab.experiments.study.engine import run_study
 from cifarlab.experiments.study.margin import margin_table
 from cifarlab.experiments.study.outcomes import compare_runs
+from cifarlab.experiments.study.report import render_comparison
 from cifarlab.experiments.study.table import flips_rows, format_rows
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import from_yaml
@@ -69,7 +70,7 @@ class ComparisonTable:
         return f"<ComparisonTable with {self.comparison.baseline}: {verdicts}>"
 
     def _repr_html_(self) -> str:
-        return str(self.frame.to_html())
+        return str(render_comparison(self.comparison, ("figure", "evidence"))[0])
 
 
 class SearchTable:

@@ -30,7 +30,10 @@ def study(
     name: Annotated[str, Argument(metavar="NAME", help="a shipped study or a YAML file")],
     n_seeds: Annotated[int | None, Option(min=1, help="runs per row")] = None,
     until: Annotated[str | None, Option(help="seeds (n_seeds of them), or decided")] = None,
-    margin: Annotated[float | None, Option(help="the same: a difference below it")] = None,
+    margin: Annotated[
+        float | None,
+        Option(help="points (or the metric's unit): rows that differ by less are the same"),
+    ] = None,
     most: Annotated[int | None, Option(help="runs per row at most, until decided")] = None,
     first_seed: Annotated[int | None, Option(min=0, help="a new study of other seeds")] = None,
     scale: Scale = 1.0,
@@ -81,7 +84,7 @@ def compare(
     ] = "accuracy",
     by: Annotated[str | None, Option(help="image: which images and classes differ")] = None,
     margin: Annotated[
-        float | None, Option(help="in points: is it the same within it, or not worse by more?")
+        float | None, Option(help="points: the same within it, or not worse by more?")
     ] = None,
     out: Annotated[Path | None, Option(help="a folder for table and figure")] = None,
     figures: Figures = "svg",

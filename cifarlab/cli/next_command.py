@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 Words = tuple[object, ...]
+_MOST_NAMES = 4  # of runs in a command that is printed
 
 
 def print_next(*words: object, err: bool = False) -> None:
@@ -72,7 +73,7 @@ def after_study(name: str, scale: float, data: str | None, **plan: object) -> Wo
 def after_compare(
     names: Sequence[str], against: str | None, metric: str, out: Path | None, **options: object
 ) -> Words:
-    """Return how to keep the table and draw the figure, else see the runs.
+    """Return how to keep the table and draw the figure; of many names or after that, see the runs.
 
     Args:
         names: the runs, folders and recipes that were compared
@@ -81,7 +82,7 @@ def after_compare(
         out: the folder that the comparison was written to, None where it was not
         **options: further ones, that stay
     """
-    if out is None:
+    if out is None and len(names) <= _MOST_NAMES:
         other = None if metric == "accuracy" else metric
         options |= {"against": against, "metric": other, "out": "comparison"}
         return ("compare", *names, *_options(**options))

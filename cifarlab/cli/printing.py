@@ -17,15 +17,17 @@ def print_comparison(comparison: Comparison) -> None:
     """Print the table, with what stands over and under it."""
     console.print("\n".join(study_table.heading(comparison)))
     print_table(*study_table.format_rows(comparison))
-    console.print("\n".join(study_table.footing(comparison)))
+    for note in study_table.footing(comparison):
+        console.print(note)
     headers, cells = study_table.column_table(comparison)
     if headers:
         print_table(headers, cells)
         console.print(study_table.COLUMNS_NOTE)
     if comparison.margin_rows:
         print_table(*margin_table(comparison.margin_rows))
-    if comparison.by_image:
-        print_table(*by_image.interval_table(comparison.by_image))
+    intervals = by_image.interval_table(comparison.by_image)
+    if intervals[1]:
+        print_table(*intervals)
     for images in comparison.by_image:
         console.print(by_image.title(images))
         print_table(*by_image.class_table(images))

@@ -97,17 +97,23 @@ def _report_new_run(run: Path) -> None:
 @app.command()
 @takes_plugins
 def report(
-    runs: Annotated[list[Path], Argument(metavar="RUN...", help="run folders")],
+    runs: Annotated[list[Path], Argument(metavar="RUN...", help="run folders, or a study's")],
     out: Annotated[Path | None, Option(help="the page; figures go beside it")] = None,
     figures: Figures = "svg",
 ) -> None:
-    """One HTML file with everything about one or several runs."""
+    """One HTML file with everything about one or several runs, or a study's verdicts."""
     _report(runs, out, figures)
     print_next(*after_report(runs))
 
 
 def _report(runs: list[Path], out: Path | None = None, figures: str = "svg") -> None:
+    from cifarlab.experiments.study.folder import StudyFolder
+    from cifarlab.experiments.study.report import compare_for_report, write_study_report
     from cifarlab.report.write import write_report
 
-    path = write_report(runs, out, parse_formats(figures), lambda: echo("drawing the report ..."))
+    options = parse_formats(figures), lambda: echo("drawing the report ...")
+    if len(runs) == 1 and StudyFolder(runs[0]).file.is_file():
+        path = write_study_report(runs[0], out, *options)
+    else:
+        path = write_report(runs, out, *options, compare_for_report)
     echo(f"report: {path}")

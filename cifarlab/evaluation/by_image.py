@@ -6,21 +6,19 @@ group are what the metric loses where the group is left out.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 
 from cifarlab.config.plugins import plugin_errors
-from cifarlab.metrics.kinds import Accuracy, MetricConfig, MetricFacts
-from cifarlab.recipes.text import fingerprint
+from cifarlab.metrics.kinds import MetricConfig, MetricFacts
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.run_folder.run_data import SPLIT_NAMES, RunData
 from cifarlab.stats.crossed import CrossedIntervals, crossed_intervals
 from cifarlab.stats.flips import Flips, count_flips
 from cifarlab.stats.sequential import Plan
-from cifarlab.system.errors import RunFolderError, UserError
+from cifarlab.system.errors import UserError
 
 QUESTIONS = {
     "seeds": "these test images, other seeds",
@@ -34,11 +32,11 @@ class ImageComparison(NamedTuple):
     """A row's runs against the baseline's on the same images, paired by seed.
 
     ``intervals`` are of the metric's difference; ``n_groups`` is None for a mean over images.
-    ``p`` is of no difference: for other seeds and other images, of one pair for other images, and
-    valid over the looks of the plan. ``n_others`` other recipes than the baseline were judged on
-    these images: ``p_listed`` holds for the best of a list of so many, ``p_built`` for a recipe
-    that was built step by step on what these images showed. ``n_left_out`` pairs of runs came after
-    the plan's last look and don't count.
+    ``p`` is of no difference: for other seeds and other images, of one pair for other images;
+    valid over the looks of the plan, None before the first. ``n_others`` other recipes than the
+    baseline were judged on these images: ``p_listed`` holds for the best of a list of so many,
+    ``p_built`` for a recipe that was built step by step on what these images showed. ``n_left_out``
+    pairs of runs came after the plan's last look and don't count.
     """
 
     row: str
@@ -167,30 +165,3 @@ def _metric_values(
     )
     pseudo_values = (n_groups - 1) * (leave_one_out.mean() - leave_one_out)
     return total + pseudo_values, n_groups
-
-
-def compare_recipes(runs: Sequence[RunData]) -> list[ImageComparison]:
-    """Compare the accuracy of each recipe among finished runs with that of the first.
-
-    The test split is compared where all runs have it, else validation. Left out are recipes without
-    a seed in common with the first, and those that kept no predictions of the same images.
-    """
-    complete = [run for run in runs if run.is_finished and not run.early_end]
-    split = "test" if all(run.split("test") for run in complete) else "val"
-    rows: dict[str, dict[int, RunData]] = {}
-    for run in complete:
-        key = fingerprint(run.recipe.model_copy(update={"seed": 0}))
-        rows.setdefault(key, {}).setdefault(run.recipe.seed, run)
-    base, *others = rows.values() or [{}]
-    firsts = [next(iter(row.values())) for row in (base, *others) if row]
-    recipes = [run.recipe_name for run in firsts]
-    base_name, *names = [
-        r.recipe_name if recipes.count(r.recipe_name) == 1 else r.name for r in firsts
-    ] or [""]
-    comparisons = []
-    for name, row in zip(names, others, strict=True):
-        if pairs := [(row[seed], base[seed]) for seed in sorted(row) if seed in base]:
-            with suppress(RunFolderError, UserError):
-                answers = pairs, split, Accuracy(), Plan.open()
-                comparisons.append(compare_images(name, base_name, *answers))
-    return comparisons

@@ -59,6 +59,10 @@ class MetricFacts(NamedTuple):
         digits = 2 if self.percent else 4
         return "-" if value is None else format(self.factor * value, f"{sign}.{digits}f")
 
+    def interval(self, bounds: tuple[float, float] | None, sign: str = "") -> str:
+        """Return an interval as in tables; ``sign`` is ``+`` for differences."""
+        return "-" if bounds is None else " to ".join(self.number(end, sign) for end in bounds)
+
     def text(self, value: float | None) -> str:
         """Return a value with its unit."""
         return self.number(value) + (" %" if self.percent and value is not None else "")

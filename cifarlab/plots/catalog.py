@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from cifarlab.plots import flips, images, run, tensor_stats
+from cifarlab.plots import images, run, tensor_stats
 from cifarlab.plots.spec import Plot
 from cifarlab.run_folder.run_data import RunData
 
@@ -23,6 +23,4 @@ FIGURES: dict[str, tuple[Callable[[RunData], Plot | None], str]] = {
 # of several runs
 SHARED_FIGURES: dict[str, tuple[Callable[[Sequence[RunData]], Plot | None], str]] = {
     "curves": (run.overlay, "Validation accuracy by epoch, all runs"),
-    "flips": (flips.flips_of_runs, flips.TITLES["flips"]),
-    "intervals": (flips.intervals_of_runs, flips.TITLES["intervals"]),
 }

@@ -143,12 +143,13 @@ def _draw_mark(axes: Axes, mark: Mark) -> None:
     match mark:
         case Marks():
             _draw_points(axes, mark)
-        case Band(x, low, high, color):
-            axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
+        case Band(x, low, high, color, label):
+            look: dict[str, Any] = {"color": color, "alpha": 0.2, "linewidth": 0}
+            axes.fill_between(x, low, high, label=label or None, **look)
         case Bars(positions, lengths, thickness, color, flat):
             (axes.barh if flat else axes.bar)(positions, lengths, thickness, color=color, alpha=0.5)
         case Rule(value, color, dash, label, width, flat):
-            look: dict[str, Any] = {"color": color, "linestyle": dash, "linewidth": width}
+            look = {"color": color, "linestyle": dash, "linewidth": width}
             (axes.axhline if flat else axes.axvline)(value, label=label or None, zorder=1, **look)
         case Matrix():
             _draw_matrix(axes, mark)
@@ -163,7 +164,7 @@ def _draw_mark(axes: Axes, mark: Mark) -> None:
 
 def _draw_points(axes: Axes, mark: Marks) -> None:
     x, y = np.asarray(mark.x, dtype=float), np.asarray(mark.y, dtype=float)
-    if not np.isfinite(y).any():
+    if not (np.isfinite(x) & np.isfinite(y)).any():
         return
     error: dict[str, Any] = {}
     if mark.ends is not None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from cifarlab.evaluation.by_image import QUESTIONS, ImageComparison, compare_recipes
+from cifarlab.evaluation.by_image import QUESTIONS, ImageComparison
 from cifarlab.plots import spec
 from cifarlab.plots.spec import Axis, Bars, Marks, Panel, Plot, Rule, label
-from cifarlab.run_folder.run_data import SPLIT_NAMES, RunData
+from cifarlab.run_folder.run_data import SPLIT_NAMES
 from cifarlab.stats.flips import ClassFlips
 from cifarlab.stats.paired import ALPHA
 
@@ -99,13 +99,3 @@ TITLES = {
     "flips": "Images that became right and wrong, by class",
     "intervals": "The difference's intervals over seeds, images and both",
 }
-
-
-def flips_of_runs(runs: Sequence[RunData]) -> Plot | None:
-    """Return ``flips`` of each recipe among the runs against the first; None without pairs."""
-    return flips(compare_recipes(runs))
-
-
-def intervals_of_runs(runs: Sequence[RunData]) -> Plot | None:
-    """Return ``intervals`` of each recipe among the runs against the first; None without pairs."""
-    return intervals(compare_recipes(runs))

@@ -4,6 +4,7 @@ Functions of a run return a ``Plot``. ``plots/draw.py`` draws it by Matplotlib, 
 and notebooks; ``dashboard/charts.py`` turns it into ECharts options. NaN is drawn as nothing.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -51,6 +52,7 @@ class Band(NamedTuple):
     low: Values
     high: Values
     color: str = BLUE
+    label: str = ""
 
 
 class Bars(NamedTuple):
@@ -175,6 +177,48 @@ def add_margin(low: float, high: float, fraction: float = 0.025) -> tuple[float,
     """
     margin = fraction * (high - low)
     return low - margin, high + margin
+
+
+def limit_axis(core: Values, ends: Values, least: float) -> tuple[float, float]:
+    """Return limits with all of ``core``, and intervals' ends as far as they don't squeeze it.
+
+    Args:
+        core: what is to be seen: points, means
+        ends: of intervals; NaN is none
+        least: the least range, for values that are all the same
+    """
+    low, high = float(np.nanmin(core)), float(np.nanmax(core))
+    reach = max(high - low, least)
+    values = np.asarray(ends, dtype=float)
+    values = values[np.isfinite(values)].clip(low - reach, high + reach)
+    left, right = min([low, *values]), max([high, *values])
+    margin = 0.08 * max(right - left, least)
+    return left - margin, right + margin
+
+
+def cut_marks(
+    ends: np.ndarray, positions: Values, limits: tuple[float, float], color: str, flat: bool
+) -> list[Marks]:
+    """Return arrows at the panel's edges where intervals go on beyond them.
+
+    Args:
+        ends: of the intervals (2, n)
+        positions: where they are on the other axis
+        limits: of the panel
+        color: of the arrows
+        flat: whether the intervals are horizontal
+    """
+    edges = limits[0] + np.ptp(limits) * np.array([0.012, 0.988])
+    marks = []
+    for edge, is_cut, marker in (
+        (edges[0], ends[0] < limits[0], "<" if flat else "v"),
+        (edges[1], ends[1] > limits[1], ">" if flat else "^"),
+    ):
+        if is_cut.any():
+            at_edge = np.where(is_cut, edge, math.nan)
+            x, y = (at_edge, positions) if flat else (positions, at_edge)
+            marks.append(Marks(x, y, "", color, marker=marker, size=4.0, z=4))
+    return marks
 
 
 def label(text: str, longest: int = 28, end: bool = False) -> str:

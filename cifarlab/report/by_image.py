@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from cifarlab.evaluation.by_image import QUESTIONS, ImageComparison
+from cifarlab.report.tables import format_gain
 from cifarlab.run_folder.run_data import SPLIT_NAMES
-from cifarlab.system.formatting import NOTHING
+from cifarlab.system.formatting import NOTHING, p_value
 
 Cells = tuple[tuple[str, ...], list[tuple[str, ...]]]  # headers and rows
 
@@ -21,25 +22,27 @@ def title(comparison: ImageComparison) -> str:
 
 
 def interval_table(comparisons: Sequence[ImageComparison]) -> Cells:
-    """Return a row for each comparison and question: difference, interval, p."""
+    """Return a row for each comparison and question that has an interval: difference, interval, p.
+
+    p is of no difference: for other seeds and other images, of one pair of runs for other images.
+    """
     rows: list[tuple[str, ...]] = []
     for comparison in comparisons:
         metric, intervals = comparison.metric, comparison.intervals
+        main_question = "seeds_and_images" if intervals.n_seeds > 1 else "images"
         for question, words in QUESTIONS.items():
-            interval = getattr(intervals, question)
-            is_tested = question == ("seeds_and_images" if intervals.n_seeds > 1 else "images")
-            rows.append(
-                (
-                    comparison.row,
-                    words,
-                    metric.number(intervals.mean, "+"),
-                    NOTHING
-                    if interval is None
-                    else f"{metric.number(interval[0], '+')} to {metric.number(interval[1], '+')}",
-                    format_p(comparison.p) if is_tested else NOTHING,
-                )
-            )
-    return ("row", "holds for", "difference", "95 % interval", "p"), rows
+            if interval := getattr(intervals, question):
+                numbers = metric.number(intervals.mean, "+"), metric.interval(interval, "+")
+                p = p_value(comparison.p if question == main_question else None)
+                rows.append((comparison.row, words, *numbers, p))
+    return _known_columns(("row", "holds for", "difference", "95 % interval", "p (Holm)"), rows)
+
+
+def _known_columns(headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> Cells:
+    """Return a table without the columns that are empty: before the first look."""
+    columns = range(len(headers))
+    indices = [i for i in columns if not rows or any(row[i] != NOTHING for row in rows)]
+    return tuple(headers[i] for i in indices), [tuple(row[i] for i in indices) for row in rows]
 
 
 def class_table(comparison: ImageComparison) -> Cells:
@@ -55,15 +58,13 @@ def class_table(comparison: ImageComparison) -> Cells:
             _count(row.n_gained),
             _count(row.n_lost),
             f"{100 * row.difference:+.2f}",
-            NOTHING
-            if row.interval is None
-            else f"{100 * row.interval[0]:+.2f} to {100 * row.interval[1]:+.2f}",
-            format_p(row.p),
+            format_gain(row.interval),
+            p_value(row.p),
         )
         for row in classes
     ]
     headers = ("class", "images", "became right", "became wrong", "difference (points)")
-    return (*headers, "95 % interval", "p (Holm)"), rows
+    return _known_columns((*headers, "95 % interval", "p (Holm)"), rows)
 
 
 def _count(mean: float) -> str:
@@ -75,7 +76,7 @@ def sentences(comparison: ImageComparison) -> list[str]:
     """Return what a reader needs besides the tables."""
     flips, intervals = comparison.flips, comparison.intervals
     n_shown, n_classes = len(class_table(comparison)[1]), len(flips.classes)
-    test = "" if flips.p is None else f" (McNemar's exact test: p = {format_p(flips.p)})"
+    test = "" if flips.p is None else f" (McNemar's exact test: p = {p_value(flips.p)})"
     n_gained, n_lost = _count(flips.n_gained), _count(flips.n_lost)
     lines = [f"In a pair of runs {n_gained} images became right and {n_lost} became wrong{test}."]
     if n_shown < n_classes:
@@ -93,13 +94,8 @@ def sentences(comparison: ImageComparison) -> list[str]:
     if comparison.n_others > 1 and comparison.p is not None:
         lines.append(
             f"{comparison.n_others} recipes beside {comparison.baseline} were judged on these "
-            f"images. As the best of a list of so many, p = {format_p(comparison.p_listed)} "
+            f"images. As the best of a list of so many, p = {p_value(comparison.p_listed)} "
             "(Bonferroni: they would have been tried whatever these images showed). Built step by "
-            f"step on what these images showed, p = {format_p(comparison.p_built)} (Scheffé)."
+            f"step on what these images showed, p = {p_value(comparison.p_built)} (Scheffé)."
         )
     return lines
-
-
-def format_p(p: float | None) -> str:
-    """Return a p value as text."""
-    return NOTHING if p is None else "< 0.0001" if p < 1e-4 else f"{p:.2g}"

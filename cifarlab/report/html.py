@@ -15,7 +15,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from cifarlab.evaluation.by_image import compare_recipes
 from cifarlab.plots import images
 from cifarlab.plots import run as plots
 from cifarlab.plots.catalog import FIGURES, SHARED_FIGURES
@@ -28,22 +27,33 @@ from cifarlab.system import formatting
 
 
 def render_report(
-    runs: Sequence[RunData], formats: Sequence[str] = ("svg",), exclusions: Sequence[str] = ()
+    runs: Sequence[RunData],
+    formats: Sequence[str] = ("svg",),
+    exclusions: Sequence[str] = (),
+    title: str = "",
+    about: str = "",
+    verdicts: str = "",
 ) -> tuple[str, list[Picture]]:
-    """Return the HTML of a report on one or more runs, and all its figures.
+    """Return the HTML of a report on runs, on what was found by comparing some, or on both.
 
     Args:
         runs: the runs, in the order of the page
         formats: formats of the figures besides SVG
         exclusions: notes on runs that the report leaves out
+        title: the page's title where it is not the run's name
+        about: what the page is about
+        verdicts: HTML that compares the runs' recipes
+
+    Returns:
+        The page, and all figures of the runs.
     """
     sections = [(run, draw_all(_figures(run), run, formats, f"{run.slug}-")) for run in runs]
     shared = draw_all(SHARED_FIGURES, runs, formats, "comparison-") if len(runs) > 1 else {}
     link = Markup('<a href="#run-{}">{}</a>')
     links = [link.format(index, run.name) for index, run in enumerate(runs, 1)]
     values = {"runs": runs, "links": links, "sections": sections, "shared": shared}
-    comparisons = compare_recipes(runs)
-    html = render("page.html", **values, comparisons=comparisons, exclusions=exclusions, top=3)
+    values |= {"title": title or runs[0].name, "about": about, "verdicts": verdicts}
+    html = render("page.html", **values, exclusions=exclusions, top=3)
     pictures = [picture for _, by_kind in sections for picture in by_kind.values()]
     return html, [*pictures, *shared.values()]
 

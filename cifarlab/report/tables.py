@@ -47,12 +47,6 @@ def _write(value: Any, form: Callable[[Any], str] | str) -> str:
     return NOTHING if number(value) is None else format(value, form)
 
 
-def format_p_value(p: Any) -> str:
-    """Return a p-value as text."""
-    value = number(p)
-    return "< 0.001" if value is not None and value < 0.001 else _write(p, ".3f")
-
-
 def format_gain(bounds: Any) -> str:
     """Return the interval of a difference of fractions as text, in points."""
     low, high = pair(bounds)

@@ -6,6 +6,7 @@ imported when a report is written.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cifarlab.plots.spec import require_formats
 from cifarlab.run_folder.folder import RunFolder
@@ -13,12 +14,18 @@ from cifarlab.system.errors import PluginError, RunFolderError
 from cifarlab.system.extras import require_packages
 from cifarlab.system.files import is_folder, write_text
 
+if TYPE_CHECKING:
+    from cifarlab.plots.style import Picture
+
+    Compare = Callable[[Sequence[Path], Sequence[str]], tuple[str, Sequence[Picture]]]
+
 
 def write_report(
     runs: Sequence[Path | str],
     out: Path | None = None,
     formats: Sequence[str] = ("svg",),
     on_start: Callable[[], None] = lambda: None,
+    compare: "Compare | None" = None,
 ) -> Path:
     """Write one self-contained HTML page about ``runs``; return its path.
 
@@ -31,6 +38,8 @@ def write_report(
             ./report/report.html for several
         formats: formats of the figures besides SVG: png (200 dpi), pdf
         on_start: called once the runs are read; drawing then takes seconds
+        compare: returns of several run folders and the formats what compares them, as HTML, and its
+            figures
 
     Raises:
         RunFolderError: a folder is no run or is damaged
@@ -41,7 +50,6 @@ def write_report(
         StorageError: the page can't be written
     """
     require_extra()
-    from cifarlab.plots.style import save
     from cifarlab.report.html import render_report
     from cifarlab.run_folder.run_data import describe_left_out, read_readable_runs
 
@@ -52,15 +60,33 @@ def write_report(
     if not readable:
         raise next(iter(left_out.values()))
     on_start()
-    if out is None:
-        single = len(readable) == 1
-        target = RunFolder(readable[0].path).report if single else Path("report") / "report.html"
-    else:
-        target = out / "report.html" if is_folder(out) else out
-    text, figures = render_report(readable, formats, describe_left_out(left_out))
+    paths, is_single = [run.path for run in readable], len(readable) == 1
+    verdicts, shared = ("", []) if is_single or not compare else compare(paths, formats)
+    title = "" if is_single else f"{len(readable)} runs compared"
+    options = {"title": title, "verdicts": verdicts}
+    text, figures = render_report(readable, formats, describe_left_out(left_out), **options)
+    default = RunFolder(paths[0]).report if is_single else Path("report") / "report.html"
+    return write_page(text, [*figures, *shared], default, out)
+
+
+def write_page(html: str, figures: "Sequence[Picture]", default: Path, out: Path | None) -> Path:
+    """Write a page, and each figure to ``figures/`` beside it; return its path.
+
+    Args:
+        html: the page
+        figures: its figures
+        default: where it is written
+        out: another place: the page, or a folder for it
+
+    Raises:
+        StorageError: a file can't be written
+    """
+    from cifarlab.plots.style import save
+
+    target = default if out is None else out / "report.html" if is_folder(out) else out
     for figure in figures:
         save(figure, target.parent / "figures")
-    write_text(target, text)
+    write_text(target, html)
     return target
 
 

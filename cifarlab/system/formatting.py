@@ -44,6 +44,12 @@ def points(fraction: Any) -> str:
     return NOTHING if value is None else f"{100 * value:+.2f}"
 
 
+def p_value(p: Any) -> str:
+    """Return a p value with two digits."""
+    value = number(p)
+    return NOTHING if value is None else "< 0.0001" if value < 1e-4 else f"{value:.2g}"
+
+
 def pair(bounds: Any) -> tuple[float | None, float | None]:
     """Return the two ends of an interval, None where they are absent."""
     if not isinstance(bounds, list | tuple) or len(bounds) != 2:

@@ -9,8 +9,9 @@ from made_run import Plan, digits, hundred, make
 
 from cifarlab.dashboard.charts import chart_options
 from cifarlab.dashboard.urls import folder_url, page_url, run_link
-from cifarlab.evaluation.by_image import compare_recipes
-from cifarlab.plots.flips import MOST_CLASSES, flips_of_runs, intervals_of_runs
+from cifarlab.evaluation.by_image import ImageComparison, compare_images
+from cifarlab.metrics.kinds import Accuracy
+from cifarlab.plots.flips import MOST_CLASSES, flips, intervals
 from cifarlab.plots.images import Item
 from cifarlab.plots.run import (
     confusion,
@@ -25,6 +26,7 @@ from cifarlab.report.by_image import class_table, sentences
 from cifarlab.report.html import parts
 from cifarlab.report.tables import Table
 from cifarlab.run_folder.run_data import RunData, read_runs
+from cifarlab.stats import sequential
 from cifarlab.system import formatting
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -59,11 +61,17 @@ def test_curves_keep_their_series_whatever_is_missing(tmp_path, plan):
     json.dumps(charts[1], allow_nan=False)
 
 
+def compare_pair(runs: list[RunData]) -> ImageComparison:
+    """The second run against the first."""
+    pairs, plan = [(runs[1], runs[0])], sequential.Plan.open()
+    return compare_images("slow", "fast", pairs, "test", Accuracy(), plan)
+
+
 def test_flips_lie_left_and_right_of_zero(tmp_path):
     slow = (("optimizer.lr", 0.01),)
     runs = read(tmp_path, Plan(n=400, skill=4.5), Plan(n=400, skill=3.0, changes=slow))
-    chart = chart_options(flips_of_runs(runs), 600)
-    (images,) = compare_recipes(runs)
+    images = compare_pair(runs)
+    chart = chart_options(flips([images]), 600)
     gained, lost = (each["data"] for each in chart["series"] if each["type"] == "bar")
     classes = chart["yAxis"][0]["data"]
     by_name = {row.name: row for row in images.flips.classes}
@@ -73,15 +81,15 @@ def test_flips_lie_left_and_right_of_zero(tmp_path):
     net = {name: row.n_gained - row.n_lost for name, row in by_name.items()}
     assert sorted(dots, key=lambda point: point[1]) == [[net[n], y] for y, n in enumerate(classes)]
     assert [net[name] for name in classes] == sorted(net.values(), reverse=True)
-    assert flips_of_runs(runs[:1]) is intervals_of_runs(runs[:1]) is None
+    assert flips([]) is intervals([]) is None
 
 
 def test_of_many_classes_those_with_the_most_flips_are_drawn(tmp_path):
     slow = (("optimizer.lr", 0.01),)
     runs = read(tmp_path, hundred(skill=4.5), hundred(skill=3.0, changes=slow))
-    (panel,) = flips_of_runs(runs).panels
+    images = compare_pair(runs)
+    (panel,) = flips([images]).panels
     assert len(panel.y.names) == MOST_CLASSES
-    (images,) = compare_recipes(runs)
     n_flips = sorted((row.n_gained + row.n_lost for row in images.flips.classes), reverse=True)
     bars = panel.marks[:2]
     drawn = np.abs(bars[0].lengths) + np.abs(bars[1].lengths)

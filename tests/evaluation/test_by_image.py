@@ -7,10 +7,10 @@ import pytest
 from made_run import Plan as MadeRun
 from made_run import make
 
-from cifarlab.evaluation.by_image import GROUPS, _metric_values, compare_images, compare_recipes
+from cifarlab.evaluation.by_image import GROUPS, _metric_values, compare_images
 from cifarlab.metrics.kinds import Accuracy, CalibrationError, LogLoss, MacroF1, MetricConfig, TopK
 from cifarlab.plots.flips import intervals
-from cifarlab.report.by_image import sentences
+from cifarlab.report.by_image import class_table, interval_table, sentences
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.run_folder.run_data import RunData, read_runs
 from cifarlab.stats.crossed import crossed_intervals
@@ -104,7 +104,10 @@ def test_before_the_first_look_there_is_no_interval_and_no_p(runs: list) -> None
     pairs = list(zip(runs[3:5], runs[:2], strict=True))
     images = compare_images("slow", "fast", pairs, "test", Accuracy(), Plan.open(), 10)
     assert {*images.intervals[3:6], images.p, images.p_listed, images.p_built} == {None}
-    assert "no interval, no p" in sentences(images)[1]
+    assert "no interval, no p" in sentences(images)[1] and len(sentences(images)) == 2
+    headers, rows = class_table(images)  # counts alone
+    assert headers[-1] == "difference (points)" and {len(row) for row in rows} == {5}
+    assert interval_table([images])[1] == []
     marks = intervals([images]).panels[0].marks[1]  # the difference is drawn all the same
     assert marks.x == pytest.approx([100 * images.intervals.mean] * 3)
 
@@ -144,12 +147,3 @@ def test_lost_predictions_are_named(runs: list, tmp_path) -> None:
     lost = read_runs([path], predictions=False)[0]
     with pytest.raises(RunFolderError, match="can't read predictions"):
         compare_images("a", "b", [(lost, runs[0])], "test", Accuracy(), Plan.open())
-    assert compare_recipes([lost, *runs[3:]]) == []  # a report shows the others
-
-
-def test_recipes_among_runs_are_compared_with_the_first(runs: list) -> None:
-    (images,) = compare_recipes(runs)
-    assert images.intervals.n_seeds == 3 and images.split == "test"
-    assert (images.row, images.baseline) == ("3", "0")  # both are called made/up
-    assert compare_recipes(runs[:3]) == compare_recipes([]) == []
-    assert compare_recipes([runs[0], runs[4]]) == []  # no seed in common

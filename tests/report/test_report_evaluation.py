@@ -29,7 +29,7 @@ def test_the_page_shows_everything(run: RunData, tmp_path: Path) -> None:
     assert page.tables["groups"][1][:4] == ["animals", "bird, cat", "400", "80.00 %"]
     assert [row[0] for row in page.tables["calibration"][1:]] == ["as trained", "calibrated"]
     assert page.tables["tta"][2][3] == "+1.25"
-    assert page.tables["tta"][2][5] == "0.003"
+    assert page.tables["tta"][2][5] == "0.0031"
     assert page.tables["tta"][2][4] == "+0.40 to +2.10"
     assert page.tables["families"][-1] == ["all, mean", "61.30 %"]
     assert page.tables["ood"][1] == ["energy", "0.9512"]

@@ -7,9 +7,12 @@ import pytest
 from made_run import Plan, digits, make
 from page_parser import read
 
+from cifarlab.experiments.study.outcomes import compare_runs
+from cifarlab.experiments.study.report import compare_for_report
 from cifarlab.report.write import write_report
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import MissingExtraError, RunFolderError, StorageError
+from cifarlab.system.formatting import p_value
 
 
 def edit(path, **changes):
@@ -120,7 +123,7 @@ def test_recipes_are_compared_image_by_image(tmp_path):
     plans = [Plan(n=400, seed=seed, skill=4.5) for seed in range(3)]
     plans += [Plan(n=400, seed=seed, skill=3.0, changes=slow) for seed in range(3)]
     paths = [make(tmp_path / str(number), plan) for number, plan in enumerate(plans)]
-    page = read(write_report(paths, tmp_path / "all.html"))
+    page = read(write_report(paths, tmp_path / "all.html", compare=compare_for_report))
     accuracies = [RunFolder(path).result()["test"]["accuracy"] for path in paths]
     difference = f"{100 * (sum(accuracies[3:]) - sum(accuracies[:3])) / 3:+.2f}"
     assert [row[1:3] for row in page.tables["intervals"][1:]] == [
@@ -129,12 +132,21 @@ def test_recipes_are_compared_image_by_image(tmp_path):
         ["other seeds and other images", difference],
     ]
     assert len(page.tables["flips"]) == 11 and page.tables["flips"][1][:2] == ["airplane", "40"]
-    assert "3 against 0, image by image: 3 pairs of runs, 400 test images" in page.text
+    comparison = compare_runs([*map(str, paths)], by="image", runs=tmp_path)
+    ((images,), (_, row)) = comparison.by_image, comparison.rows
+    words = f"{row.name} against {comparison.baseline}, image by image: 3 pairs of runs, 400 test"
+    assert words in page.text and row.name == "made/up 3"
+    assert page.tables["verdicts"][2][-1] == row.verdict
+    assert page.tables["intervals"][1][3] == page.tables["verdicts"][2][6]  # one question
+    assert page.tables["intervals"][3][4] == p_value(images.p)
+    assert "No plan holds here" in page.text
     figures = {file.name for file in (tmp_path / "figures").iterdir()}
-    assert {"comparison-flips.svg", "comparison-intervals.svg"} <= figures
+    kinds = {"curves", "figure", "evidence", "flips", "intervals"}
+    assert {f"comparison-{kind}.svg" for kind in kinds} <= figures
     (paths[3] / "predictions" / "test.safetensors").write_bytes(b"torn")
-    page = read(write_report(paths, tmp_path / "again.html"))
+    page = read(write_report(paths, tmp_path / "again.html", compare=compare_for_report))
     assert "intervals" not in page.tables and "6 runs compared" in page.text
+    assert "These runs can't be compared here: can't read predictions" in page.text
 
 
 def test_several_runs_are_compared(tmp_path):

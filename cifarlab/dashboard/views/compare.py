@@ -9,7 +9,7 @@ from fastapi import Query
 from cifarlab.dashboard.frame import add_chart, page_frame, put, section
 from cifarlab.dashboard.index import Index, MissingFolderError
 from cifarlab.dashboard.urls import run_link
-from cifarlab.evaluation.by_image import compare_recipes
+from cifarlab.experiments.study.report import compare_named, render_verdicts
 from cifarlab.plots import flips
 from cifarlab.plots.run import overlay
 from cifarlab.report import compare
@@ -40,20 +40,23 @@ async def show(index: Index, runs: Annotated[Sequence[str], Query()] = ()) -> No
             put(parts().differences([run.recipe for run in runs_read], links))
         with section("What came of it"):
             put(parts().comparison(runs_read, links))
-        with section("Which images they answer differently"):
-            comparisons = await asyncio.to_thread(compare_recipes, runs_read)
-            for comparison in comparisons:
-                put(parts().flips([comparison]))
-                plot = flips.flips([comparison])
+        names = [str(run.path) for run in runs_read]
+        comparison, problems = await asyncio.to_thread(compare_named, names, index.root)
+        if comparison or problems:
+            with section("Which is better, and is that real?"):
+                put(parts().notes(problems))
+                put(render_verdicts(comparison) if comparison else "")
+        for images in comparison.by_image if comparison else ():
+            with section("Which images they answer differently"):
+                put(parts().flips([images]))
+                plot = flips.flips([images])
                 n_classes = len(plot.panels[0].y.names) if plot else 0
                 add_chart(plot, 120 + 22 * n_classes, flips.TITLES["flips"])
-                put('<p class="muted">{}</p>', parts().caption("flips", runs_read[0]))
-            if not comparisons:
-                put(parts().notes(["No two recipes have runs of one seed on the same images."]))
+                put('<p class="muted">{}</p>', parts().comparison_caption("flips"))
         with section("How they learned"):
             if plot := overlay(runs_read):
                 add_chart(plot, 420, "validation accuracy by epoch")
-                put('<p class="muted">{}</p>', parts().caption("overlay", runs_read[0]))
+                put('<p class="muted">{}</p>', parts().comparison_caption("overlay"))
             else:
                 put(parts().notes(["No run held validation images out, so there are no curves."]))
 

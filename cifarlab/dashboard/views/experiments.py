@@ -18,10 +18,10 @@ from cifarlab.experiments.search.table import (
     restore_results,
 )
 from cifarlab.experiments.search.trial_history import TrialHistory
-from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.figure import FIGURES
 from cifarlab.experiments.study.folder import StudyFolder
-from cifarlab.experiments.study.table import footing, format_rows, heading, restore_comparison
+from cifarlab.experiments.study.report import render_verdicts
+from cifarlab.experiments.study.table import restore_comparison
 from cifarlab.experiments.writing import NOTHING
 from cifarlab.recipes.text import from_yaml
 from cifarlab.report.html import parts
@@ -66,7 +66,7 @@ def _add_study(index: Index, folder: StudyFolder, content: Content) -> None:
         put(parts().notes(["It has not come to its end: there is no comparison yet."]))
     else:
         with section("Which is better, and is that real?"):
-            _add_comparison(restore_comparison(content["comparison"]))
+            put(render_verdicts(restore_comparison(content["comparison"])))
         with section("The figure"):
             files = [f for name in FIGURES if (f := folder.path / f"{name}.svg").is_file()]
             put(figures.figure_sheets(index, files) or "No figure was drawn.")
@@ -129,7 +129,7 @@ def _add_results(folder: SearchFolder, tree: Content) -> None:
         put("<h3>Finalists over other seeds</h3>")
         biases = [describe_selection_bias(bias, metric) for bias in finalists.selection_bias]
         put(parts().notes(biases))
-        _add_comparison(finalists.comparison)
+        put(render_verdicts(finalists.comparison))
     if results.rungs:
         put("<h3>Rungs</h3>")
         put_table(*format_rungs(results.rungs, metric))
@@ -137,11 +137,3 @@ def _add_results(folder: SearchFolder, tree: Content) -> None:
         put("<h3>What decides</h3>")
         put_table(*format_importance(results.importance))
         put('<p class="muted">{}</p>', IMPORTANCE)
-
-
-def _add_comparison(comparison: Comparison) -> None:
-    """Add a comparison's table, with its heading and its notes."""
-    for line in heading(comparison):
-        put('<p class="muted">{}</p>', line)
-    put_table(*format_rows(comparison))
-    put(parts().notes(footing(comparison)))

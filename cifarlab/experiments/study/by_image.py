@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cifarlab.evaluation.by_image import ImageComparison, compare_images
 from cifarlab.experiments.study.comparison import Comparison
+from cifarlab.experiments.study.verdicts import correct
 from cifarlab.metrics.kinds import MetricConfig
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.openings import count_openings, find_runs, read_recipe_text
@@ -16,9 +17,12 @@ def compare_rows_by_image(
 ) -> tuple[ImageComparison, ...]:
     """Compare each row that has pairs with the baseline, image by image.
 
+    p is corrected for the rows like that of the comparison. These images and other seeds are the
+    comparison's own question, so their interval is the row's.
+
     Args:
         comparison: with its runs
-        metric: what is compared
+        metric: that of the comparison
         n_others: how many recipes beside the baseline were judged on these images
 
     Raises:
@@ -29,13 +33,17 @@ def compare_rows_by_image(
         row.name: {run.recipe.seed: run for run in of_row if run.is_finished}
         for row, of_row in zip(comparison.rows, comparison.runs, strict=True)
     }
-    base, results = runs[comparison.baseline], []
+    base = runs[comparison.baseline]
+    results: list[ImageComparison] = []
     for row in comparison.rows:
         if row.pairs:
             pairs = [(runs[row.name][seed], base[seed]) for seed in row.values if seed in base]
             names, split = (row.name, comparison.baseline), comparison.split
-            results.append(compare_images(*names, pairs, split, metric, row.plan, n_others))
-    return tuple(results)
+            images = compare_images(*names, pairs, split, metric, row.plan, n_others)
+            seeds = row.pairs.difference.interval
+            results.append(images._replace(intervals=images.intervals._replace(seeds=seeds)))
+    ps = correct({images.row: images.p for images in results}, comparison.n_tests)
+    return tuple(images._replace(p=ps.get(images.row)) for images in results)
 
 
 def with_wear(

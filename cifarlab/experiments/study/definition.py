@@ -151,11 +151,12 @@ def change_plan(study: Study, **options: Any) -> Study:
     until = changes.get("until", study.until)
     idle, option = ("n_seeds", "most") if until == "decided" else ("most", "n_seeds")
     if idle in changes:
-        words = f"{idle.replace('_', '-')} would do nothing with until: {until}"
-        raise RecipeError(f"study {study.name}: {words}", f"take {option.replace('_', '-')}")
+        words = f"--{idle.replace('_', '-')} would do nothing with until: {until}"
+        raise RecipeError(f"study {study.name}: {words}", f"say --{option.replace('_', '-')} N")
     changes[idle] = Study.model_fields[idle].default
     where = f"study {study.name}"
-    validate_config(Study, study.model_dump() | changes, where, "see docs/studies.md for its plan")
+    hint = "--until is seeds or decided, --margin above 0, --most 3 to 100, --n-seeds 1 or more"
+    validate_config(Study, study.model_dump() | changes, where, hint)
     return study.model_copy(update=changes)
 
 

@@ -12,16 +12,13 @@ import numpy as np
 
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.curves import curves
-from cifarlab.experiments.study.evidence import evidence
+from cifarlab.experiments.study.evidence import evidence, find_near
 from cifarlab.experiments.study.verdicts import describe_margin
 from cifarlab.experiments.writing import describe_scale
 from cifarlab.plots import flips, spec
 from cifarlab.plots.spec import Axis, Band, Marks, Panel, Plot, Text, label
 from cifarlab.run_folder.run_data import SPLIT_NAMES
 from cifarlab.stats.paired import Summary
-
-OUTLIER_FACTOR = 4.0  # a row is an outlier so many interquartile ranges beyond the quartiles
-MAX_WIDTH_FACTOR = 2.5  # a panel may be so many times as wide as the other rows need
 
 
 def figure(comparison: Comparison) -> Plot:
@@ -39,14 +36,20 @@ def figure(comparison: Comparison) -> Plot:
     panels = [_panel(name, y, metric.factor, levels, summaries, reported, is_filled)]
     if any(row.pairs for row in rows):
         panels.append(_difference_panel(comparison, y))
-    title = f"{label(comparison.title, 60)}, {label(comparison.data, 40)}"
+    lines = [f"{label(comparison.title, 60)}, {label(comparison.data, 40)}"]
+    if comparison.scale != 1:
+        lines.append(describe_scale(comparison.scale))
+    if comparison.n_tests > 1:
+        lines.append(
+            "an interval is its row's own; rows are decided by p corrected for all of them (Holm)"
+        )
     return Plot(
         panels,
         width=spec.WIDE if len(panels) > 1 else spec.NARROW,
         height=1.35 + 0.26 * len(rows),
         columns=len(panels),
         common_y=True,
-        title=title if comparison.scale == 1 else f"{title}\n{describe_scale(comparison.scale)}",
+        title="\n".join(lines),
         legend="below",
         legend_columns=3,
     )
@@ -72,13 +75,13 @@ def _difference_panel(comparison: Comparison, y: Axis) -> Panel:
     expected = [row.agreement.expected if row.pairs else None for row in rows]
     name = f"difference from {label(comparison.baseline)}{' (points)' * metric.percent}"
     is_filled = [row.is_decided for row in rows]
-    panel = _panel(name, y, metric.factor, differences, summaries, expected, is_filled)
+    edges = [-(margin or 0.0), margin or 0.0]
+    panel = _panel(name, y, metric.factor, differences, summaries, expected, is_filled, edges)
     marks: list[spec.Mark] = [spec.Rule(0, spec.INK)]
     if margin is not None and y.limits:
-        ends, (low, high) = np.array([-margin, margin]) * metric.factor, y.limits
-        marks.append(Band(ends, [low, low], [high, high], spec.GREEN))
+        x, (low, high) = metric.factor * np.array(edges), y.limits
         text = f"margin, {describe_margin(margin, metric)}"
-        marks += [spec.Rule(ends[0], spec.GREEN, "--", text), spec.Rule(ends[1], spec.GREEN, "--")]
+        marks.append(Band(x, [low, low], [high, high], spec.GREEN, text))
     return panel._replace(marks=[*marks, *panel.marks])
 
 
@@ -90,6 +93,7 @@ def _panel(
     summaries: Sequence[Summary | None],
     reported: Sequence[float | None],
     is_filled: Sequence[bool],
+    edges: Sequence[float] = (),
 ) -> Panel:
     """Return a panel with the runs, means and reported numbers of each row, all fractions."""
     row_y, run_y = (np.arange(len(runs)), np.repeat(np.arange(len(runs)), list(map(len, runs))))
@@ -98,41 +102,32 @@ def _panel(
     nothing = (math.nan, math.nan)
     ends = factor * np.array([(s and s.interval) or nothing for s in summaries]).T
     theirs = factor * np.array(reported, dtype=float)
-    x = np.concatenate([points, means, *ends, theirs])
-    limits, outliers = _limit_panel(x, np.concatenate([run_y, *[row_y] * 4]), means, factor)
-    marks: list[spec.Mark] = [Marks(points, run_y, "a run", spec.GREY, marker="o", size=2.6)]
-    states = ((True, "mean, 95 % interval", spec.BLUE), (False, "undecided", spec.ORANGE))
+    is_near = find_near([factor * np.array(values) for values in runs], factor)
+    core = np.concatenate([points[is_near[run_y]], theirs[is_near], np.zeros(len(edges))])
+    all_ends = [*ends[:, is_near].ravel(), *(factor * np.array(edges))]
+    limits = spec.limit_axis(core, all_ends, 0.01 * factor)
+    look: dict[str, Any] = {"flat": True, "marker": "o", "size": 4.5}
+    marks: list[spec.Mark] = [Marks(points, run_y, "one seed", spec.GREY, marker="o", size=2.6)]
+    text = "mean, 95 % interval"
+    states = ((True, text, spec.BLUE), (False, f"{text}, undecided", spec.ORANGE))
     for filled, text, color in states:
-        x_of_state = np.where(np.array(is_filled) == filled, means, np.nan)
-        look: dict[str, Any] = {"flat": True, "marker": "o", "size": 4.5, "hollow": not filled}
-        if np.isfinite(x_of_state).any() or filled:
-            marks.append(Marks(x_of_state, row_y, text, color, ends=ends, **look))
-    marks += [
-        Marks(theirs, row_y, "reported", spec.VERMILION, marker="D", size=4.5, z=4),
-        *outliers,
+        is_state = (np.array(is_filled) == filled) & np.isfinite(means)
+        if is_state.any():
+            x, of_state = np.where(is_state, means, np.nan), np.where(is_state, ends, np.nan)
+            marks.append(Marks(x, row_y, text, color, ends=of_state, hollow=not filled, **look))
+            marks += spec.cut_marks(np.where(is_near, of_state, np.nan), row_y, limits, color, True)
+    if np.isfinite(theirs).any():
+        marks.append(Marks(theirs, row_y, "reported", spec.VERMILION, marker="D", size=4.5, z=4))
+    outliers = [
+        _outlier_text(row, means[row], limits, factor)
+        for row in np.flatnonzero(~is_near & np.isfinite(means)).tolist()
     ]
-    return Panel(marks, Axis(name, limits), y, grid="x")
+    return Panel([*marks, *outliers], Axis(name, limits), y, grid="x")
 
 
-def _limit_panel(
-    x: np.ndarray, rows: np.ndarray, means: np.ndarray, factor: int
-) -> tuple[tuple[float, float] | None, list[Text]]:
-    """Return a panel's limits without outlying rows, and texts with the means of those."""
-    if np.isnan(means).all():
-        return None, []
-    low, high = np.nanquantile(means, (0.25, 0.75))
-    reach = OUTLIER_FACTOR * max(high - low, 0.005 * factor)
-    is_near = (means >= low - reach) & (means <= high + reach)
-    near_values = x[is_near[rows.astype(int)] & np.isfinite(x)]
-    if np.nanmax(x) - np.nanmin(x) <= MAX_WIDTH_FACTOR * np.ptp(near_values):
-        return None, []
-    margin = 0.12 * np.ptp(near_values) or 0.01 * factor  # for a single point
-    left, right = near_values.min() - margin, near_values.max() + margin
-    texts = []
-    for row in np.flatnonzero(~is_near & np.isfinite(means)).tolist():
-        is_low = means[row] < low
-        mean = f"{means[row]:.1f}" if factor > 1 else f"{means[row]:.3g}"
-        text = f"\u25c2 {mean}" if is_low else f"{mean} \u25b8"
-        end, align = (left, "left") if is_low else (right, "right")
-        texts.append(Text(end, row, text, 7, align, "center", spec.BLUE, boxed=True))
-    return (left, right), texts
+def _outlier_text(row: int, mean: float, limits: tuple[float, float], factor: int) -> Text:
+    """Return the mean of a row that lies beyond the panel, at the panel's edge."""
+    text = f"{mean:.1f}" if factor > 1 else f"{mean:.3g}"
+    if mean < limits[0]:
+        return Text(limits[0], row, f"\u25c2 {text}", 7, "left", "center", spec.BLUE, boxed=True)
+    return Text(limits[1], row, f"{text} \u25b8", 7, "right", "center", spec.BLUE, boxed=True)

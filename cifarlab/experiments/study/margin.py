@@ -13,12 +13,11 @@ import numpy as np
 
 from cifarlab.experiments.study.run_metrics import timing_problems, train_seconds
 from cifarlab.experiments.study.verdicts import correct, describe_margin
-from cifarlab.report.by_image import format_p
 from cifarlab.run_folder.run_data import RunData
 from cifarlab.stats.paired import ALPHA, Interval
 from cifarlab.stats.sequential import Plan, sequential_interval, sequential_p
 from cifarlab.system.errors import UserError
-from cifarlab.system.formatting import number
+from cifarlab.system.formatting import number, p_value
 
 if TYPE_CHECKING:
     from cifarlab.experiments.study.comparison import Comparison
@@ -43,13 +42,13 @@ class MarginRow(NamedTuple):
 
 
 def require_margin(margin: float | None) -> None:
-    """Refuse a margin that holds nothing.
+    """Refuse a margin that is not above 0.
 
     Raises:
         UserError: it is not above 0
     """
     if margin is not None and not (math.isfinite(margin) and margin > 0):
-        raise UserError(f"a margin of {margin:g} holds nothing", "take one above 0: --margin 0.2")
+        raise UserError(f"--margin {margin:g} is not above 0", "say one that is: --margin 0.2")
 
 
 def compare_within_margin(comparison: "Comparison") -> tuple[MarginRow, ...]:
@@ -116,4 +115,4 @@ def _verdict(row: MarginRow, margin: str) -> str:
 def margin_table(rows: Sequence[MarginRow]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return headers and cells of the tests within a margin."""
     headers = ("row", "p of the same", "p of not worse", "within the margin")
-    return headers, [(r.row, format_p(r.same_p), format_p(r.not_worse_p), r.verdict) for r in rows]
+    return headers, [(r.row, p_value(r.same_p), p_value(r.not_worse_p), r.verdict) for r in rows]

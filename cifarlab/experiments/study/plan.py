@@ -53,7 +53,6 @@ class StudyPlan(StoredModel):
     margin: float | None = None
     metric: str
     baseline: str
-    level: float = ALPHA
     rows: dict[str, str]
     looks: list[StoredStage] = Field(min_length=1)
     n_seen: int = 0

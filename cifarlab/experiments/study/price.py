@@ -23,7 +23,8 @@ from cifarlab.system.formatting import number
 from cifarlab.system.formatting import seconds as duration
 
 REFERENCE_GAP = 0.003  # priced where no margin is named: 0.3 points of accuracy
-_UNITS = (1.0, 2.0)  # differences in standard deviations, priced where nothing is known
+# differences that are priced where nothing is known
+_UNITS = ((1.0, "standard deviation"), (2.0, "standard deviations"))
 _EARLIER_SEEDS = range(20)  # of earlier runs, beside the study's own
 
 
@@ -92,10 +93,12 @@ class Question(NamedTuple):
 def find_chance(row: ComparisonRow, comparison: Comparison) -> float | None:
     """Return the chance that the plan sees a true difference as large as the margin, or 0.3 points.
 
-    The differences are taken to vary as those seen; None where they do not, or nothing was planned.
+    The differences are taken to vary as those seen; None where they do not, where nothing was
+    planned, and without a margin of any other metric than accuracy.
     """
     std = row.pairs and row.pairs.difference.std
-    if not std or len(comparison.plan.stages) > 1:
+    has_gap = comparison.margin is not None or comparison.metric.name == "accuracy"
+    if not std or not has_gap or len(comparison.plan.stages) > 1:
         return None
     question = Question(comparison.plan, comparison.margin, comparison.metric, comparison.n_tests)
     return question.price(std, question.gap).chance
@@ -172,8 +175,8 @@ def quote(question: Question, baseline: str, rows: Mapping[str, EarlierRuns]) ->
     others = [row for row in rows if row != baseline and row not in prices]
     if others:
         in_units = (
-            _words(question, question.price(1.0, units), f"{units:g} standard deviations apart")
-            for units in _UNITS
+            _words(question, question.price(1.0, units), f"{units:g} {name} apart")
+            for units, name in _UNITS
         )
         lines.append(
             f"price of {', '.join(others)} against {baseline}: nothing is known yet of how the "

@@ -13,8 +13,8 @@ from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.report import by_image
 from cifarlab.run_folder.run_data import SPLIT_NAMES
 from cifarlab.run_folder.schemas import restore
-from cifarlab.stats.paired import Interval
 from cifarlab.system.errors import RunFolderError
+from cifarlab.system.formatting import p_value
 
 COLUMNS_NOTE = (
     "Means over the seeds. In brackets the report's, or of how many seeds it is the mean: those "
@@ -74,9 +74,9 @@ def format_rows(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str
 
 
 def describe_chance(comparison: Comparison) -> str:
-    """Return the header of the chance that the plan sees a difference as large as the margin."""
+    """Return the header of the chance that the plan finds a difference as large as the margin."""
     gap = REFERENCE_GAP if comparison.margin is None else comparison.margin
-    return f"sees {describe_margin(gap, comparison.metric)}"
+    return f"chance to find {describe_margin(gap, comparison.metric)}"
 
 
 def _cells(row: ComparisonRow, comparison: Comparison) -> dict[str, str]:
@@ -87,9 +87,9 @@ def _cells(row: ComparisonRow, comparison: Comparison) -> dict[str, str]:
         "n": str(len(row.values)),
         "mean": metric.number(mean and mean.mean),
         "std": metric.number(mean and mean.std),
-        "95 % interval": _interval(metric, mean and mean.interval),
+        "95 % interval": metric.interval(mean and mean.interval),
         "difference": metric.number(difference and difference.mean, "+"),
-        "95 % interval of it": _interval(metric, difference and difference.interval, "+"),
+        "95 % interval of it": metric.interval(difference and difference.interval, "+"),
         "d_z": NOTHING if not row.pairs or row.pairs.effect is None else f"{row.pairs.effect:.2f}",
         "p (Holm)": _p(row.p),
         **({} if comparison.margin is None else {"p same": _p(row.same_p)}),
@@ -100,14 +100,8 @@ def _cells(row: ComparisonRow, comparison: Comparison) -> dict[str, str]:
     }
 
 
-def _interval(metric: MetricFacts, interval: Interval | None, sign: str = "") -> str:
-    if interval is None:
-        return NOTHING
-    return f"{metric.number(interval[0], sign)} to {metric.number(interval[1], sign)}"
-
-
 def _p(p: float | None) -> str:
-    return NOTHING if p is None else "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+    return NOTHING if p is None else p_value(p)
 
 
 def _reported(row: ComparisonRow, metric: MetricFacts) -> str:
@@ -155,7 +149,8 @@ def _margin_lines(comparison: Comparison) -> list[str]:
 def _image_lines(comparison: Comparison) -> list[str]:
     if not comparison.by_image:
         return []
-    lines = [markdown_table(*by_image.interval_table(comparison.by_image))]
+    intervals = by_image.interval_table(comparison.by_image)
+    lines = [markdown_table(*intervals)] if intervals[1] else []
     for images in comparison.by_image:
         lines += [f"## {by_image.title(images)}", markdown_table(*by_image.class_table(images))]
         lines.append("\n".join(f"- {sentence}" for sentence in by_image.sentences(images)))

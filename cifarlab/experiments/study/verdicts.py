@@ -157,7 +157,8 @@ def _decisive_mean(differences: Sequence[float], plan: Plan, level: float) -> fl
 
 def describe_margin(margin: float, metric: MetricFacts) -> str:
     """Return a margin with its unit: 0.002 of an accuracy as ``0.2 points``."""
-    return f"{metric.factor * margin:g}{' points' if metric.percent else ''}"
+    number = f"{metric.factor * margin:g}"
+    return f"{number} {'point' if number == '1' else 'points'}" if metric.percent else number
 
 
 def describe_plan(plan: Plan) -> str:

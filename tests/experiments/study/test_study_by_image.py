@@ -61,6 +61,34 @@ def test_the_tables_say_it_and_json_keeps_it(by_image, tmp_path):
     assert flips_rows(by_image)[0]["class"] == "airplane"
 
 
+def test_p_of_other_images_is_corrected_for_the_rows_and_never_smaller(root, tmp_path):
+    """Other seeds and other images are the wider question, so it can't be better shown."""
+    for seed in range(3):
+        third = (("optimizer.lr", 0.02),)
+        make(tmp_path / f"third-{seed}", MadeRun(seed=seed, n=400, skill=4.0, changes=third))
+    comparison = compare_runs([str(root), str(tmp_path)], runs=tmp_path, by="image")
+    by_name = {row.name: row for row in comparison.rows}
+    raw = sorted(images.p_listed / images.n_others for images in comparison.by_image)
+    ps = [images.p for images in comparison.by_image]
+    assert sorted(ps) == pytest.approx([2 * raw[0], max(raw[1], 2 * raw[0])])  # Holm
+    for images in comparison.by_image:
+        row = by_name[images.row]
+        assert images.p >= row.p
+        assert images.intervals.seeds == row.pairs.difference.interval  # one question
+    assert "| p (Holm) |" in markdown(comparison).split("other images like these")[0]
+
+
+def test_what_an_earlier_look_excluded_stays_excluded(tmp_path):
+    """The interval over seeds is the row's, which all looks have in common."""
+    for seed, skill in enumerate((3.0, 3.0, 3.0, 5.5)):
+        make(tmp_path / f"fast-{seed}", MadeRun(seed=seed, n=400, skill=4.5))
+        make(tmp_path / f"slow-{seed}", MadeRun(seed=seed, n=400, skill=skill, changes=SLOW))
+    comparison = compare_runs([str(tmp_path)], runs=tmp_path, by="image")
+    ((images,), (_, row)) = comparison.by_image, comparison.rows
+    assert images.intervals.seeds == row.pairs.difference.interval
+    assert images.intervals.seeds[1] < images.intervals.seeds_and_images[1] - 0.05
+
+
 def test_one_pair_is_mcnemar_s_and_says_nothing_of_seeds(root):
     names = [str(root / "fast-0"), str(root / "slow-0")]
     comparison = compare_runs(names, runs=root, by="image")
@@ -266,5 +294,5 @@ def test_less_is_better_turns_the_margin_around(tmp_path):
 
 @pytest.mark.parametrize("margin", [0, -1, float("nan")])
 def test_a_margin_is_above_zero(root, margin):
-    with pytest.raises(UserError, match="holds nothing"):
+    with pytest.raises(UserError, match="is not above 0"):
         compare_runs([str(root)], runs=root, margin=margin)

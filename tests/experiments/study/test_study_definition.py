@@ -229,7 +229,7 @@ def test_options_make_another_plan_and_drop_what_it_has_no_use_for():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"most": 9}, "study s: most would do nothing with until: seeds"),
+        ({"most": 9}, "study s: --most would do nothing with until: seeds"),
         ({"until": "decided", "n_seeds": 3}, "n-seeds would do nothing with until: decided"),
         ({"until": "decided", "most": 101}, "most can't be 101"),
         ({"until": "dec"}, "until can't be 'dec'"),

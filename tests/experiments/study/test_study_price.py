@@ -68,7 +68,7 @@ def test_a_study_whose_plan_is_open_ends_at_its_own_number_of_seeds(is_fixed: bo
 def test_where_nothing_is_known_it_says_so_and_counts_in_standard_deviations() -> None:
     lines = quote(question(Plan.up_to(10)), "base", {"base": NOTHING, "ours": NOTHING})
     assert lines[0].startswith("price of ours against base: nothing is known yet of how the diff")
-    assert "if 1 standard deviations apart" in lines[0] and "if 2 standard dev" in lines[0]
+    assert "if 1 standard deviation apart" in lines[0] and "if 2 standard dev" in lines[0]
     assert lines[1] == "price of what is left: at most 20 runs; nothing is known of their time"
 
 

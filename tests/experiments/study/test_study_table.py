@@ -4,14 +4,10 @@ import csv
 import io
 import json
 
-import numpy as np
 import pytest
 from made_study import ACCURACIES, made
 from statsmodels.stats.power import ttest_power
 
-from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
-from cifarlab.experiments.study.evidence import evidence
-from cifarlab.experiments.study.figure import figure
 from cifarlab.experiments.study.folder import write_comparison
 from cifarlab.experiments.study.table import (
     csv_text,
@@ -22,9 +18,6 @@ from cifarlab.experiments.study.table import (
     restore_comparison,
 )
 from cifarlab.experiments.writing import as_json
-from cifarlab.plots.draw import draw_all
-from cifarlab.plots.spec import GREY, VERMILION, Band, Marks, Rule, Text
-from cifarlab.stats.sequential import Plan, sequential_interval
 from cifarlab.system.errors import RunFolderError, UserError
 
 SCALED = "At scale 0.1: 0.1 of the training images and 0.1 of the epochs."
@@ -40,7 +33,7 @@ HEADERS = (
     "d_z",
     "p (Holm)",
     "verdict",
-    "sees 0.3 points",
+    "chance to find 0.3 points",
     "reported",
     "agreement",
 )
@@ -60,7 +53,7 @@ def test_a_row_in_text():
     assert row["d_z"] == "20.00" and row["verdict"] == "better"
     assert row["p (Holm)"] == "0.00083"
     # 4,000 simulated studies: the error is 0.7 points
-    assert int(row["sees 0.3 points"].removesuffix(" %")) == pytest.approx(
+    assert int(row["chance to find 0.3 points"].removesuffix(" %")) == pytest.approx(
         100 * ttest_power(3.0, 3, 0.05), abs=2
     )
     assert row["reported"] == "99" and row["agreement"].startswith("differs: 99.00")
@@ -119,100 +112,6 @@ def test_json_names_every_number():
     assert better["reported"]["accuracy"] == 99 and better["agreement"]["agrees"] is False
     assert tree["rank_correlation"]["n"] == 2 and tree["baseline"] == "base"
     assert as_json(None) is None
-
-
-def marks(panel, color):
-    return sorted(
-        (round(float(x), 2), int(y))
-        for mark in panel.marks
-        if isinstance(mark, Marks) and mark.color == color
-        for x, y in zip(mark.x, mark.y, strict=True)
-        if x == x  # not NaN
-    )
-
-
-def test_the_figure_shows_every_run_and_the_reported_numbers():
-    levels, differences = figure(made()).panels
-    positions = dict(zip(ACCURACIES, range(3), strict=True))
-    expected = [
-        (round(100 * a, 2), positions[row]) for row, values in ACCURACIES.items() for a in values
-    ]
-    assert marks(levels, GREY) == sorted(expected)
-    assert marks(differences, GREY) == [(1.9, 1), (2.0, 1), (2.1, 1)]
-    assert marks(levels, VERMILION) == [(90.0, 0), (99.0, 1)]
-    assert marks(differences, VERMILION) == []
-    levels, differences = figure(made(scale=0.1)).panels
-    assert marks(levels, VERMILION) == [] and marks(differences, VERMILION) == [(9.0, 1)]
-
-
-def planned(plan: Plan, differences: list[float], margin: float | None = 0.002) -> Comparison:
-    outcomes = [
-        Outcome(row, seed, f"{row}{seed}", "CIFAR-10", test=0.9 + value)
-        for row, values in {"base": [0.0] * len(differences), "ours": differences}.items()
-        for seed, value in enumerate(values)
-    ]
-    return compare("planned", ["base", "ours"], "base", outcomes, plan=plan, margin=margin)
-
-
-DECIDED = [0.010, 0.011, 0.0095, 0.0102]
-
-
-def test_undecided_rows_are_hollow_and_the_margin_is_a_band():
-    for differences, hollow in ((DECIDED, False), ([0.001, -0.004, 0.003], True)):
-        panel = figure(planned(Plan.up_to(6), differences)).panels[1]
-        means = [m for m in panel.marks if isinstance(m, Marks) and m.ends is not None]
-        at_row = [m.hollow for m in means if np.isfinite(np.array(m.x, dtype=float)).any()]
-        assert at_row == [hollow]
-        (band,) = [m for m in panel.marks if isinstance(m, Band)]
-        assert list(band.x) == [-0.2, 0.2]
-        assert "margin, 0.2 points" in [m.label for m in panel.marks if isinstance(m, Rule)]
-    without = figure(planned(Plan.up_to(6), DECIDED, None)).panels[1]
-    assert not [m for m in without.marks if isinstance(m, Band)]
-
-
-def test_evidence_grows_seed_by_seed():
-    (panel,) = evidence(planned(Plan.up_to(6), DECIDED)).panels
-    assert panel.title == "ours: better"
-    (band,) = [m for m in panel.marks if isinstance(m, Band)]
-    assert np.isnan(band.low[:2]).all() and (np.diff(band.low[2:]) >= 0).all()
-    final = sequential_interval(DECIDED, Plan.up_to(6))
-    assert [band.low[-1], band.high[-1]] == pytest.approx([100 * end for end in final])
-    means = next(m for m in panel.marks if isinstance(m, Marks) and m.width == 1.5)
-    assert means.y[-1] == pytest.approx(100 * np.mean(DECIDED))
-    assert panel.y.limits[0] < -0.2 and evidence(planned(Plan.open(), DECIDED))
-    assert evidence(planned(Plan.once(4), DECIDED)) is None  # one look
-    assert evidence(planned(Plan.up_to(6), DECIDED[:2])) is None  # none so far
-
-
-def test_the_figure_names_data_and_scale():
-    assert "digits" in figure(made("digits")).title
-    assert SCALED in figure(made(scale=0.1)).title
-    assert SCALED not in figure(made()).title
-
-
-def test_a_row_far_from_all_others_does_not_press_them_together():
-    close_rows = {f"r{k}": (0.90 + k / 1000, 0.902 + k / 1000) for k in range(6)}
-    outcomes = [
-        Outcome(row, seed, f"{row}{seed}", "CIFAR-10", test=value)
-        for row, values in {**close_rows, "diverged": (0.10, 0.10)}.items()
-        for seed, value in enumerate(values)
-    ]
-    for panel, mean in zip(
-        figure(compare("far", [*close_rows, "diverged"], "r0", outcomes)).panels,
-        ("\u25c2 10.0", "\u25c2 -80.1"),
-        strict=True,
-    ):
-        left, right = panel.x.limits
-        assert right - left < 30
-        texts = [mark for mark in panel.marks if isinstance(mark, Text)]
-        assert [(mark.text, mark.y) for mark in texts] == [(mean, 6)]
-    for panel in figure(compare("near", [*close_rows], "r0", outcomes[:-2])).panels:
-        assert panel.x.limits is None
-
-
-def test_the_same_comparison_gives_the_same_bytes():
-    first, second = (draw_all({"figure": (figure, "")}, made()) for _ in range(2))
-    assert first == second
 
 
 def test_files(tmp_path):
