@@ -80,3 +80,23 @@ def count_openings(runs: Iterable[Path], data: str) -> Openings:
                 n_openings += len(judgements)
                 recipes.add(read_recipe_text(folder).key)
     return Openings(n_openings, frozenset(recipes))
+
+
+def describe_wear(runs: Iterable[Path], data: str, own_runs: Iterable[Path]) -> tuple[str, int]:
+    """Return how many other recipes were judged on test images, in words and as a number.
+
+    Args:
+        runs: where others are counted, as in ``count_openings``
+        data: the fingerprint of the data
+        own_runs: runs of the recipes that are compared now
+    """
+    openings = count_openings(runs, data)
+    n_before = len(openings.recipes - {read_recipe_text(RunFolder(run)).key for run in own_runs})
+    if not n_before:
+        return "", 0
+    recipes = "1 other recipe was" if n_before == 1 else f"{n_before:,} other recipes were"
+    return (
+        f"{recipes} judged on these test images before ({openings.n_openings:,} openings in all). "
+        "As far as their results led here, a part of the best one's lead is the luck of these "
+        "images: 'cifarlab compare --by image' corrects p for other images."
+    ), n_before

@@ -7,8 +7,7 @@ from cifarlab.evaluation.by_image import ImageComparison, compare_images
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.verdicts import fit_plan
 from cifarlab.metrics.kinds import MetricConfig
-from cifarlab.run_folder.folder import RunFolder
-from cifarlab.run_folder.openings import count_openings, find_runs, read_recipe_text
+from cifarlab.run_folder.openings import describe_wear, find_runs
 from cifarlab.run_folder.run_data import dig
 
 
@@ -57,18 +56,8 @@ def with_wear(comparison: Comparison, folders: Iterable[Path]) -> tuple[Comparis
     paths = {path for folder in folders for path in find_runs(folder)}
     parents = {run.path.parent for run in tested_runs}
     paths |= {file.parent for parent in parents for file in parent.glob("*/recipe.yaml")}
-    openings = count_openings(paths, data)
-    own_recipes = {read_recipe_text(RunFolder(run.path)).key for run in tested_runs}
-    n_before = len(openings.recipes - own_recipes)
-    if not n_before:
-        return comparison, 0
-    recipes = "1 other recipe was" if n_before == 1 else f"{n_before:,} other recipes were"
-    note = (
-        f"{recipes} judged on these test images before ({openings.n_openings:,} openings in all). "
-        "As far as their results led here, a part of the best one's lead is the luck of these "
-        "images: 'cifarlab compare --by image' corrects p for other images."
-    )
-    return comparison._replace(notes=(*comparison.notes, note)), n_before
+    note, n_before = describe_wear(paths, data, [run.path for run in tested_runs])
+    return comparison._replace(notes=(*comparison.notes, *filter(None, [note]))), n_before
 
 
 def _data_fingerprint(comparison: Comparison) -> str | None:
