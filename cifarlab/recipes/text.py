@@ -92,7 +92,12 @@ def from_yaml(path: Path, plugins: Sequence[Plugin] = ()) -> Recipe:
 
 
 def from_text(text: str, where: str, folder: Path) -> Recipe:
-    """Return the recipe that ``to_yaml`` wrote; copies of its plug-ins lie in the folder.
+    """Return the recipe that ``to_yaml`` wrote.
+
+    Args:
+        text: the YAML
+        where: where it comes from, for the error's first line
+        folder: the folder that has copies of its plug-ins
 
     Raises:
         RecipeError: it is no YAML, or a key or value is refused

@@ -116,7 +116,7 @@ class RecordBook:
             question: what is asked, by the event's keys
             facts: its other keys that do not follow from the book; one is ``command``
             resume: whether to take the last race for the question, if there is one
-            log: is told where there is nothing to resume
+            log: receives a line where there is nothing to resume
 
         Raises:
             RunFolderError: a race is open and ``resume`` is false, or it is true and another race

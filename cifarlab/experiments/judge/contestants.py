@@ -11,7 +11,7 @@ from cifarlab.experiments.study.outcomes import fingerprint_row
 from cifarlab.experiments.study.scale import scale_recipe
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import change, from_text
+from cifarlab.recipes.text import change, from_text, to_yaml
 from cifarlab.report.settings import distinct_names
 from cifarlab.system.errors import UserError
 
@@ -26,6 +26,11 @@ class Contestants(NamedTuple):
     recipes: dict[str, Recipe]
     names: dict[str, str]
     fingerprints: dict[str, str]
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """Return the recipes as YAML, by side."""
+        return {side: to_yaml(recipe) for side, recipe in self.recipes.items()}
 
 
 def find_incumbent(

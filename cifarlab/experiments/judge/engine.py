@@ -26,7 +26,7 @@ from cifarlab.experiments.judge.race import Decide, Race, RaceFolder
 from cifarlab.experiments.judge.rules import decide, summarize_race
 from cifarlab.experiments.study.scale import scale_recipe
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import change, to_yaml
+from cifarlab.recipes.text import change
 from cifarlab.run_folder.naming import RUNS
 from cifarlab.stats.sequential import FIRST_LOOK, MAX_LOOK
 from cifarlab.system.errors import UserError
@@ -85,15 +85,13 @@ def run_judge(
 
     Raises:
         UserError: there is no such recipe, an option is not valid, or the two can't be judged
-        RunFolderError: a race for this claim was begun and ``resume`` is false, or the folder of
-            the race has another's runs
+        RunFolderError: a race for this claim was begun and ``resume`` is false, or its runs are
+            another claim's
         StorageError: the disk can't be written to
         Interrupted: a signal arrived; the claim stays open
     """
-    time = _require_valid(goal, margin, most, budget)
-    book = RecordBook(runs)
-    incumbent = find_incumbent(against, book, plugins, scale)
-    pair = [scale_recipe(candidate, scale), incumbent]
+    time, book = _require_valid(goal, margin, most, budget), RecordBook(runs)
+    pair = [scale_recipe(candidate, scale), find_incumbent(against, book, plugins, scale)]
     if data is not None:
         pair = [change(recipe, {"data.source": data}) for recipe in pair]
     contestants = match_recipes(pair[0], pair[1], goal)
@@ -101,11 +99,7 @@ def run_judge(
         Claim,
         candidate.name.replace("/", "-"),
         {"goal": goal, "margin": float(margin), "most": most, **contestants.fingerprints},
-        {
-            "command": command,
-            "recipes": {side: to_yaml(recipe) for side, recipe in contestants.recipes.items()},
-            **contestants.names,
-        },
+        {"command": command, "recipes": contestants.texts, **contestants.names},
         resume=resume,
         log=log,
     )
@@ -181,8 +175,7 @@ def run_race(
         folder.write({**folder.content(), "name": event.name, "threads": threads})
         for recipe in sides.values():
             copy_plugins(recipe.plugins, folder.path)
-        options = {"times_count": times_count}
-        race = Race(sides, seeds, decide, folder, command, log, **options)
+        race = Race(sides, seeds, decide, folder, command, log, times_count=times_count)
         left = None if budget is None else budget.seconds - race.spent_seconds
         if left is None or left > 0:
             time_left = None if left is None else WallTime(Decimal(left), "s")
@@ -191,14 +184,11 @@ def run_race(
         elif entry.verdict and not race.is_over:
             return Judgement(event, entry.verdict, folder.path)
         decision, is_closed = conclude(race)
+        evidence = _evidence(race, event, decision, book.runs)
         verdict = VerdictEvent(
-            number=event.number,
-            name=event.name,
-            time=now(),
-            verdict=decision.verdict,
-            reason=decision.reason,
-            is_closed=is_closed,
-            evidence=_evidence(race, event, decision, book.runs),
+            **{"number": event.number, "name": event.name, "time": now()},
+            **{"verdict": decision.verdict, "reason": decision.reason},
+            **{"is_closed": is_closed, "evidence": evidence},
         )
         book.close(verdict)
     return Judgement(event, verdict, folder.path)

@@ -53,8 +53,8 @@ def test_a_budget_is_spent_over_all_starts(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(RunFolderError, match="begun and is not finished"):
         race(tmp_path, *recipes, most=3)
     lines: list[str] = []
-    again = race(tmp_path, *recipes, **options, budget="70 s", log=lines.append)
-    assert again == first and not any("seed" in line for line in lines)
+    second = race(tmp_path, *recipes, **options, budget="70 s", log=lines.append)
+    assert second == first and not any("seed" in line for line in lines)
     more = race(tmp_path, *recipes, **options, budget="75 s")  # the rest of a run, or less
     assert len(more.verdict.evidence.laps) == n_laps
     assert len(RecordBook(tmp_path).path.read_text().splitlines()) == 3
@@ -163,7 +163,7 @@ def test_a_pause_leaves_no_speedup(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert evidence.speedup is None and not any("seconds" in line for line in describe(judged))
 
 
-def test_two_processes_share_a_book(tmp_path: Path) -> None:
+def test_two_processes_write_into_one_book(tmp_path: Path) -> None:
     (tmp_path / "fast.yaml").write_text(to_yaml(fast()))
     words = [sys.executable, "-m", "cifarlab", "judge", "fast.yaml", "--against", "fast.yaml"]
     metrics = [f"evaluation.metric={metric}" for metric in ("macro_f1", "balanced_accuracy")]

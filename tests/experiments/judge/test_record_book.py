@@ -137,7 +137,7 @@ def test_runs_that_the_book_does_not_know_are_not_taken_for_a_new_claim(tmp_path
     assert not book.path.exists()
 
 
-def test_what_can_t_be_resumed_is_refused_or_said(tmp_path: Path) -> None:
+def test_what_can_t_be_resumed_is_refused_or_logged(tmp_path: Path) -> None:
     book, lines = RecordBook(tmp_path), list[str]()
     begin(book, resume=True, log=lines.append)
     assert lines == ["there is nothing to resume: this race is a new one"]
