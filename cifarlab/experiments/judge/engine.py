@@ -69,15 +69,14 @@ def run_judge(
 
     Args:
         candidate: what may be better
-        against: the incumbent: a recipe, its name or YAML file, or an accepted claim, whose recipe
-            stays at the scale at which it was accepted
+        against: the incumbent: a recipe, its name or YAML file, or an accepted claim
         plugins: loaded ones, for the incumbent
         goal: ``accuracy``, or ``time-to-accuracy``: faster, and not worse by more than the margin
         margin: in points of accuracy
         most: pairs of runs at most
         budget: time for all of it, such as "2 h"
         resume: go on with the last race for this claim; of one that is decided, return the verdict
-        scale: fraction of the training images and epochs of both, in (0, 1]
+        scale: fraction of the training images and epochs; an accepted claim has its own
         data: ``data.source`` of both; None for the recipes' own
         runs: folder of the runs and the record book
         log: receives lines about the progress
@@ -85,8 +84,7 @@ def run_judge(
 
     Raises:
         UserError: there is no such recipe, an option is not valid, or the two can't be judged
-        RunFolderError: a race for this claim was begun and ``resume`` is false, or its runs are
-            another claim's
+        RunFolderError: the race was begun and ``resume`` is false, or its runs are another claim's
         StorageError: the disk can't be written to
         Interrupted: a signal arrived; the claim stays open
     """
@@ -184,14 +182,23 @@ def run_race(
         elif entry.verdict and not race.is_over:
             return Judgement(event, entry.verdict, folder.path)
         decision, is_closed = conclude(race)
-        evidence = _evidence(race, event, decision, book.runs)
-        verdict = VerdictEvent(
-            **{"number": event.number, "name": event.name, "time": now()},
-            **{"verdict": decision.verdict, "reason": decision.reason},
-            **{"is_closed": is_closed, "evidence": evidence},
-        )
+        verdict = _verdict(event, decision, is_closed, _evidence(race, event, decision, book.runs))
         book.close(verdict)
     return Judgement(event, verdict, folder.path)
+
+
+def _verdict(
+    event: Claim | Check, decision: Decision, is_closed: bool, evidence: Evidence
+) -> VerdictEvent:
+    return VerdictEvent(
+        number=event.number,
+        name=event.name,
+        time=now(),
+        verdict=decision.verdict,
+        reason=decision.reason,
+        is_closed=is_closed,
+        evidence=evidence,
+    )
 
 
 def _evidence(race: Race, event: Claim | Check, decision: Decision, runs: Path) -> Evidence:
