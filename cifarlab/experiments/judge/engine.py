@@ -85,13 +85,11 @@ def run_judge(
     Raises:
         UserError: there is no such recipe, an option is not valid, or the two can't be judged
         RunFolderError: the race was begun and ``resume`` is false, or its runs are another claim's
-        StorageError: the disk can't be written to
         Interrupted: a signal arrived; the claim stays open
     """
     time, book = _require_valid(goal, margin, most, budget), RecordBook(runs)
-    pair = [scale_recipe(candidate, scale), find_incumbent(against, book, plugins, scale)]
-    if data is not None:
-        pair = [change(recipe, {"data.source": data}) for recipe in pair]
+    incumbent = find_incumbent(against, book, plugins, scale)
+    pair = [_with_data(each, data) for each in (scale_recipe(candidate, scale), incumbent)]
     contestants = match_recipes(pair[0], pair[1], goal)
     claim = book.begin(
         Claim,
@@ -102,11 +100,11 @@ def run_judge(
         log=log,
     )
     log(f"{claim.name}: {claim.candidate} against {claim.incumbent}, at p <= {claim.level:.2g}")
+    rules = partial(decide, claim=claim), partial(_conclude, budget=time)
     return run_race(
         claim,
         contestants.recipes,
-        partial(decide, claim=claim),
-        partial(_conclude, budget=time),
+        *rules,
         book=book,
         budget=time,
         log=log,
@@ -131,6 +129,10 @@ def _require_valid(
         return WallTime.parse(budget) if isinstance(budget, str) else budget
     except ValueError as error:
         raise UserError(f"--budget: {error}", "write e.g. --budget '2 h'") from error
+
+
+def _with_data(recipe: Recipe, data: str | None) -> Recipe:
+    return recipe if data is None else change(recipe, {"data.source": data})
 
 
 def run_race(
