@@ -21,7 +21,7 @@ from cifarlab.experiments.judge.claims import (
     Goal,
     VerdictEvent,
 )
-from cifarlab.experiments.judge.contestants import find_incumbent, match_recipes
+from cifarlab.experiments.judge.contestants import Contestants, find_incumbent, match_recipes
 from cifarlab.experiments.judge.race import Decide, Race, RaceFolder
 from cifarlab.experiments.judge.rules import decide, summarize_race
 from cifarlab.experiments.study.scale import scale_recipe
@@ -83,14 +83,12 @@ def run_judge(
         command: the command that the user typed
 
     Raises:
-        UserError: there is no such recipe, an option is not valid, or the two can't be judged
-        RunFolderError: the race was begun and ``resume`` is false, or its runs are another claim's
+        UserError: an option is not valid, the two can't be judged, or the claim can't be begun
         Interrupted: a signal arrived; the claim stays open
     """
     time, book = _require_valid(goal, margin, most, budget), RecordBook(runs)
     incumbent = find_incumbent(against, book, plugins, scale)
-    pair = [_with_data(each, data) for each in (scale_recipe(candidate, scale), incumbent)]
-    contestants = match_recipes(pair[0], pair[1], goal)
+    contestants = _match((scale_recipe(candidate, scale), incumbent), data, goal)
     claim = book.begin(
         Claim,
         candidate.name.replace("/", "-"),
@@ -100,11 +98,11 @@ def run_judge(
         log=log,
     )
     log(f"{claim.name}: {claim.candidate} against {claim.incumbent}, at p <= {claim.level:.2g}")
-    rules = partial(decide, claim=claim), partial(_conclude, budget=time)
     return run_race(
         claim,
         contestants.recipes,
-        *rules,
+        partial(decide, claim=claim),
+        partial(_conclude, budget=time),
         book=book,
         budget=time,
         log=log,
@@ -131,8 +129,10 @@ def _require_valid(
         raise UserError(f"--budget: {error}", "write e.g. --budget '2 h'") from error
 
 
-def _with_data(recipe: Recipe, data: str | None) -> Recipe:
-    return recipe if data is None else change(recipe, {"data.source": data})
+def _match(pair: tuple[Recipe, Recipe], data: str | None, goal: str) -> Contestants:
+    changes = {} if data is None else {"data.source": data}
+    candidate, incumbent = (change(recipe, changes) for recipe in pair)
+    return match_recipes(candidate, incumbent, goal)
 
 
 def run_race(
