@@ -10,7 +10,6 @@ from cifarlab.config.duration import WallTime
 from cifarlab.config.plugins import plugin_errors, plugin_session
 from cifarlab.experiments.engine import Log
 from cifarlab.experiments.judge.checking import check_record
-from cifarlab.experiments.judge.contestants import find_incumbent
 from cifarlab.experiments.judge.engine import Judgement, run_judge
 from cifarlab.experiments.judge.table import (
     BookPage,
@@ -85,8 +84,8 @@ class RecordTable:
             resume: go on with the last check; of one that is decided, return the verdict
 
         Raises:
-            UserError: there is no such record, or it has no verdict yet
-            RunFolderError: a check was begun and ``resume`` is false, or the runs are gone
+            UserError: there is no such record, it has no two pairs of runs, or its data are others
+            RunFolderError: a check was begun and ``resume`` is false
         """
         command = "cifarlab.records().check"
         return JudgementView(check_record(name, resume=resume, runs=self._runs, command=command))
@@ -144,7 +143,8 @@ def judge(
     with plugin_session(plugins, trust_plugins) as files:
         judgement = run_judge(
             recipe,
-            find_incumbent(against, Path(runs), files),
+            against,
+            plugins=files,
             goal=goal,
             margin=margin,
             most=most,

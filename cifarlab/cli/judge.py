@@ -38,15 +38,14 @@ def judge(
 
     Exits with 0 where it is accepted, with 3 rejected, with 4 undecided.
     """
-    from cifarlab.experiments.judge.contestants import find_incumbent
     from cifarlab.experiments.judge.engine import run_judge
     from cifarlab.recipes.catalog import find
     from cifarlab.recipes.text import apply_overrides
-    from cifarlab.run_folder.naming import RUNS
 
     judgement = run_judge(
         apply_overrides(find(candidate, plugins), settings or []),
-        find_incumbent(against, RUNS, plugins),
+        against,
+        plugins=plugins,
         goal=goal,
         margin=margin,
         most=most,
@@ -102,7 +101,8 @@ def _show(judgement: "Judgement", as_json: bool) -> None:
     if as_json:
         _print_json(judgement_json(judgement))
     else:
-        print_table(*lap_table(judgement))
+        if judgement.verdict.evidence.laps:
+            print_table(*lap_table(judgement))
         echo("\n".join(describe(judgement)))
 
 

@@ -167,7 +167,9 @@ def run_experiment(
 
 
 def resume_command(command: str) -> str:
-    """Return the command that resumes a study or search."""
+    """Return what resumes a study, a search or a race: a command, or a call in Python."""
+    if command.startswith("cifarlab."):
+        return f"{command}(..., resume=True)"
     return command if "--resume" in command.split() else f"{command} --resume"
 
 

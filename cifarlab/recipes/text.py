@@ -91,6 +91,25 @@ def from_yaml(path: Path, plugins: Sequence[Plugin] = ()) -> Recipe:
     return build(read_named(path, "recipe", plugins), str(path), path.parent)
 
 
+def from_text(text: str, where: str, folder: Path) -> Recipe:
+    """Return the recipe that ``to_yaml`` wrote.
+
+    Args:
+        text: the YAML
+        where: where it comes from, for the error's first line
+        folder: the folder that has copies of its plug-ins
+
+    Raises:
+        RecipeError: it is no YAML, or a key or value is refused
+        PluginError: a plug-in is missing, not approved or fails
+    """
+    try:
+        tree = _parse_yaml(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{where}: the recipe is no valid YAML", "restore it") from error
+    return build(load_named_plugins(tree, folder), where, folder)
+
+
 def read_named(path: Path, what: str, plugins: Sequence[Plugin] = ()) -> Any:
     """Return the plain values of the file of a recipe, study or search.
 

@@ -82,3 +82,37 @@ def count_openings(
                 if None in (images, test) or images == test:
                     counts[read_recipe_text(folder).key] += n
     return counts
+
+
+def describe_wear(
+    runs: Iterable[Path],
+    data: str,
+    own_runs: Iterable[Path],
+    images: str | None = None,
+    before: str = "",
+) -> tuple[str, int]:
+    """Return how many other recipes were judged on test images, in words and as a number.
+
+    Args:
+        runs: where others are counted, as in ``count_openings``
+        data: the fingerprint of the data
+        own_runs: runs of the recipes that are compared now
+        images: the fingerprint of the test images, as in ``count_openings``
+        before: the time at which a plan was written; empty without one
+    """
+    openings = count_openings(runs, data, images, before)
+    for run in own_runs:
+        openings.pop(read_recipe_text(RunFolder(run)).key, None)
+    if not openings:
+        return "", 0
+    recipes = (
+        "1 other recipe was" if len(openings) == 1 else f"{len(openings):,} other recipes were"
+    )
+    when = "before the plan was written" if before else "by the runs here"
+    n_openings = openings.total()
+    return (
+        f"{recipes} judged on these test images {when} "
+        f"({'1 opening' if n_openings == 1 else f'{n_openings:,} openings'}). As far as they were "
+        "chosen by their results, a part of the best one's lead is the luck of these images: "
+        "'cifarlab compare --by image' corrects p for other images."
+    ), len(openings)

@@ -1,6 +1,7 @@
 """judge and records: exit codes, JSON, what is refused, what is slower, faster or the same."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,18 @@ def test_json_is_one_object_and_nothing_else(cifarlab: Command) -> None:
     output = cifarlab(*words, "--json")
     tree = as_json(output)
     assert output.code == 3 and "does nothing" in tree["reason"]
-    assert len(tree["evidence"]["laps"]) == 1 and "seed " in output.err
+    assert len(tree["evidence"]["laps"]) == 3 and "seed " in output.err
     entries = json.loads(cifarlab("records", "--json").out)["entries"]
     assert [entry["state"] for entry in entries] == ["rejected"]
+
+
+def test_a_race_without_a_pair_shows_how_to_go_on(cifarlab: Command) -> None:
+    words = ("judge", "fast.yaml", "optimizer.lr=0.2", "--against", "fast.yaml")
+    output = cifarlab(*words, "--budget", "0.001 s")
+    lines = output.out.splitlines()
+    assert output.code == 4 and not any(line.strip() == "seed" for line in lines), output.out
+    assert "the budget of 0.001 s is spent after 0 pairs: give a larger one" in output.out
+    assert lines[-2].startswith("go on with: ") and lines[-2].endswith("--resume")
 
 
 @pytest.mark.parametrize(
@@ -131,13 +141,21 @@ def test_what_is_faster_and_worse_is_rejected(cifarlab: Command) -> None:
 
 
 def test_a_record_is_run_again_by_one_command(cifarlab: Command) -> None:
-    assert cifarlab("judge", "fast.yaml", "--against", "poor.yaml").code == 0
+    longer = "training.duration=6 epochs"
+    assert cifarlab("judge", "fast.yaml", longer, "--against", "poor.yaml").code == 0
+    shutil.rmtree(Path("runs/judge"))  # the book has the recipes
+    Path("fast.yaml").unlink()
     output = cifarlab("records", "--check", "fast-1", "--json")
     tree = as_json(output)
-    assert (tree["event"], tree["name"]) == ("check", "fast-1")
-    assert {"accepted": 0, "rejected": 3}[tree["verdict"]] == output.code
+    assert (tree["event"], tree["record"], tree["name"]) == ("check", "fast-1", "check-fast-1-2")
+    assert (tree["verdict"], output.code) == ("accepted", 0), tree["reason"]
     assert tree["reason"].startswith("difference ")
     book = RecordBook(Path("runs"))
     first, second = (entry.verdict.evidence.laps for entry in book.entries())
     assert len(second) == 3 and not {x.seed for x in first} & {x.seed for x in second}
-    assert "a check" in cifarlab("records", "fast-1").out
+    assert [len(json_entries(cifarlab, name)) for name in ("fast-1", "check-fast-1-2")] == [2, 1]
+    assert "a check of fast-1" in cifarlab("records", "check-fast-1-2").out
+
+
+def json_entries(cifarlab: Command, name: str) -> Any:
+    return json.loads(cifarlab("records", name, "--json").out)["entries"]

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cifarlab.data.opening import open_data
 from cifarlab.experiments.engine import Log
 from cifarlab.experiments.judge.book import RecordBook
 from cifarlab.experiments.judge.claims import Check, Claim, Decision, Lap
@@ -59,16 +60,19 @@ def check_record(
         command: the command that the user typed
 
     Raises:
-        UserError: there is no such record, or it has no verdict yet
-        RunFolderError: a check was begun and ``resume`` is false, or the record's runs are gone
+        UserError: there is no such record, it has no two pairs of runs, or its data are others now
+        RunFolderError: a check was begun and ``resume`` is false
         Interrupted: a signal arrived
     """
     book = RecordBook(runs)
     record = _find_record(name, book)
-
+    data = open_data(next(iter(record.sides.values())).data, log=log).dataset.name
+    if data != record.data:
+        what = f"{name} is a record on {record.data}, and its recipe's images are {data} now"
+        raise UserError(what, "restore the data")
     facts = {"most": N_SEEDS, "command": command}
     stem = f"check-{name.replace('/', '-')}"
-    check = book.begin(Check, stem, {"name": name}, facts, resume=resume)
+    check = book.begin(Check, stem, {"record": name}, facts, resume=resume, log=log)
     return run_race(
         check,
         record.sides,
@@ -85,15 +89,16 @@ def check_record(
 def _find_record(name: str, book: RecordBook) -> Record:
     if entry := book.find(name):
         claim, verdict = entry.race, entry.verdict
-        if verdict is None or not verdict.evidence.laps or not isinstance(claim, Claim):
-            raise UserError(f"{name} has no verdict to check", "let the judge decide it first")
+        if verdict is None or len(verdict.evidence.laps) < 2 or not isinstance(claim, Claim):
+            what = f"{name} has no two pairs of runs, whose spread new ones could be compared with"
+            raise UserError(what, "let the judge race it anew")
         evidence = verdict.evidence
         values = accuracy_differences(evidence.laps)
         numbers = [RecordedNumber("difference", values, accuracy_differences)]
         if claim.goal == "time-to-accuracy" and evidence.speedup is not None:
             speedups = log_speedups(evidence.laps)
             numbers.append(RecordedNumber("logarithm of the speedup", speedups, log_speedups, True))
-        sides = recorded_recipes(entry, book.runs)
+        sides = recorded_recipes(claim, book.runs)
         return Record(sides, numbers, evidence.data, _machine(evidence.environment))
     if record := find_shipped_record(name):
         return _from_shipped(record)
@@ -110,7 +115,7 @@ def _from_shipped(record: ShippedRecord) -> Record:
 
     numbers = [
         RecordedNumber("accuracy", record.accuracy, accuracies),
-        RecordedNumber("seconds", record.seconds, seconds, True),
+        RecordedNumber("training seconds", record.seconds, seconds, True),
     ]
     machine = record.device, record.threads, record.precision
     return Record({_SIDE: record.find_recipe()}, numbers, record.data, machine)
@@ -125,11 +130,8 @@ def _machine(environment: dict[str, Any]) -> tuple[Any, ...]:
 def _conclude(race: Race, record: Record) -> tuple[Decision, bool]:
     """Return whether the numbers came back, and whether the check can't go on."""
     if race.failure:
-        return Decision(reason=f"a run failed: {race.failure[1].what}"), False
+        return Decision(reason=f"a run failed: {race.failure[1].what}"), race.has_diverged
     environment = race.environment()
-    if environment["data"] != record.data:
-        reason = f"the record is on {record.data}, this is {environment['data']}"
-        return Decision(reason=reason), True
     is_same_machine = _machine(environment) == record.machine
     numbers = [number for number in record.numbers if is_same_machine or not number.is_time]
     level = ALPHA / len(numbers)  # of all numbers together it is ALPHA

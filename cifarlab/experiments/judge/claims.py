@@ -13,7 +13,7 @@ INCUMBENT, CANDIDATE = "incumbent", "candidate"
 
 
 class Score(StoredModel):
-    """What one run reached: accuracy from 0 to 1, seconds of training and evaluation."""
+    """What one run reached: accuracy from 0 to 1, seconds of training."""
 
     accuracy: float
     seconds: float
@@ -50,7 +50,7 @@ class BookEvent(StoredModel):
 
 
 class RaceEvent(BookEvent):
-    """A race that was begun: ``name`` is the record's, its runs have seeds from ``first_seed``."""
+    """A race that was begun; its runs have seeds from ``first_seed``."""
 
     first_seed: Count
     most: Count
@@ -61,12 +61,13 @@ class RaceEvent(BookEvent):
 class Claim(RaceEvent):
     """The candidate is better than the incumbent; tested at ``level``.
 
-    Fingerprints are those of the recipes without their seed; ``margin`` is in points.
+    ``recipes`` are YAML by side, fingerprints those without the seed; ``margin`` is in points.
     """
 
     event: Literal["claim"] = "claim"
     candidate: str
     incumbent: str
+    recipes: dict[str, str]
     candidate_fingerprint: str
     incumbent_fingerprint: str
     goal: Goal
@@ -78,13 +79,15 @@ class Check(RaceEvent):
     """A record is run again, with other seeds."""
 
     event: Literal["check"] = "check"
+    record: str
 
 
 class Evidence(StoredModel):
     """What a verdict stands on.
 
-    ``difference`` in accuracy (0 to 1) and ``speedup`` (the incumbent's seconds over the
-    candidate's, geometric mean) have 95 % intervals that hold at the moment of stopping.
+    ``difference`` in accuracy (0 to 1) and, where time is judged, ``speedup`` (the incumbent's
+    seconds over the candidate's, geometric mean) have 95 % intervals that hold at the moment of
+    stopping. ``wear`` says how many other recipes were judged on the same test images before.
     """
 
     data: str = ""
@@ -96,6 +99,7 @@ class Evidence(StoredModel):
     speedup: float | None = None
     speedup_interval: list[float] | None = None
     environment: dict[str, Any] = Field({})
+    wear: str = ""
 
 
 class VerdictEvent(BookEvent):

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cifarlab.config.plugins import Plugin
-from cifarlab.experiments.judge.book import BookEntry, RecordBook
-from cifarlab.experiments.judge.claims import CANDIDATE, INCUMBENT
+from cifarlab.experiments.judge.book import RecordBook
+from cifarlab.experiments.judge.claims import CANDIDATE, INCUMBENT, Claim
 from cifarlab.experiments.study.outcomes import fingerprint_row
+from cifarlab.experiments.study.scale import scale_recipe
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import change
+from cifarlab.recipes.text import change, from_text, to_yaml
 from cifarlab.report.settings import distinct_names
-from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import UserError
 
 # settings of data that decide on which images accuracy is measured; the latter of val alone
@@ -27,42 +27,50 @@ class Contestants(NamedTuple):
     names: dict[str, str]
     fingerprints: dict[str, str]
 
+    @property
+    def texts(self) -> dict[str, str]:
+        """Return the recipes as YAML, by side."""
+        return {side: to_yaml(recipe) for side, recipe in self.recipes.items()}
 
-def find_incumbent(name: Recipe | str, runs: Path, plugins: Sequence[Plugin] = ()) -> Recipe:
-    """Return the recipe of an accepted claim, or of this name or YAML file.
+
+def find_incumbent(
+    name: Recipe | str, book: RecordBook, plugins: Sequence[Plugin], scale: float
+) -> Recipe:
+    """Return the recipe of an accepted claim as it is, or another one at a scale.
 
     Args:
-        name: a record's or a recipe's; a recipe as it is
-        runs: folder of the runs and their record book
+        name: a record's or a recipe's, or a recipe
+        book: the record book
         plugins: loaded ones, for a recipe
+        scale: fraction of the training images and epochs; a record had its own
 
     Raises:
         UserError: the claim of this name was not accepted
         RecipeError: there is no such record and no such recipe
-        RunFolderError: the record's runs are gone
+        PluginError: a plug-in of the recipe is missing, not approved or fails
     """
     if isinstance(name, Recipe):
-        return name
-    if entry := RecordBook(runs).find(name):
-        if entry.state != "accepted":
-            what = f"{name} is no record: its claim is {entry.state}"
-            raise UserError(what, "'cifarlab records' lists all; name a record or a recipe")
-        return recorded_recipes(entry, runs)[CANDIDATE]
-    return find(name, plugins)
+        return scale_recipe(name, scale)
+    entry = book.find(name)
+    if entry is None or not isinstance(entry.race, Claim):
+        return scale_recipe(find(name, plugins), scale)
+    if entry.state != "accepted":
+        what = f"{name} is no record: its claim is {entry.state}"
+        raise UserError(what, "'cifarlab records' lists all; name a record or a recipe")
+    return recorded_recipes(entry.race, book.runs)[CANDIDATE]
 
 
-def recorded_recipes(entry: BookEntry, runs: Path) -> dict[str, Recipe]:
-    """Return the recipes of a claim from its first runs, by side.
+def recorded_recipes(claim: Claim, runs: Path) -> dict[str, Recipe]:
+    """Return the recipes of a claim by side; plug-ins are copied in the folder of its race.
 
     Raises:
-        RunFolderError: these runs are gone
+        RecipeError: a recipe in the book is damaged
+        PluginError: a plug-in is missing, not approved or fails
     """
-    race = entry.race
-    folders = {
-        side: RunFolder(runs / race.folder / f"{side}-s{race.first_seed}")
-        for side in (INCUMBENT, CANDIDATE)
-    }
-    return {side: folder.recipe() for side, folder in folders.items()}
+    folder = runs / claim.folder
+    folder = folder if folder.exists() else Path()
+    where = f"{claim.name} in {runs}"
+    return {side: from_text(text, where, folder) for side, text in claim.recipes.items()}
 
 
 def match_recipes(candidate: Recipe, incumbent: Recipe, goal: str) -> Contestants:
@@ -87,6 +95,8 @@ def match_recipes(candidate: Recipe, incumbent: Recipe, goal: str) -> Contestant
             "change a setting that decides something, e.g. optimizer.lr=0.05",
         )
     is_open = all(recipe.evaluation.test for recipe in recipes.values())
+    if not is_open:  # then nothing is gained by opening one
+        recipes = {s: change(recipe, {"evaluation.test": False}) for s, recipe in recipes.items()}
     for name in _IMAGES if is_open else (*_IMAGES, *_VAL_IMAGES):
         ours, theirs = (getattr(recipe.data, name) for recipe in (candidate, incumbent))
         if ours != theirs:

@@ -1,12 +1,13 @@
 """Judge a candidate: note the claim, race it against the incumbent, note the verdict."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, get_args
 
 from cifarlab.config.duration import WallTime
+from cifarlab.config.plugins import Plugin, copy_plugins
 from cifarlab.experiments.engine import Log, run_experiment
 from cifarlab.experiments.judge.book import RecordBook, now
 from cifarlab.experiments.judge.claims import (
@@ -20,36 +21,19 @@ from cifarlab.experiments.judge.claims import (
     Goal,
     VerdictEvent,
 )
-from cifarlab.experiments.judge.contestants import find_incumbent, match_recipes
-from cifarlab.experiments.judge.race import Decide, Race
+from cifarlab.experiments.judge.contestants import Contestants, find_incumbent, match_recipes
+from cifarlab.experiments.judge.race import Decide, Race, RaceFolder
 from cifarlab.experiments.judge.rules import decide, summarize_race
 from cifarlab.experiments.study.scale import scale_recipe
-from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
-from cifarlab.run_folder.collection import Collection
 from cifarlab.run_folder.naming import RUNS
-from cifarlab.run_folder.schemas import Count, StoredModel
 from cifarlab.stats.sequential import FIRST_LOOK, MAX_LOOK
 from cifarlab.system.errors import UserError
 from cifarlab.system.threads import available_threads, hold_threads
 
 # what a race comes to, and whether it can't go on
 Conclude = Callable[[Race], tuple[Decision, bool]]
-
-
-class RaceFile(StoredModel):
-    """The content of race.json."""
-
-    name: str = ""
-    threads: Count = 1
-
-
-class RaceFolder(Collection):
-    """The folder of a race: race.json, and a run folder for each side and seed."""
-
-    what = "race"
-    schema = RaceFile
 
 
 class Judgement(NamedTuple):
@@ -66,9 +50,10 @@ class Judgement(NamedTuple):
 
 
 def run_judge(
-    candidate: Recipe | str,
+    candidate: Recipe,
     against: Recipe | str,
     *,
+    plugins: Sequence[Plugin] = (),
     goal: str = "accuracy",
     margin: float = 0.2,
     most: int = 10,
@@ -83,35 +68,34 @@ def run_judge(
     """Race a candidate against an incumbent until the claim that it is better is decided.
 
     Args:
-        candidate: a recipe, its name or YAML file
+        candidate: what may be better
         against: the incumbent: a recipe, its name or YAML file, or an accepted claim
+        plugins: loaded ones, for the incumbent
         goal: ``accuracy``, or ``time-to-accuracy``: faster, and not worse by more than the margin
         margin: in points of accuracy
         most: pairs of runs at most
         budget: time for all of it, such as "2 h"
         resume: go on with the last race for this claim; of one that is decided, return the verdict
-        scale: fraction of the training images and epochs of both, in (0, 1]
+        scale: fraction of the training images and epochs; an accepted claim has its own
         data: ``data.source`` of both; None for the recipes' own
         runs: folder of the runs and the record book
         log: receives lines about the progress
         command: the command that the user typed
 
     Raises:
-        UserError: there is no such recipe, an option is not valid, or the two can't be judged
-        RunFolderError: a race for this claim was begun and ``resume`` is false
-        StorageError: the disk can't be written to
+        UserError: an option is not valid, the two can't be judged, or the claim can't be begun
         Interrupted: a signal arrived; the claim stays open
     """
-    time = _require_valid(goal, margin, most, budget)
-    recipe = find(candidate) if isinstance(candidate, str) else candidate
-    pair = [_prepare(each, scale, data) for each in (recipe, find_incumbent(against, runs))]
-    contestants, book = match_recipes(pair[0], pair[1], goal), RecordBook(runs)
+    time, book = _require_valid(goal, margin, most, budget), RecordBook(runs)
+    incumbent = find_incumbent(against, book, plugins, scale)
+    contestants = _match((scale_recipe(candidate, scale), incumbent), data, goal)
     claim = book.begin(
         Claim,
-        recipe.name.replace("/", "-"),
+        candidate.name.replace("/", "-"),
         {"goal": goal, "margin": float(margin), "most": most, **contestants.fingerprints},
-        {"command": command, **contestants.names},
+        {"command": command, "recipes": contestants.texts, **contestants.names},
         resume=resume,
+        log=log,
     )
     log(f"{claim.name}: {claim.candidate} against {claim.incumbent}, at p <= {claim.level:.2g}")
     return run_race(
@@ -145,9 +129,10 @@ def _require_valid(
         raise UserError(f"--budget: {error}", "write e.g. --budget '2 h'") from error
 
 
-def _prepare(recipe: Recipe, scale: float, data: str | None) -> Recipe:
-    recipe = recipe if data is None else change(recipe, {"data.source": data})
-    return scale_recipe(recipe, scale)
+def _match(pair: tuple[Recipe, Recipe], data: str | None, goal: str) -> Contestants:
+    changes = {} if data is None else {"data.source": data}
+    candidate, incumbent = (change(recipe, changes) for recipe in pair)
+    return match_recipes(candidate, incumbent, goal)
 
 
 def run_race(
@@ -181,38 +166,48 @@ def run_race(
     """
     folder = RaceFolder(book.runs / event.folder)
     entry = book.entries()[event.number - 1]
-    if entry.verdict and not entry.is_open:
+    if entry.verdict and entry.verdict.is_closed:
         return Judgement(event, entry.verdict, folder.path)
     seeds = range(event.first_seed, event.first_seed + event.most)
     with folder.lock():
         # of all runs of the race, since seconds depend on it, and so do last bits
         threads = folder.content().get("threads") or available_threads().number
-        folder.write({"name": event.name, "threads": threads})
-        options = {"times_count": times_count}
-        race = Race(sides, seeds, decide, folder.path, command, log, **options)
-        if budget is None or budget.seconds > race.seconds:
-            left = budget and WallTime(Decimal(budget.seconds - race.seconds), "s")
-            with hold_threads(threads):
-                run_experiment(race, command, None, left)
+        folder.write({**folder.content(), "name": event.name, "threads": threads})
+        for recipe in sides.values():
+            copy_plugins(recipe.plugins, folder.path)
+        race = Race(sides, seeds, decide, folder, command, log, times_count=times_count)
+        left = None if budget is None else budget.seconds - race.spent_seconds
+        if left is None or left > 0:
+            time_left = None if left is None else WallTime(Decimal(left), "s")
+            with hold_threads(threads), race.timed():
+                run_experiment(race, command, None, time_left)
+        elif entry.verdict and not race.is_over:
+            return Judgement(event, entry.verdict, folder.path)
         decision, is_closed = conclude(race)
-        verdict = VerdictEvent(
-            number=event.number,
-            name=event.name,
-            time=now(),
-            verdict=decision.verdict,
-            reason=decision.reason,
-            is_closed=is_closed,
-            evidence=_evidence(race, event, decision),
-        )
+        verdict = _verdict(event, decision, is_closed, _evidence(race, event, decision, book.runs))
         book.close(verdict)
     return Judgement(event, verdict, folder.path)
 
 
-def _evidence(race: Race, event: Claim | Check, decision: Decision) -> Evidence:
-    environment = race.environment()
-    is_pair = INCUMBENT in (race.laps[0].scores if race.laps else ())
-    evidence = summarize_race(race.laps, event.most) if is_pair else Evidence(laps=race.laps)
-    evidence.p, evidence.split = decision.p, race.split
+def _verdict(
+    event: Claim | Check, decision: Decision, is_closed: bool, evidence: Evidence
+) -> VerdictEvent:
+    return VerdictEvent(
+        number=event.number,
+        name=event.name,
+        time=now(),
+        verdict=decision.verdict,
+        reason=decision.reason,
+        is_closed=is_closed,
+        evidence=evidence,
+    )
+
+
+def _evidence(race: Race, event: Claim | Check, decision: Decision, runs: Path) -> Evidence:
+    environment, evidence = race.environment(), Evidence(laps=race.laps)
+    if race.laps and INCUMBENT in race.laps[0].scores:
+        evidence = summarize_race(race.laps, event.most, times_count=race.times_count)
+    evidence.p, evidence.split, evidence.wear = decision.p, race.split, race.describe_wear(runs)
     evidence.data, evidence.environment = environment.pop("data", ""), environment
     return evidence
 
@@ -223,10 +218,16 @@ def _conclude(race: Race, budget: WallTime | None) -> tuple[Decision, bool]:
     if race.failure:
         side, failure = race.failure
         reason = f"the {side}'s run failed: {failure.what}"
-        is_candidate = side == CANDIDATE and failure.kind == "DivergenceError"
-        verdict = "rejected" if is_candidate else "undecided"
-        return decision.model_copy(update={"verdict": verdict, "reason": reason}), is_candidate
+        verdict = "undecided"
+        if race.has_diverged and side == CANDIDATE:
+            verdict = "rejected"
+        elif race.has_diverged:
+            reason += "; take an incumbent that trains"
+        update = {"verdict": verdict, "reason": reason}
+        return decision.model_copy(update=update), race.has_diverged
     if race.is_over:
         reason = decision.reason or f"open after {n} pairs, the most that was planned"
         return decision.model_copy(update={"reason": reason}), True
-    return decision.model_copy(update={"reason": f"{budget} are spent, after {n} pairs"}), False
+    pairs = "1 pair" if n == 1 else f"{n} pairs"
+    reason = f"the budget of {budget} is spent after {pairs}: give a larger one"
+    return decision.model_copy(update={"reason": reason}), False

@@ -17,8 +17,10 @@ from cifarlab.experiments.judge.claims import (
     Evidence,
     Lap,
 )
+from cifarlab.experiments.study.run_metrics import mean_speedup
 from cifarlab.stats.paired import ALPHA, summarize
 from cifarlab.stats.sequential import (
+    FIRST_LOOK,
     Plan,
     equivalence_p,
     sequential_interval,
@@ -44,13 +46,13 @@ def _judge_accuracy(laps: Sequence[Lap], plan: Plan, margin: float, level: float
     p = {"better": sequential_p(differences, plan, 0.0, "greater")}
     if p["better"] <= level:
         return Decision(verdict="accepted", reason="better", p=p)
-    if all(lap.is_identical for lap in laps):
-        reason = "what was changed does nothing: the same predictions to the last bit"
+    if len(laps) >= FIRST_LOOK and all(lap.is_identical for lap in laps):
+        reason = f"what was changed does nothing: the same predictions in all {len(laps)} pairs"
         return Decision(verdict="rejected", reason=reason, p=p)
     p["no gain of the margin"] = sequential_p(differences, plan, margin, "less")
     if p["no gain of the margin"] > ALPHA:
         return Decision(p=p)
-    if sequential_p(differences, plan, 0.0, "less") <= ALPHA:
+    if sequential_p(differences, plan, 0.0, "less") <= ALPHA / 2:  # as the interval says it
         reason = "worse"
     elif equivalence_p(differences, plan, margin) <= ALPHA:
         reason = f"the same within {_points(margin)}"
@@ -93,8 +95,14 @@ def log_speedups(laps: Sequence[Lap]) -> list[float]:
     return [math.log(lap.scores[INCUMBENT].seconds / lap.scores[CANDIDATE].seconds) for lap in laps]
 
 
-def summarize_race(laps: Sequence[Lap], most: int) -> Evidence:
-    """Return mean difference and speedup of pairs, with intervals that hold when they stop."""
+def summarize_race(laps: Sequence[Lap], most: int, *, times_count: bool) -> Evidence:
+    """Return what pairs show, with intervals that hold when they stop.
+
+    Args:
+        laps: the pairs
+        most: pairs that were planned
+        times_count: whether seconds are judged; else they may hold pauses and warming up
+    """
     evidence, plan = Evidence(laps=list(laps)), Plan.up_to(most)
     if not laps:
         return evidence
@@ -102,11 +110,9 @@ def summarize_race(laps: Sequence[Lap], most: int) -> Evidence:
     interval = sequential_interval(differences, plan)
     evidence.difference = sum(differences) / len(differences)
     evidence.difference_interval = list(interval) if interval else None
-    if not any(lap.obstacle for lap in laps):
-        speedups = log_speedups(laps)
-        interval = sequential_interval(speedups, plan)
-        evidence.speedup = math.exp(sum(speedups) / len(speedups))
-        evidence.speedup_interval = [math.exp(end) for end in interval] if interval else None
+    if times_count and len(laps) > 1 and not any(lap.obstacle for lap in laps):
+        evidence.speedup, interval = mean_speedup(log_speedups(laps), plan)
+        evidence.speedup_interval = list(interval) if interval else None
     return evidence
 
 

@@ -21,8 +21,12 @@ class ShippedRecord(Config):
     overrides: dict[str, str | int | float | bool] = Field({}, description="what was changed of it")
     data: str = Field(description="what it was measured on")
     split: Literal["test", "val"] = Field("test", description="on which part of that")
-    accuracy: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(description="0 to 1")
-    seconds: tuple[Annotated[float, Field(gt=0)], ...] = Field(description="train and evaluate")
+    accuracy: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        min_length=2, description="0 to 1"
+    )
+    seconds: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        min_length=2, description="of training"
+    )
     device: str = Field(description="the machine, as the run's provenance calls it")
     threads: int = Field(ge=1, description="with how many it was measured")
     precision: Literal["float32", "bfloat16"] = Field(description="of its arithmetic")

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cifarlab.experiments.engine import resume_command
 from cifarlab.experiments.judge.book import BookEntry, RecordBook
 from cifarlab.experiments.judge.claims import Claim, Evidence
 from cifarlab.experiments.judge.engine import Judgement
@@ -29,7 +30,7 @@ def read_book(name: str | None = None, runs: Path = RUNS) -> BookPage:
         UserError: there is no record of this name
         RunFolderError: the book is damaged
     """
-    entries = [e for e in RecordBook(runs).entries() if name in (None, e.race.name)]
+    entries = [e for e in RecordBook(runs).entries() if name in (None, e.race.name, e.record)]
     shipped = {n: record for n, record in shipped_records().items() if name in (None, n)}
     if not (entries or shipped):
         raise UserError(f"there is no record {name!r}", "'cifarlab records' lists all")
@@ -46,13 +47,17 @@ def describe(judgement: Judgement) -> list[str]:
         lines.append(f"{evidence.split} accuracy on {evidence.data}: {difference}, n = {n_laps}")
     if evidence.speedup is not None:
         interval = _range(evidence.speedup_interval, ".3f")
-        lines.append(f"seconds: {evidence.speedup:.3f} times as fast{interval}")
+        lines.append(f"training seconds: {evidence.speedup:.3f} times as fast{interval}")
+    if evidence.wear:
+        lines.append(evidence.wear)
     if isinstance(race, Claim):
         lines.append(
             f"claim {race.number} of this record book, accepted at p <= {race.level:.2g}: of all "
             "that it accepts, at most 5 % are expected to be false if the pairs' differences are "
             "about normal, not if a candidate fails with some seeds"
         )
+    if not verdict.is_closed:
+        lines.append(f"go on with: {resume_command(race.command)}")
     return lines
 
 
@@ -66,10 +71,10 @@ def _range(ends: list[float] | None, form: str) -> str:
 
 
 def lap_table(judgement: Judgement) -> Table:
-    """Return headers and cells: accuracy and seconds of each side, seed by seed."""
+    """Return headers and cells: accuracy and training seconds of each side, seed by seed."""
     laps = judgement.verdict.evidence.laps
     sides = list(laps[0].scores) if laps else []
-    headers = ("seed", *(f"{side} {what}" for what in ("%", "s") for side in sides))
+    headers = ("seed", *(f"{side} {what}" for what in ("%", "training s") for side in sides))
     rows = [
         (
             str(lap.seed),
@@ -83,19 +88,22 @@ def lap_table(judgement: Judgement) -> Table:
 
 def book_table(page: BookPage) -> Table:
     """Return headers and cells: a row for each claim and check, and for each shipped record."""
-    headers = ("name", "claim", "at p <=", "verdict", "accuracy", "seconds", "n", "why")
+    headers = ("name", "claim", "at p <=", "verdict", "accuracy", "training seconds", "n", "why")
     rows = [_shipped_row(name, record) for name, record in page.shipped.items()]
     return headers, [*rows, *map(_row, page.entries)]
 
 
 def _row(entry: BookEntry) -> tuple[str, ...]:
     race, verdict = entry.race, entry.verdict
-    claim, level = "a check", NOTHING
+    claim, level = f"a check of {entry.record}", NOTHING
     if isinstance(race, Claim):
         claim, level = f"{race.candidate} against {race.incumbent}", f"{race.level:.2g}"
         if race.goal != "accuracy":
             claim += f", {race.goal}"
     evidence = verdict.evidence if verdict else Evidence()
+    reasons = [verdict.reason] if verdict else []
+    if entry.is_open:
+        reasons.append(f"go on with: {resume_command(race.command)}")
     has_gain, has_speedup = evidence.difference is not None, evidence.speedup is not None
     return (
         race.name,
@@ -105,7 +113,7 @@ def _row(entry: BookEntry) -> tuple[str, ...]:
         f"{100 * (evidence.difference or 0):+.2f} points" if has_gain else NOTHING,
         f"{evidence.speedup:.3f} times as fast" if has_speedup else NOTHING,
         str(len(evidence.laps)),
-        verdict.reason if verdict else f"go on with: {race.command} --resume",
+        "; ".join(reasons),
     )
 
 
@@ -114,7 +122,7 @@ def _shipped_row(name: str, record: ShippedRecord) -> tuple[str, ...]:
     accuracy, seconds = (math.fsum(v) / n for v in (record.accuracy, record.seconds))
     return (
         name,
-        f"{record.split} accuracy and seconds on {record.data}",
+        f"{record.split} accuracy and training seconds on {record.data}",
         NOTHING,
         "shipped",
         f"{100 * accuracy:.2f} %",

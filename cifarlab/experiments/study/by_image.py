@@ -7,8 +7,7 @@ from cifarlab.evaluation.by_image import ImageComparison, compare_images
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.verdicts import correct
 from cifarlab.metrics.kinds import MetricConfig
-from cifarlab.run_folder.folder import RunFolder
-from cifarlab.run_folder.openings import count_openings, find_runs, read_recipe_text
+from cifarlab.run_folder.openings import describe_wear, find_runs
 from cifarlab.run_folder.run_data import dig
 
 
@@ -69,23 +68,9 @@ def with_wear(
     paths = {path for folder in folders for path in find_runs(folder)}
     parents = {run.path.parent for run in tested_runs}
     paths |= {file.parent for parent in parents for file in parent.glob("*/recipe.yaml")}
-    openings = count_openings(paths, data, images, plan_time)
-    for run in tested_runs:
-        openings.pop(read_recipe_text(RunFolder(run.path)).key, None)
-    if not openings:
-        return comparison, 0
-    recipes = (
-        "1 other recipe was" if len(openings) == 1 else f"{len(openings):,} other recipes were"
-    )
-    when = "before the plan was written" if plan_time else "by the runs here"
-    n_openings = openings.total()
-    note = (
-        f"{recipes} judged on these test images {when} "
-        f"({'1 opening' if n_openings == 1 else f'{n_openings:,} openings'}). "
-        "As far as their results led here, a part of the best one's lead is the luck of these "
-        "images: 'cifarlab compare --by image' corrects p for other images."
-    )
-    return comparison._replace(notes=(*comparison.notes, note)), len(openings)
+    own_runs = [run.path for run in tested_runs]
+    note, n_others = describe_wear(paths, data, own_runs, images, plan_time)
+    return comparison._replace(notes=(*comparison.notes, *filter(None, [note]))), n_others
 
 
 def _find_images(comparison: Comparison) -> tuple[str | None, str | None]:

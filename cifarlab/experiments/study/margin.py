@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from cifarlab.experiments.study.run_metrics import timing_problems, train_seconds
+from cifarlab.experiments.study.run_metrics import mean_speedup, timing_problems, train_seconds
 from cifarlab.experiments.study.verdicts import correct, describe_margin
 from cifarlab.run_folder.run_data import RunData
 from cifarlab.stats.paired import ALPHA, Interval
-from cifarlab.stats.sequential import Plan, sequential_interval, sequential_p
+from cifarlab.stats.sequential import Plan, sequential_p
 from cifarlab.system.errors import UserError
 from cifarlab.system.formatting import number, p_value
 
@@ -87,10 +87,8 @@ def _with_costs(row: MarginRow, pairs: Sequence[tuple[RunData, RunData]], plan: 
     if not all(all(pair) for pair in seconds) or timing_problems([r for p in pairs for r in p]):
         return row
     logs = np.log(np.array(seconds, dtype=np.float64))
-    log_ratios = (logs[:, 1] - logs[:, 0]).tolist()
-    interval = sequential_interval(log_ratios, plan)
-    bounds = interval and (math.exp(interval[0]), math.exp(interval[1]))
-    return row._replace(speedup=math.exp(float(np.mean(log_ratios))), speedup_interval=bounds)
+    speedup, bounds = mean_speedup((logs[:, 1] - logs[:, 0]).tolist(), plan)
+    return row._replace(speedup=speedup, speedup_interval=bounds)
 
 
 def _verdict(row: MarginRow, margin: str) -> str:

@@ -31,6 +31,6 @@ def poor() -> Recipe:
     return fast(optimizer__lr=0.0001)
 
 
-def race(path: Path, candidate: Recipe, incumbent: Recipe, **options: Any) -> Judgement:
+def race(path: Path, candidate: Recipe, incumbent: Recipe | str, **options: Any) -> Judgement:
     """Judge in a folder of runs, in silence."""
     return run_judge(candidate, incumbent, runs=path, **{"log": lambda _: None, **options})

@@ -23,6 +23,7 @@ def claim(goal: str = "accuracy", **changes: Any) -> Claim:
         "command": "cifarlab judge",
         "candidate": "made lr=2",
         "incumbent": "made lr=1",
+        "recipes": {},
         "candidate_fingerprint": "a",
         "incumbent_fingerprint": "b",
         "goal": goal,
@@ -69,6 +70,17 @@ def test_accuracy(differences: list[float], expected: tuple[str, str]) -> None:
     assert verdict(laps(differences), claim()) == expected
 
 
+def test_what_is_worse_has_an_interval_below_zero() -> None:
+    draws, n_worse = np.random.default_rng(3), 0
+    for _ in range(200):
+        differences = draws.normal(-0.002, 0.0015, 6).tolist()
+        if verdict(laps(differences, NOISE[:6]), claim())[1] == "worse":
+            interval = sequential_interval(differences, Plan.up_to(10))
+            n_worse += 1
+            assert interval and interval[1] < 0
+    assert n_worse > 50
+
+
 def test_nothing_is_decided_before_the_first_look() -> None:
     assert verdict([], claim()) == verdict(laps(shifted(0.05)[:2], NOISE[:2]), claim())
     assert verdict(laps(shifted(0.05)[:2], NOISE[:2]), claim()) == ("undecided", "")
@@ -94,8 +106,12 @@ def test_a_wider_margin_lets_a_faster_variant_pass() -> None:
 
 
 def test_the_same_bits_are_no_gain_and_not_worse() -> None:
-    same = laps([0.0], [0.0], is_identical=True)
-    assert verdict(same, claim())[0] == "rejected" and "does nothing" in verdict(same, claim())[1]
+    same = laps([0.0] * 3, [0.0] * 3, is_identical=True)
+    reason = "what was changed does nothing: the same predictions in all 3 pairs"
+    assert verdict(same, claim()) == ("rejected", reason)
+    # what acts on some seeds alone may show later
+    assert verdict(same[:2], claim()) == ("undecided", "")
+    assert verdict([*same, *laps([0.01], [0.0])], claim()) == ("undecided", "")
     faster = laps([0.0] * 10, shifted(0.1), is_identical=True)
     assert verdict(faster, claim("time-to-accuracy"))[0] == "accepted"
     one_differs = [*faster[:-1], faster[-1].model_copy(update={"is_identical": False})]
@@ -106,7 +122,7 @@ def test_seconds_of_other_machines_are_not_compared() -> None:
     pairs = laps(shifted(0.0), shifted(0.5), obstacle="seed 0 has another device on each side")
     decision = decide(pairs, claim("time-to-accuracy"))
     assert decision.verdict == "undecided" and "another device" in decision.reason
-    assert summarize_race(pairs, 10).speedup is None
+    assert summarize_race(pairs, 10, times_count=True).speedup is None
     worse = laps(shifted(-0.01), shifted(0.5), obstacle="another device")
     assert verdict(worse, claim("time-to-accuracy"))[0] == "rejected"
 
@@ -121,7 +137,9 @@ def test_the_level_decides_what_is_accepted() -> None:
 
 def test_the_summary_holds_when_a_race_stops() -> None:
     pairs = laps(shifted(0.01), shifted(0.1))
-    evidence = summarize_race(pairs, 10)
+    assert summarize_race(pairs, 10, times_count=False).speedup is None
+    assert summarize_race(pairs[:1], 10, times_count=True).speedup is None  # it has no interval
+    evidence = summarize_race(pairs, 10, times_count=True)
     assert evidence.difference == pytest.approx(np.mean(shifted(0.01)))
     expected = sequential_interval(shifted(0.01), Plan.up_to(10))
     assert evidence.difference_interval == pytest.approx(expected)
