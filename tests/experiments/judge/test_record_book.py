@@ -121,7 +121,7 @@ def test_a_whole_last_line_without_its_end_is_a_line(tmp_path: Path) -> None:
     text = book.path.read_text()
     book.path.write_text(text.rstrip("\n"))  # as some editors do
     assert [entry.state for entry in book.entries()] == ["accepted"]
-    assert begin(book, "2").level == next_level([True])
+    assert begin(book, "2").level == next_level(1, 1)
     assert book.path.read_text().startswith(text)
     book.path.write_text(text + '{"format": 1, "event": "wish"}')
     with pytest.raises(RunFolderError, match="line 3"):
