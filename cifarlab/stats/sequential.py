@@ -197,8 +197,9 @@ def sequential_interval(
     """Return the interval of the mean difference that holds at the moment of stopping.
 
     All looks' intervals together hold with 1 - ``level``; so does what they have in common. It
-    excludes zero where ``sequential_p`` is at most ``level``. Looks that contradict each other,
-    which is as rare as an error, have nothing in common: then it is the last one.
+    excludes zero where ``sequential_p`` is at most ``level``. Once in a hundred studies the mean of
+    all pairs lies outside of it. Looks that contradict each other, which is as rare as an error,
+    have nothing in common: then it is the last one.
 
     Args:
         differences: of the pairs, in the order in which they came

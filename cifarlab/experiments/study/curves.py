@@ -15,7 +15,7 @@ _ROW_HEIGHT = 2.2  # inches of a pair of panels
 
 
 def curves(comparison: Comparison) -> Plot | None:
-    """Return accuracy and loss by epoch of each row that has runs; None where none has.
+    """Return accuracy and loss by epoch of each row that has runs; None where none has two epochs.
 
     A pair of panels has the baseline and as many other rows as there are colours to tell them
     apart. Lines are means over seeds, solid of validation and dashed of training; bands reach from
@@ -24,7 +24,7 @@ def curves(comparison: Comparison) -> Plot | None:
     """
     rows = zip(comparison.rows, comparison.runs, strict=False)
     rows_with_runs = {row.name: runs for row, runs in rows if any(run.lines for run in runs)}
-    if not rows_with_runs:
+    if all(len(run.lines) < 2 for of_row in rows_with_runs.values() for run in of_row):
         return None
     panels = []
     for group in _split(rows_with_runs, comparison.baseline):

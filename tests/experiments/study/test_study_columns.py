@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -181,8 +182,10 @@ def test_curves_in_one_panel_have_different_colors(make):
     assert [len(of_row) for of_row in texts] == [7, 7, 2]
 
 
-def test_there_are_no_curves_without_runs(comparison):
+def test_there_are_no_curves_without_two_epochs(comparison, make):
     assert curves(comparison._replace(runs=())) is None
+    short = [replace(run, lines=run.lines[:1]) for of_row in comparison.runs for run in of_row]
+    assert curves(comparison._replace(runs=(tuple(short), (), ()))) is None
 
 
 def test_a_level_that_no_column_uses_is_refused():
