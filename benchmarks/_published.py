@@ -49,7 +49,6 @@ BASELINES = {
     "fudan/*": "fudan/resnet24",
 }
 RUN_FILES = ("format.json", "metrics.jsonl", "result.json", "recipe.yaml", "provenance.json")
-PLAN = Plan.once(3)  # how many seeds each row gets was decided before they were trained
 SEARCH_FILES = ("search.json", "page.md", "table.csv", "best.yaml")
 
 
@@ -192,9 +191,10 @@ def _read_row(name: str, runs: dict[str, list[RunData]]) -> Row:
     outcomes = [run_outcome(row, run, Accuracy()) for row in names for run in runs[row]]
     if number and number.split == "val":
         outcomes = [outcome._replace(test=None) for outcome in outcomes]
-    compared = compare(
-        name, names, base, outcomes, {name: number} if number else {}, plan=PLAN
-    ).rows[-1]
+    # how many seeds each row gets was decided before they were trained
+    plan = Plan.once(max(1, *(len(runs[row]) for row in names)))
+    reported = {name: number} if number else {}
+    compared = compare(name, names, base, outcomes, reported, plan=plan).rows[-1]
     row = row._replace(compared=compared)
     if row.expected is None:
         return row

@@ -133,7 +133,7 @@ def test_it_counts_the_recipes_that_were_judged_on_its_test_images(tmp_path: Pat
     first = race(tmp_path, metric, with_test)
     assert (first.verdict.evidence.split, first.verdict.evidence.wear) == ("test", "")
     second = race(tmp_path, fast(evaluation__test=True, optimizer__lr=0.11), with_test, most=3)
-    note = "1 other recipe was judged on these test images before (12 openings in all)"
+    note = "1 other recipe was judged on these test images by the runs here (3 openings)"
     assert second.verdict.evidence.wear.startswith(note)
     assert second.verdict.evidence.wear in describe(second)
     # where one of them keeps its test split closed, nothing is gained by opening the other's

@@ -67,7 +67,6 @@ def test_the_plan_is_written_before_the_first_run(run: Any, tmp_path: Path) -> N
         "margin": 0.2,
         "metric": "accuracy",
         "baseline": "base",
-        "level": 0.05,
         "looks": [stage],
         "n_seen": 0,
         "n_baseline_seen": 0,
