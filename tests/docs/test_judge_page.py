@@ -9,10 +9,15 @@ ROOT = Path(__file__).parents[2]
 WORDS = {"as fast": "0% faster", "as good": "+0.0 points"}
 
 
+def last_result(name: str) -> Any:
+    """Return the last result of a benchmark on a CPU."""
+    file = max((ROOT / "benchmarks" / "results").glob(f"{name}_cpu_*.json"))
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
 def simulated(section: str) -> Any:
     """Return a section of the last result of benchmarks/validity.py."""
-    file = max((ROOT / "benchmarks" / "results").glob("validity_cpu_*.json"))
-    return json.loads(file.read_text(encoding="utf-8"))[section]
+    return last_result("validity")[section]
 
 
 def rows(page: str, heading: str) -> list[list[str]]:
@@ -36,6 +41,19 @@ def test_what_a_race_finds() -> None:
         assert cells == [*(f"{100 * value:.0f} %" for value in values[:3]), f"{values[3]:.1f}"]
         seen += keys
     assert sorted(seen) == sorted(figures)
+
+
+def test_real_races() -> None:
+    races = last_result("judging-speed-94")["races"]
+    expected = []
+    for name, race in races.items():
+        assert race["exit_code"] == race["expected"]
+        speedup, points = race["speedup_interval"], race["difference_interval"]
+        fast = f"{race['speedup']:.2f} ({speedup[0]:.2f} to {speedup[1]:.2f})" if speedup else "-"
+        ends = f" ({100 * points[0]:+.1f} to {100 * points[1]:+.1f})" if points else ""
+        difference = f"{100 * race['difference']:+.1f}{ends}"
+        expected.append([name, race["verdict"], str(race["pairs"]), fast, difference])
+    assert rows("judge.md", "race") == expected
 
 
 def test_useless_candidates_whose_differences_are_not_normal() -> None:
