@@ -1,15 +1,17 @@
 """How often the test images of some data were opened, and how many recipes were judged on them.
 
 Whoever chooses among recipes by their test accuracy chooses the images' luck, too: a test set wears
-out. Each run writes its openings into its provenance, so that all runs of a folder can be counted.
+out. Each run writes its openings into its provenance, so that all runs of a folder can be counted;
+those of runs that were removed since are in a file of their own (removals.py).
 """
 
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RunFolderError
@@ -21,7 +23,7 @@ _SEED = re.compile(r"^seed: *(\d{1,10}) *$", re.MULTILINE)
 
 
 class Openings(NamedTuple):
-    """How often test images were opened to judge runs; the distinct recipes, seeds aside."""
+    """How often test images were opened to judge runs; digests of the recipes, seeds aside."""
 
     n_openings: int
     recipes: frozenset[str]
@@ -36,6 +38,11 @@ class RecipeText(NamedTuple):
     name: str
     seed: int
     key: str
+
+    @property
+    def digest(self) -> str:
+        """Return what stands for the key where that is too long."""
+        return hashlib.sha256(self.key.encode()).hexdigest()[:32]
 
 
 def read_recipe_text(folder: RunFolder) -> RecipeText:
@@ -63,20 +70,65 @@ def find_runs(root: Path) -> Iterator[Path]:
             yield Path(name)
 
 
-def count_openings(runs: Iterable[Path], data: str) -> Openings:
+class Judgements(NamedTuple):
+    """How a run's recipe was judged by test images: ``openings``, each with time and command.
+
+    ``run`` is its folder, ``digest`` that of its recipe, ``data`` the fingerprint of its data and
+    ``start`` when it first started, which sets it apart from a later run in that folder.
+    """
+
+    run: Path
+    recipe: str
+    seed: int
+    digest: str
+    data: str | None
+    start: str
+    openings: list[dict[str, Any]]
+
+
+def list_judgements(provenance: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the openings of the test split in a run's provenance that judged its recipe."""
+    openings = provenance.get("test_openings", [])
+    return [opening for opening in openings if opening.get("opener") in _JUDGES]
+
+
+def read_judgements(folder: RunFolder) -> Judgements:
+    """Return how a run's recipe was judged by test images.
+
+    Raises:
+        RunFolderError: provenance or recipe can't be read
+    """
+    provenance, text = folder.provenance(), read_recipe_text(folder)
+    starts = provenance.get("starts") or [{}]
+    return Judgements(
+        folder.path.resolve(),
+        text.name,
+        text.seed,
+        text.digest,
+        data=provenance.get("data", {}).get("fingerprint"),
+        start=str(starts[0].get("time", "")),
+        openings=list_judgements(provenance),
+    )
+
+
+def count_openings(
+    runs: Iterable[Path], data: str, removals: Iterable[Judgements] = ()
+) -> Openings:
     """Count how often the test images of the data with this fingerprint were opened.
 
     Args:
         runs: run folders; those that can't be read are left out, and each counts once
         data: the fingerprint of the data
+        removals: those of runs that were removed (removals.py); each counts once
     """
-    n_openings, recipes = 0, set()
+    # by folder and start: a run whose removal was written down may still be there, after a kill
+    judgements = {(removed.run, removed.start): removed for removed in removals}
     for path in {path.resolve() for path in runs}:
         with suppress(RunFolderError):
-            provenance = (folder := RunFolder(path)).provenance()
-            openings = provenance.get("test_openings", [])
-            judgements = [o for o in openings if o.get("opener") in _JUDGES]
-            if judgements and provenance.get("data", {}).get("fingerprint") == data:
-                n_openings += len(judgements)
-                recipes.add(read_recipe_text(folder).key)
-    return Openings(n_openings, frozenset(recipes))
+            folder = RunFolder(path)
+            if list_judgements(folder.provenance()):  # most runs of a search have none
+                run = read_judgements(folder)
+                judgements[run.run, run.start] = run
+    matches = [run for run in judgements.values() if run.data == data]
+    n_openings = sum(len(run.openings) for run in matches)
+    return Openings(n_openings, frozenset(run.digest for run in matches))

@@ -9,6 +9,7 @@ from cifarlab.experiments.study.verdicts import fit_plan
 from cifarlab.metrics.kinds import MetricConfig
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.openings import count_openings, find_runs, read_recipe_text
+from cifarlab.run_folder.removals import find_removals
 from cifarlab.run_folder.run_data import dig
 
 
@@ -54,11 +55,13 @@ def with_wear(comparison: Comparison, folders: Iterable[Path]) -> tuple[Comparis
     if comparison.split != "test" or not comparison.metric.of_split or data is None:
         return comparison, 0
     tested_runs = [run for of_row in comparison.runs for run in of_row if run.split("test")]
+    folders = list(folders)
     paths = {path for folder in folders for path in find_runs(folder)}
     parents = {run.path.parent for run in tested_runs}
     paths |= {file.parent for parent in parents for file in parent.glob("*/recipe.yaml")}
-    openings = count_openings(paths, data)
-    own_recipes = {read_recipe_text(RunFolder(run.path)).key for run in tested_runs}
+    removals = [removed for folder in {*folders, *parents} for removed in find_removals(folder)]
+    openings = count_openings(paths, data, removals)
+    own_recipes = {read_recipe_text(RunFolder(run.path)).digest for run in tested_runs}
     n_before = len(openings.recipes - own_recipes)
     if not n_before:
         return comparison, 0
