@@ -3,13 +3,16 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
 
-from cifarlab.cli.app import app, echo
+from cifarlab.cli.app import app, echo, takes_plugins
 from cifarlab.cli.next_command import print_next
+
+if TYPE_CHECKING:
+    from cifarlab.run_folder.index import Entry, RunIndex
 
 Where = Annotated[
     str, Argument(metavar="[CONDITION]", help='such as "optimizer.lr > 0.01 and test > 0.9"')
@@ -72,6 +75,129 @@ def list_command(
     first = selection.runs[0].url_path if selection.runs else None
     next_words = ("runs", "show", folder / first) if first else ("train", "quickstart")
     print_next(*next_words, err=as_json)
+
+
+@runs_app.command("show")
+@takes_plugins
+def show_command(
+    run: Annotated[Path, Argument(metavar="RUN", help="a run folder")],
+    folder: Folder = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """One run: state, settings that are not the default, results, sizes, what stands on it."""
+    from cifarlab.experiments.run_summary import summarize_run, summary_table
+    from cifarlab.system.terminal import print_table
+
+    summary = summarize_run(run, folder)
+    if as_json:
+        _print_json(summary)
+    else:
+        print_table(*summary_table(summary))
+    print_next("report", run, err=as_json)
+
+
+@runs_app.command("diff")
+@takes_plugins
+def diff_command(
+    runs: Annotated[list[Path], Argument(metavar="RUN RUN...", help="run folders")],
+    as_json: Json = False,
+) -> None:
+    """What differs between runs: settings first, then results; and what forbids to compare them."""
+    from cifarlab.report.compare import comparability_warnings, run_differences
+    from cifarlab.run_folder.run_data import read_runs
+    from cifarlab.system.errors import UserError
+    from cifarlab.system.terminal import print_table
+
+    if len(runs) < 2:
+        raise UserError("one run alone differs from nothing", "name two or more")
+    runs_read = read_runs(runs, predictions=False)
+    tables = dict(zip(("setting", "result"), run_differences(runs_read), strict=True))
+    warnings = comparability_warnings(runs_read)
+    names = [str(run) for run in runs]
+    if as_json:
+        _print_json({"runs": names, **tables, "warnings": warnings})
+    else:
+        for title, rows in tables.items():
+            if rows:
+                print_table((title, *names), [(key, *values) for key, values in rows])
+            else:
+                echo(f"no {title} differs")
+        for warning in warnings:
+            echo(f"warning: {warning}")
+    print_next("compare", *runs, err=as_json)
+
+
+@runs_app.command("rm")
+def remove_command(
+    paths: Runs,
+    folder: Folder = Path("runs"),
+    dry_run: DryRun = False,
+    force: Annotated[bool, Option("--force", help="also runs that verdicts stand on")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete runs. Their openings of the test split stay counted; a record keeps its evidence."""
+    from cifarlab.experiments.removal import find_entries
+    from cifarlab.run_folder.index import RunIndex
+
+    index = RunIndex(folder, writes=True)
+    _delete(index, find_entries(index, paths), None, dry_run, force, as_json)
+
+
+@runs_app.command("gc")
+def collect_command(
+    keep: Annotated[
+        str,
+        Option(
+            metavar="PARTS",
+            help="with commas: checkpoints, weights, predictions, figures, tensor-stats, audit; "
+            "results are always kept",
+        ),
+    ],
+    where: Where = "",
+    folder: Folder = Path("runs"),
+    unfinished: Annotated[
+        bool, Option("--unfinished", help="also of runs that then can't go on")
+    ] = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Delete all but some parts of the finished runs for which a condition holds.
+
+    --dry-run says what each deletion costs: what can't be resumed, predicted or compared any more.
+    """
+    from cifarlab.run_folder.contents import parse_parts
+    from cifarlab.run_folder.selection import select_runs
+
+    parts = parse_parts(keep)
+    selection = select_runs(folder, where)
+    runs = [run for run in selection.runs if run.is_finished or unfinished]
+    _delete(selection.index, runs, parts, dry_run, False, as_json)
+
+
+def _delete(
+    index: "RunIndex",
+    runs: "list[Entry]",
+    keep: set[str] | None,
+    dry_run: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Say what deleting costs, and delete unless it is a dry run."""
+    from cifarlab.experiments import removal
+    from cifarlab.system.terminal import print_table
+
+    plans = removal.plan_removal(index, runs, keep)
+    if not (dry_run or force):
+        removal.require_no_verdicts(plans)
+    if not as_json:
+        print_table(*removal.removal_table(plans))
+    if not dry_run:
+        removal.delete_runs(index, plans, force=force)
+    if as_json:
+        _print_json({"dry_run": dry_run, "runs": removal.removal_json(plans)})
+    else:
+        echo("\n".join(removal.describe_removal(plans, is_dry=dry_run)))
+    print_next("runs", "list", err=as_json)
 
 
 def _print_json(tree: Any) -> None:

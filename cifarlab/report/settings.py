@@ -1,6 +1,6 @@
 """Recipes as text: settings that are not the default, and settings that differ between runs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import mode
 from typing import Any
 
@@ -11,6 +11,7 @@ from cifarlab.recipes.text import build
 from cifarlab.run_folder.values import leaves
 from cifarlab.system.formatting import NOTHING
 
+Difference = tuple[str, list[str]]  # a path, and its value in each recipe
 AnyRecipe = Recipe | Mapping[str, Any]
 YamlLine = tuple[str, str, str | None]
 _MAX_LETTERS = 60  # of a name that lists settings
@@ -18,6 +19,16 @@ _MAX_LETTERS = 60  # of a name that lists settings
 
 def yaml_lines(recipe: Recipe) -> Iterator[YamlLine]:
     """Yield the recipe as lines of YAML: indent, text, and the default if the value is another."""
+    return _lines(recipe.model_dump(mode="json"), _defaults(recipe), "")
+
+
+def departures(recipe: Recipe) -> list[Difference]:
+    """Return the settings that are not the default: path, value and default."""
+    return differences([recipe, _defaults(recipe)])
+
+
+def _defaults(recipe: Recipe) -> dict[str, Any]:
+    """Return the default of each setting, given the recipe's kinds; of these, the usual ones."""
     tree = recipe.model_dump(mode="json")
     kinds = {
         name: {"kind": part["kind"]}
@@ -28,7 +39,7 @@ def yaml_lines(recipe: Recipe) -> Iterator[YamlLine]:
     default_recipe = Recipe().model_dump(mode="json")
     for name in kinds:
         defaults[name]["kind"] = default_recipe[name]["kind"]
-    return _lines(tree, defaults | {"name": tree["name"]}, "")
+    return defaults | {"name": tree["name"]}
 
 
 def _lines(tree: dict[str, Any], defaults: Any, indent: str) -> Iterator[YamlLine]:
@@ -46,7 +57,9 @@ def _inline(value: Any) -> str:
     return text.strip().removesuffix("...").strip()
 
 
-def differences(trees: Sequence[AnyRecipe]) -> list[tuple[str, list[str]]]:
+def differences(
+    trees: Sequence[AnyRecipe], to_text: Callable[[Any], str] = _inline
+) -> list[Difference]:
     """Return the settings that differ: path, and value by recipe (a dash: no such key).
 
     Other mappings, nested or by dotted path, such as results, are compared in the same way.
@@ -56,7 +69,7 @@ def differences(trees: Sequence[AnyRecipe]) -> list[tuple[str, list[str]]]:
     sections = {name: position for position, name in enumerate(Recipe.model_fields)}
     paths = dict.fromkeys(path for column in columns for path in column)
     rows = [
-        (path, [_inline(column[path]) if path in column else NOTHING for column in columns])
+        (path, [to_text(column[path]) if path in column else NOTHING for column in columns])
         for path in sorted(paths, key=lambda path: sections.get(path.split(".")[0], len(sections)))
         if len({repr(column.get(path, NOTHING)) for column in columns}) > 1
     ]
