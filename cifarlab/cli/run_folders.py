@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cifarlab.run_folder.index import Entry, RunIndex
 
 Where = Annotated[
-    str, Argument(metavar="[CONDITION]", help='such as "optimizer.lr > 0.01 and test > 0.9"')
+    str, Argument(metavar="CONDITION", help='such as "optimizer.lr > 0.01 and test > 0.9"')
 ]
 Folder = Annotated[Path, Option(help="the folder of the runs")]
 Json = Annotated[bool, Option("--json", help="one JSON object on standard output, no more")]

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from cifarlab.config.duration import Duration
+from cifarlab.recipes.refusals import short_repr
 from cifarlab.system.errors import UserError
 
 Lookup = Callable[[str], Any]  # from a key to its value, None where there is none
@@ -44,7 +45,8 @@ class Expression:
             self._value = self._compile(ast.parse(text.strip(), mode="eval").body)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             message = error.msg if isinstance(error, SyntaxError) else str(error)
-            raise UserError(f"can't read the condition {text!r}: {message}", _EXAMPLE) from error
+            what = f"can't read the condition {short_repr(text)}: {message}"
+            raise UserError(what, _EXAMPLE) from error
 
     def holds(self, lookup: Lookup) -> bool:
         """Return whether the condition holds for a run.

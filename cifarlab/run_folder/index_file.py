@@ -7,7 +7,8 @@ They can't be wrong, only missing. A run's line counts while its files have the 
 size, number on the disk. Times have a grain (at most 2 s, on FAT), so a file could change twice
 within one of them: a line is written only where all of its files were older than that, by the
 disk's own clock, before they were read. A recipe's line follows from the text that its digest
-stands for. Each file begins with a digest of the code that reads runs: other code starts anew.
+stands for. Each file begins with digests of the code that reads runs, and of the file itself: other
+code starts anew, and so does whoever finds it damaged.
 """
 
 import hashlib
@@ -72,17 +73,21 @@ def _reader() -> str:
 
 def _read(file: Path, n_columns: int) -> Iterator[list[str]]:
     try:
-        header, *lines = read_text(file, 2**30).split("\n")
+        header, _, body = read_text(file, 2**30).partition("\n")
     except (OSError, UnicodeDecodeError):
         return
-    if header == _reader():
-        yield from (row for line in lines if len(row := line.split("\t")) == n_columns)
+    if header == _header(body):
+        yield from (row for line in body.split("\n") if len(row := line.split("\t")) == n_columns)
 
 
 def _write(file: Path, rows: Iterable[tuple[str, ...]]) -> None:
-    lines = ("\t".join(row) for row in rows)  # JSON has no tab in it, nor a line end
+    body = "\n".join("\t".join(row) for row in rows)  # JSON has no tab in it, nor a line end
     with suppress(StorageError):
-        write_text(file, "\n".join([_reader(), *lines]) + "\n")
+        write_text(file, f"{_header(body)}\n{body}")
+
+
+def _header(body: str) -> str:
+    return f"{_reader()} {hashlib.sha256(body.encode()).hexdigest()}"
 
 
 def _newest(stamps: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cifarlab.recipes.hints import synonyms
+from cifarlab.recipes.hints import LIST_KEYS, synonyms
 from cifarlab.recipes.keys import keys as recipe_keys
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.expression import Expression, sort_order
@@ -131,7 +131,8 @@ def _require_known(
         if key in settings or key.partition(".")[0] in {*_RESULTS} - parts:
             continue
         matches = [path for path in choices if path.rpartition(".")[2] == key]
-        matches += difflib.get_close_matches(key, choices, n=1)
+        if "." in key:
+            matches += difflib.get_close_matches(key, choices, n=1)
         match = synonyms().get(last) or next(iter(matches), None)
-        hint = "a text stands in quotes: \"model.kind == 'resnet'\""
+        hint = f"a text stands in quotes, as in \"model.kind == 'resnet'\"; {LIST_KEYS}"
         raise UserError(f"no run has the key {key}", f"did you mean {match}?" if match else hint)
