@@ -108,7 +108,7 @@ def diff_command(
     from cifarlab.system.errors import UserError
     from cifarlab.system.terminal import print_table
 
-    if len(runs) < 2:
+    if len({run.resolve() for run in runs}) < 2:
         raise UserError("one run alone differs from nothing", "name two or more")
     runs_read = read_runs(runs, predictions=False)
     tables = dict(zip(("setting", "result"), run_differences(runs_read), strict=True))

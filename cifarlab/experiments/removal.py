@@ -207,6 +207,7 @@ def describe_removal(plans: Sequence[Deletion], *, is_dry: bool) -> list[str]:
     ]
     if any(n for _, n in lost):
         lines.append("lost: " + ", ".join(f"{what} ({n:,})" for what, n in lost if n))
-    if openings := sum(plan.run.n_openings for plan in plans if plan.is_whole):
-        lines.append(f"{openings:,} openings of the test split stay counted")
+    if n := sum(plan.run.n_openings for plan in plans if plan.is_whole):
+        openings = "1 opening" if n == 1 else f"{n:,} openings"
+        lines.append(f"{openings} of the test split stay{'s' * (n == 1)} counted")
     return lines
