@@ -99,8 +99,8 @@ def run_rows(entries: Iterable[Entry], now: float) -> list[TableRow]:
         }
         values = {"run": entry.name or "(this folder)", "state": entry.state(now)}
         links = {"run": folder_url("run", entry.url_path)}
-        shown = {name: getattr(entry, name) for name in _ENTRY_FIELDS}
-        rows.append(_row(RUN_COLUMNS, shown | values | {"titles": titles, "links": links}))
+        fields = {name: getattr(entry, name) for name in _ENTRY_FIELDS}
+        rows.append(_row(RUN_COLUMNS, fields | values | {"titles": titles, "links": links}))
     return rows
 
 

@@ -147,7 +147,7 @@ def find_entries(index: RunIndex, paths: Iterable[Path]) -> list[Entry]:
         UserError: one is not in the index's folder
         RunFolderError: there is no run in one
     """
-    runs, chosen = index.listing().runs, {}
+    runs, entries = index.listing().runs, {}
     for path in paths:
         if not (folder := path.resolve()).is_relative_to(index.root):
             hint = "name the folder that all these runs are in with --folder"
@@ -155,8 +155,8 @@ def find_entries(index: RunIndex, paths: Iterable[Path]) -> list[Entry]:
         matches = [run for run in runs if (index.root / run.url_path).is_relative_to(folder)]
         if not matches:
             raise RunFolderError(f"there is no run in {path}", "'cifarlab runs list' lists all")
-        chosen |= {run.url_path: run for run in matches}
-    return [*chosen.values()]
+        entries |= {run.url_path: run for run in matches}
+    return [*entries.values()]
 
 
 def removal_json(plans: Iterable[Deletion]) -> list[dict[str, Any]]:
@@ -200,13 +200,13 @@ def describe_removal(plans: Sequence[Deletion], *, is_dry: bool) -> list[str]:
     size = memory(sum(plan.n_bytes for plan in plans)).replace("\u00a0", " ")
     verb = "would be deleted" if is_dry else "are deleted"
     lines = [f"{len(plans):,} run{'' if len(plans) == 1 else 's'}: {size} {verb}"]
-    lost = [
+    losses = [
         ("resumes of unfinished runs", sum(plan.resume.startswith("resume") for plan in plans)),
         ("predictions of runs", sum("predictions" in plan.bytes_by_part for plan in plans)),
         ("runs that verdicts stand on", sum(bool(plan.verdicts) for plan in plans)),
     ]
-    if any(n for _, n in lost):
-        lines.append("lost: " + ", ".join(f"{what} ({n:,})" for what, n in lost if n))
+    if any(n for _, n in losses):
+        lines.append("lost: " + ", ".join(f"{what} ({n:,})" for what, n in losses if n))
     if n := sum(plan.run.n_openings for plan in plans if plan.is_whole):
         openings = "1 opening" if n == 1 else f"{n:,} openings"
         lines.append(f"{openings} of the test split stay{'s' * (n == 1)} counted")

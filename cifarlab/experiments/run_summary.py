@@ -17,7 +17,7 @@ from cifarlab.system.errors import RunFolderError
 from cifarlab.system.formatting import percent, to_line
 
 # of the result; all of it is in the JSON
-_SHOWN = re.compile(
+_MAIN_RESULTS = re.compile(
     r"stop_reason|best\.|cost\.|(val|test)\.(n|accuracy|interval|loss|calibrated\.ece)$"
 )
 _FACTS = (
@@ -64,7 +64,7 @@ def summary_table(summary: dict[str, Any]) -> tuple[tuple[str, str], list[tuple[
     rows = {
         **facts,
         **{f"recipe: {key}": value for key, value in summary["settings"].items()},
-        **{f"result: {k}": v for k, v in summary["result"].items() if _SHOWN.match(k)},
+        **{f"result: {k}": v for k, v in summary["result"].items() if _MAIN_RESULTS.match(k)},
         **{f"bytes: {part}": f"{size:,}" for part, size in summary["bytes"].items()},
         "stands on it": "; ".join(summary["stands_on_it"]),
     }

@@ -45,8 +45,8 @@ def run_differences(runs: Sequence[RunData]) -> tuple[list[Difference], list[Dif
     """Return the settings that differ between runs, and the numbers and texts of their results."""
     results = [flatten(run.result) for run in runs]
     rows = differences(results, to_line)
-    shown = [(key, values) for key, values in rows if not _HASH.search(key)]
-    return differences([run.recipe for run in runs]), shown
+    numbers = [(key, values) for key, values in rows if not _HASH.search(key)]
+    return differences([run.recipe for run in runs]), numbers
 
 
 def describe_state(run: RunData) -> str:

@@ -24,7 +24,7 @@ class RecipeGroup(NamedTuple):
     n_left_out: int
 
 
-class Summary(NamedTuple):
+class SeedSummary(NamedTuple):
     """Mean, sample standard deviation and range of n values."""
 
     n: int
@@ -54,14 +54,14 @@ def _group(key: str, members: list[Entry]) -> RecipeGroup:
     return RecipeGroup(key, members, [*by_seed.values()], n_left_out)
 
 
-def summarize(values: Iterable[float | None]) -> Summary | None:
+def summarize(values: Iterable[float | None]) -> SeedSummary | None:
     """Return the summary of the values that are known, None where none is."""
     known_values = [value for value in values if value is not None]
     if not known_values:
         return None
     std = statistics.stdev(known_values) if len(known_values) > 1 else None
     mean = statistics.fmean(known_values)
-    return Summary(len(known_values), mean, std, min(known_values), max(known_values))
+    return SeedSummary(len(known_values), mean, std, min(known_values), max(known_values))
 
 
 def name_groups(index: RunIndex, runs: Iterable[Entry]) -> dict[str, str]:
@@ -71,12 +71,12 @@ def name_groups(index: RunIndex, runs: Iterable[Entry]) -> dict[str, str]:
         if not run.problem:
             firsts.setdefault(run.group, run)
     n_groups = Counter(run.recipe for run in firsts.values())
-    alike = [run for run in firsts.values() if 1 < n_groups[run.recipe] <= _MAX_RECIPES]
+    same_names = [run for run in firsts.values() if 1 < n_groups[run.recipe] <= _MAX_RECIPES]
     names = {
         group: run.recipe if n_groups[run.recipe] == 1 else f"{run.recipe} {run.name}"
         for group, run in firsts.items()
     }
-    return names | _name_by_settings(index, alike)
+    return names | _name_by_settings(index, same_names)
 
 
 def _name_by_settings(index: RunIndex, runs: Sequence[Entry]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from cifarlab.report.groups import RecipeGroup, Summary, group_by_recipe, name_groups, summarize
+from cifarlab.report.groups import RecipeGroup, SeedSummary, group_by_recipe, name_groups, summarize
 from cifarlab.run_folder.index import Entry
 from cifarlab.run_folder.selection import Selection
 from cifarlab.system.formatting import NOTHING, count, number, percent, seconds, to_line
@@ -75,7 +75,7 @@ def run_table(rows: Sequence[Row], columns: Sequence[str] = ()) -> TextTable:
     keys = (*_FIELDS, *columns)
     cells = [
         (
-            *(_plain(formats.get(key, to_line)(row[key])) for key in keys),
+            *(_one_space(formats.get(key, to_line)(row[key])) for key in keys),
             f"{datetime.fromtimestamp(row['last_modified']):%Y-%m-%d %H:%M}",
         )
         for row in rows
@@ -102,8 +102,8 @@ def recipe_table(rows: Sequence[Row], columns: Sequence[str] = ()) -> TextTable:
 
 
 def _mean_and_std(value: Any, factor: int) -> tuple[str, str]:
-    if not isinstance(value, dict) or Summary._fields != tuple(value):
-        return _plain(to_line(value)), ""
+    if not isinstance(value, dict) or SeedSummary._fields != tuple(value):
+        return _one_space(to_line(value)), ""
     form = ".2f" if factor == 100 else ".6g"
     texts = (
         NOTHING if v is None else f"{factor * v:{form}}" for v in (value["mean"], value["std"])
@@ -115,7 +115,7 @@ def _points(fraction: Any) -> str:
     return percent(fraction).removesuffix("\u00a0%")
 
 
-def _plain(text: str) -> str:
+def _one_space(text: str) -> str:
     return text.replace("\u00a0", " ")
 
 

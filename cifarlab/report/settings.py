@@ -64,8 +64,10 @@ def differences(
 
     Other mappings, nested or by dotted path, such as results, are compared in the same way.
     """
-    plain = [tree.model_dump(mode="json") if isinstance(tree, Recipe) else tree for tree in trees]
-    columns = [{path: v for path, v in leaves(tree) if path != "name"} for tree in plain]
+    mappings = [
+        tree.model_dump(mode="json") if isinstance(tree, Recipe) else tree for tree in trees
+    ]
+    columns = [{path: v for path, v in leaves(tree) if path != "name"} for tree in mappings]
     sections = {name: position for position, name in enumerate(Recipe.model_fields)}
     paths = dict.fromkeys(path for column in columns for path in column)
     rows = [

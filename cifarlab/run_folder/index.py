@@ -192,8 +192,8 @@ def _read_settings(file: Path) -> Values:
         tree = read_yaml(file, "recipe")
     except CifarlabError:  # reading the run says why
         return {}
-    plain = json.loads(json.dumps(tree, default=str))  # no dates, no numbers as keys
-    values = dict(leaves(plain)) if isinstance(plain, dict) else {}
+    content = json.loads(json.dumps(tree, default=str))  # no dates, no numbers as keys
+    values = dict(leaves(content)) if isinstance(content, dict) else {}
     return {path: value for path, value in values.items() if path not in ("name", "seed")}
 
 

@@ -93,12 +93,12 @@ def test_what_is_refused_is_named():
         holds("seed + 1 > 2")
 
 
-def test_every_key_of_a_recipe_can_be_asked():
+def test_every_key_of_a_recipe_can_be_in_a_condition():
     for path in {key.path for key in keys()}:
         assert Expression(f"{path} == null").keys == [path]
 
 
-def test_the_keys_are_those_that_are_asked():
+def test_a_condition_says_its_keys():
     text = "seed > 1 and not a.b-c.d in (1, 2) or x == null"
     assert Expression(text).keys == ["seed", "a.b-c.d", "x"]
 

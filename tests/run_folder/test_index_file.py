@@ -52,10 +52,10 @@ def entries(root: Path, **options) -> dict[str, Entry]:
 
 def test_runs_are_read_once_and_come_back_the_same(root, reads, monkeypatch):
     settle(monkeypatch)
-    fresh = entries(root, writes=True)
+    first = entries(root, writes=True)
     assert len(reads) == N
-    assert entries(root) == fresh and len(reads) == N
-    assert fresh["run-03"].values["test.accuracy"] == pytest.approx(0.53)
+    assert entries(root) == first and len(reads) == N
+    assert first["run-03"].values["test.accuracy"] == pytest.approx(0.53)
 
 
 def test_few_runs_are_not_written_down(root, reads, monkeypatch):
