@@ -45,7 +45,7 @@ class RemovalTable:
         return "\n".join(describe_removal(self.plans, is_dry=self.is_dry))
 
     def _repr_html_(self) -> str:
-        return self.frame.to_html()
+        return str(self.frame.to_html())
 
 
 def remove_runs(

@@ -329,7 +329,7 @@ def runs(
     damaged_runs = [run for run in selection.listing.runs if run.problem]  # the table says why
     with plugin_session((), trust_plugins):
         entries = [*selection.runs, *damaged_runs]
-        return RunTable([selection.index.root / run.url_path for run in entries])
+        return RunTable([selection.runs_index.root / run.url_path for run in entries])
 
 
 def predict(

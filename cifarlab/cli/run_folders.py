@@ -49,25 +49,24 @@ def list_command(
     days, openings), of recipes (optimizer.lr) and of results (test.loss, cost.train_seconds,
     device.name), with and, or, not, in.
     """
-    from cifarlab.report.run_list import (
-        list_recipes,
-        list_runs,
-        parse_columns,
-        recipe_table,
-        run_table,
-    )
+    from cifarlab.report.run_list import list_runs, parse_columns, run_table
     from cifarlab.run_folder.selection import select_runs
     from cifarlab.system.terminal import print_table
 
     keys = parse_columns(columns)
     selection = select_runs(folder, where, sort, keys)
-    rows = list_recipes(selection, keys) if by_recipe else list_runs(selection, keys)
+    if by_recipe:
+        from cifarlab.report.recipe_list import list_recipes, recipe_table
+
+        rows, table = list_recipes(selection, keys), recipe_table
+    else:
+        rows, table = list_runs(selection, keys), run_table
     problems = selection.listing.unrecognized_entries
     if as_json:
         name = "recipes" if by_recipe else "runs"
         _print_json({"folder": str(folder), name: rows, "problems": problems})
     else:
-        print_table(*(recipe_table if by_recipe else run_table)(rows, keys))
+        print_table(*table(rows, keys))
         n_runs = sum(not run.problem for run in selection.listing.runs)
         echo(f"{len(selection.runs):,} of {n_runs:,} runs in {folder}")
         for path, reason in problems:
@@ -171,7 +170,7 @@ def collect_command(
     parts = parse_parts(keep)
     selection = select_runs(folder, where)
     runs = [run for run in selection.runs if run.is_finished or unfinished]
-    _delete(selection.index, runs, parts, dry_run, False, as_json)
+    _delete(selection.runs_index, runs, parts, dry_run, False, as_json)
 
 
 def _delete(

@@ -147,7 +147,8 @@ def find_entries(index: RunIndex, paths: Iterable[Path]) -> list[Entry]:
         UserError: one is not in the index's folder
         RunFolderError: there is no run in one
     """
-    runs, entries = index.listing().runs, {}
+    runs = index.listing().runs
+    entries: dict[str, Entry] = {}
     for path in paths:
         if not (folder := path.resolve()).is_relative_to(index.root):
             hint = "name the folder that all these runs are in with --folder"
@@ -180,7 +181,7 @@ def removal_json(plans: Iterable[Deletion]) -> list[dict[str, Any]]:
 def removal_table(plans: Iterable[Deletion]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return headers and cells: a row for each run."""
     headers = ("run", "deleted", "bytes", "lost", "verdicts")
-    cells = [
+    cells: list[tuple[str, ...]] = [
         (
             plan.run.url_path,
             "the run" if plan.is_whole else ", ".join(plan.bytes_by_part),

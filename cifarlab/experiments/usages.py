@@ -31,8 +31,8 @@ def find_usages(index: RunIndex) -> dict[Path, list[Usage]]:
     """
     usages: dict[Path, list[Usage]] = {}
     listing = index.listing()
-    for path in listing.studies:
-        for run, usage in _study_usages(index.root / path):
+    for url_path in listing.studies:
+        for run, usage in _study_usages(index.root / url_path):
             usages.setdefault(run, []).append(usage)
     searches, races = {*listing.searches}, {*listing.races}
     for entry in listing.runs:

@@ -13,7 +13,6 @@ from itertools import pairwise
 from typing import Any
 
 from cifarlab.config.duration import Duration
-from cifarlab.recipes.refusals import short_repr
 from cifarlab.system.errors import UserError
 
 Lookup = Callable[[str], Any]  # from a key to its value, None where there is none
@@ -44,6 +43,8 @@ class Expression:
         try:
             self._value = self._compile(ast.parse(text.strip(), mode="eval").body)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            from cifarlab.recipes.refusals import short_repr
+
             message = error.msg if isinstance(error, SyntaxError) else str(error)
             what = f"can't read the condition {short_repr(text)}: {message}"
             raise UserError(what, _EXAMPLE) from error
@@ -67,9 +68,9 @@ class Expression:
             self.keys.append(key)
             return lambda lookup: lookup(key)
         match node:
-            case ast.BoolOp(values=values):
-                parts, stops_at = [*map(self._compile, values)], isinstance(node.op, ast.Or)
-                is_met = any if stops_at else all
+            case ast.BoolOp(op=operator, values=values):
+                parts = [*map(self._compile, values)]
+                is_met = any if isinstance(operator, ast.Or) else all
                 return lambda lookup: is_met(part(lookup) for part in parts)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 inner = self._compile(operand)

@@ -14,11 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from cifarlab.recipes.text import read_yaml
 from cifarlab.run_folder.folder import RunFolder, describe_early_end
 from cifarlab.run_folder.index_file import IndexFile
 from cifarlab.run_folder.openings import list_judgements, read_recipe_text
-from cifarlab.run_folder.run_data import dig
 from cifarlab.run_folder.values import Values, flatten, leaves
 from cifarlab.system.errors import CifarlabError, RunFolderError
 from cifarlab.system.files import to_utf8
@@ -100,7 +98,7 @@ class Entry:
         """Return what ``to_json`` wrote, None where it did not write this."""
         try:
             entry = cls(*json.loads(text))
-            return replace(entry, interval=tuple(entry.interval))
+            return replace(entry, interval=pair(entry.interval))
         except (ValueError, TypeError):
             return None
 
@@ -188,6 +186,8 @@ class RunIndex:
 
 def _read_settings(file: Path) -> Values:
     """Return a recipe's settings but name and seed by dotted path, none where it can't be read."""
+    from cifarlab.recipes.text import read_yaml
+
     try:
         tree = read_yaml(file, "recipe")
     except CifarlabError:  # reading the run says why
@@ -215,9 +215,12 @@ def walk(root: Path) -> Iterator[tuple[Path, str, str]]:
             yield root, "", f"only its first {MAX_FOLDERS:,} folders were looked at"
             break
         kind = next((kind for mark, kind in MARKER_FILES.items() if mark in names), "")
-        kind = kind or ("" if names.isdisjoint(RUN_FILES) else "run")
+        if not kind and not names.isdisjoint(RUN_FILES):
+            subfolders.clear()
+            yield folder, "run", ""
+            continue
         visible = sorted(name for name in names if not name.startswith("."))
-        subfolders[:] = [name for name in visible if name in subfolders] if kind != "run" else []
+        subfolders[:] = [name for name in visible if name in subfolders]
         if kind:
             yield folder, kind, ""
         elif visible and not subfolders and folder != root and folder.parent not in collections:
@@ -258,11 +261,11 @@ def read_entry(path: Path, url_path: str) -> Entry:
         line = {} if stored_result is not None else (folder.metrics.read() or [{"epoch": 0}])[-1]
     except RunFolderError as error:
         return Entry(url_path, name, problem=error.what.replace(f"{path}{os.sep}", ""))
-    result = stored_result or {}
-    data = str(result.get("data") or dig(provenance, "data", "name") or "")
-    images = dig(provenance, "data", "fingerprint")  # other images may lie at the path today
+    result, progress = flatten(stored_result or {}), flatten(line)
+    facts = flatten({key: provenance[key] for key in _FACTS if key in provenance})
+    data = str(result.get("data") or facts.get("data.name") or "")
+    images = facts.get("data.fingerprint")  # other images may lie at the path today
     epochs, parameters = number(result.get("epochs")), number(result.get("parameters"))
-    facts = {key: provenance[key] for key in _FACTS if key in provenance}
     return Entry(
         url_path,
         name,
@@ -273,15 +276,15 @@ def read_entry(path: Path, url_path: str) -> Entry:
         data=data,
         is_finished=stored_result is not None,
         early_end=describe_early_end(result),
-        epochs=line.get("epoch", None if epochs is None else int(epochs)),
-        test=number(dig(result, "test", "accuracy")),
-        interval=pair(dig(result, "test", "interval")),
-        val=number(dig(line or result, "val", "accuracy")),
-        seconds=number(dig(result, "cost", "train_seconds")),
+        epochs=progress.get("epoch", None if epochs is None else int(epochs)),
+        test=number(result.get("test.accuracy")),
+        interval=pair(result.get("test.interval")),
+        val=number((progress or result).get("val.accuracy")),
+        seconds=number(result.get("cost.train_seconds")),
         parameters=None if parameters is None else int(parameters),
         last_modified=max(stamp[0] for stamp in run_stamps(path)[:4] if stamp) / 1e9,
-        pace=number(dig(line, "cost", "train_seconds")),
+        pace=number(progress.get("cost.train_seconds")),
         n_openings=len(list_judgements(provenance)),
         has_plugins="\nplugins: []" not in f"\n{text.key}",
-        facts=json.dumps(flatten(facts) | flatten(result)),
+        facts=json.dumps(facts | result),
     )

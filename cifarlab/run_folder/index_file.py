@@ -92,7 +92,7 @@ def _header(body: str) -> str:
 
 def _newest(stamps: str) -> int:
     """Return the latest time of the stamps in a line, in ns."""
-    return max(max(stamp[:2]) for stamp in json.loads(stamps) if stamp)
+    return max(int(max(stamp[:2])) for stamp in json.loads(stamps) if stamp)
 
 
 def _disk_time(file: Path) -> int | None:

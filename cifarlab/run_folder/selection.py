@@ -6,9 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cifarlab.recipes.hints import LIST_KEYS, synonyms
-from cifarlab.recipes.keys import keys as recipe_keys
-from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.expression import Expression, sort_order
 from cifarlab.run_folder.index import Entry, Listing, RunIndex
 from cifarlab.run_folder.values import find_part
@@ -31,13 +28,12 @@ COLUMNS: dict[str, Callable[[Entry, float], Any]] = {
 }
 # what a finished run has, even where none of these runs is finished
 _RESULTS = ("val", "test", "cost", "best", "temperature", "evaluated")
-_RECIPE = frozenset(Recipe.model_fields)
 
 
 class Selection(NamedTuple):
     """Some runs of a folder, in their order; ``value`` answers a key of one of them."""
 
-    index: RunIndex
+    runs_index: RunIndex
     listing: Listing
     runs: list[Entry]
     value: Callable[[Entry, str], Any]
@@ -86,9 +82,8 @@ def _value_function(
     index: RunIndex, runs: Sequence[Entry], keys: Iterable[str]
 ) -> Callable[[Entry, str], Any]:
     """Return a function of a run and a key; recipes are read where a key may be one of theirs."""
-    is_of_recipe = {key: key.partition(".")[0] in _RECIPE for key in keys}
-    needs_recipes = any(is_of_recipe[key] for key in is_of_recipe if key not in COLUMNS)
-    recipes = index.recipes(runs) if needs_recipes else {}
+    is_of_recipe = {key: _is_of_recipe(key) for key in keys if key not in COLUMNS}
+    recipes = index.recipes(runs) if any(is_of_recipe.values()) else {}
     now = time.time()
 
     def value(run: Entry, key: str) -> Any:
@@ -102,6 +97,13 @@ def _value_function(
         return run.values.get(key)
 
     return value
+
+
+def _is_of_recipe(key: str) -> bool:
+    """Return whether a recipe has the first part of a key."""
+    from cifarlab.recipes.schema import Recipe
+
+    return key.partition(".")[0] in Recipe.model_fields
 
 
 def _holds(expression: Expression, run: Entry, value: Callable[[Entry, str], Any]) -> bool:
@@ -121,6 +123,9 @@ def _require_known(
     unknown = [key for key in unknown if key not in COLUMNS]
     if not unknown or not runs:
         return
+    from cifarlab.recipes.hints import LIST_KEYS, synonyms
+    from cifarlab.recipes.keys import keys as recipe_keys
+
     names = {key for run in runs for key in run.values}
     parts = {name.partition(".")[0] for name in names}
     settings = {key.path for key in recipe_keys()}

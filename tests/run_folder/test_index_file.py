@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from made_study import make_run
 
+from cifarlab.recipes import text as text_module
 from cifarlab.run_folder import index as index_module
 from cifarlab.run_folder import index_file
 from cifarlab.run_folder.folder import RunFolder
@@ -198,7 +199,7 @@ def test_settings_are_kept_by_the_text_that_they_stand_for(root, monkeypatch):
     settings = index.recipes(runs)
     assert len(settings) == 3
     assert sorted(values["optimizer.lr"] for values in settings.values()) == [0.1, 1.1, 2.1]
-    monkeypatch.setattr(index_module, "read_yaml", lambda *_: {})
+    monkeypatch.setattr(text_module, "read_yaml", lambda *_: {})
     assert RunIndex(root).recipes(runs) == settings
     file = root / "run-03" / "recipe.yaml"
     file.write_text(file.read_text().replace("lr: 0.1", "lr: 0.7"))
