@@ -16,6 +16,7 @@ from cifarlab.config.duration import Duration
 from cifarlab.system.errors import UserError
 
 Lookup = Callable[[str], Any]  # from a key to its value, None where there is none
+Evaluate = Callable[[Lookup], Any]
 _EXAMPLE = "write e.g. \"optimizer.lr > 0.01 and model.kind == 'resnet'\""
 _WORDS = {"true": True, "false": False, "null": None}
 _ORDERS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
@@ -60,7 +61,7 @@ class Expression:
         """
         return bool(self._value(lookup))
 
-    def _compile(self, node: ast.expr) -> Lookup:
+    def _compile(self, node: ast.expr) -> Evaluate:
         """Return a function that computes a node's value. Raises ValueError for what is refused."""
         if (key := _key(node)) is not None:
             if key in _WORDS:
