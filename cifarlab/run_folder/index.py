@@ -18,7 +18,7 @@ from cifarlab.run_folder.folder import RunFolder, describe_early_end
 from cifarlab.run_folder.index_file import IndexFile
 from cifarlab.run_folder.openings import list_judgements, read_recipe_text
 from cifarlab.run_folder.values import Values, flatten, leaves
-from cifarlab.system.errors import CifarlabError, RunFolderError
+from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import to_utf8
 from cifarlab.system.formatting import number, pair
 
@@ -170,13 +170,14 @@ class RunIndex:
         """
         firsts = {entry.digest: entry for entry in entries if entry.digest not in self._recipes}
         lines = self._file.read_recipes() if firsts else {}
-        self._recipes |= {key: json.loads(lines[key]) for key in firsts.keys() & lines.keys()}
         missing = firsts.keys() - lines.keys()
-        self._recipes |= {
-            key: _read_settings(self.root / firsts[key].url_path / "recipe.yaml") for key in missing
-        }
+        for key in missing:
+            lines |= _read_settings(self.root / firsts[key].url_path)
+        # of a recipe that was replaced since the list was made, nothing is known
+        self._recipes |= {key: json.loads(lines.get(key, "{}")) for key in firsts}
         if self._writes:
-            self._file.write_recipes(self._recipes, len(missing))
+            digests = {entry.digest for _, entry in (self._entries or {}).values()}
+            self._file.write_recipes({key: lines[key] for key in digests & {*lines}}, len(missing))
         return self._recipes
 
     def url_path(self, path: Path) -> str:
@@ -184,17 +185,22 @@ class RunIndex:
         return "" if path == self.root else to_utf8(path.relative_to(self.root).as_posix())
 
 
-def _read_settings(file: Path) -> Values:
-    """Return a recipe's settings but name and seed by dotted path, none where it can't be read."""
-    from cifarlab.recipes.text import read_yaml
+def _read_settings(run: Path) -> dict[str, str]:
+    """Return the settings but name and seed of a run's recipe as JSON, by the text's digest.
+
+    They are those of that text, whatever becomes of the file meanwhile; none where it is no YAML.
+    """
+    from yaml import YAMLError
+
+    from cifarlab.recipes.text import parse_yaml
 
     try:
-        tree = read_yaml(file, "recipe")
-    except CifarlabError:  # reading the run says why
+        text = read_recipe_text(RunFolder(run))
+        tree = parse_yaml(text.key)
+    except (RunFolderError, YAMLError):  # reading the run says why
         return {}
-    content = json.loads(json.dumps(tree, default=str))  # no dates, no numbers as keys
-    values = dict(leaves(content)) if isinstance(content, dict) else {}
-    return {path: value for path, value in values.items() if path not in ("name", "seed")}
+    values = dict(leaves(tree)) if isinstance(tree, dict) else {}
+    return {text.digest: json.dumps(values, default=str)}
 
 
 def walk(root: Path) -> Iterator[tuple[Path, str, str]]:

@@ -6,9 +6,10 @@
 They can't be wrong, only missing. A run's line counts while its files have the same stamps: times,
 size, number on the disk. Times have a grain (at most 2 s, on FAT), so a file could change twice
 within one of them: a line is written only where all of its files were older than that, by the
-disk's own clock, before they were read. A recipe's line follows from the text that its digest
-stands for. Each file begins with digests of the code that reads runs, and of the file itself: other
-code starts anew, and so does whoever finds it damaged.
+disk's own clock, before they were read. (Windows keeps the time of a content alone: there a
+program could change a file in place and set that back.) A recipe's line follows from the text that
+its digest stands for. Each file begins with digests of the code that reads runs, and of the file
+itself: other code starts anew, and so does whoever finds it damaged.
 """
 
 import hashlib
@@ -18,7 +19,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from cifarlab.system.errors import StorageError
 from cifarlab.system.files import read_text, write_text
@@ -58,10 +58,10 @@ class IndexFile:
 
         yield write
 
-    def write_recipes(self, recipes: Mapping[str, Mapping[str, Any]], n_read: int) -> None:
-        """Replace the lines of the recipes, where ``n_read`` of them are new and that pays."""
+    def write_recipes(self, settings: Mapping[str, str], n_read: int) -> None:
+        """Replace the settings of all recipes, where ``n_read`` of them are new and that pays."""
         if n_read > _WORTH_WRITING:
-            _write(self.recipes_file, ((key, json.dumps(v)) for key, v in recipes.items()))
+            _write(self.recipes_file, settings.items())
 
 
 @cache

@@ -199,12 +199,24 @@ def test_settings_are_kept_by_the_text_that_they_stand_for(root, monkeypatch):
     settings = index.recipes(runs)
     assert len(settings) == 3
     assert sorted(values["optimizer.lr"] for values in settings.values()) == [0.1, 1.1, 2.1]
-    monkeypatch.setattr(text_module, "read_yaml", lambda *_: {})
+    monkeypatch.setattr(text_module, "parse_yaml", lambda _: {})
     assert RunIndex(root).recipes(runs) == settings
     file = root / "run-03" / "recipe.yaml"
     file.write_text(file.read_text().replace("lr: 0.1", "lr: 0.7"))
     changed = RunIndex(root).listing().runs[3]
     assert changed.digest not in settings
+
+
+def test_a_recipe_that_is_replaced_meanwhile_gives_no_settings_to_the_old_text(root, monkeypatch):
+    monkeypatch.setattr(index_file, "_WORTH_WRITING", 0)
+    index = RunIndex(root, writes=True)
+    (run,) = [run for run in index.listing().runs if run.url_path == "run-03"]
+    file = root / "run-03" / "recipe.yaml"
+    old = file.read_text()
+    file.write_text(old.replace("lr: 0.1", "lr: 0.7"))
+    assert index.recipes([run])[run.digest] == {}
+    file.write_text(old)
+    assert RunIndex(root).recipes([run])[run.digest]["optimizer.lr"] == 0.1
 
 
 def test_dates_and_odd_values_of_a_recipe_do_no_harm(root):
