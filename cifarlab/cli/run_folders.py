@@ -1,15 +1,14 @@
 """Commands about the runs of a folder: list, show, diff, rm, gc."""
 
-import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
 
-from cifarlab.cli.app import app, echo, takes_plugins
+from cifarlab.cli.app import app, echo, print_json, takes_plugins
 from cifarlab.cli.next_command import print_next
+from cifarlab.cli.options import Json
 
 if TYPE_CHECKING:
     from cifarlab.run_folder.index import Entry, RunIndex
@@ -18,7 +17,6 @@ Where = Annotated[
     str, Argument(metavar="CONDITION", help='such as "optimizer.lr > 0.01 and test > 0.9"')
 ]
 Folder = Annotated[Path, Option(help="the folder of the runs")]
-Json = Annotated[bool, Option("--json", help="one JSON object on standard output, no more")]
 Runs = Annotated[list[Path], Argument(metavar="RUN...", help="run folders, or folders of them")]
 DryRun = Annotated[bool, Option("--dry-run", help="say what would be deleted, and delete nothing")]
 runs_app = typer.Typer(help="What is where: list, compare and clear away runs.")
@@ -64,7 +62,7 @@ def list_command(
     problems = selection.listing.unrecognized_entries
     if as_json:
         name = "recipes" if by_recipe else "runs"
-        _print_json({"folder": str(folder), name: rows, "problems": problems})
+        print_json({"folder": str(folder), name: rows, "problems": problems})
     else:
         print_table(*table(rows, keys))
         n_runs = sum(not run.problem for run in selection.listing.runs)
@@ -89,7 +87,7 @@ def show_command(
 
     summary = summarize_run(run, folder)
     if as_json:
-        _print_json(summary)
+        print_json(summary)
     else:
         print_table(*summary_table(summary))
     print_next("report", run, err=as_json)
@@ -114,7 +112,7 @@ def diff_command(
     warnings = comparability_warnings(runs_read)
     names = [str(run) for run in runs]
     if as_json:
-        _print_json({"runs": names, **tables, "warnings": warnings})
+        print_json({"runs": names, **tables, "warnings": warnings})
     else:
         for title, rows in tables.items():
             if rows:
@@ -193,11 +191,7 @@ def _delete(
     if not dry_run:
         removal.delete_runs(index, plans, force=force)
     if as_json:
-        _print_json({"dry_run": dry_run, "runs": removal.removal_json(plans)})
+        print_json({"dry_run": dry_run, "runs": removal.removal_json(plans)})
     else:
         echo("\n".join(removal.describe_removal(plans, is_dry=dry_run)))
     print_next("runs", "list", err=as_json)
-
-
-def _print_json(tree: Any) -> None:
-    sys.stdout.write(json.dumps(tree, indent=2) + "\n")

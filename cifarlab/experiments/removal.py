@@ -150,7 +150,9 @@ def find_entries(index: RunIndex, paths: Iterable[Path]) -> list[Entry]:
     runs = index.listing().runs
     entries: dict[str, Entry] = {}
     for path in paths:
-        if not (folder := path.resolve()).is_relative_to(index.root):
+        folder = path.resolve()
+        is_root_a_run = any(not run.url_path for run in runs)  # what outlives it needs a place
+        if is_root_a_run or not folder.is_relative_to(index.root):
             hint = "name the folder that all these runs are in with --folder"
             raise UserError(f"{path} is not in {index.root}", hint)
         matches = [run for run in runs if (index.root / run.url_path).is_relative_to(folder)]

@@ -61,7 +61,8 @@ def select_runs(
         RunFolderError: there is no such folder
     """
     if not is_folder(folder):
-        raise RunFolderError(f"there is no folder {folder}", "name the folder of the runs")
+        hint = "train a recipe first, or name the folder of the runs with --folder"
+        raise RunFolderError(f"there is no folder {folder}", hint)
     expression = Expression(where) if where.strip() else None
     key, is_descending = sort.removeprefix("-"), sort.startswith("-")
     index = RunIndex(folder, writes=writes)

@@ -277,6 +277,8 @@ def test_only_runs_in_the_folder_are_deleted(root, tmp_path):
     make_run(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="elsewhere is not in"):
         plan(root, "../elsewhere")
+    with pytest.raises(UserError, match="plain is not in"):  # but is that itself
+        plan(root / "plain", "")
     (root / "empty").mkdir()
     for name in ("empty", "nowhere"):
         with pytest.raises(RunFolderError, match="there is no run in"):
