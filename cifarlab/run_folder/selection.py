@@ -26,7 +26,7 @@ COLUMNS: dict[str, Callable[[Entry, float], Any]] = {
     },
     "openings": lambda run, _: run.n_openings,
 }
-# what a finished run has, even where none of these runs is finished
+# what a finished run has, even where none of these runs is finished; no recipe has such a part
 _RESULTS = ("val", "test", "cost", "best", "temperature", "evaluated")
 
 
@@ -83,28 +83,19 @@ def _value_function(
     index: RunIndex, runs: Sequence[Entry], keys: Iterable[str]
 ) -> Callable[[Entry, str], Any]:
     """Return a function of a run and a key; recipes are read where a key may be one of theirs."""
-    is_of_recipe = {key: _is_of_recipe(key) for key in keys if key not in COLUMNS}
-    recipes = index.recipes(runs) if any(is_of_recipe.values()) else {}
+    parts = {key.partition(".")[0] for key in keys if key not in COLUMNS}
+    recipes = index.recipes(runs) if parts - {*_RESULTS} else {}
     now = time.time()
 
     def value(run: Entry, key: str) -> Any:
         if column := COLUMNS.get(key):
             return column(run, now)
-        if is_of_recipe.get(key) and (settings := recipes[run.digest]):
-            if key in settings:
-                return settings[key]
-            if (part := find_part(settings, key)) is not None:
-                return part
-        return run.values.get(key)
+        settings = recipes.get(run.digest, {})
+        if key in settings:
+            return settings[key]
+        return run.values[key] if key in run.values else find_part(settings, key)
 
     return value
-
-
-def _is_of_recipe(key: str) -> bool:
-    """Return whether a recipe has the first part of a key."""
-    from cifarlab.recipes.schema import Recipe
-
-    return key.partition(".")[0] in Recipe.model_fields
 
 
 def _holds(expression: Expression, run: Entry, value: Callable[[Entry, str], Any]) -> bool:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from made_run import Plan, digits, make
 
-from cifarlab.run_folder.selection import select_runs
+from cifarlab.recipes.schema import Recipe
+from cifarlab.run_folder.selection import _RESULTS, select_runs
 from cifarlab.system.errors import RunFolderError, UserError
 
 
@@ -88,3 +89,7 @@ def test_a_folder_that_is_not_there_is_an_error_and_an_empty_one_is_not(tmp_path
     with pytest.raises(RunFolderError, match="there is no folder"):
         select_runs(tmp_path / "nowhere")
     assert names(tmp_path, "any.key > 3") == []
+
+
+def test_no_recipe_has_a_part_that_is_called_like_a_result():
+    assert not set(Recipe.model_fields) & {*_RESULTS}
