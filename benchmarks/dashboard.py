@@ -9,7 +9,6 @@ its own; ``first visit`` is the first to that server, scripts included, ``second
 ``index`` is the reading of all folders in this process, ``unchanged index`` reads them once more.
 """
 
-import json
 import re
 import statistics
 import subprocess
@@ -19,15 +18,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from _made_runs import make_runs
 from _results import summary, write_result
 from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 from cifarlab.dashboard.index import Index
-from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import change, fingerprint
-from cifarlab.run_folder.folder import RunFolder
 
-RUNS, SEEDS, REPEATS, CLASSES, EPOCHS = 1000, 5, 5, 10, 30
+RUNS, REPEATS = 1000, 5
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "tests" / "dashboard"))
 from chromium import find_chromium  # noqa: E402
@@ -39,7 +36,7 @@ def main() -> None:
         item: [] for item in ("index", "unchanged index", "first visit", "second visit")
     }
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        runs = make_runs(Path(folder) / "runs")
+        runs = make_runs(Path(folder) / "runs", RUNS)
         program = find_chromium()
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         for _ in range(REPEATS):
@@ -53,50 +50,6 @@ def main() -> None:
     summaries = {item: summary(values) for item, values in items.items()}
     path = write_result("dashboard", "cpu", {"runs": RUNS, "seconds": summaries})
     print(f"written to {path}")
-
-
-def make_runs(root: Path) -> Path:
-    """Write finished runs of 200 recipes over 5 seeds, with the files that a training leaves."""
-    line = {"loss": 1.0, "accuracy": 0.5}
-    metrics = "".join(
-        json.dumps({"epoch": n, "step": n, "lr": 0.1, "train": line, "val": line, "cost": {}})
-        + "\n"
-        for n in range(1, EPOCHS + 1)
-    )
-    for number in range(RUNS):
-        folder = RunFolder(root / f"run-{number:04d}")
-        recipe = Recipe(name=f"made/{number // SEEDS}", seed=number % SEEDS)
-        recipe = change(recipe, {"optimizer.lr": 0.001 * (1 + number // SEEDS)})
-        folder.write_recipe(recipe)
-        folder.write_provenance({"data": {"name": "CIFAR-10"}})
-        folder.metrics.path.write_text(metrics)
-        folder.write_result(result(recipe, 0.8 + 0.0001 * number))
-    return root
-
-
-def result(recipe: Recipe, accuracy: float) -> dict[str, object]:
-    """Return a result as large as that of a run on ten classes."""
-    per_class = [
-        {"class": str(k), "n": 1000, "correct": 800, "accuracy": 0.8, "interval": [0.7, 0.9]}
-        for k in range(CLASSES)
-    ]
-    split = {
-        "n": 10_000,
-        "accuracy": accuracy,
-        "interval": [accuracy - 0.01, accuracy + 0.01],
-        "per_class": per_class,
-        "confusion_matrix": [[100] * CLASSES] * CLASSES,
-    }
-    return {
-        "recipe": recipe.name,
-        "fingerprint": fingerprint(recipe),
-        "data": "CIFAR-10",
-        "parameters": 4_903_242,
-        "epochs": EPOCHS,
-        "test": split,
-        "val": split,
-        "cost": {"train_seconds": 412.0},
-    }
 
 
 def visit_twice(browser: Browser, runs: Path) -> tuple[float, float]:

@@ -8,6 +8,8 @@ from .api.judging import JudgementView as JudgementView
 from .api.judging import RecordTable as RecordTable
 from .api.judging import judge as judge
 from .api.judging import records as records
+from .api.removal import RemovalTable as RemovalTable
+from .api.removal import remove_runs as remove_runs
 from .api.runs import Evaluation as Evaluation
 from .api.runs import RunTable as RunTable
 from .api.runs import TrainedRun as TrainedRun

@@ -16,8 +16,10 @@ from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
 from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.index import read_entry
 from cifarlab.run_folder.naming import RUNS, new_folder
 from cifarlab.run_folder.run_data import RunData, describe_left_out, read_readable_runs, read_runs
+from cifarlab.run_folder.selection import select_runs
 from cifarlab.system.errors import CifarlabError
 from cifarlab.system.formatting import percent
 
@@ -180,7 +182,7 @@ class RunTable(Sequence[TrainedRun]):
 
     def __init__(self, paths: Sequence[Path | str]) -> None:
         self._runs, errors = read_readable_runs([*map(Path, paths)], (CifarlabError,), False)
-        self.left_out = describe_left_out(errors)
+        self.left_out = describe_left_out(dict(sorted(errors.items())))
         self.plot = Plots("cifarlab.plots.catalog:SHARED_FIGURES", lambda: self._runs)
 
     def __len__(self) -> int:
@@ -193,7 +195,10 @@ class RunTable(Sequence[TrainedRun]):
 
     @property
     def frame(self) -> "pd.DataFrame":
-        """Return a row for each run: recipe, seed, data, accuracies (0 to 1), if it finished."""
+        """Return a row for each run: recipe, seed, data, accuracies (0 to 1), if it finished.
+
+        Seeds of one recipe on the same images have the same ``group``.
+        """
         import pandas as pd
 
         return pd.DataFrame(
@@ -205,6 +210,7 @@ class RunTable(Sequence[TrainedRun]):
                 "val": run.split("val").get("accuracy"),
                 "test": run.split("test").get("accuracy"),
                 "finished": run.is_finished,
+                "group": read_entry(run.path, run.name).group,
             }
             for run in self._runs
         )
@@ -304,10 +310,26 @@ def load_run(path: AnyRun, trust_plugins: bool = False) -> TrainedRun:
     return run
 
 
-def runs(folder: Path | str = RUNS, trust_plugins: bool = False) -> RunTable:
-    """Return all runs at any depth under a folder; ``trust_plugins`` as in ``load_run``."""
+def runs(
+    folder: Path | str = RUNS, where: str = "", sort: str = "run", trust_plugins: bool = False
+) -> RunTable:
+    """Return the runs at any depth under a folder for which a condition holds.
+
+    Args:
+        folder: the folder of the runs
+        where: such as ``"optimizer.lr > 0.01 and test > 0.9"``; empty for all
+        sort: the key that they are sorted by; with a minus before it, the largest first
+        trust_plugins: as in ``load_run``
+
+    Raises:
+        UserError: the condition can't be read, or no run has one of the keys
+        RunFolderError: there is no such folder
+    """
+    selection = select_runs(Path(folder), where, sort, writes=False)
+    damaged_runs = [run for run in selection.listing.runs if run.problem]  # the table says why
     with plugin_session((), trust_plugins):
-        return RunTable(sorted({file.parent for file in Path(folder).rglob("recipe.yaml")}))
+        entries = [*selection.runs, *damaged_runs]
+        return RunTable([selection.runs_index.root / run.url_path for run in entries])
 
 
 def predict(

@@ -1,6 +1,7 @@
 """The application, what its commands share, and how errors leave it."""
 
 import errno
+import json
 import os
 import re
 import shlex
@@ -108,6 +109,11 @@ def echo(text: str) -> None:
     from cifarlab.system.terminal import console
 
     console.print(text)
+
+
+def print_json(tree: Any) -> None:
+    """Print plain values as indented JSON."""
+    sys.stdout.write(json.dumps(tree, indent=2) + "\n")
 
 
 def _local_rank() -> int | None:

@@ -1,19 +1,16 @@
 """Commands that decide whether a candidate is accepted, and show what was: judge, records."""
 
-import json
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Exit, Option
 
-from cifarlab.cli.app import SettingsCommand, app, command_line, echo, takes_plugins
+from cifarlab.cli.app import SettingsCommand, app, command_line, echo, print_json, takes_plugins
 from cifarlab.cli.next_command import print_next
-from cifarlab.cli.options import Data, Resume, Scale, Settings
+from cifarlab.cli.options import Data, Json, Resume, Scale, Settings
 
 if TYPE_CHECKING:
     from cifarlab.experiments.judge.engine import Judgement
-
-Json = Annotated[bool, Option("--json", help="one JSON object on standard output, no more")]
 
 
 @app.command(cls=SettingsCommand)
@@ -87,7 +84,7 @@ def records(
         raise Exit(judgement.exit_code)
     pages = read_book(name)
     if as_json:
-        _print_json(book_json(pages))
+        print_json(book_json(pages))
     else:
         print_table(*book_table(pages))
     print_next("records", "--check", name or next(iter(pages.shipped)), err=as_json)
@@ -99,15 +96,11 @@ def _show(judgement: "Judgement", as_json: bool) -> None:
     from cifarlab.system.terminal import print_table
 
     if as_json:
-        _print_json(judgement_json(judgement))
+        print_json(judgement_json(judgement))
     else:
         if judgement.verdict.evidence.laps:
             print_table(*lap_table(judgement))
         echo("\n".join(describe(judgement)))
-
-
-def _print_json(tree: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(tree, indent=2) + "\n")
 
 
 def _log_to_stderr(line: str) -> None:

@@ -11,6 +11,7 @@ Data = Annotated[str | None, Option(help="short for data.source=...")]
 Figures = Annotated[str, Option(help="how figures are drawn, with commas: svg, png, pdf")]
 Resize = Annotated[str | None, Option(help="images of another size: crop, pad or stretch")]
 Resume = Annotated[bool, Option("--resume", help="go on with what is unfinished")]
+Json = Annotated[bool, Option("--json", help="one JSON object on standard output, no more")]
 Scale = Annotated[float, Option(help="fraction of the training images and epochs, for a try")]
 Plugins = Annotated[
     list[str] | None, Option(metavar="FILE", help="parts of your own; this approves the file")

@@ -12,10 +12,11 @@ from nicegui import ui
 
 from cifarlab.config.plugins import plugin_errors
 from cifarlab.dashboard import charts
-from cifarlab.dashboard.index import Index, MissingFolderError, file_stamp
+from cifarlab.dashboard.index import Index, MissingFolderError
 from cifarlab.plots.spec import BLUE, Plot
 from cifarlab.report.html import parts
 from cifarlab.report.tables import Table
+from cifarlab.run_folder.index import file_stamp
 from cifarlab.system.errors import CifarlabError
 from cifarlab.system.files import to_utf8
 

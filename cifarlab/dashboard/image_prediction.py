@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cifarlab.dashboard.index import file_stamp, run_stamps
 from cifarlab.data.dataset import Subset
 from cifarlab.data.opening import open_cached_data
 from cifarlab.evaluation.features import features, nearest_neighbors
@@ -17,6 +16,7 @@ from cifarlab.inference.inputs import Inputs, decode_image
 from cifarlab.inference.run_predictor import RunPredictor
 from cifarlab.plots.images import Item
 from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.index import file_stamp, run_stamps
 from cifarlab.system.errors import CifarlabError
 
 UPLOAD_PIXELS = 2**24  # more than a phone's photo has; some 300 MB while it is decoded

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from cifarlab.dashboard.index import Entry
 from cifarlab.dashboard.urls import folder_url, page_url
+from cifarlab.report.groups import RecipeGroup, group_by_recipe, summarize
+from cifarlab.run_folder.index import Entry
 from cifarlab.system.formatting import NOTHING, count, interval, seconds
 from cifarlab.system.terminal import format_duration
 
@@ -64,6 +65,8 @@ RUN_COLUMNS = (
     Column("parameters", "parameters", count, "wide"),
     Column("last_modified", "last written", _format_time),
 )
+# of an entry; its facts, many as they are, stay here
+_ENTRY_FIELDS = ("url_path", "group", *(c.name for c in RUN_COLUMNS[2:]))
 RECIPE_COLUMNS = (
     Column("recipe", "recipe", classes="name"),
     Column("n", "seeds", count),
@@ -96,7 +99,8 @@ def run_rows(entries: Iterable[Entry], now: float) -> list[TableRow]:
         }
         values = {"run": entry.name or "(this folder)", "state": entry.state(now)}
         links = {"run": folder_url("run", entry.url_path)}
-        rows.append(_row(RUN_COLUMNS, vars(entry) | values | {"titles": titles, "links": links}))
+        fields = {name: getattr(entry, name) for name in _ENTRY_FIELDS}
+        rows.append(_row(RUN_COLUMNS, fields | values | {"titles": titles, "links": links}))
     return rows
 
 
@@ -107,44 +111,27 @@ def recipe_rows(entries: Iterable[Entry], names: Mapping[str, str]) -> list[Tabl
     one seed, which repeat the same random draws, the first counts. Unfinished runs and those that
     were ended early count as left out.
     """
-    groups: dict[str, list[Entry]] = {}
-    for entry in entries:
-        if not entry.problem:
-            groups.setdefault(entry.group, []).append(entry)
-    rows = [_recipe_row(key, names[key], members) for key, members in groups.items()]
+    rows = [_recipe_row(group, names[group.key]) for group in group_by_recipe(entries)]
     return sorted(rows, key=lambda row: (-(row["test"] or row["val"] or 0), row["recipe"]))
 
 
-def _recipe_row(key: str, name: str, members: Sequence[Entry]) -> TableRow:
-    by_seed: dict[int | None, Entry] = {}
-    for entry in members:
-        if entry.is_finished and not entry.early_end:
-            by_seed.setdefault(entry.seed, entry)
-
-    def seed_values(field: str) -> list[float]:
-        values = [getattr(entry, field) for entry in by_seed.values()]
-        return [value for value in values if value is not None]
-
-    tests, vals, times = seed_values("test"), seed_values("val"), seed_values("seconds")
+def _recipe_row(group: RecipeGroup, name: str) -> TableRow:
+    test, val = (summarize(getattr(run, split) for run in group.seeds) for split in ("test", "val"))
+    times = [run.seconds for run in group.seeds if run.seconds is not None]
     values = {
-        "group": key,
+        "group": group.key,
         "recipe": name,
-        "data": members[0].data,
-        "n": len(by_seed),
-        "n_left_out": sum(not entry.is_finished or bool(entry.early_end) for entry in members),
-        "test": statistics.fmean(tests) if tests else None,
-        "test_std": _std(tests),
-        "test_min": min(tests, default=None),
-        "test_max": max(tests, default=None),
-        "val": statistics.fmean(vals) if vals else None,
-        "val_std": _std(vals),
+        "data": group.members[0].data,
+        "n": len(group.seeds),
+        "n_left_out": group.n_left_out,
+        "test": test and test.mean,
+        "test_std": test and test.std,
+        "test_min": test and test.low,
+        "test_max": test and test.high,
+        "val": val and val.mean,
+        "val_std": val and val.std,
         "seconds": statistics.median(times) if times else None,
-        "runs": len(members),
-        "links": {"recipe": page_url("/", group=key)},
+        "runs": len(group.members),
+        "links": {"recipe": page_url("/", group=group.key)},
     }
     return _row(RECIPE_COLUMNS, values)
-
-
-def _std(accuracies: Sequence[float]) -> float | None:
-    """Return the sample standard deviation, None for fewer than two runs."""
-    return statistics.stdev(accuracies) if len(accuracies) > 1 else None

@@ -104,7 +104,7 @@ def from_text(text: str, where: str, folder: Path) -> Recipe:
         PluginError: a plug-in is missing, not approved or fails
     """
     try:
-        tree = _parse_yaml(text)
+        tree = parse_yaml(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"{where}: the recipe is no valid YAML", "restore it") from error
     return build(load_named_plugins(tree, folder), where, folder)
@@ -152,7 +152,7 @@ def read_yaml(path: Path, what: str) -> Any:
         RecipeError: it can't be read, is no YAML, or empty
     """
     try:
-        tree = _parse_yaml(read_text(path, MAX_YAML_BYTES))
+        tree = parse_yaml(read_text(path, MAX_YAML_BYTES))
     except (OSError, UnicodeDecodeError) as error:
         cause = getattr(error, "strerror", None) or error
         hint = hint_to_read(error, "check its name")
@@ -238,7 +238,7 @@ def apply_overrides(
         if key in changes:
             raise RecipeError(f"{key} is given twice", "keep one of them")
         try:
-            changes[key] = _parse_yaml(value)
+            changes[key] = parse_yaml(value)
         except yaml.YAMLError as error:
             what = f"can't read {short_repr(assignment)} as YAML"
             raise RecipeError(what, "quote the value") from error
@@ -275,8 +275,12 @@ def _as_json(value: Any) -> Any:
     return value if isinstance(value, str | int | float | None) else str(value)
 
 
-def _parse_yaml(text: str) -> Any:
-    """Return YAML as plain values. Raises yaml.YAMLError, and nothing else, for any other text."""
+def parse_yaml(text: str) -> Any:
+    """Return YAML as plain values.
+
+    Raises:
+        YAMLError: PyYAML's, and nothing else, for any other text
+    """
     try:
         return yaml.load(text, _StrictLoader)
     except yaml.YAMLError:

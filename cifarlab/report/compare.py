@@ -1,12 +1,16 @@
 """Several runs compared: the table, and warnings where their accuracies can't be compared."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
+from cifarlab.report.settings import Difference, differences
 from cifarlab.report.tables import Table
 from cifarlab.run_folder.run_data import SPLIT_NAMES, RunData, dig
-from cifarlab.system.formatting import count, interval, percent, seconds
+from cifarlab.run_folder.values import flatten
+from cifarlab.system.formatting import count, interval, percent, seconds, to_line
 
+_HASH = re.compile("fingerprint|sha256")
 _COLUMNS = (
     "run",
     "recipe",
@@ -35,6 +39,14 @@ def comparison_table(runs: Sequence[RunData], links: Sequence[str]) -> Table:
         counts = [count(test.get("n")), train_time, count(run.result.get("parameters"))]
         rows.append([*recipe, *accuracies, *counts, describe_state(run)])
     return Table(_COLUMNS, rows)
+
+
+def run_differences(runs: Sequence[RunData]) -> tuple[list[Difference], list[Difference]]:
+    """Return the settings that differ between runs, and the numbers and texts of their results."""
+    results = [flatten(run.result) for run in runs]
+    rows = differences(results, to_line)
+    numbers = [(key, values) for key, values in rows if not _HASH.search(key)]
+    return differences([run.recipe for run in runs]), numbers
 
 
 def describe_state(run: RunData) -> str:

@@ -1,6 +1,6 @@
 """Recipes as text: settings that are not the default, and settings that differ between runs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import mode
 from typing import Any
 
@@ -8,14 +8,27 @@ import yaml
 
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build
+from cifarlab.run_folder.values import leaves
 from cifarlab.system.formatting import NOTHING
 
+Difference = tuple[str, list[str]]  # a path, and its value in each recipe
+AnyRecipe = Recipe | Mapping[str, Any]
 YamlLine = tuple[str, str, str | None]
 _MAX_LETTERS = 60  # of a name that lists settings
 
 
 def yaml_lines(recipe: Recipe) -> Iterator[YamlLine]:
     """Yield the recipe as lines of YAML: indent, text, and the default if the value is another."""
+    return _lines(recipe.model_dump(mode="json"), _defaults(recipe), "")
+
+
+def departures(recipe: Recipe) -> list[Difference]:
+    """Return the settings that are not the default: path, value and default."""
+    return differences([recipe, _defaults(recipe)])
+
+
+def _defaults(recipe: Recipe) -> dict[str, Any]:
+    """Return the default of each setting, given the recipe's kinds; of these, the usual ones."""
     tree = recipe.model_dump(mode="json")
     kinds = {
         name: {"kind": part["kind"]}
@@ -26,7 +39,7 @@ def yaml_lines(recipe: Recipe) -> Iterator[YamlLine]:
     default_recipe = Recipe().model_dump(mode="json")
     for name in kinds:
         defaults[name]["kind"] = default_recipe[name]["kind"]
-    return _lines(tree, defaults | {"name": tree["name"]}, "")
+    return defaults | {"name": tree["name"]}
 
 
 def _lines(tree: dict[str, Any], defaults: Any, indent: str) -> Iterator[YamlLine]:
@@ -44,27 +57,29 @@ def _inline(value: Any) -> str:
     return text.strip().removesuffix("...").strip()
 
 
-def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (dotted path, value as text) of a nested mapping, in its order."""
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", _inline(value)
+def differences(
+    trees: Sequence[AnyRecipe], to_text: Callable[[Any], str] = _inline
+) -> list[Difference]:
+    """Return the settings that differ: path, and value by recipe (a dash: no such key).
 
-
-def differences(recipes: Sequence[Recipe]) -> list[tuple[str, list[str]]]:
-    """Return the settings that differ: path, and value by recipe (a dash: no such key)."""
-    leaves = [dict(_leaves(r.model_dump(mode="json", exclude={"name"}))) for r in recipes]
-    parts = list(Recipe.model_fields)
-    paths = dict.fromkeys(path for leaf in leaves for path in leaf)
-    keys = sorted(paths, key=lambda path: parts.index(path.split(".")[0]))
-    rows = [(path, [leaf.get(path, NOTHING) for leaf in leaves]) for path in keys]
+    Other mappings, nested or by dotted path, such as results, are compared in the same way.
+    """
+    mappings = [
+        tree.model_dump(mode="json") if isinstance(tree, Recipe) else tree for tree in trees
+    ]
+    columns = [{path: v for path, v in leaves(tree) if path != "name"} for tree in mappings]
+    sections = {name: position for position, name in enumerate(Recipe.model_fields)}
+    paths = dict.fromkeys(path for column in columns for path in column)
+    rows = [
+        (path, [to_text(column[path]) if path in column else NOTHING for column in columns])
+        for path in sorted(paths, key=lambda path: sections.get(path.split(".")[0], len(sections)))
+        if len({repr(column.get(path, NOTHING)) for column in columns}) > 1
+    ]
     return [(path, values) for path, values in rows if len(set(values)) > 1]
 
 
 def distinct_names(
-    names: Sequence[str], recipes: Sequence[Recipe], folders: Sequence[str]
+    names: Sequence[str], recipes: Sequence[AnyRecipe], folders: Sequence[str]
 ) -> list[str]:
     """Return the recipes' names; equal ones get the settings in which their recipes differ.
 
@@ -73,7 +88,7 @@ def distinct_names(
 
     Args:
         names: the recipes' names
-        recipes: the recipes
+        recipes: the recipes, or their settings
         folders: the name of a run's folder of each
     """
     results = list(names)

@@ -23,15 +23,15 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cifarlab.config.plugins import copy_plugins
-from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import from_yaml, to_yaml
 from cifarlab.run_folder import schemas
 from cifarlab.run_folder.metrics_log import MetricsLog
 from cifarlab.system import files
 from cifarlab.system.errors import CheckpointError, RunFolderError
+
+if TYPE_CHECKING:  # a recipe's families take a quarter of a second, which a list of runs has not
+    from cifarlab.recipes.schema import Recipe
 
 _EARLY_ENDS = {"max_time": "ended by its time limit", "stopped": "stopped by a search"}
 _RESTORE = "it was written whole once: restore it"
@@ -135,7 +135,7 @@ class RunFolder:
             what = f"the images are not those that {self.path} was trained on"
             raise RunFolderError(what, "restore them, or start a new run")
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> "Recipe":
         """Return the run's recipe.
 
         Raises:
@@ -143,15 +143,20 @@ class RunFolder:
             RecipeError: its recipe is damaged
             PluginError: a plug-in of it is missing, not approved or fails
         """
+        from cifarlab.recipes.text import from_yaml
+
         self.require()
         return from_yaml(self.recipe_file)
 
-    def write_recipe(self, recipe: Recipe) -> None:
+    def write_recipe(self, recipe: "Recipe") -> None:
         """Start the folder: write its format, what the recipe names by a file, and last itself.
 
         Raises:
             StorageError: the disk refused
         """
+        from cifarlab.config.plugins import copy_plugins
+        from cifarlab.recipes.text import to_yaml
+
         files.write_json(self.format_file, {"format": schemas.FORMAT})
         copy_plugins(recipe.plugins, self.path)
         data = recipe.data.model_copy(update={"sampler": recipe.data.sampler.store(self.path)})

@@ -1,16 +1,18 @@
 """How often the test images of some data were opened, and how many recipes were judged on them.
 
 Whoever chooses among recipes by their test accuracy chooses the images' luck, too: a test set wears
-out. Each run writes its openings into its provenance, so that all runs of a folder can be counted.
+out. Each run writes its openings into its provenance, so that all runs of a folder can be counted;
+those of runs that were removed since are in a file of their own (removals.py).
 """
 
+import hashlib
 import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RunFolderError
@@ -30,6 +32,11 @@ class RecipeText(NamedTuple):
     name: str
     seed: int
     key: str
+
+    @property
+    def digest(self) -> str:
+        """Return what stands for the key where that is too long."""
+        return hashlib.sha256(self.key.encode()).hexdigest()[:32]
 
 
 def read_recipe_text(folder: RunFolder) -> RecipeText:
@@ -57,8 +64,56 @@ def find_runs(root: Path) -> Iterator[Path]:
             yield Path(name)
 
 
+class Judgements(NamedTuple):
+    """How a run's recipe was judged by test images: ``openings``, each with time and command.
+
+    ``run`` is its folder, ``digest`` that of its recipe, ``data`` and ``images`` are fingerprints
+    of its data and test images, ``start`` is when it first started, which sets it apart from a
+    later run in that folder.
+    """
+
+    run: Path
+    recipe: str
+    seed: int
+    digest: str
+    data: str | None
+    images: str | None
+    start: str
+    openings: list[dict[str, Any]]
+
+
+def list_judgements(provenance: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the openings of the test split in a run's provenance that judged its recipe."""
+    openings = provenance.get("test_openings", [])
+    return [opening for opening in openings if opening.get("opener") in _JUDGES]
+
+
+def read_judgements(folder: RunFolder) -> Judgements:
+    """Return how a run's recipe was judged by test images.
+
+    Raises:
+        RunFolderError: provenance or recipe can't be read
+    """
+    provenance, text = folder.provenance(), read_recipe_text(folder)
+    starts = provenance.get("starts") or [{}]
+    return Judgements(
+        folder.path.resolve(),
+        text.name,
+        text.seed,
+        text.digest,
+        data=provenance.get("data", {}).get("fingerprint"),
+        images=((folder.result() or {}).get("test") or {}).get("fingerprint"),
+        start=str(starts[0].get("time", "")),
+        openings=list_judgements(provenance),
+    )
+
+
 def count_openings(
-    runs: Iterable[Path], data: str, images: str | None = None, before: str = ""
+    runs: Iterable[Path],
+    data: str,
+    images: str | None = None,
+    before: str = "",
+    removals: Iterable[Judgements] = (),
 ) -> Counter[str]:
     """Count by recipe, seeds aside, how often the same test images were opened to judge it.
 
@@ -67,20 +122,25 @@ def count_openings(
         data: the fingerprint of the data
         images: the fingerprint of the test images; a run that does not say which it saw counts
         before: a time; later openings do not count; empty: all do
+        removals: those of runs that were removed (removals.py); each counts once
+
+    Returns:
+        The number by the recipe's digest.
     """
-    counts = Counter[str]()
+    # by folder and start: a run whose removal was written down may still be there, after a kill
+    judgements = {(removed.run, removed.start): removed for removed in removals}
     for path in {path.resolve() for path in runs}:
         with suppress(RunFolderError):
-            provenance = (folder := RunFolder(path)).provenance()
-            n = sum(
-                opening.get("opener") in _JUDGES
-                and not (before and str(opening.get("time", "")) >= before)
-                for opening in provenance.get("test_openings", [])
-            )
-            if n and provenance.get("data", {}).get("fingerprint") == data:
-                test = ((folder.result() or {}).get("test") or {}).get("fingerprint")
-                if None in (images, test) or images == test:
-                    counts[read_recipe_text(folder).key] += n
+            folder = RunFolder(path)
+            if list_judgements(folder.provenance()):  # most runs of a search have none
+                run = read_judgements(folder)
+                judgements[run.run, run.start] = run
+    counts = Counter[str]()
+    for run in judgements.values():
+        is_same = run.data == data and (None in (images, run.images) or run.images == images)
+        times = [str(opening.get("time", "")) for opening in run.openings]
+        if is_same and (n := sum(not before or time < before for time in times)):
+            counts[run.digest] += n
     return counts
 
 
@@ -90,6 +150,7 @@ def describe_wear(
     own_runs: Iterable[Path],
     images: str | None = None,
     before: str = "",
+    removals: Iterable[Judgements] = (),
 ) -> tuple[str, int]:
     """Return how many other recipes were judged on test images, in words and as a number.
 
@@ -99,10 +160,11 @@ def describe_wear(
         own_runs: runs of the recipes that are compared now
         images: the fingerprint of the test images, as in ``count_openings``
         before: the time at which a plan was written; empty without one
+        removals: as in ``count_openings``
     """
-    openings = count_openings(runs, data, images, before)
-    for run in own_runs:
-        openings.pop(read_recipe_text(RunFolder(run)).key, None)
+    openings = count_openings(runs, data, images, before, removals)
+    for own_run in own_runs:
+        openings.pop(read_recipe_text(RunFolder(own_run)).digest, None)
     if not openings:
         return "", 0
     recipes = (

@@ -18,6 +18,7 @@ from cifarlab.config.plugins import Plugin
 from cifarlab.experiments.search.engine import run_search
 from cifarlab.experiments.study.engine import run_study
 from cifarlab.plots.catalog import FIGURES
+from cifarlab.run_folder.index import RunIndex
 from cifarlab.system.errors import DataError, PluginError, RunFolderError, UserError
 
 SHORT = {"training.duration": "2 epochs"}
@@ -168,6 +169,22 @@ def bring_plugin(run: Path, source: bytes) -> None:
     tree = yaml.safe_load((run / "recipe.yaml").read_text())
     tree["plugins"] = [plugin.model_dump()]
     (run / "recipe.yaml").write_text(yaml.safe_dump(tree))
+
+
+def test_runs_are_chosen_by_a_condition_and_removed(runs: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        shutil.copytree(runs / name, tmp_path / name)
+    table = lab.runs(tmp_path, "seed >= 0 and val > 0", sort="-val.accuracy")
+    accuracies = list(table.frame["val"])
+    assert len(table) == 2 and accuracies == sorted(accuracies, reverse=True)
+    assert set(table.frame["group"]) == {run.group for run in RunIndex(tmp_path).listing().runs}
+    with pytest.raises(UserError, match="no run has the key lr"):
+        lab.runs(tmp_path, "lr > 0")
+    plan = lab.remove_runs(table, keep="weights", folder=tmp_path, dry_run=True)
+    assert "would be deleted" in repr(plan) and plan.n_bytes > 0 and len(plan.frame) == 2
+    assert lab.load_run(tmp_path / "a").folder.weights("last.state").exists()
+    lab.remove_runs([tmp_path / "a"], folder=tmp_path)
+    assert [run.path.name for run in lab.runs(tmp_path)] == ["b"]
 
 
 def test_a_table_leaves_out_what_can_t_be_read_and_says_why(runs: Path, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from made_run import RECIPE, Plan, digits, make
 
-from cifarlab.dashboard import index as index_module
-from cifarlab.dashboard.index import Entry, Index, MissingFolderError
+from cifarlab.dashboard.index import Index, MissingFolderError
+from cifarlab.run_folder import index as index_module
 from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.index import Entry
 from cifarlab.system.errors import RunFolderError
 
 
@@ -82,7 +83,7 @@ def test_groups_of_one_name_are_named_by_their_differences(root):
 def test_a_recipe_that_can_not_be_read_is_named_by_its_folder(root):
     make(root / "other", Plan(n=200, changes=(("optimizer.lr", 0.01),)))
     file = root / "other" / "recipe.yaml"
-    file.write_text(file.read_text().replace("lr: 0.01", "pace: 0.01"))
+    file.write_text(file.read_text().replace("lr: 0.01", "lr: [0.01"))
     index = Index(root)
     assert "made/up other" in index.group_names(index.listing().runs).values()
 

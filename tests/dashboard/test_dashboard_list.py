@@ -11,7 +11,7 @@ SERVER = """
 import sys, time
 from pathlib import Path
 from starlette.testclient import TestClient
-from cifarlab.dashboard import index
+from cifarlab.run_folder import index
 walks, walk = [], index.walk
 index.walk = lambda root: walks.append(root) or walk(root)
 from cifarlab.dashboard.site import build_application

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cifarlab.dashboard.index import Entry
 from cifarlab.dashboard.tables import recipe_rows, run_rows
+from cifarlab.run_folder.index import Entry
 
 NAMES = {"g": "r", "h": "best"}
 

@@ -9,9 +9,10 @@ from nicegui import ui
 
 from cifarlab.dashboard import tables
 from cifarlab.dashboard.frame import page_frame, put, put_table, section
-from cifarlab.dashboard.index import Index, Listing
+from cifarlab.dashboard.index import Index
 from cifarlab.dashboard.tables import Column, TableRow
 from cifarlab.dashboard.urls import folder_url, link, page_url
+from cifarlab.run_folder.index import Listing
 
 _POLL_SECONDS = 5.0  # between two looks at all folders
 # Vue escapes values in double braces and in bound attributes.

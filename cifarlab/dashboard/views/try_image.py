@@ -10,10 +10,11 @@ from nicegui import events, ui
 
 from cifarlab.dashboard.frame import page_frame, put, section, show_errors
 from cifarlab.dashboard.guard import UPLOAD_BYTES
-from cifarlab.dashboard.index import Entry, Index
+from cifarlab.dashboard.index import Index
 from cifarlab.dashboard.urls import page_url, run_link
 from cifarlab.plots.images import Item
 from cifarlab.report.html import parts
+from cifarlab.run_folder.index import Entry
 from cifarlab.system.errors import RunFolderError
 
 if TYPE_CHECKING:  # it imports torch

@@ -25,6 +25,7 @@ from cifarlab.run_folder.collection import Collection
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import add_number
 from cifarlab.run_folder.openings import describe_wear, find_runs
+from cifarlab.run_folder.removals import find_removals
 from cifarlab.run_folder.run_data import SPLIT_NAMES, RunData, dig, read_runs
 from cifarlab.run_folder.schemas import Count, StoredModel
 from cifarlab.system.errors import RunFolderError, UserError
@@ -164,7 +165,8 @@ class Race:
             return ""
         own_runs = [self._run(side, self.laps[-1].seed) for side in self._sides]
         data = str(dig(own_runs[0].provenance(), "data", "fingerprint"))
-        return describe_wear(find_runs(runs), data, [run.path for run in own_runs])[0]
+        own_paths, removals = [run.path for run in own_runs], find_removals(runs)
+        return describe_wear(find_runs(runs), data, own_paths, removals=removals)[0]
 
     def _warm_up(self, side: str) -> Job:
         """Return a run of a few steps whose result is thrown away."""

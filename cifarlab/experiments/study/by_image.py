@@ -8,6 +8,7 @@ from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.verdicts import correct
 from cifarlab.metrics.kinds import MetricConfig
 from cifarlab.run_folder.openings import describe_wear, find_runs
+from cifarlab.run_folder.removals import find_removals
 from cifarlab.run_folder.run_data import dig
 
 
@@ -65,11 +66,13 @@ def with_wear(
     if comparison.split != "test" or not comparison.metric.of_split or data is None:
         return comparison, 0
     tested_runs = [run for of_row in comparison.runs for run in of_row if run.split("test")]
+    folders = list(folders)
     paths = {path for folder in folders for path in find_runs(folder)}
     parents = {run.path.parent for run in tested_runs}
     paths |= {file.parent for parent in parents for file in parent.glob("*/recipe.yaml")}
     own_runs = [run.path for run in tested_runs]
-    note, n_others = describe_wear(paths, data, own_runs, images, plan_time)
+    removals = [removed for folder in {*folders, *parents} for removed in find_removals(folder)]
+    note, n_others = describe_wear(paths, data, own_runs, images, plan_time, removals)
     return comparison._replace(notes=(*comparison.notes, *filter(None, [note]))), n_others
 
 

@@ -1,0 +1,89 @@
+"""What a run folder consists of, part by part: how large each is, and how it is deleted.
+
+checkpoints    what a run goes on from: the optimizer's state, beside the weights
+weights        what predicts
+predictions    logits of each image, the worst mistakes
+figures        report/ and explained/
+tensor-stats   histograms by epoch
+audit          what an audit found, and the runs of its folds
+results        all else: recipe, plug-ins, provenance, metrics, result, evaluations
+"""
+
+import os
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from cifarlab.system.errors import UserError
+from cifarlab.system.files import disk_errors
+
+RESULTS = "results"
+PARTS = ("checkpoints", "weights", "predictions", "figures", "tensor-stats", "audit", RESULTS)
+_FOLDERS = {
+    "checkpoints": "checkpoints",
+    "predictions": "predictions",
+    "report": "figures",
+    "explained": "figures",
+    "tensor_stats.jsonl": "tensor-stats",
+    "audit": "audit",
+}
+_WEIGHTS = ("last.safetensors", "best.safetensors")
+
+
+class RunFile(NamedTuple):
+    """A file of a run: its path, its size in bytes, and the part that it belongs to."""
+
+    path: Path
+    n_bytes: int
+    part: str
+
+
+def list_files(run: Path) -> list[RunFile]:
+    """Return all files of a run but its lock; those that say what it was come last."""
+    files = []
+    for name, _, names in os.walk(run):
+        for path in (Path(name, file) for file in names):
+            if path != run / ".lock":
+                files.append(RunFile(path, path.lstat().st_size, _part(path.relative_to(run))))
+    return sorted(files, key=lambda file: (file.part == RESULTS, file.path.name == "recipe.yaml"))
+
+
+def _part(path: Path) -> str:
+    part = _FOLDERS.get(path.parts[0], RESULTS)
+    return "weights" if part == "checkpoints" and path.name in _WEIGHTS else part
+
+
+def sizes_by_part(files: Iterable[RunFile]) -> dict[str, int]:
+    """Return the bytes that each part has in these files."""
+    sizes = dict.fromkeys(PARTS, 0)
+    for file in files:
+        sizes[file.part] += file.n_bytes
+    return {part: size for part, size in sizes.items() if size}
+
+
+def parse_parts(text: str) -> set[str]:
+    """Return the parts in a list with commas; results are always among them.
+
+    Raises:
+        UserError: there is no such part
+    """
+    parts = {name.strip() for name in text.split(",") if name.strip()} | {RESULTS}
+    if unknown := sorted(parts - {*PARTS}):
+        raise UserError(f"a run has no part {unknown[0]!r}", f"take some of {', '.join(PARTS)}")
+    return parts | ({"weights"} if "checkpoints" in parts else set())
+
+
+def delete_files(run: Path, files: Collection[RunFile]) -> None:
+    """Delete files of a run, in their order, and the folders that this leaves empty.
+
+    Raises:
+        StorageError: the disk refused
+    """
+    for file in files:
+        with disk_errors(file.path):
+            file.path.unlink(missing_ok=True)
+    for name, _, _ in os.walk(run, topdown=False):
+        if Path(name) != run:
+            with suppress(OSError):  # what is kept is in it
+                Path(name).rmdir()

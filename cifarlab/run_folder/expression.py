@@ -1,0 +1,147 @@
+"""Conditions on runs: comparisons of their keys, joined by and, or, not.
+
+    optimizer.lr > 0.01 and model.kind in ("resnet", "cnn") and not evaluation.test
+
+The form is Python's, whose own parser reads it; nothing is executed. A key that a run does not have
+is null: it equals nothing else, and is neither less nor greater. true, false and null may be
+written as in a recipe.
+"""
+
+import ast
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+from cifarlab.config.duration import Duration
+from cifarlab.system.errors import UserError
+
+Lookup = Callable[[str], Any]  # from a key to its value, None where there is none
+Evaluate = Callable[[Lookup], Any]
+_EXAMPLE = "write e.g. \"optimizer.lr > 0.01 and model.kind == 'resnet'\""
+_WORDS = {"true": True, "false": False, "null": None}
+_ORDERS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Lt: lambda a, b: a < b,
+    ast.LtE: lambda a, b: a <= b,
+    ast.Gt: lambda a, b: a > b,
+    ast.GtE: lambda a, b: a >= b,
+}
+
+
+class Expression:
+    """A condition, and the ``keys`` that it asks for."""
+
+    def __init__(self, text: str) -> None:
+        """Read a condition.
+
+        Args:
+            text: as in this module's first lines
+
+        Raises:
+            UserError: it is none
+        """
+        self.text = text
+        self.keys: list[str] = []
+        try:
+            self._value = self._compile(ast.parse(text.strip(), mode="eval").body)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            from cifarlab.recipes.refusals import short_repr
+
+            message = error.msg if isinstance(error, SyntaxError) else str(error)
+            what = f"can't read the condition {short_repr(text)}: {message}"
+            raise UserError(what, _EXAMPLE) from error
+
+    def holds(self, lookup: Lookup) -> bool:
+        """Return whether the condition holds for a run.
+
+        Args:
+            lookup: returns the run's value of a key
+
+        Raises:
+            UserError: a number is compared with a text
+        """
+        return bool(self._value(lookup))
+
+    def _compile(self, node: ast.expr) -> Evaluate:
+        """Return a function that computes a node's value. Raises ValueError for what is refused."""
+        if (key := _key(node)) is not None:
+            if key in _WORDS:
+                return lambda _: _WORDS[key]
+            self.keys.append(key)
+            return lambda lookup: lookup(key)
+        match node:
+            case ast.BoolOp(op=operator, values=values):
+                parts = [*map(self._compile, values)]
+                is_met = any if isinstance(operator, ast.Or) else all
+                return lambda lookup: is_met(part(lookup) for part in parts)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                inner = self._compile(operand)
+                return lambda lookup: not inner(lookup)
+            case ast.Compare(left=left, ops=ops, comparators=others):
+                sides = [*map(self._compile, [left, *others])]
+                return lambda lookup: _compare([side(lookup) for side in sides], ops)
+        try:
+            value = ast.literal_eval(node)
+        except ValueError as error:
+            what = f"{ast.unparse(node)[:40]!r} is no comparison, key, number, text or list of them"
+            raise ValueError(what) from error
+        value = [*value] if isinstance(value, tuple | set) else value
+        return lambda _: value
+
+
+def _key(node: ast.expr) -> str | None:
+    """Return the dotted key that a node spells, None where it is none; a-b is one, too."""
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=inner, attr=name) if key := _key(inner):
+            return f"{key}.{name}"
+        case ast.BinOp(left=left, op=ast.Sub(), right=right):
+            first, second = _key(left), _key(right)
+            return f"{first}-{second}" if first and second else None
+    return None
+
+
+def _compare(values: list[Any], ops: list[ast.cmpop]) -> bool:
+    return all(_holds(op, a, b) for op, (a, b) in zip(ops, pairwise(values), strict=True))
+
+
+def _holds(op: ast.cmpop, a: Any, b: Any) -> bool:
+    match op:
+        case ast.Eq() | ast.Is():
+            return bool(a == b)
+        case ast.NotEq() | ast.IsNot():
+            return bool(a != b)
+        case ast.In():
+            return _contains(b, a)
+        case ast.NotIn():
+            return not _contains(b, a)
+    if a is None or b is None:
+        return False
+    (kind, amount), (other_kind, other_amount) = _order(a), _order(b)
+    if (kind == "number") != (other_kind == "number"):
+        what = f"{a!r} and {b!r} can't be compared: one is a number, the other is not"
+        raise UserError(what, "a duration stands in quotes, with its unit: '30 epochs'")
+    return kind == other_kind and _ORDERS[type(op)](amount, other_amount)
+
+
+def _contains(values: Any, value: Any) -> bool:
+    if isinstance(values, str):
+        return isinstance(value, str) and value in values
+    return isinstance(values, list) and value in values
+
+
+def sort_order(value: Any) -> tuple[Any, ...]:
+    """Return what values of any type are sorted by: numbers, durations, texts, then null."""
+    kind, amount = _order(value)
+    return value is None, kind != "number", kind, amount
+
+
+def _order(value: Any) -> tuple[str, Any]:
+    """Return a kind of values that have an order, and what to compare."""
+    if isinstance(value, int | float):
+        return "number", value
+    try:
+        duration = Duration.parse(value)
+    except ValueError:
+        return "text", str(value)
+    return duration.unit, duration.value
