@@ -11,6 +11,7 @@ import torch
 from cifarlab.data.cache import cache_root
 from cifarlab.data.paths import data_folder, list_sources
 from cifarlab.system.device import choose_compute, has_bfloat16, library_versions
+from cifarlab.system.device_memory import free_memory
 
 _EXTRAS = {
     "report": ("matplotlib", "jinja2"),
@@ -41,11 +42,9 @@ def findings() -> list[tuple[str, str]]:
 
 
 def _memory(device: torch.device) -> str:
-    if device.type != "cpu":
-        free_bytes, total = torch.get_device_module(device).mem_get_info(device)
-        return f"{free_bytes / 2**30:.1f} GiB free of {total / 2**30:.1f} GiB on the GPU"
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return f"{total / 2**30:.1f} GiB"
+    free_bytes, total = free_memory(device)
+    of_gpu = "" if device.type == "cpu" else " on the GPU"
+    return f"{free_bytes / 2**30:.1f} GiB free of {total / 2**30:.1f} GiB{of_gpu}"
 
 
 def _extra_state(name: str, modules: tuple[str, ...]) -> str:

@@ -22,10 +22,13 @@ class OnDevice(Tensor):
     """A tensor of the mock device; ``values`` is the CPU's tensor behind it."""
 
     values: Tensor
+    has_float64 = True  # Apple's GPUs have not
     __torch_function__ = torch._C._disabled_torch_function_impl
 
     @staticmethod
     def __new__(cls, values: Tensor) -> "OnDevice":
+        if values.dtype == torch.float64 and not cls.has_float64:
+            raise TypeError(f"Cannot convert a {NAME} Tensor to float64 dtype")
         wrapper: OnDevice = Tensor._make_wrapper_subclass(
             cls,
             values.size(),
