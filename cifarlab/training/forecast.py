@@ -21,6 +21,7 @@ from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.device import choose_compute
 from cifarlab.system.device_memory import forget_peak_memory, peak_memory
 from cifarlab.system.machine_speed import measure_seconds
+from cifarlab.training.memory_fit import find_micro_batches
 from cifarlab.training.run import Run, Session
 from cifarlab.training.setup import build_run
 from cifarlab.training.step import step
@@ -88,6 +89,7 @@ def forecast(recipe: Recipe, seconds: float) -> Forecast:
     channels = data.dataset.image_shape[2]
     statistics = [0.5] * channels, [0.5] * channels
     run = build_run(recipe, RunFolder(Path()), data, *statistics, compute, Session())
+    find_micro_batches(run)
     kinds = _kinds_of_steps(run)
     speeds = [_measure_steps(run, first, seconds / (len(kinds) + 1)) for first in kinds.values()]
     counts = _count_images(run, list(kinds))
