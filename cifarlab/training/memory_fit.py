@@ -46,8 +46,9 @@ def fit_memory(run: Run) -> None:
 def find_micro_batches(run: Run) -> None:
     """Set the run's micro-batches to the recipe's, or to the largest halves of a batch that fit.
 
-    On a CPU, auto is the whole batch: its memory is the machine's, and nothing is tried. Nothing of
-    the run's state changes.
+    Before that the training images make room, where they were on the GPU. On a CPU, auto is the
+    whole batch: its memory is the machine's, and nothing is tried. Nothing of the run's state
+    changes.
 
     Raises:
         RecipeError: micro-batches are auto, and a layer has statistics of the batch
@@ -71,6 +72,10 @@ def find_micro_batches(run: Run) -> None:
         _set_size(run, size)
         if _fits_everywhere(run, _compute_gradients):
             break
+        if run.loader.release_images():
+            run.notes.append("the images are read from the host's memory: the GPU's is full")
+            if _fits_everywhere(run, _compute_gradients):
+                break
     else:
         raise _does_not_fit(run, what, "nor do two images at a time: take a smaller network")
     if not is_auto and run.plan.micro_batch_size != first:

@@ -42,9 +42,10 @@ def recipe(tiny: Callable) -> Recipe:
     return plain
 
 
-def needed_bytes(recipe: Recipe, path: Path) -> int:
+def needed_bytes(recipe: Recipe, path: Path, free: int = 0) -> int:
+    """What a run takes; its images only where that is ``free``."""
     memory = Memory(ENOUGH)
-    with use_mock_device(memory=memory):
+    with use_mock_device(memory=memory, free=free):
         train(recipe, RunFolder(path), callbacks=[])
     return memory.peak
 
@@ -126,6 +127,17 @@ def test_a_run_that_does_not_fit_is_refused_before_its_first_step(
     )
     with use_mock_device(memory=Memory(limit)), pytest.raises(OutOfMemoryError, match="87 images"):
         forecast(recipe, 0.1)
+
+
+def test_the_images_make_room_first(recipe: Recipe, tmp_path: Path) -> None:
+    limit = needed_bytes(recipe, tmp_path / "a", free=ENOUGH) - 1
+    folder, plain = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "plain")
+    recorder = train_within(limit, recipe, folder)
+    train(recipe, plain, callbacks=[])
+    assert recorder.waits == []
+    assert any("read from the host's memory" in n for n in folder.result()["notes"])  # type: ignore[index]
+    with use_mock_device():
+        assert not find_differences(read_outcome(folder).metrics, read_outcome(plain).metrics)
 
 
 def test_micro_batches_of_the_recipe_may_be_too_large(recipe: Recipe, tmp_path: Path) -> None:
