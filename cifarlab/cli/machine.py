@@ -14,7 +14,7 @@ from cifarlab.data.paths import data_folder, list_sources
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.system import formatting
-from cifarlab.system.device import choose_compute, has_bfloat16, library_versions
+from cifarlab.system.device import choose_compute, device_names, has_bfloat16, library_versions
 from cifarlab.system.device_memory import free_memory
 from cifarlab.system.formatting import NOTHING
 from cifarlab.system.machine_speed import PRECISIONS, measure_disk, measure_operations
@@ -42,6 +42,7 @@ def findings() -> list[tuple[str, str]]:
     return [
         ("system", f"{platform()}, Python {python_version()}"),
         ("device", f"{facts['type']}: {facts['name']}, {facts['threads']} threads"),
+        ("CIFARLAB_DEVICE", f"takes {', '.join(device_names())}"),
         ("precision", f"{compute.precision} (bfloat16 is {native} here); training.precision=..."),
         ("memory", _memory(compute.device)),
         *library_versions().items(),

@@ -105,16 +105,20 @@ def fastest_device() -> torch.device:
     Raises:
         UserError: $CIFARLAB_DEVICE names a device that does not exist here
     """
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    name = os.environ.get("CIFARLAB_DEVICE") or ("cuda" if gpus else "cpu")
-    names = ["cpu", *(["cuda"] if gpus else []), *(f"cuda:{number}" for number in range(gpus))]
-    if torch.backends.mps.is_available():
-        names.append("mps")
+    names = device_names()
+    name = os.environ.get("CIFARLAB_DEVICE") or ("cuda" if "cuda" in names else "cpu")
     if name not in names:
         what = f"CIFARLAB_DEVICE={name}: there is no such device here"
         raise UserError(what, f"take one of {', '.join(names)} ('cifarlab check' says more)")
     # "cuda" alone is not equal to the "cuda:0" that its tensors say they are on
     return torch.device(name, torch.cuda.current_device()) if name == "cuda" else torch.device(name)
+
+
+def device_names() -> list[str]:
+    """Return the devices that are here, as $CIFARLAB_DEVICE names them."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    cuda = ["cuda", *(f"cuda:{number}" for number in range(gpus))] if gpus else []
+    return ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]
 
 
 def widest_float(device: torch.device) -> torch.dtype:

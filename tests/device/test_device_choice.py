@@ -104,6 +104,7 @@ def test_apple_s_gpu_is_taken_where_it_is_named(monkeypatch: pytest.MonkeyPatch)
     assert peak_memory(mps) == 2 * GIBIBYTE
     assert widest_float(mps) == torch.float32
     assert ("memory", "22.0 GiB free of 24.0 GiB on the GPU") in findings()
+    assert ("CIFARLAB_DEVICE", "takes cpu, mps") in findings()
 
 
 @pytest.mark.parametrize("index", [True, False])
