@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cifarlab.data.splits import count_test_images
 from cifarlab.inference.predictor import batch_size
-from cifarlab.system.device_memory import free_memory
+from cifarlab.system.device_memory import forget_peak_memory, free_memory
 from cifarlab.system.errors import OutOfMemoryError, RecipeError
 from cifarlab.training.run import Run
 from cifarlab.training.step import backward, resize, set_step
@@ -124,7 +124,9 @@ def _fits_everywhere(run: Run, work: Callable[[Run], object]) -> bool:
     classifier.load_state_dict(weights)
     for parameter, requires_grad in trains:
         parameter.requires_grad_(requires_grad)
-    torch.get_device_module(run.compute.device).empty_cache()
+    forget_peak_memory(run.compute.device)  # the peak of a run is its own steps'
+    if fails:  # else what is cached serves the first step
+        torch.get_device_module(run.compute.device).empty_cache()
     return not any(run.processes.all_reduce_max(int(fails)))
 
 
