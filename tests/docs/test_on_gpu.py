@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +85,8 @@ def test_all_is_measured_in_small_on_the_processor(
     monkeypatch.setattr("cifarlab.cli.machine._NETWORKS", ())
     monkeypatch.setattr("cifarlab.cli.machine._FORECAST_TIME", 0.1)
     monkeypatch.setattr(on_gpu, "run_command", run_here)
+    # TORCH_COMPILE_DISABLE is read once in a process
+    monkeypatch.setattr(torch, "compile", lambda network, **_: network)
     monkeypatch.chdir(tmp_path)
     out = tmp_path / "out"
     call(on_gpu, monkeypatch, "--out", out, "--data", photos)
