@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(os.environ.get("BENCHMARK_RESULTS") or Path(__file__).parent / "results")
 _LIBRARIES = ("numpy", "pillow", "torch", "scikit-learn", "pydantic", "cifarlab")
 
 
@@ -30,7 +30,7 @@ def write_result(what: str, device: str, payload: dict[str, Any]) -> Path:
         "versions": versions(),
         **payload,
     }
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return path
 

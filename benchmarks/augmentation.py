@@ -24,7 +24,7 @@ from cifarlab.augment.pipeline import Augmentation
 from cifarlab.recipes.text import build
 from cifarlab.system.device import choose_compute
 
-REPEATS, BATCHES, SHAPE = 7, 4, (32, 32, 3)
+BATCHES, SHAPE = 4, (32, 32, 3)
 BILINEAR = Image.Resampling.BILINEAR
 Draws = np.random.Generator
 OneImage = Callable[[Image.Image, Draws], Image.Image | np.ndarray]
@@ -140,20 +140,21 @@ def both_sides(part: str, batch: int) -> dict[str, Callable[[], float]]:
 def main() -> None:
     """Measure, print, write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:3, mps")
     parser.add_argument("--batch", type=int, default=500, help="images per batch")
+    parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
     os.environ["CIFARLAB_DEVICE"] = options.device
     results = {}
     for part in PARTS:
         ways = both_sides(part, options.batch)
-        speeds = in_turns(ways, REPEATS)
+        speeds = in_turns(ways, options.repeats)
         medians = {name: statistics.median(values) for name, values in speeds.items()}
         ratio = paired_ratio(speeds["cifarlab"], speeds["usual"])
         results[part] = {"images_per_second": speeds, "median": medians, "ratio": ratio}
         rounded = {name: round(value) for name, value in medians.items()}
         print(f"{part}: {rounded} images/s, ratio {ratio:.1f}", flush=True)
-    payload = {"n": REPEATS, "batch": options.batch, "image_shape": SHAPE, "parts": results}
+    payload = {"n": options.repeats, "batch": options.batch, "image_shape": SHAPE, "parts": results}
     print(write_result("augmentation", options.device, payload))
 
 

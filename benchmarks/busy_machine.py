@@ -18,7 +18,7 @@ from throughput import time_bare_step
 
 from cifarlab.recipes.catalog import find
 from cifarlab.system.device import choose_compute
-from cifarlab.system.threads import busy_cores, cores, free_cores
+from cifarlab.system.threads import busy_cores, cores
 
 IMAGES, REPEATS = 1024, 5
 
@@ -46,7 +46,7 @@ def measure_beside(busy: int, measure: Callable[[], float]) -> dict[str, object]
         process.start()
     try:
         n_busy_cores = busy_cores()
-        counts = {"all": cores(), "free": free_cores(n_busy_cores)}
+        counts = {"all": cores(), "free": max(1, int(cores() - n_busy_cores + 0.5))}
         ways = {name: limit_threads(count, measure) for name, count in counts.items()}
         speeds = in_turns(ways, REPEATS)
     finally:

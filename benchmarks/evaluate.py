@@ -32,7 +32,7 @@ from cifarlab.models.classifier import Classifier
 from cifarlab.recipes.catalog import find
 from cifarlab.system.device import choose_compute
 
-IMAGES, REPEATS, BAR = 5_000, 5, 0.95
+BAR = 0.95
 FEW = 100  # images corrupted one at a time
 SHAPE, CLASSES = (32, 32, 3), tuple("0123456789")
 Ways = dict[str, Callable[[], float]]
@@ -50,20 +50,20 @@ def images_per_second(images: int, work: Callable[[], object]) -> float:
     return images / (time.perf_counter() - start)
 
 
-def evaluation_ways(recipe: str) -> Ways:
+def evaluation_ways(recipe: str, n_images: int) -> Ways:
     """Images/s of each way, for the recipe's network."""
     compute = choose_compute()
     torch.manual_seed(0)
     body = build_body(find(recipe).model, SHAPE, len(CLASSES))
     classifier = Classifier(body, [0.5] * 3, [0.25] * 3).to(compute.device).eval()
     predictor = Predictor(classifier, CLASSES, SHAPE, compute)
-    images, size = draw_images(IMAGES), batch_size(compute.device)
+    images, size = draw_images(n_images), min(n_images, batch_size(compute.device))
     fixed = torch.rand(size, 3, 32, 32, device=compute.device)
     fixed = fixed.to(memory_format=torch.channels_last)
 
     def forward_only() -> None:
         with torch.inference_mode(), compute.autocast():
-            for _ in range(IMAGES // size):
+            for _ in range(n_images // size):
                 classifier.body(fixed)
         compute.synchronize()
 
@@ -73,15 +73,15 @@ def evaluation_ways(recipe: str) -> Ways:
 
     def image_by_image() -> None:
         with torch.inference_mode(), compute.autocast():
-            for start in range(0, IMAGES, size):
+            for start in range(0, n_images, size):
                 part = torch.stack([normalize(image) for image in images[start : start + size]])
                 classifier.body(part.to(compute.device))
         compute.synchronize()
 
     return {
-        "cifarlab": lambda: images_per_second(IMAGES, lambda: predictor.logits(images)),
-        "bare": lambda: images_per_second(IMAGES, forward_only),
-        "usual": lambda: images_per_second(IMAGES, image_by_image),
+        "cifarlab": lambda: images_per_second(n_images, lambda: predictor.logits(images)),
+        "bare": lambda: images_per_second(n_images, forward_only),
+        "usual": lambda: images_per_second(n_images, image_by_image),
     }
 
 
@@ -105,9 +105,9 @@ def corruption_ways(name: str) -> Ways:
     }
 
 
-def measure_ways(ways: Ways) -> dict[str, Any]:
+def measure_ways(ways: Ways, repeats: int) -> dict[str, Any]:
     """All speeds of each way, and their medians."""
-    speeds = in_turns(ways, REPEATS)
+    speeds = in_turns(ways, repeats)
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     ratios = {name: paired_ratio(speeds["cifarlab"], theirs) for name, theirs in speeds.items()}
     return {"images_per_second": speeds, "median": medians, "ratio": ratios}
@@ -125,25 +125,28 @@ def all_fifteen(results: dict[str, Any]) -> dict[str, float]:
 def main() -> None:
     """Measure, print, write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    device = parser.parse_args().device
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:3, mps")
+    parser.add_argument("--images", type=int, default=5_000)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    device, n_images, repeats = options.device, options.images, options.repeats
     os.environ["CIFARLAB_DEVICE"] = device
     recipes, corruptions = {}, {}
     for recipe in ("resnet18", "speed/94"):
-        speeds = recipes[recipe] = measure_ways(evaluation_ways(recipe))
+        speeds = recipes[recipe] = measure_ways(evaluation_ways(recipe, n_images), repeats)
         rounded = {name: round(value) for name, value in speeds["median"].items()}
         ratio = speeds["ratio"]
         print(f"{recipe}: {rounded} images/s", flush=True)
         print(f"  {ratio['bare']:.3f} of bare (bar {BAR}), {ratio['usual']:.2f} of usual")
     for name in CORRUPTIONS:
-        speeds = corruptions[name] = measure_ways(corruption_ways(name))
+        speeds = corruptions[name] = measure_ways(corruption_ways(name), repeats)
         rounded = {way: round(value) for way, value in speeds["median"].items()}
         print(f"{name}: {rounded} images/s, ratio {speeds['ratio']['usual']:.1f}", flush=True)
     total = all_fifteen(corruptions)
     print(f"all fifteen: { ({way: round(value) for way, value in total.items()}) } images/s")
     payload = {
-        "n": REPEATS,
-        "images": IMAGES,
+        "n": repeats,
+        "images": n_images,
         "recipes": recipes,
         "corruptions": corruptions,
         "all_corruptions": total,

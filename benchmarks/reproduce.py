@@ -63,7 +63,7 @@ class Runner:
             )
             self.machine = f"{hardware()['cpu']}, threads: {threads}"
         else:
-            self.machine = device_name(torch.device("cuda"))
+            self.machine = device_name(torch.device(options.device))
         self.machine += f", {options.jobs} at a time"
         self.hours_left = options.hours
         self.stopped = threading.Event()
@@ -238,7 +238,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--hours", type=float, default=1e6, help="stop after so many")
     parser.add_argument("--only", default="*", help="rows and searches that match a shell pattern")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:3, mps")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--runs", type=Path, default=Path("runs/reports"))
     parser.add_argument("--costs", action="store_true", help="measure what each row costs, no more")

@@ -124,7 +124,7 @@ def main() -> None:
     """Measure, print, write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("changes", nargs="*", help="key=value changes of the recipe")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:3, mps")
     parser.add_argument("--recipe", default="speed/94")
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--seeds", type=int, default=5)

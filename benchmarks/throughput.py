@@ -52,7 +52,6 @@ from cifarlab.training.plan import Epoch
 from cifarlab.training.run import Run
 from cifarlab.training.setup import prepare
 
-IMAGES, REPEATS = 2048, 7  # images of a repeat, rounded up to whole batches
 SHAPE, CLASSES = (32, 32, 3), 10
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
@@ -183,12 +182,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", default="resnet18")
     parser.add_argument("--batch", type=int, help="images per step; the recipe's by default")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:3, mps")
+    parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--images", type=int, default=2048, help="of a repeat, up to whole batches")
+    parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
     os.environ["CIFARLAB_DEVICE"] = options.device
     shipped = find(options.recipe)
     settings = {
-        "data.source": "cifar10",
+        "data.source": options.data,
         "data.val_fraction": 0.0,
         "augment.progressive_resize": [],
         "training.batch_size": options.batch or shipped.training.batch_size,
@@ -196,7 +198,7 @@ def main() -> None:
     if getattr(shipped.model, "whitening", WhiteningConfig()).kernel_size:
         settings["optimizer.whitening.until"] = "1 steps"
     recipe = change(shipped, settings)
-    steps = max(4, -(-IMAGES // recipe.training.batch_size))
+    steps = max(4, -(-options.images // recipe.training.batch_size))
     with tempfile.TemporaryDirectory() as folder:
         target = RunFolder(Path(folder) / "run")
         run = prepare(recipe, target)
@@ -210,7 +212,7 @@ def main() -> None:
         speeds: dict[str, list[float]] = {name: [] for name in sides}
         for measure in sides.values():
             measure()  # warm-up: allocation, kernel choice, workers
-        for repeat in range(REPEATS):
+        for repeat in range(options.repeats):
             for name, measure in sides.items():
                 speeds[name].append(measure())
             latest = {name: round(values[-1], 1) for name, values in speeds.items()}
@@ -223,7 +225,7 @@ def main() -> None:
     print("ratios:", {name: round(value, 3) for name, value in ratios.items()})
     print(f"checkpoint: {statistics.median(saving):.2f} s, once an epoch")
     payload = {
-        "n": REPEATS,
+        "n": options.repeats,
         "recipe": options.recipe,
         "batch": recipe.training.batch_size,
         "steps": steps,

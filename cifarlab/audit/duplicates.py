@@ -129,7 +129,7 @@ def _full_size_similarity(
 ) -> np.ndarray:
     """Return the cosines at full size (P,), float64, below 1, since these images are not equal."""
     first, second = (_directions(images[pairs[:, side]], device) for side in (0, 1))
-    return (first * second).sum(1).double().clamp(max=1 - 1e-9).cpu().numpy()
+    return (first * second).sum(1).cpu().double().clamp(max=1 - 1e-9).numpy()
 
 
 def connected_groups(pairs: np.ndarray, count: int) -> np.ndarray:

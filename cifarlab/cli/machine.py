@@ -1,8 +1,9 @@
-"""What ``cifarlab check`` finds: the machine, the arithmetic, the libraries, the data."""
+"""What ``cifarlab check`` finds: machine, arithmetic, libraries and data, and how fast it is."""
 
 import importlib.util
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from platform import platform, python_version
 
@@ -10,7 +11,16 @@ import torch
 
 from cifarlab.data.cache import cache_root
 from cifarlab.data.paths import data_folder, list_sources
-from cifarlab.system.device import choose_compute, has_bfloat16, library_versions
+from cifarlab.recipes.catalog import find
+from cifarlab.recipes.schema import Recipe
+from cifarlab.system import formatting
+from cifarlab.system.device import choose_compute, device_names, has_bfloat16, library_versions
+from cifarlab.system.device_memory import free_memory
+from cifarlab.system.formatting import NOTHING
+from cifarlab.system.machine_speed import PRECISIONS, measure_disk, measure_operations
+from cifarlab.system.terminal import console, format_duration, print_table
+from cifarlab.system.threads import use_threads
+from cifarlab.training.forecast import forecast
 
 _EXTRAS = {
     "report": ("matplotlib", "jinja2"),
@@ -20,6 +30,8 @@ _EXTRAS = {
     "audit": ("cleanlab",),
     "dashboard": ("nicegui",),
 }
+_NETWORKS = ("resnet18", "speed/94")  # whose speed --benchmark measures
+_FORECAST_TIME = 4.0  # seconds for which each recipe's steps are tried
 
 
 def findings() -> list[tuple[str, str]]:
@@ -30,6 +42,7 @@ def findings() -> list[tuple[str, str]]:
     return [
         ("system", f"{platform()}, Python {python_version()}"),
         ("device", f"{facts['type']}: {facts['name']}, {facts['threads']} threads"),
+        ("CIFARLAB_DEVICE", f"takes {', '.join(device_names())}"),
         ("precision", f"{compute.precision} (bfloat16 is {native} here); training.precision=..."),
         ("memory", _memory(compute.device)),
         *library_versions().items(),
@@ -41,11 +54,9 @@ def findings() -> list[tuple[str, str]]:
 
 
 def _memory(device: torch.device) -> str:
-    if device.type != "cpu":
-        free_bytes, total = torch.get_device_module(device).mem_get_info(device)
-        return f"{free_bytes / 2**30:.1f} GiB free of {total / 2**30:.1f} GiB on the GPU"
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return f"{total / 2**30:.1f} GiB"
+    free_bytes, total = free_memory(device)
+    of_gpu = "" if device.type == "cpu" else " on the GPU"
+    return f"{free_bytes / 2**30:.1f} GiB free of {total / 2**30:.1f} GiB{of_gpu}"
 
 
 def _extra_state(name: str, modules: tuple[str, ...]) -> str:
@@ -65,7 +76,51 @@ def _data_folder() -> str:
 
 
 def _disk_space(folder: Path) -> str:
-    parent = next(p for p in (folder, *folder.parents) if p.exists())
+    parent = _nearest_folder(folder)
     gibibytes = shutil.disk_usage(parent).free / 2**30
     note = "" if os.access(parent, os.W_OK) else ", not writable"
     return f"{folder} ({gibibytes:.0f} GiB free{note})"
+
+
+def _nearest_folder(folder: Path) -> Path:
+    """Return the folder, or the nearest one above it that is there."""
+    return next(p for p in (folder, *folder.parents) if p.exists())
+
+
+def print_speed() -> None:
+    """Print what operations and the disk give, as measured now."""
+    compute = choose_compute()
+    if compute.device.type == "cpu" and (note := use_threads(None).note):
+        console.print(note)
+    rows = [
+        (name, *(NOTHING if gflops is None else f"{gflops:,.0f}" for gflops in speeds.values()))
+        for name, speeds in measure_operations(compute)
+    ]
+    print_table(("GFLOP/s", *PRECISIONS), rows)
+    runs = Path("runs").resolve()
+    disk = measure_disk(_nearest_folder(runs))
+    read = f"read at {disk['read']:,.0f} MB/s, " if "read" in disk else ""
+    speed = f"written at {disk['write']:,.0f} MB/s"
+    console.print(f"{runs}: {speed}, {read}a small file in {disk['flush']:.1f} ms")
+
+
+def print_forecasts(recipes: Sequence[Recipe], benchmark: bool) -> None:
+    """Print how long recipes take here; with ``benchmark`` also two well-known ones.
+
+    Raises every error of ``forecast``.
+    """
+    networks = [find(name) for name in _NETWORKS if benchmark]
+    rows = [forecast_row(recipe) for recipe in (*networks, *recipes)]
+    print_table(("recipe", "images/s", "in all", "training", "evaluation", "memory"), rows)
+
+
+def forecast_row(recipe: Recipe) -> tuple[str, ...]:
+    """Return a recipe's name, speed, times and memory, in words."""
+    result = forecast(recipe, _FORECAST_TIME)
+    times = result.train_seconds, result.evaluate_seconds
+    return (
+        recipe.name,
+        f"{result.images_per_second:,.0f}",
+        *(format_duration(seconds) for seconds in (sum(times), *times)),
+        formatting.memory(result.peak_memory).replace("\u00a0", " "),
+    )

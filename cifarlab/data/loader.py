@@ -88,12 +88,18 @@ class Loader:
         self.augmentation = augmentation
         self.device = device
         self.local_indices = local_indices
-        self.images = cache_on_gpu(as_tensor(subset.images), device)
+        self._host_images = as_tensor(subset.images)
+        self.images = cache_on_gpu(self._host_images, device)
         self.labels = torch.from_numpy(subset.labels)
         self.indices = torch.from_numpy(subset.indices)
         self.batch_sizes = batch_sizes
         with plugin_errors(sampler):
             self._sample = plugin_errors(sampler)(sampler.build(subset))
+
+    def release_images(self) -> bool:
+        """Read the images from the host's memory from now on; return whether they were on a GPU."""
+        were_cached, self.images = self.images is not self._host_images, self._host_images
+        return were_cached
 
     def order(self, epoch: int) -> Tensor:
         """Return indices in the split, int64 (n,), in the order in which ``epoch`` shows them.

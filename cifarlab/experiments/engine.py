@@ -110,6 +110,9 @@ def local_workers(jobs: int, log: Log, train: TrainJob = train_job) -> Workers:
 @contextmanager
 def _shielded_spawn() -> Iterator[None]:
     """Keep the terminal's signals and the user's script away from processes started meanwhile."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows, where processes mask no signals
+        yield
+        return
     main = sys.modules["__main__"]
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS)
     resource_tracker.ensure_running()  # its start unblocks SIGINT
@@ -126,7 +129,8 @@ def _work_without_signals(*options: Any) -> None:
     """Call ``work`` in a process that was started with the terminal's signals blocked."""
     for signum in _TERMINAL_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _TERMINAL_SIGNALS)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TERMINAL_SIGNALS)
     work(*options)
 
 

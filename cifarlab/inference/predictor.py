@@ -15,6 +15,7 @@ from cifarlab.models.build import build_for_weights
 from cifarlab.models.classifier import Classifier
 from cifarlab.system.device import Compute, choose_compute
 from cifarlab.system.errors import CheckpointError, DataError, RecipeError
+from cifarlab.system.transfer import to_device
 
 # Images per batch: what stays in a processor's cache, what fills a GPU. Fixed, so that the same
 # images in the same order give the same bits.
@@ -86,22 +87,22 @@ class Predictor:
         size = batch_size(device)
 
         def predict(indices: np.ndarray, views: int, first: Tensor | None = None) -> Tensor:
-            """Return mean logits (n, K) on the device; ``first`` are the first view's, if any."""
+            """Return mean logits (n, K) on the CPU; ``first`` are the first view's, if any."""
             logits = [torch.empty(0, len(self.classes), device=device)]
             for start in range(0, len(indices), size):
                 part = slice(start, start + size)
-                batch = torch.as_tensor(images[indices[part]]).to(device)
-                first_logits = None if first is None else first[part]
+                batch = to_device(torch.as_tensor(images[indices[part]]), device)
+                first_logits = None if first is None else to_device(first[part], device)
                 logits.append(average_logits(self.classifier, batch, views, first_logits))
-            return torch.cat(logits)
+            return torch.cat(logits).cpu()
 
         with torch.inference_mode(), self.evaluating():
             if views == 1 or self.tta_threshold is None:
-                return predict(indices, views).cpu()
+                return predict(indices, views)
             logits = predict(indices, 1)
             rows = (confidence(logits) < self.tta_threshold).nonzero().flatten()
-            logits[rows] = predict(indices[rows.cpu().numpy()], views, logits[rows])
-            return logits.cpu()
+            logits[rows] = predict(indices[rows.numpy()], views, logits[rows])
+            return logits
 
     @contextmanager
     def evaluating(self) -> Iterator[Classifier]:

@@ -89,12 +89,11 @@ class Training(Config):
         description="most images per optimizer step: an epoch of n images has ceil(n / this) "
         "batches, as equal as can be",
     )
-    micro_batch_size: int | None = Field(
+    micro_batch_size: Annotated[int, Field(ge=2)] | Literal["auto"] | None = Field(
         None,
-        ge=2,
         description="most images per forward and backward pass, whose gradients are added up; a "
         "batch's passes are as equal as can be; batch normalisation sees one alone; null: the "
-        "whole batch",
+        "whole batch; auto: without batch normalisation, what a GPU's memory holds",
     )
     selective_backprop: SelectiveBackprop = SelectiveBackprop()
     freeze: tuple[Freeze, ...] = Field(

@@ -15,6 +15,7 @@ import torch
 from cifarlab.system.errors import UserError
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's mallopt, as malloc.h numbers them
+_WITHOUT_FLOAT64 = {"mps"}
 _VARIANTS = 64  # compiled forms of one network: sizes, numbers of images, trained parameters
 _LIBRARIES = ("torch", "numpy", "pydantic", "safetensors", "pillow", "scikit-learn", "scipy")
 Precision = Literal["float32", "bfloat16"]
@@ -49,7 +50,8 @@ class Compute:
 
     def synchronize(self) -> None:
         """Wait for the device: before a clock is read, never inside a step."""
-        torch.get_device_module(self.device).synchronize(self.device)
+        device = () if self.device.type == "mps" else (self.device,)  # there is but one
+        torch.get_device_module(self.device).synchronize(*device)
 
     def describe(self) -> dict[str, Any]:
         """Return, for provenance, the device's name and what else decides speed and last bits."""
@@ -67,6 +69,8 @@ class Compute:
 def choose_compute(precision: str = "auto") -> Compute:
     """Return the fastest device here ($CIFARLAB_DEVICE overrides) and ``precision`` on it.
 
+    It becomes the device that PyTorch draws on and allocates on where none is named.
+
     ``auto`` is bfloat16 where the device computes in it natively, else float32. $CIFARLAB_COMPILE
     is a mode of torch.compile (default, max-autotune, ...; empty: none): worth its half minute of
     compilation only for long runs on a GPU.
@@ -81,6 +85,8 @@ def choose_compute(precision: str = "auto") -> Compute:
         # PyTorch would run float32 convolutions in TF32 and choose their kernels unmeasured
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     if precision == "auto":
         precision = "bfloat16" if has_bfloat16(device) else "float32"
     arithmetic: Precision = "bfloat16" if precision == "bfloat16" else "float32"
@@ -91,19 +97,33 @@ def choose_compute(precision: str = "auto") -> Compute:
 
 
 def fastest_device() -> torch.device:
-    """Return the device that ``choose_compute`` takes; a GPU with its index.
+    """Return the device that ``choose_compute`` takes; a GPU of CUDA with its index.
+
+    Apple's (mps) is taken where $CIFARLAB_DEVICE names it: nobody has measured yet that it is the
+    faster one.
 
     Raises:
         UserError: $CIFARLAB_DEVICE names a device that does not exist here
     """
-    name = os.environ.get("CIFARLAB_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
+    names = device_names()
+    name = os.environ.get("CIFARLAB_DEVICE") or ("cuda" if "cuda" in names else "cpu")
+    if name not in names:
         what = f"CIFARLAB_DEVICE={name}: there is no such device here"
-        raise UserError(what, "take cpu, or cuda where PyTorch sees a GPU ('cifarlab check' says)")
-    if name == "cpu":
-        return torch.device(name)
+        raise UserError(what, f"take one of {', '.join(names)} ('cifarlab check' says more)")
     # "cuda" alone is not equal to the "cuda:0" that its tensors say they are on
-    return torch.device(name, torch.cuda.current_device())
+    return torch.device(name, torch.cuda.current_device()) if name == "cuda" else torch.device(name)
+
+
+def device_names() -> list[str]:
+    """Return the devices that are here, as $CIFARLAB_DEVICE names them."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    cuda = ["cuda", *(f"cuda:{number}" for number in range(gpus))] if gpus else []
+    return ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """Return the type in which sums lose least on that device: float64 where it has it."""
+    return torch.float32 if device.type in _WITHOUT_FLOAT64 else torch.float64
 
 
 def keep_freed_memory() -> None:
@@ -122,6 +142,8 @@ def keep_freed_memory() -> None:
 
 def has_bfloat16(device: torch.device) -> bool:
     """Return whether the device has bfloat16 in hardware: emulated, it is slower than float32."""
+    if device.type == "mps":  # which of them have it can't be asked
+        return False
     if device.type != "cpu":
         module = torch.get_device_module(device)
         return bool(module.is_bf16_supported(including_emulation=False))
@@ -159,6 +181,8 @@ def library_versions() -> dict[str, str]:
 
 def device_name(device: torch.device) -> str:
     """Return the product name of the GPU or the processor."""
+    if device.type == "mps":
+        return str(torch.backends.mps.get_name())
     if device.type != "cpu":
         return str(torch.get_device_module(device).get_device_name(device))
     with contextlib.suppress(OSError):
@@ -166,19 +190,3 @@ def device_name(device: torch.device) -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def forget_peak_memory(device: torch.device) -> None:
-    """Start counting a GPU's peak anew; that of a CPU's process can't be reset."""
-    if device.type != "cpu":
-        torch.get_device_module(device).reset_peak_memory_stats(device)
-
-
-def peak_memory(device: torch.device) -> int:
-    """Return the most memory used, in bytes: of the GPU's allocator, on a CPU of this process."""
-    if device.type != "cpu":
-        return int(torch.get_device_module(device).max_memory_allocated(device))
-    import resource
-
-    unit = 1 if platform.system() == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -131,7 +131,8 @@ def init_distributed() -> Iterator[Processes]:
     gloo connects CPUs, NCCL GPUs, of which each process of a machine takes its own.
 
     Raises:
-        UserError: more processes than GPUs, or a compiled network in several processes
+        UserError: more processes than GPUs, one device named for several, or a compiled network in
+            several processes
         ProcessLostError: one of them does not answer
     """
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
@@ -142,6 +143,10 @@ def init_distributed() -> Iterator[Processes]:
     processes = Processes(rank, world_size)
     compute = choose_compute()
     backend = "gloo"
+    name = os.environ.get("CIFARLAB_DEVICE", "")
+    if ":" in name or compute.device.type == "mps":
+        what = f"CIFARLAB_DEVICE={name}: that is one device, for {world_size} processes"
+        raise UserError(what, "take cuda, of which each process takes its own GPU, or cpu")
     if compute.device.type == "cuda":
         if local_size > torch.cuda.device_count():
             what = f"{local_size} processes for the {torch.cuda.device_count()} GPUs here"

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from cifarlab.system.device_memory import free_memory
+
 _GPU_MEMORY_FRACTION = 0.5  # the rest is the network's
 
 
@@ -13,13 +15,15 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """
     if tensor.device.type == device.type:
         return tensor
+    if device.type == "mps":  # its copies don't keep the source alive
+        return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def cache_on_gpu(images: Tensor, device: torch.device) -> Tensor:
     """Return the images, on the GPU if they take at most half of its free memory."""
     if device.type != "cpu":
-        free_bytes, _ = torch.get_device_module(device).mem_get_info(device)
+        free_bytes, _ = free_memory(device)
         if images.nbytes <= _GPU_MEMORY_FRACTION * free_bytes:
             return images.to(device)
     return images

@@ -153,7 +153,11 @@ class Checkpoints:
             if state.averager:
                 averages = _select_section("averager", tensors)
                 state.averager.load_state_dict({**averages, **counters.averager})
-            sums = {n: tensors[f"totals.{n}"].reshape(()).to(state.device) for n in _TOTALS}
+            zero = Totals.zero(state.device)
+            sums = {
+                n: tensors[f"totals.{n}"].reshape(()).to(getattr(zero, n).dtype).to(state.device)
+                for n in _TOTALS
+            }
         state.totals = Totals(**sums, n_images=counters.n_images)
 
     def exists(self) -> bool:

@@ -14,7 +14,7 @@ from cifarlab.inference.tta import confidence_threshold
 from cifarlab.inference.weights import WeightsFile
 from cifarlab.recipes.text import fingerprint
 from cifarlab.run_folder.predictions import Predictions
-from cifarlab.system.device import peak_memory
+from cifarlab.system.device_memory import peak_memory
 from cifarlab.system.errors import DataError
 from cifarlab.system.files import sha256
 from cifarlab.system.signals import StopReason

@@ -4,6 +4,8 @@ import math
 from functools import partial
 from typing import Any
 
+import torch
+
 from cifarlab.metrics.calibration import log_loss
 from cifarlab.metrics.kinds import Accuracy, MetricConfig, measure_metrics
 from cifarlab.system.errors import DivergenceError, Interrupted
@@ -198,8 +200,7 @@ def require_finite_losses(run: Run) -> None:
 def require_finite_weights(run: Run) -> None:
     """Raise DivergenceError where weights are not finite; called before they are saved."""
     tensors = run.state.classifier.state_dict().values()
-    weights = sum(t.double().sum() for t in tensors if t.is_floating_point())
-    if not math.isfinite(weights):
+    if not torch.stack([t.isfinite().all() for t in tensors]).all():
         raise divergence_error(run, NAN_WEIGHTS, run.state.step - 1)
 
 

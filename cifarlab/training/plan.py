@@ -45,6 +45,7 @@ class BatchPlan:
 
     Each segment starts a new epoch, so a run that was extended equals one that was planned with
     its extensions; an epoch at a segment's end may have fewer steps than there are ``batch_sizes``.
+    ``micro_batch_size`` is the recipe's, or what ``auto`` came to (training/memory_fit.py).
     """
 
     recipe: Recipe
@@ -52,6 +53,7 @@ class BatchPlan:
     segments: tuple[Segment, ...]
     epochs: tuple[Epoch, ...]
     processes: Processes = SINGLE_PROCESS
+    micro_batch_size: int | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -103,7 +105,7 @@ class BatchPlan:
 
     def micro_batch_sizes(self, n_images: int) -> list[int]:
         """Return the sizes of the micro-batches of ``n_images``, over all processes."""
-        return batch_sizes(n_images, self.recipe.training.micro_batch_size)
+        return batch_sizes(n_images, self.micro_batch_size)
 
     def shards(self, n_images: int) -> list[Shard]:
         """Return what this process has of each micro-batch of ``n_images``."""
@@ -149,7 +151,8 @@ def plan_batches(recipe: Recipe, images: int, processes: Processes = SINGLE_PROC
         while first < end:
             epochs.append(Epoch(first, min(len(sizes), end - first)))
             first += epochs[-1].steps
-    plan = BatchPlan(recipe, sizes, tuple(segments), tuple(epochs), processes)
+    micro = None if training.micro_batch_size == "auto" else training.micro_batch_size
+    plan = BatchPlan(recipe, sizes, tuple(segments), tuple(epochs), processes, micro)
     plan.image_size(0)  # refuses sizes in the wrong order
     for batch in sorted(set(sizes)):
         smallest = min(plan.micro_batch_sizes(plan.n_trained(plan.steps, batch)))

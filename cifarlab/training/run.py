@@ -56,7 +56,6 @@ class Run(Session):
     recipe: Recipe
     folder: RunFolder
     compute: Compute
-    threads_note: str
     dataset: Dataset
     loader: Loader
     validation: Subset | None
@@ -68,6 +67,7 @@ class Run(Session):
     losses: Losses
     checkpoints: Checkpoints
     clock: Clock
+    threads_note: str = ""
     notes: list[str] = field(default_factory=list)
 
     @property

@@ -21,7 +21,8 @@ from cifarlab.optim.averaging import build_averaging
 from cifarlab.optim.optimizers import build_optimizer
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.device import Compute, choose_compute, forget_peak_memory
+from cifarlab.system.device import Compute, choose_compute
+from cifarlab.system.device_memory import forget_peak_memory
 from cifarlab.system.errors import CheckpointError, RecipeError, UserError
 from cifarlab.system.processes import SINGLE_PROCESS, Processes
 from cifarlab.system.randomness import generator, seed_global
@@ -56,24 +57,54 @@ def prepare(recipe: Recipe, folder: RunFolder, session: Session | None = None) -
     threads_note = _use_threads(compute, provenance.get("device", {}), session)
     # of a machine's processes one decodes, the others wait for its lock on the cache
     data = processes.run_in_all(lambda: _open_data(recipe, session))
-    dataset, training = data.dataset, data.training
+    channels = data.dataset.image_shape[2]
+    mean, std = compute_normalization(recipe, data.training, channels)
+    run = build_run(recipe, folder, data, mean, std, compute, session)
+    run.threads_note = threads_note
+    if session.resume:
+        _load(run)
+    else:
+        on_main(lambda: folder.write_recipe(recipe))
+    on_main(lambda: record_start(run, mean, std))
+    return run
+
+
+def build_run(
+    recipe: Recipe,
+    folder: RunFolder,
+    data: OpenData,
+    mean: list[float],
+    std: list[float],
+    compute: Compute,
+    session: Session,
+) -> Run:
+    """Return a run before its first step; nothing is written.
+
+    Args:
+        recipe: the run's
+        folder: where it would be written
+        data: its images
+        mean: per channel, in units of 0..1
+        std: standard deviation per channel, in units of 0..1
+        compute: device and arithmetic
+        session: how it is trained this time
+    """
+    processes, dataset, training = session.processes, data.dataset, data.training
     plan = plan_batches(recipe, len(training), processes)
     augmentation = Augmentation(recipe.augment, dataset.image_shape, recipe.seed)
     options = recipe.seed, compute.device, plan.local_indices, recipe.data.sampler
     loader = Loader(training, augmentation, plan.batch_sizes, *options)
-    mean, std = compute_normalization(recipe, training, dataset.image_shape[2])
     state = build_state(recipe, dataset, training, mean, std, compute, processes)
     length = plan.steps_per_epoch, plan.planned_steps
     state.averager = build_averaging(recipe.averaging, state.classifier, *length)
     class_counts = training.counts(len(dataset.classes))
-    run = Run(
+    return Run(
         **vars(session),
         recipe=recipe,
         folder=folder,
         checkpoints=Checkpoints(folder),
         compute=compute,
         clock=Clock(compute, state.seconds),
-        threads_note=threads_note,
         dataset=dataset,
         validation=data.validation,
         loader=loader,
@@ -84,12 +115,6 @@ def prepare(recipe: Recipe, folder: RunFolder, session: Session | None = None) -
         network=compute.compile(state.classifier),
         losses=build_losses(recipe.loss, dataset.classes, class_counts, compute.device),
     )
-    if session.resume:
-        _load(run)
-    else:
-        on_main(lambda: folder.write_recipe(recipe))
-    on_main(lambda: record_start(run, mean, std))
-    return run
 
 
 def _open_data(recipe: Recipe, session: Session) -> OpenData:

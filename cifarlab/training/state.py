@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from cifarlab.models.classifier import Classifier
 from cifarlab.optim.averaging import Averager
 from cifarlab.optim.schedules import ScheduleState
+from cifarlab.system.device import widest_float
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Totals:
     def zero(cls, device: torch.device) -> "Totals":
         """Return the sums before an epoch's first step."""
         return cls(
-            torch.zeros((), dtype=torch.float64, device=device),
+            torch.zeros((), dtype=widest_float(device), device=device),
             torch.zeros((), dtype=torch.int64, device=device),
             torch.full((), NEVER, dtype=torch.int64, device=device),
         )
@@ -57,7 +58,7 @@ class Totals:
             images: number of images
             step: that the batch was trained on at
         """
-        self.loss += loss.double() * images
+        self.loss += loss.to(self.loss.dtype) * images
         self.correct += correct
         self.bad_step.clamp_(max=torch.where(loss.isfinite(), NEVER, step))
         self.n_images += images

@@ -159,7 +159,7 @@ def select_hard_examples(run: Run, batch: Batch) -> Batch:
         images = downsample(images, config.image_size)
     network.eval()
     with run.compute.autocast():
-        chunks = images.split(run.recipe.training.micro_batch_size or len(images))
+        chunks = images.split(run.plan.micro_batch_size or len(images))
         logits = torch.cat([network(chunk) for chunk in chunks])
     network.train()
     losses = run.processes.all_gather(mixed_loss(run.losses.selection, logits, shard), n_examples)

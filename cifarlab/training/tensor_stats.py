@@ -94,7 +94,7 @@ def gradient_norms(run: Run) -> tuple[dict[str, float | None], float | None]:
     gradients = {id(p): p.grad for p in run.state.classifier.parameters() if p.grad is not None}
     if not gradients:
         return dict.fromkeys(weights, None), None
-    norms = torch.stack(torch._foreach_norm([*gradients.values()])).double().tolist()
+    norms = torch.stack(torch._foreach_norm([*gradients.values()])).tolist()
     by_parameter = dict(zip(gradients, norms, strict=True))
     return {n: by_parameter.get(id(p)) for n, p in weights.items()}, float(np.linalg.norm(norms))
 

@@ -21,6 +21,7 @@ from cifarlab.training.callback import Callback
 from cifarlab.training.display import Display
 from cifarlab.training.finish import finish
 from cifarlab.training.loop import fit
+from cifarlab.training.memory_fit import fit_memory
 from cifarlab.training.run import Resume, Session
 from cifarlab.training.setup import prepare
 from cifarlab.training.warmup import compile_ahead
@@ -68,6 +69,7 @@ def train(
         on_main(lambda: contexts.enter_context(folder.lock()))
         on_main(lambda: _require_fitting_folder(recipe, folder, bool(resume)))
         run = prepare(recipe, folder, session)
+        fit_memory(run)
         for callback in run.callbacks:
             callback.on_train_start(run)
         compile_ahead(run)
@@ -114,7 +116,7 @@ def _translate_errors(recipe: Recipe, folder: RunFolder) -> Iterator[None]:
             ) from error
         # PyTorch's allocator on a CPU has no class of its own for it
         full = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if full or "can't allocate memory" in text:
+        if full or "can't allocate memory" in text or "out of memory" in text:
             first = text.splitlines()[0] if text else "no memory left"
             raise OutOfMemoryError(
                 f"out of memory at {size}: {first:.120}",

@@ -15,6 +15,7 @@ from made_run import Plan as RunPlan
 from made_run import make as make_images
 from made_search import made
 
+from cifarlab.cli import machine
 from cifarlab.cli.machine import _EXTRAS
 from cifarlab.experiments.search.definition import shipped_searches
 from cifarlab.experiments.search.engine import FinishedSearch
@@ -24,6 +25,7 @@ from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.recipes.keys import keys
 from cifarlab.recipes.text import build
 from cifarlab.run_folder.folder import RunFolder
+from cifarlab.system import machine_speed
 
 COMMANDS = (
     ("train",),
@@ -94,6 +96,34 @@ def test_check_names_the_machine(cifarlab: Command) -> None:
     assert output.code == 0
     for word in ("device", "cpu", "precision", "torch", "cache", "CIFARLAB_DATA"):
         assert word in output.out
+
+
+def test_check_says_how_long_a_recipe_takes(
+    cifarlab: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(machine, "_FORECAST_TIME", 0.1)
+    output = cifarlab("check", "quickstart", "training.duration=2 epochs", "--data", "digits")
+    assert re.search(r"^recipe +images/s +in all +training", output.out, re.M)
+    assert re.search(r"^quickstart +[\d,]+ +\d+ s ", output.out, re.M)
+    assert "GFLOP/s" not in output.out
+    assert not [*tmp_path.iterdir()]
+    wrong = cifarlab("check", "quickstart", "optimizer.rate=1")
+    assert (wrong.code, wrong.out) == (2, "") and "optimizer.lr" in wrong.err
+
+
+def test_check_measures_the_machine(cifarlab: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_FORECAST_TIME", 0.1)
+    monkeypatch.setattr(machine, "_NETWORKS", ("quickstart",))
+    monkeypatch.setattr(machine_speed, "_SIZES", {"cpu": (16, 2)})
+    monkeypatch.setattr(machine_speed, "_OPERATION_TIME", 0.001)
+    monkeypatch.setattr(machine_speed, "_FILE_SIZE", 2**20)
+    output = cifarlab("check", "--benchmark")
+    assert (output.code, output.err) == (0, "")
+    assert re.search(r"^GFLOP/s +float32 +bfloat16", output.out, re.M)
+    assert len(re.findall(r"^3x3 convolution, ", output.out, re.M)) == 4
+    assert len(re.findall(r"^  its (image|weight) gradient", output.out, re.M)) == 8
+    assert re.search(r"written at [\d,]+ MB/s", output.out)
+    assert re.search(r"^quickstart +[\d,]+", output.out, re.M)
 
 
 def test_train_then_evaluate(cifarlab: Command, tmp_path: Path) -> None:

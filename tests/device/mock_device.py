@@ -19,6 +19,7 @@ import torch
 from mock_tensor import (
     INDEXING,
     NAME,
+    Memory,
     OnDevice,
     aten,
     is_composite,
@@ -217,6 +218,9 @@ class Backend:
     def device_count(self) -> int:
         return 1
 
+    def empty_cache(self) -> None:
+        """What is freed is free at once."""
+
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16]
 
@@ -274,10 +278,17 @@ FACTORIES.impl("_copy_from", _copy_from)
 
 
 @contextmanager
-def use_mock_device(*, index: bool = True, free: int = 70 * GIBIBYTE) -> Iterator[Device]:
+def use_mock_device(
+    *,
+    index: bool = True,
+    free: int = 70 * GIBIBYTE,
+    float64: bool = True,
+    memory: Memory | None = None,
+) -> Iterator[Device]:
     """Use the device inside the block; without ``index`` as "cuda" is, with it as "cuda:0".
 
-    Its tensors name it with its index either way. ``free`` is its free memory in bytes.
+    Its tensors name it with its index either way. ``free`` is its free memory in bytes; without
+    ``float64`` it lacks that type, as Apple's do. ``memory`` counts what its tensors take.
     """
     choice = torch.device(NAME, 0) if index else torch.device(NAME)
     transforms._resize_weights.cache_clear()  # nothing is there yet
@@ -285,4 +296,7 @@ def use_mock_device(*, index: bool = True, free: int = 70 * GIBIBYTE) -> Iterato
         patch.setattr(compute, "fastest_device", lambda: choice)
         patch.setattr(BACKEND, "device", device)
         patch.setattr(BACKEND, "free", free)
+        patch.setattr(OnDevice, "has_float64", float64)
+        patch.setattr(OnDevice, "memory", memory)
+        patch.setattr(compute, "_WITHOUT_FLOAT64", {"mps"} if float64 else {"mps", NAME})
         yield device

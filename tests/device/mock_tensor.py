@@ -1,5 +1,7 @@
 """The tensors of the mock device, and how an operation on them is done by the CPU."""
 
+import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
@@ -18,14 +20,47 @@ INDEXING = {
 }
 
 
+class Memory:
+    """The memory of the device, of which views have one piece; more than ``limit`` is an error.
+
+    In a backward pass, which an error of Python's would end together with the process, it is raised
+    afterwards.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.peak, self.used = limit, 0, 0
+        self.is_exceeded = False
+        self.owners: Counter[int] = Counter()
+
+    def take(self, owner: Tensor, values: Tensor) -> None:
+        storage = values.untyped_storage()
+        address, size = storage.data_ptr(), storage.nbytes()
+        needed = self.used + (0 if self.owners[address] else size)
+        self.is_exceeded |= needed > self.limit
+        if self.is_exceeded and torch._C._current_graph_task_id() == -1:
+            self.is_exceeded = False
+            raise torch.OutOfMemoryError(f"mock out of memory. Tried to allocate {size} bytes")
+        self.owners[address] += 1
+        self.used, self.peak = needed, max(self.peak, needed)
+        weakref.finalize(owner, self.release, address, size)
+
+    def release(self, address: int, size: int) -> None:
+        self.owners[address] -= 1
+        self.used -= 0 if self.owners[address] else size
+
+
 class OnDevice(Tensor):
     """A tensor of the mock device; ``values`` is the CPU's tensor behind it."""
 
     values: Tensor
+    memory: Memory | None = None  # None: not counted
+    has_float64 = True  # Apple's GPUs have not
     __torch_function__ = torch._C._disabled_torch_function_impl
 
     @staticmethod
     def __new__(cls, values: Tensor) -> "OnDevice":
+        if values.dtype == torch.float64 and not cls.has_float64:
+            raise TypeError(f"Cannot convert a {NAME} Tensor to float64 dtype")
         wrapper: OnDevice = Tensor._make_wrapper_subclass(
             cls,
             values.size(),
@@ -35,6 +70,8 @@ class OnDevice(Tensor):
             device=torch.device(NAME, 0),
         )
         wrapper.values = values
+        if cls.memory:
+            cls.memory.take(wrapper, values)
         return wrapper
 
     def __repr__(self) -> str:  # type: ignore[override]

@@ -17,6 +17,7 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.processes import Processes
+from cifarlab.training.tensor_stats import TensorStats
 from cifarlab.training.train import train
 
 SHORT = {
@@ -79,6 +80,16 @@ def test_a_way_to_train_gives_the_same_on_both_devices(
         assert not find_differences(vars(read_outcome(folder)), vars(expected))
     assert recorder.count == 8
     assert recorder.waits == []
+
+
+@pytest.mark.parametrize("way", MORE)
+def test_on_a_device_without_float64(way: str, tiny: Callable, tmp_path: Path) -> None:
+    recipe, plain, folder = short(tiny, way), RunFolder(tmp_path / "a"), RunFolder(tmp_path / "b")
+    train(recipe, plain)
+    expected = read_outcome(plain)
+    with use_mock_device(float64=False):
+        train(recipe, folder, callbacks=[TensorStats()])
+        assert not find_differences(vars(read_outcome(folder)), vars(expected))
 
 
 def test_images_that_stay_in_the_host_s_memory(tiny: Callable, tmp_path: Path) -> None:

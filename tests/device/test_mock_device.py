@@ -164,6 +164,13 @@ def test_autocast_computes_products_in_bfloat16(device: Device) -> None:
     assert layer(x).dtype == torch.float32
 
 
+def test_a_device_may_lack_float64() -> None:
+    with use_mock_device(float64=False):
+        assert there(1).float().dtype == torch.float32
+        with pytest.raises(TypeError, match="float64"):
+            there(1).double()
+
+
 def test_without_the_device_nothing_runs_on_it() -> None:
     with use_mock_device():
         x = there(1, 2)

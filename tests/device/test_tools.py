@@ -1,6 +1,7 @@
 """What is done with a trained network, on a device like a GPU: as on the processor."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from cifarlab.evaluation.features import features
 from cifarlab.evaluation.run_evaluation import evaluate_fully, evaluate_run
 from cifarlab.explain.maps import class_activation_maps, feature_maps, map_shapes
 from cifarlab.explain.sanity import randomize_layers
+from cifarlab.inference import predictor
 from cifarlab.inference.inputs import Inputs
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import RunPredictor
@@ -75,8 +77,8 @@ def test_a_difference_is_noticed() -> None:
 @pytest.mark.parametrize("tool", [evaluate, run_full_evaluation, explain, predict, find_duplicates])
 def test_a_tool_gives_the_same_on_both_devices(tool: Callable, copied: RunFolder) -> None:
     expected = tool(copied)
-    for index in (True, False):
-        with use_mock_device(index=index):
+    for options in ({}, {"index": False}, {"float64": False}):
+        with use_mock_device(**options):
             assert not find_differences(tool(copied), expected)
 
 
@@ -88,3 +90,17 @@ def test_the_tensor_stats_are_the_same(tiny: Callable, tmp_path: Path) -> None:
         train(recipe, folder, callbacks=[TensorStats()])
     assert len(plain.tensor_stats.read()) == 2
     assert not find_differences(folder.tensor_stats.read(), plain.tensor_stats.read())
+
+
+@pytest.mark.parametrize("threshold", [None, 0.0, 0.5])
+def test_predicting_waits_for_the_logits_alone(
+    threshold: float | None, finished: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor, "GPU_BATCH", 2)  # four batches
+    with use_mock_device() as device:
+        ours = replace(Predictor.load(finished.weights("last")), tta_threshold=threshold)
+        device.take_waits()
+        ours.logits(IMAGES, 6)
+        waits = device.take_waits()
+    assert len(waits) == (1 if threshold is None else 2)
+    assert all(wait.startswith("a copy from the device") for wait in waits)

@@ -1,11 +1,13 @@
 """Noise on each value by itself: from a sensor, from counted photons, from bits that flip."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from cifarlab.evaluation.corruptions.draws import Draws
+from cifarlab.system.device import widest_float
 
 
 def gaussian_noise(images: Tensor, draws: Draws, std: float) -> Tensor:
@@ -40,7 +42,11 @@ def shot_noise(images: Tensor, draws: Draws, photons: int) -> Tensor:
         draws: the batch's random numbers
         photons: the mean number of photons of a white pixel
     """
-    table = _poisson_table(photons).to(images.device)
+    device = images.device
+    if widest_float(device) != torch.float64:  # the table needs it
+        cpu = replace(draws, device=torch.device("cpu"))
+        return shot_noise(images.cpu(), cpu, photons).to(device)
+    table = _poisson_table(photons).to(device)
     levels = (images * 255).round().to(torch.int64)
     width = table.numel() // 256
     # the table is one ascending sequence: the distribution of level n lies between n and n + 1

@@ -1,0 +1,152 @@
+"""How long a recipe takes: exact where a step's time is made up, on its data or without any."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mock_device import use_mock_device
+from small_recipes import RUN
+
+from cifarlab.data.loader import Batch
+from cifarlab.inference.predictor import Predictor
+from cifarlab.recipes.catalog import find
+from cifarlab.recipes.text import change
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.system import machine_speed
+from cifarlab.system.device import Compute
+from cifarlab.system.errors import DataError
+from cifarlab.training import forecast as module
+from cifarlab.training.forecast import forecast
+from cifarlab.training.run import Run
+
+CPU = Compute(torch.device("cpu"), "float32")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A clock that goes on by what a step or a prediction is said to take, by nothing else."""
+    clock = SimpleNamespace(now=0.0, steps=[])
+
+    def step(run: Run, batch: Batch) -> None:
+        size = run.plan.image_size(run.state.step) or batch.images.shape[1]
+        frozen = any(run.state.step >= start for start, _ in run.freeze_schedule)
+        clock.now += len(batch.labels) * size**2 * (0.5 if frozen else 1) / 64e3
+        clock.steps.append(run.state.step)
+
+    def logits(_self: Predictor, images: np.ndarray) -> None:
+        clock.now += len(images) / 4e3
+
+    def measure(work: Callable, compute: Compute, least: float) -> float:
+        before = clock.now
+        work()
+        return clock.now - before
+
+    monkeypatch.setattr(module, "step", step)
+    monkeypatch.setattr(Predictor, "logits", logits)
+    monkeypatch.setattr(module, "measure_seconds", measure)
+    return clock
+
+
+def test_each_kind_of_step_counts_as_often_as_it_comes(
+    tiny: Callable, clock: SimpleNamespace
+) -> None:
+    sizes = [{"start": "0 steps", "pixels": 6}, {"start": "11 steps", "pixels": 8}]
+    recipe = tiny(
+        {
+            "training.freeze": [{"start": "22 steps", "stages": 1}],
+            "augment.progressive_resize": sizes,
+        }
+    )
+    result = forecast(recipe, 3.0)
+    shown = 1294  # in each of three epochs
+    expected = shown * (36 / 64e3 + 64 / 64e3 + 32 / 64e3)
+    assert result.train_seconds == pytest.approx(expected)
+    assert result.n_images == 3 * shown
+    assert result.images_per_second == pytest.approx(64e3 / 36)
+    # three epochs and the end on 144 images of validation, then once the test split's
+    assert result.evaluate_seconds == pytest.approx((144 * 4 + 359) / 4e3, rel=0.01)
+    assert set(clock.steps) == {0, 11, 22}
+
+
+def test_a_limit_of_time_holds(tiny: Callable, clock: SimpleNamespace) -> None:
+    assert forecast(tiny({"training.max_time": "2 s"}), 3.0).train_seconds == 2
+
+
+def test_views_of_the_test_images_count(tiny: Callable, clock: SimpleNamespace) -> None:
+    views = {"evaluation.tta_views": 6, "evaluation.test": False}
+    plain, more = (
+        forecast(tiny({"evaluation.test": False}), 1.0),
+        forecast(tiny(views), 1.0),
+    )
+    assert more.evaluate_seconds / plain.evaluate_seconds == pytest.approx((3 + 6) / 4)
+
+
+def test_data_that_were_never_read_are_made_up(
+    monkeypatch: pytest.MonkeyPatch, clock: SimpleNamespace, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CIFARLAB_CACHE", str(tmp_path))
+    monkeypatch.delenv("CIFARLAB_DATA", raising=False)
+    recipe = change(find("kth2024/baseline"), {"training.duration": "2 epochs"})
+    shown = 2 * round(50_000 * (1 - recipe.data.val_fraction))
+    assert forecast(recipe, 1.0).n_images == pytest.approx(shown, rel=0.001)
+    assert [*tmp_path.iterdir()] == []
+    with pytest.raises(DataError, match="no data source"):
+        forecast(change(recipe, {"data.source": "nowhere"}), 1.0)
+
+
+def test_really_timed_steps_are_near_those_of_a_run(tiny: Callable, finished: RunFolder) -> None:
+    speed = finished.result()["cost"]["images_per_second"]  # type: ignore[index]
+    result = forecast(tiny(), 2.0)
+    assert 0.1 < result.images_per_second / speed < 10  # whatever runs beside
+    assert result.peak_memory > 2**27
+
+
+@pytest.mark.parametrize("name", [*RUN])
+def test_on_a_gpu(name: str) -> None:
+    with use_mock_device():
+        result = forecast(RUN[name], 0.1)
+    assert min(result) > 0
+
+
+@pytest.mark.parametrize(("slow", "calls"), [(0.1, 1), (0.004, 4 + 2 + 1 + 1)])
+def test_fast_operations_are_repeated(
+    slow: float, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(machine_speed.time, "perf_counter", lambda: now[0])
+
+    def work() -> None:
+        now[0] += slow
+        done.append(1)
+
+    done: list[int] = []
+    assert machine_speed.measure_seconds(work, CPU, 0.01) == pytest.approx(slow)
+    assert len(done) == calls
+
+
+def test_operations_and_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(machine_speed, "_SIZES", {"cpu": (16, 2), "gpu": (16, 2)})
+    monkeypatch.setattr(machine_speed, "_CONVOLUTIONS", ((4, 8),))
+    monkeypatch.setattr(machine_speed, "_OPERATION_TIME", 0.001)
+    monkeypatch.setattr(machine_speed, "_FILE_SIZE", 2**21)
+    names = []
+    with use_mock_device(float64=False):
+        for compute in (CPU, Compute(torch.device("mock", 0), "float32")):
+            speeds = dict(machine_speed.measure_operations(compute))
+            assert all(gflops for pair in speeds.values() for gflops in pair.values())
+            names.append([*speeds])
+    assert names[0] == names[1] and len(names[0]) == 4
+    disk = machine_speed.measure_disk(tmp_path)
+    assert min(disk.values()) > 0 and {"write", "flush"} <= disk.keys()
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("error", [RuntimeError, TypeError])
+def test_what_a_device_lacks_is_left_out(error: type) -> None:
+    def build(_options: dict) -> Callable:
+        raise error("no such type")
+
+    assert machine_speed._gflops(1.0, build, "bfloat16", CPU) is None
