@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from cifarlab.experiments.judge.engine import RaceFolder
+from cifarlab.experiments.judge.race import RaceFolder
 from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.run_folder.index import RunIndex
 from cifarlab.system.errors import RunFolderError

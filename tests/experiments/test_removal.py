@@ -25,6 +25,8 @@ from cifarlab.experiments.removal import (
 )
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.study.folder import StudyFolder
+from cifarlab.recipes.catalog import find
+from cifarlab.recipes.text import to_yaml
 from cifarlab.run_folder import removals
 from cifarlab.run_folder.contents import parse_parts
 from cifarlab.run_folder.folder import RunFolder
@@ -82,7 +84,7 @@ def remove(root: Path, *names: str, keep: str | None = None, force: bool = False
 
 
 def count(root: Path) -> Counter[str]:
-    return count_openings(find_runs(root), DATA, find_removals(root))
+    return count_openings(find_runs(root), DATA, removals=find_removals(root))
 
 
 def files(root: Path) -> set[str]:
@@ -214,31 +216,31 @@ def test_the_sum_says_what_is_lost_and_what_stays(root):
     json.dumps(first)
 
 
-def make_race(root: Path) -> tuple[RecordBook, Claim]:
-    book = RecordBook(root)
+def make_race(root: Path) -> Claim:
     prints = {"candidate_fingerprint": "c", "incumbent_fingerprint": "i"}
     question = {"goal": "accuracy", "margin": 0.2, "most": 10, **prints}
-    facts = {"command": "cifarlab judge", "candidate": "new", "incumbent": "old"}
-    claim = book.begin(Claim, "new", question, facts, resume=False)
+    names = {"candidate": "new", "incumbent": "old"}
+    text = to_yaml(find("quickstart"))
+    facts = {"command": "cifarlab judge", "recipes": dict.fromkeys(names, text), **names}
+    claim = RecordBook(root).begin(Claim, "new", question, facts, resume=False, log=print)
     RaceFolder(root / claim.folder).write({"name": claim.name, "threads": 1})
     for side, lr in (("incumbent", 0.1), ("candidate", 0.2)):
         path = root / claim.folder / f"{side}-s{claim.first_seed}"
         changes = (("optimizer.lr", lr),)
         add_parts(make(path, Plan(n=200, seed=claim.first_seed, changes=changes)))
-    return book, claim
+    return claim
 
 
 @pytest.mark.parametrize("keep", [None, "weights", "results"])
 def test_the_evidence_of_a_record_outlives_its_runs(root, keep):
-    book, claim = make_race(root)
-    before, entry = count(root), book.find(claim.name)
-    assert entry is not None
-    recipes = recorded_recipes(entry, root)
+    claim = make_race(root)
+    before = count(root)
+    recipes = recorded_recipes(claim, root)
     plans = plan(root, "judge", keep=keep)
     require_no_verdicts(plans)
     assert [p.evidence for p in plans] == [claim.name] * 2 and not any(p.is_whole for p in plans)
     delete_runs(RunIndex(root), plans)
-    assert recorded_recipes(entry, root) == recipes
+    assert recorded_recipes(claim, root) == recipes
     assert count(root) == before
     candidate = root / claim.folder / f"candidate-s{claim.first_seed}"
     assert {"result.json", "provenance.json", "predictions/test.safetensors"} < files(candidate)

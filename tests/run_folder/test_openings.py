@@ -70,7 +70,7 @@ def test_later_openings_and_other_images_of_the_same_data_are_left_out(tmp_path)
     assert count_openings(runs, DATA, "images").total() == 2
     assert not count_openings(runs, DATA, "of another split_seed")
     (earlier,) = count_openings(runs, DATA, "images", before="2026-02-02T00:00:00+00:00")
-    assert earlier == read_recipe_text(RunFolder(early)).key
+    assert earlier == read_recipe_text(RunFolder(early)).digest
     (early / "result.json").unlink()  # killed after the opening: nobody knows of which images
     assert count_openings(runs, DATA, "of another split_seed").total() == 1
 
