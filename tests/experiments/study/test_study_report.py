@@ -23,7 +23,7 @@ def trained(tmp_path_factory):
         until="decided",
         most=4,
         margin=1,
-        overrides={"training.duration": "1 epoch"},
+        overrides={"training.duration": "2 epochs"},
         rows=(StudyRow(name="usual", recipe="quickstart"), low),
     )
     return run_study(study, runs=tmp_path_factory.mktemp("runs"), log=lambda _line: None).folder
