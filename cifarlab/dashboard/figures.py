@@ -26,6 +26,7 @@ _TITLES = {kind: caption for kind, (_, caption) in (FIGURES | SEARCH_FIGURES).it
     "filters": "The first layer's filters",
     "sanity_check": "What remains of the maps when layers lose their weights",
     "architecture": "The network",
+    "curves": "Training and validation by epoch",  # of a study's rows, or of a search's trials
     "figure": "Accuracy by row",
     "evidence": "How the evidence grew, seed by seed",
 }

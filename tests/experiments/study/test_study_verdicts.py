@@ -44,7 +44,7 @@ def run_until_decided(differences: np.ndarray, margin: float | None = None) -> C
 
 @pytest.mark.parametrize(("n_rows", "studies"), [(1, 2000), (10, 400)])
 def test_equal_rows_are_called_different_in_at_most_5_percent_of_studies(n_rows, studies):
-    """A look after each seed from the third on; looks at p < 0.05 would call 16.6 % different.
+    """A look after each seed from the third on; looks at p < 0.05 would call 16.5 % different.
 
     The last look tells of all, since p never rises (below).
     """
