@@ -17,7 +17,6 @@ from _published import (
 
 from cifarlab.experiments.search.definition import shipped_searches
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.writing import markdown_table
 from cifarlab.plots import spec
 from cifarlab.plots.draw import draw_all
 from cifarlab.plots.spec import Axis, Marks, Panel, Plot
@@ -26,6 +25,7 @@ from cifarlab.recipes.catalog import Reported, shipped_recipes
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.stats.paired import ALPHA, Summary, compare_pairs
 from cifarlab.system.files import read_text, write_text
+from cifarlab.system.formatting import markdown_table
 
 SEARCH = "search "  # begins a search's name among the costs
 NOTHING = "–"

@@ -17,10 +17,10 @@ from cifarlab.experiments.study.engine import run_study
 from cifarlab.experiments.study.margin import margin_table
 from cifarlab.experiments.study.outcomes import compare_runs
 from cifarlab.experiments.study.report import render_comparison
-from cifarlab.experiments.study.table import flips_rows, format_rows
+from cifarlab.experiments.study.table import format_rows
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import from_yaml
-from cifarlab.report.by_image import interval_table
+from cifarlab.report.by_image import flips_rows, interval_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,7 @@ class ComparisonTable:
         """Return, with ``by="image"``, the images of each class that became right and wrong."""
         import pandas as pd
 
-        return pd.DataFrame(flips_rows(self.comparison))
+        return pd.DataFrame(flips_rows(self.comparison.by_image))
 
     @property
     def margins(self) -> "pd.DataFrame":

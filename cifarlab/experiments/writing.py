@@ -1,4 +1,4 @@
-"""Options, tables, plain values and figures that studies and searches write in the same way."""
+"""Options, plain values and figures that studies and searches write in the same way."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,6 @@ from pydantic import BaseModel
 from cifarlab.plots.spec import require_formats
 from cifarlab.report.write import require_extra
 from cifarlab.system.errors import MissingExtraError, UserError
-from cifarlab.system.formatting import rows_to_csv
 
 NOTHING = "-"
 
@@ -34,19 +33,6 @@ def require_valid_options(formats: Sequence[str], **counts: int | None) -> None:
 def describe_scale(scale: float) -> str:
     """Return a sentence that says what a scale did to a study or search."""
     return f"At scale {scale:g}: {scale:g} of the training images and {scale:g} of the epochs."
-
-
-def markdown_table(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    """Return a table as Markdown."""
-    rows = [headers, ["---"] * len(headers), *cells]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows
-    )
-
-
-def csv_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return rows with the same keys as CSV, numbers unrounded."""
-    return rows_to_csv([rows[0], *(row.values() for row in rows)])
 
 
 def as_json(value: Any) -> Any:

@@ -1,13 +1,12 @@
 """Comparisons image by image as tables of text, and what their numbers allow to be said."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from cifarlab.evaluation.by_image import QUESTIONS, ImageComparison
 from cifarlab.report.tables import format_gain
 from cifarlab.run_folder.run_data import SPLIT_NAMES
-from cifarlab.system.formatting import NOTHING, p_value
-
-Cells = tuple[tuple[str, ...], list[tuple[str, ...]]]  # headers and rows
+from cifarlab.system.formatting import NOTHING, TextTable, p_value
 
 _MOST_CLASSES = 20  # of more, those with the least p values
 
@@ -21,7 +20,7 @@ def title(comparison: ImageComparison) -> str:
     return f"{comparison.row} against {comparison.baseline}, image by image: {pairs}, {images}"
 
 
-def interval_table(comparisons: Sequence[ImageComparison]) -> Cells:
+def interval_table(comparisons: Sequence[ImageComparison]) -> TextTable:
     """Return a row for each comparison and question that has an interval: difference, interval, p.
 
     p is of no difference: for other seeds and other images, of one pair of runs for other images.
@@ -38,14 +37,14 @@ def interval_table(comparisons: Sequence[ImageComparison]) -> Cells:
     return _known_columns(("row", "holds for", "difference", "95 % interval", "p (Holm)"), rows)
 
 
-def _known_columns(headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> Cells:
+def _known_columns(headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> TextTable:
     """Return a table without the columns that are empty: before the first look."""
     columns = range(len(headers))
     indices = [i for i in columns if not rows or any(row[i] != NOTHING for row in rows)]
     return tuple(headers[i] for i in indices), [tuple(row[i] for i in indices) for row in rows]
 
 
-def class_table(comparison: ImageComparison) -> Cells:
+def class_table(comparison: ImageComparison) -> TextTable:
     """Return a row for each class: images gained and lost in a pair of runs, difference, p."""
     classes = comparison.flips.classes
     if len(classes) > _MOST_CLASSES:
@@ -99,3 +98,25 @@ def sentences(comparison: ImageComparison) -> list[str]:
             f"step on what these images showed, p = {p_value(comparison.p_built)} (Scheffé)."
         )
     return lines
+
+
+def page_parts(comparisons: Sequence[ImageComparison]) -> Iterator[Any]:
+    """Yield the tables and texts of a page (``markdown_page``)."""
+    yield interval_table(comparisons)
+    for comparison in comparisons:
+        yield f"## {title(comparison)}"
+        yield class_table(comparison)
+        yield sentences(comparison)
+
+
+def flips_rows(comparisons: Sequence[ImageComparison]) -> list[dict[str, Any]]:
+    """Return the flips of each row and class as plain values, unrounded."""
+    names = ("row", "class", "n_images", "n_gained", "n_lost", "difference", "low", "high", "p")
+    rows = []
+    for comparison in comparisons:
+        for flips in comparison.flips.classes:
+            low, high = flips.interval or (None, None)
+            numbers = (flips.n_images, flips.n_gained, flips.n_lost, flips.difference)
+            values = (comparison.row, flips.name, *numbers, low, high, flips.p)
+            rows.append(dict(zip(names, values, strict=True)))
+    return rows

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cifarlab.report.groups import RecipeGroup, SeedSummary, group_by_recipe, name_groups, summarize
-from cifarlab.report.run_list import Row, TextTable
+from cifarlab.report.run_list import Row
 from cifarlab.run_folder.index import Entry
 from cifarlab.run_folder.selection import Selection
-from cifarlab.system.formatting import NOTHING, number, to_line
+from cifarlab.system.formatting import NOTHING, TextTable, number, to_line
 
 _SPLITS = ("test", "val")
 

@@ -5,10 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from cifarlab.run_folder.selection import Selection
-from cifarlab.system.formatting import count, percent, seconds, to_line
+from cifarlab.system.formatting import TextTable, count, percent, seconds, to_line
 
 Row = Mapping[str, Any]
-TextTable = tuple[tuple[str, ...], list[tuple[str, ...]]]
 _FIELDS = ("run", "state", "test", "val", "recipe", "seed", "data", "epochs", "seconds")
 _FURTHER_FIELDS = ("parameters", "openings", "last_modified", "group")
 

@@ -25,7 +25,37 @@ SPLIT_NAMES = {"test": "test", "val": "validation"}  # as texts call them
 
 
 @dataclass(frozen=True)
-class RunData:
+class EpochLines:
+    """The lines of a metrics log, oldest first, and what can be read off them."""
+
+    lines: list[dict[str, Any]]
+
+    def best_by(self, metric: MetricFacts) -> tuple[int, float] | None:
+        """Return the epoch with the best value of a metric in the metrics log, and the value."""
+        curve = self.curve("val", metric.name)
+        if np.isnan(curve).all():
+            return None
+        index = int(np.nanargmax(metric.sign * curve))
+        return self.lines[index]["epoch"], float(curve[index])
+
+    @property
+    def last_epoch(self) -> int:
+        """Return the newest epoch in the metrics log, 0 before the first ends."""
+        return int(self.lines[-1]["epoch"]) if self.lines else 0
+
+    def curve(self, *keys: str) -> np.ndarray:
+        """Return one metrics log value by epoch, float64 (E,); NaN where it is absent."""
+        values = [number(dig(line, *keys)) for line in self.lines]
+        return np.array([np.nan if value is None else value for value in values], dtype=float)
+
+    @property
+    def epochs(self) -> np.ndarray:
+        """Return the metrics log's epochs, int64 (E,)."""
+        return np.array([line["epoch"] for line in self.lines], dtype=np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunData(EpochLines):
     """One run as it lies on the disk; ``result`` is empty for an unfinished one.
 
     ``slug`` names its figure files and is unique in a report. ``predictions`` are those of the
@@ -42,7 +72,6 @@ class RunData:
     provenance: dict[str, Any]
     result: dict[str, Any]
     is_finished: bool
-    lines: list[dict[str, Any]]
     predicted_split: str | None = None
     predictions: Predictions | None = None
     problem: str | None = None
@@ -92,29 +121,6 @@ class RunData:
         values = dict(zip(self.epochs.tolist(), self.curve("val", "accuracy"), strict=True))
         accuracy = float(values.get(epoch, np.nan))
         return None if np.isnan(accuracy) else (epoch, accuracy)
-
-    def best_by(self, metric: MetricFacts) -> tuple[int, float] | None:
-        """Return the epoch with the best value of a metric in the metrics log, and the value."""
-        curve = self.curve("val", metric.name)
-        if np.isnan(curve).all():
-            return None
-        index = int(np.nanargmax(metric.sign * curve))
-        return self.lines[index]["epoch"], float(curve[index])
-
-    @property
-    def last_epoch(self) -> int:
-        """Return the newest epoch in the metrics log, 0 before the first ends."""
-        return int(self.lines[-1]["epoch"]) if self.lines else 0
-
-    def curve(self, *keys: str) -> np.ndarray:
-        """Return one metrics log value by epoch, float64 (E,); NaN where it is absent."""
-        values = [number(dig(line, *keys)) for line in self.lines]
-        return np.array([np.nan if value is None else value for value in values], dtype=float)
-
-    @property
-    def epochs(self) -> np.ndarray:
-        """Return the metrics log's epochs, int64 (E,)."""
-        return np.array([line["epoch"] for line in self.lines], dtype=np.int64)
 
 
 def dig(tree: Any, *keys: Any) -> Any:

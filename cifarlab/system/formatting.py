@@ -3,11 +3,13 @@
 import csv
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 NOTHING = "—"
 _SPACE = "\u00a0"  # a number and its unit stay on one line
+
+TextTable = tuple[tuple[str, ...], list[tuple[str, ...]]]  # headers and rows of cells
 
 
 def rows_to_csv(rows: Iterable[Iterable[Any]]) -> str:
@@ -15,6 +17,30 @@ def rows_to_csv(rows: Iterable[Iterable[Any]]) -> str:
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows(rows)
     return file.getvalue()
+
+
+def dicts_to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows with the same keys as CSV, numbers unrounded."""
+    return rows_to_csv([rows[0], *(row.values() for row in rows)])
+
+
+def markdown_table(headers: Sequence[str], cells: Iterable[Sequence[str]]) -> str:
+    """Return a table as Markdown."""
+    rows = [headers, ["---"] * len(headers), *cells]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows
+    )
+
+
+def markdown_page(parts: Iterable[str | Sequence[str] | TextTable]) -> str:
+    """Return paragraphs, lists of texts and tables as Markdown; empty ones are left out."""
+    texts = []
+    for part in parts:
+        if isinstance(part, tuple):
+            texts.append(markdown_table(*part) if part[1] else "")
+        else:
+            texts.append(part if isinstance(part, str) else "\n".join(f"- {line}" for line in part))
+    return "\n\n".join(filter(None, texts)) + "\n"
 
 
 def number(value: Any) -> float | None:

@@ -277,7 +277,7 @@ def test_a_search_and_what_came_of_it(tmp_path: Path, monkeypatch: pytest.Monkey
     table = lab.search(search, max_time="1 h", log=lambda line: None)
     assert len(table.frame) == 2 and repr(table).startswith(f"<SearchTable {table.path}: 2 trials")
     best = table.results.best_row
-    assert best and table.best.optimizer.lr == best.trial.params["optimizer.lr"]
+    assert best and table.best.optimizer.lr == best.params["optimizer.lr"]
     assert dir(table.plot) == ["coordinates", "curves", "importance", "rungs"]
     figure = table.plot.curves()
     assert figure is not None and figure.axes and "<table" in table._repr_html_()

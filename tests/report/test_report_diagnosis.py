@@ -1,6 +1,7 @@
 """The diagnosis of curves: each finding where it belongs, and nothing about healthy ones."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,13 @@ def run(*, loss=None, accuracy=None, val_loss=None, val_accuracy=None, lr=None, 
     result = {"dead_units": {"images": 250, "layers": settings.pop("layers", {"act": [0, 64]})}}
     provenance = {"data": {"classes": CLASSES}}
     return RunData(
-        Path("run"), "run", recipe, provenance, result, settings.pop("finished", True), lines
+        path=Path("run"),
+        slug="run",
+        recipe=recipe,
+        provenance=provenance,
+        result=result,
+        is_finished=settings.pop("finished", True),
+        lines=lines,
     )
 
 
@@ -55,7 +62,7 @@ def test_a_healthy_run_has_no_finding():
 
 def test_without_a_metrics_log_there_is_nothing_to_say():
     report_run = run()
-    assert diagnose(RunData(report_run.path, "run", report_run.recipe, {}, {}, False, [])) == []
+    assert diagnose(replace(report_run, result={}, lines=[])) == []
 
 
 @pytest.mark.parametrize("end", [4.0, 2.29])

@@ -8,7 +8,7 @@ from cifarlab.dashboard.frame import page_frame, put, put_table, section, watch
 from cifarlab.dashboard.index import FILES, Index
 from cifarlab.dashboard.urls import run_link
 from cifarlab.experiments.search.folder import SearchFolder, trial_name
-from cifarlab.experiments.search.space import format_value
+from cifarlab.experiments.search.space import format_params
 from cifarlab.experiments.search.table import (
     IMPORTANCE,
     describe_end,
@@ -22,7 +22,6 @@ from cifarlab.experiments.study.figure import FIGURES
 from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.report import render_verdicts
 from cifarlab.experiments.study.table import restore_comparison
-from cifarlab.experiments.writing import NOTHING
 from cifarlab.recipes.text import from_yaml
 from cifarlab.report.html import parts
 from cifarlab.run_folder.collection import Collection
@@ -116,7 +115,7 @@ def _add_trials(index: Index, folder: SearchFolder) -> None:
                 metric.number(score),
                 epochs,
                 describe_end(trial, metric),
-                *(format_value(trial.params[k]) if k in trial.params else NOTHING for k in keys),
+                *format_params(trial.params, keys),
             )
         )
     unit = " (%)" if metric.percent else ""

@@ -12,8 +12,7 @@ from cifarlab.experiments.judge.shipped_records import ShippedRecord, shipped_re
 from cifarlab.experiments.writing import NOTHING, as_json
 from cifarlab.run_folder.naming import RUNS
 from cifarlab.system.errors import UserError
-
-Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
+from cifarlab.system.formatting import TextTable
 
 
 class BookPage(NamedTuple):
@@ -70,7 +69,7 @@ def _range(ends: list[float] | None, form: str) -> str:
     return f" (95 %: {ends[0]:{form}} to {ends[1]:{form}})" if ends else ""
 
 
-def lap_table(judgement: Judgement) -> Table:
+def lap_table(judgement: Judgement) -> TextTable:
     """Return headers and cells: accuracy and training seconds of each side, seed by seed."""
     laps = judgement.verdict.evidence.laps
     sides = list(laps[0].scores) if laps else []
@@ -86,7 +85,7 @@ def lap_table(judgement: Judgement) -> Table:
     return headers, rows
 
 
-def book_table(page: BookPage) -> Table:
+def book_table(page: BookPage) -> TextTable:
     """Return headers and cells: a row for each claim and check, and for each shipped record."""
     headers = ("name", "claim", "at p <=", "verdict", "accuracy", "training seconds", "n", "why")
     rows = [_shipped_row(name, record) for name, record in page.shipped.items()]

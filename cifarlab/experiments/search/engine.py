@@ -46,7 +46,7 @@ class FinishedSearch(NamedTuple):
     @property
     def n_failed(self) -> int:
         """Return how many trials, and runs of finalists, failed."""
-        trials = sum(row.trial.failure is not None for row in self.results.rows)
+        trials = sum(row.failure is not None for row in self.results.rows)
         return trials + (self.finalists.n_failed if self.finalists else 0)
 
 
@@ -217,7 +217,7 @@ def write_results(
     figures = [(f"figures/{slug}.svg", words) for slug, words in figure_files]
     write_text(folder.path / "page.md", markdown_page(results, finalists, figures))
     if best := results.best_row:
-        recipe = results.search.trial_recipe(best.trial.params, base, results.scale)
-        name = f"{results.search.name}/{trial_name(best.trial.number)}"
+        recipe = results.search.trial_recipe(best.params, base, results.scale)
+        name = f"{results.search.name}/{trial_name(best.number)}"
         write_text(folder.best_recipe, to_yaml(recipe.model_copy(update={"name": name})))
     return problems

@@ -8,8 +8,9 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
 from cifarlab.experiments.search.folder import trial_name
-from cifarlab.experiments.search.results import SearchResults, TrialRow
+from cifarlab.experiments.search.results import SearchResults
 from cifarlab.experiments.search.space import AnyDimension, Choice
+from cifarlab.experiments.search.trial_history import Trial
 from cifarlab.experiments.writing import describe_scale
 from cifarlab.plots import spec
 from cifarlab.plots.spec import Axis, Bars, Marks, Panel, Plot, Text, label
@@ -24,20 +25,20 @@ _SPREAD = 0.06  # half the height over which lines through one choice are spread
 
 def curves(results: SearchResults) -> Plot | None:
     """Draw training and validation accuracy of every trial by epoch, coloured by score."""
-    scored = [r for r in results.rows if r.score is not None and r.trial.number in results.runs]
+    scored = [r for r in results.rows if r.score is not None and results.logs[r.number].lines]
     if not scored:
         return None
     sample, lines = _select_rows(scored), []
     for index, (row, color) in enumerate(zip(sample, _colors(results, sample), strict=True)):
-        run, marker = results.runs[row.trial.number], _MARKERS[index : index + 1]
-        train, val = (100 * run.curve(split, "accuracy") for split in ("train", "val"))
-        best = f"{trial_name(row.trial.number)}: {np.max(val):.2f}, {np.nanmax(train):.2f}"
+        log, marker = results.logs[row.number], _MARKERS[index : index + 1]
+        train, val = (100 * log.curve(split, "accuracy") for split in ("train", "val"))
+        best = f"{trial_name(row.number)}: {np.max(val):.2f}, {np.nanmax(train):.2f}"
         text = best if marker else ""
         look: dict[str, Any] = {"color": color, "z": 2 - index / len(sample)}  # the best on top
         mark_every, marker = -(-len(val) // _MAX_MARKS), marker or ("o" if len(val) < 3 else "")
         lines += [
-            Marks(run.epochs, val, text, width=1.9, marker=marker, markevery=mark_every, **look),
-            Marks(run.epochs, train, width=0.8, alpha=0.45, **look),
+            Marks(log.epochs, val, text, width=1.9, marker=marker, markevery=mark_every, **look),
+            Marks(log.epochs, train, width=0.8, alpha=0.45, **look),
         ]
     axes = Axis("epoch", integer=True), Axis("accuracy (%): validation bold, training faint")
     panel = Panel(lines, *axes, _title(results, len(sample), len(scored)))
@@ -47,7 +48,7 @@ def curves(results: SearchResults) -> Plot | None:
 
 def rungs(results: SearchResults) -> Plot | None:
     """Draw every decision: the score, and the cut-off that it was compared with."""
-    decisions = [decision for row in results.rows for decision in row.trial.rung_decisions]
+    decisions = [decision for row in results.rows for decision in row.rung_decisions]
     if not decisions:
         return None
     maximum = max(decision.n_reached for decision in decisions)
@@ -71,7 +72,7 @@ def rungs(results: SearchResults) -> Plot | None:
 
 def coordinates(results: SearchResults) -> Plot | None:
     """Draw a line per trial over one axis per key and one for the score, the best on top."""
-    scored = [row for row in results.rows if row.score is not None and not row.trial.failure]
+    scored = [row for row in results.rows if row.score is not None and not row.failure]
     if len(scored) < 2:
         return None
     sample, space, metric = _select_rows(scored), results.search.space, results.metric
@@ -84,7 +85,7 @@ def coordinates(results: SearchResults) -> Plot | None:
         marks.append(Marks(range(len(space) + 1), line, "", color, **look))
     for index, (key, dimension) in enumerate(space.items()):
         marks.append(Marks([index, index], [0, 1], color=spec.GREY, width=0.8, z=1))
-        lacking = any(key not in row.trial.params for row in sample)
+        lacking = any(key not in row.params for row in sample)
         ends = [*dimension.ends, *([(_UNSET, "not set")] if lacking else [])]
         marks += [_text(index, height, name) for height, name in ends]
     for height, row in enumerate((sample[-1], sample[0])):
@@ -100,13 +101,13 @@ def _text(index: int, height: float, text: str) -> Text:
     return Text(index + 0.04, height, label(text, 14), 7, base="center", boxed=True)
 
 
-def _heights(dimension: AnyDimension, key: str, sample: Sequence[TrialRow]) -> np.ndarray:
+def _heights(dimension: AnyDimension, key: str, sample: Sequence[Trial]) -> np.ndarray:
     """Return where each trial's line crosses the key's axis, 0..1; the first row is the best.
 
     A trial without the key crosses below the axis. Lines through one choice are spread around it,
     the better the higher, so that they don't hide each other.
     """
-    values = [row.trial.params.get(key) for row in sample]
+    values = [row.params.get(key) for row in sample]
     heights = np.array([_UNSET if v is None else dimension.position(v) for v in values])
     spread = heights.copy()
     if isinstance(dimension, Choice):
@@ -147,18 +148,18 @@ FIGURES: dict[str, tuple[Callable[[SearchResults], Plot | None], str]] = {
 }
 
 
-def _relative_scores(results: SearchResults, sample: Sequence[TrialRow]) -> np.ndarray:
+def _relative_scores(results: SearchResults, sample: Sequence[Trial]) -> np.ndarray:
     """Return each score from 0 (the worst) to 1 (the best); 1/2 where all are equal."""
     scores = np.array([results.metric.sign * (row.score or 0.0) for row in sample])
     return (scores - scores.min()) / np.ptp(scores) if np.ptp(scores) else 0.5 + 0 * scores
 
 
-def _colors(results: SearchResults, sample: Sequence[TrialRow]) -> list[str]:
+def _colors(results: SearchResults, sample: Sequence[Trial]) -> list[str]:
     """Return each score's colour: dark for the worst, bright but visible on white for the best."""
     return [to_hex(c) for c in colormaps["viridis"](0.8 * _relative_scores(results, sample))]
 
 
-def _select_rows(rows: Sequence[TrialRow]) -> list[TrialRow]:
+def _select_rows(rows: Sequence[Trial]) -> list[Trial]:
     """Return the rows that a figure draws, the best first: of too many, the best and a sample."""
     if len(rows) <= _LIMIT:
         return list(rows)

@@ -14,6 +14,7 @@ from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import Study, StudyRow
 from cifarlab.experiments.study.engine import run_study
 from cifarlab.experiments.study.table import require_baseline
+from cifarlab.run_folder.openings import read_recipe_text
 from cifarlab.run_folder.schemas import restore
 from cifarlab.stats.paired import Interval, summarize
 from cifarlab.system.errors import UserError
@@ -82,12 +83,13 @@ def retrain_finalists(
         FailedRunsError: all runs failed
     """
     finalists = select_finalists(results)
+    trials = [folder.trial(row.number) for row in results.rows]
     scores = {trial_name(number): score for number, score in finalists.items()}
     study = Study(
         name=f"finalists-{'-'.join(f'{n:03}' for n in finalists)}-seeds-{n_seeds}",
         about=f"The best trials of {results.search.name} over seeds that the search did not see.",
-        metric=next(iter(results.runs.values())).recipe.evaluation.metric,
-        first_seed=1 + max(run.recipe.seed for run in results.runs.values()),
+        metric=folder.trial(next(iter(finalists))).recipe().evaluation.metric,
+        first_seed=1 + max(read_recipe_text(run).seed for run in trials if run.exists),
         overrides=_EVALUATION,
         rows=tuple(
             StudyRow(name=name, recipe=str(folder.path / name / "recipe.yaml")) for name in scores
@@ -143,12 +145,12 @@ def select_finalists(results: SearchResults) -> dict[int, float]:
     Raises:
         UserError: no trial has a score
     """
-    scored = [r for r in results.rows if r.score is not None and not r.trial.failure]
-    completed = [row for row in scored if row.trial.stop_reason in ("planned", "early_stopping")]
+    scored = [r for r in results.rows if r.score is not None and not r.failure]
+    completed = [row for row in scored if row.stop_reason in ("planned", "early_stopping")]
     best_rows = (completed or scored)[:MAX_FINALISTS]
     if not best_rows:
         raise UserError("there are no finalists: no trial has a score", "search first")
-    return {row.trial.number: row.score for row in best_rows if row.score is not None}
+    return {row.number: row.score for row in best_rows if row.score is not None}
 
 
 def measure_selection_bias(number: int, score: float, values: list[float]) -> SelectionBias:

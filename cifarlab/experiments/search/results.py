@@ -10,22 +10,8 @@ from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.importance import Importance, measure_importance
 from cifarlab.experiments.search.trial_history import Trial, TrialHistory
 from cifarlab.metrics.kinds import ACCURACY, MetricFacts
-from cifarlab.run_folder.run_data import RunData, read_runs
-
-
-class TrialRow(NamedTuple):
-    """A trial as a row of the table.
-
-    ``rank`` is from 1; ``score`` is that of ``best_epoch``, both None before the first epoch;
-    ``train_accuracy`` is the training accuracy of that epoch.
-    """
-
-    rank: int
-    trial: Trial
-    score: float | None
-    best_epoch: int | None
-    train_accuracy: float | None
-    epochs: int
+from cifarlab.run_folder.run_data import EpochLines, dig, read_runs
+from cifarlab.system.formatting import number
 
 
 class RungSummary(NamedTuple):
@@ -40,27 +26,27 @@ class RungSummary(NamedTuple):
 class SearchResults(NamedTuple):
     """The results that tables and figures show; ``metric`` describes the scores.
 
-    ``runs`` are the data of the trials' run folders by trial number, as far as these exist.
+    ``rows`` are the trials, the best first, ``logs`` the epochs of each by its number.
     """
 
     search: Search
     scale: float
     data: str
-    rows: tuple[TrialRow, ...]
+    rows: tuple[Trial, ...]
     rungs: tuple[RungSummary, ...]
     importance: tuple[Importance, ...]
-    runs: dict[int, RunData]
+    logs: dict[int, EpochLines]
     metric: MetricFacts = ACCURACY
 
     @property
-    def best_row(self) -> TrialRow | None:
+    def best_row(self) -> Trial | None:
         """Return the first row, if it has a score."""
         first = next(iter(self.rows), None)
-        return first if first and first.score is not None and not first.trial.failure else None
+        return first if first and first.score is not None and not first.failure else None
 
 
 def read_results(search: Search, scale: float, folder: SearchFolder) -> SearchResults:
-    """Read a search's record and runs.
+    """Read a search's record and the metrics logs of its trials.
 
     Args:
         search: the search
@@ -69,44 +55,38 @@ def read_results(search: Search, scale: float, folder: SearchFolder) -> SearchRe
 
     Raises:
         RunFolderError: the record or a run folder is damaged
-        RecipeError: a trial's recipe can't be read
+        RecipeError: the first trial's recipe can't be read
     """
     history, metric = TrialHistory(folder.events()), folder.metric
-    numbers = [n for n in history.trials if folder.trial(n).exists]
-    read = read_runs([folder.trial(n).path for n in numbers], predictions=False)
-    runs = dict(zip(numbers, read, strict=True))
-    for number, run in runs.items():  # an unfinished trial's score so far
-        trial = history.trials[number]
-        if trial.score is None and (best := run.best_by(metric)):
-            trial.score, trial.epochs = best[1], run.last_epoch
-    rows = tuple(
-        _row(rank, trial, runs.get(trial.number), metric)
-        for rank, trial in enumerate(history.ranking(metric), 1)
-    )
-    scored = [t for t in history.trials.values() if t.score is not None and not t.failure]
+    logs = {n: EpochLines(folder.trial(n).metrics.read()) for n in history.trials}
+    for trial in history.trials.values():
+        _add_best_epoch(trial, logs[trial.number], metric)
+    rows = history.ranking(metric)
+    paths = [run.path for n in history.trials if (run := folder.trial(n)).exists][:1]
+    scored = [trial for trial in rows if trial.score is not None and not trial.failure]
     return SearchResults(
         search,
         scale,
-        next((run.data_name for run in runs.values()), ""),
-        rows,
+        read_runs(paths, predictions=False)[0].data_name if paths else "",
+        tuple(rows),
         tuple(_rung(rung, history) for rung in search.rungs(scale)),
         measure_importance(
             search.space,
             [t.params for t in scored],
             [metric.sign * (t.score or 0.0) for t in scored],
         ),
-        runs,
+        logs,
         metric,
     )
 
 
-def _row(rank: int, trial: Trial, run: RunData | None, metric: MetricFacts) -> TrialRow:
-    best = run.best_by(metric) if run else None
-    if run is None or best is None:
-        return TrialRow(rank, trial, trial.score, None, None, trial.epochs)
-    epoch, score = best
-    train = run.curve("train", "accuracy")[list(run.epochs).index(epoch)]
-    return TrialRow(rank, trial, score, epoch, float(train), run.last_epoch)
+def _add_best_epoch(trial: Trial, log: EpochLines, metric: MetricFacts) -> None:
+    """Add what the record does not have: the best epoch; of an unfinished trial all so far."""
+    if best := log.best_by(metric):
+        trial.best_epoch, trial.score = best
+        trial.epochs = log.last_epoch
+        line = next(line for line in log.lines if line["epoch"] == trial.best_epoch)
+        trial.train_accuracy = number(dig(line, "train", "accuracy"))
 
 
 def _rung(rung: int, history: TrialHistory) -> RungSummary:

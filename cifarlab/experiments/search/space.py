@@ -11,7 +11,7 @@ the recipe's.
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -19,6 +19,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from cifarlab.config.base import Config, PositiveFloat
+from cifarlab.experiments.writing import NOTHING
 from cifarlab.recipes.schema import Recipe
 
 if TYPE_CHECKING:
@@ -178,6 +179,11 @@ def format_value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return yaml.safe_dump(value, default_flow_style=True, width=1000).partition("\n...")[0].strip()
+
+
+def format_params(params: Params, keys: Iterable[str]) -> list[str]:
+    """Return a point's value of each key as text; a dash where it has none."""
+    return [format_value(params[key]) if key in params else NOTHING for key in keys]
 
 
 def sort_by_condition(space: Mapping[str, AnyDimension]) -> list[str]:

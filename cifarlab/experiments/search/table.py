@@ -6,13 +6,15 @@ from typing import Any, NamedTuple
 from cifarlab.experiments.search.finalists import Finalists, SelectionBias, restore_finalists
 from cifarlab.experiments.search.folder import trial_name
 from cifarlab.experiments.search.importance import Importance
-from cifarlab.experiments.search.results import RungSummary, SearchResults, TrialRow
-from cifarlab.experiments.search.space import format_value
+from cifarlab.experiments.search.results import RungSummary, SearchResults
+from cifarlab.experiments.search.space import format_params
 from cifarlab.experiments.search.trial_history import Trial, describe_stop
 from cifarlab.experiments.study.table import markdown
-from cifarlab.experiments.writing import NOTHING, as_json, csv_table, describe_scale, markdown_table
+from cifarlab.experiments.writing import NOTHING, as_json, describe_scale
 from cifarlab.metrics.kinds import ACCURACY, MetricFacts
 from cifarlab.run_folder.schemas import restore
+from cifarlab.system.formatting import TextTable, dicts_to_csv
+from cifarlab.system.formatting import markdown_page as page
 
 _STOP_REASONS = {
     "planned": "ran to its end",
@@ -38,24 +40,24 @@ def heading(results: SearchResults) -> list[str]:
     ]
 
 
-def format_rows(results: SearchResults) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def format_rows(results: SearchResults) -> TextTable:
     """Return headers and cells as text, the best trial first."""
-    cells = [_cells(row, list(results.search.space), results.metric) for row in results.rows]
-    return tuple(cells[0]) if cells else (), [tuple(row.values()) for row in cells]
-
-
-def _cells(row: TrialRow, keys: Sequence[str], metric: MetricFacts) -> dict[str, str]:
-    params = row.trial.params
-    return {
-        "rank": str(row.rank),
-        "trial": trial_name(row.trial.number),
-        "score": metric.number(row.score),
-        "training": ACCURACY.number(row.train_accuracy),
-        "epoch": NOTHING if row.best_epoch is None else str(row.best_epoch),
-        "epochs": str(row.epochs),
-        "how it ended": describe_end(row.trial, metric),
-        **{key: format_value(params[key]) if key in params else NOTHING for key in keys},
-    }
+    keys, metric = list(results.search.space), results.metric
+    cells = [
+        (
+            str(rank),
+            trial_name(trial.number),
+            metric.number(trial.score),
+            ACCURACY.number(trial.train_accuracy),
+            NOTHING if trial.best_epoch is None else str(trial.best_epoch),
+            str(trial.epochs),
+            describe_end(trial, metric),
+            *format_params(trial.params, keys),
+        )
+        for rank, trial in enumerate(results.rows, 1)
+    ]
+    headers = ("rank", "trial", "score", "training", "epoch", "epochs", "how it ended", *keys)
+    return headers, cells
 
 
 def describe_end(trial: Trial, metric: MetricFacts) -> str:
@@ -67,9 +69,7 @@ def describe_end(trial: Trial, metric: MetricFacts) -> str:
     return _STOP_REASONS[trial.stop_reason]
 
 
-def format_rungs(
-    rungs: Sequence[RungSummary], metric: MetricFacts
-) -> tuple[tuple[str, ...], Sequence[tuple[str, ...]]]:
+def format_rungs(rungs: Sequence[RungSummary], metric: MetricFacts) -> TextTable:
     """Return headers and cells of the rungs."""
     cells = [
         (str(r.rung), str(r.n_reached), str(r.n_stopped), metric.number(r.cutoff)) for r in rungs
@@ -77,9 +77,7 @@ def format_rungs(
     return ("rung (epoch)", "trials", "stopped there", "last cut-off"), cells
 
 
-def format_importance(
-    importances: Sequence[Importance],
-) -> tuple[tuple[str, ...], Sequence[tuple[str, ...]]]:
+def format_importance(importances: Sequence[Importance]) -> TextTable:
     """Return headers and cells of the keys' importance."""
     return ("key", "importance", "95 % interval", "by chance up to"), [
         (i.key, f"{i.fraction:.2f}", f"{i.low:.2f} to {i.high:.2f}", f"{i.chance:.2f}")
@@ -111,31 +109,24 @@ def markdown_page(
         finalists: the finalists over other seeds, if they were trained
         figures: (file, alt text) of each figure
     """
-    parts = [f"# {results.search.name}", results.search.about, " ".join(heading(results))]
-    if results.best_row:
+    metric, best = results.metric, results.best_row
+    parts: list[Any] = [f"# {results.search.name}", results.search.about]
+    parts.append(" ".join(heading(results)))
+    if best:
         parts.append(
-            f"Best: {trial_name(results.best_row.trial.number)}, "
-            f"{results.metric.text(results.best_row.score)}, in best.yaml. "
+            f"Best: {trial_name(best.number)}, {metric.text(best.score)}, in best.yaml. "
             + ("" if finalists else "The best of many is optimistic: --n-seeds 3 says by how much.")
         )
     if finalists:
-        words = "\n".join(
-            f"- {describe_selection_bias(bias, results.metric)}"
-            for bias in finalists.selection_bias
-        )
+        biases = [describe_selection_bias(bias, metric) for bias in finalists.selection_bias]
         comparison = markdown(finalists.comparison).replace("# ", "### ", 1)
-        parts += ["## Finalists over other seeds", words, comparison.strip()]
-    parts += ["## Trials", markdown_table(*format_rows(results))]
+        parts += ["## Finalists over other seeds", biases, comparison.strip()]
+    parts += ["## Trials", format_rows(results)]
     if results.rungs:
-        parts += ["## Rungs", markdown_table(*format_rungs(results.rungs, results.metric))]
+        parts += ["## Rungs", format_rungs(results.rungs, metric)]
     if results.importance:
-        parts += [
-            "## What decides",
-            markdown_table(*format_importance(results.importance)),
-            IMPORTANCE,
-        ]
-    parts += [f"![{words}]({file})" for file, words in figures]
-    return "\n\n".join(part for part in parts if part) + "\n"
+        parts += ["## What decides", format_importance(results.importance), IMPORTANCE]
+    return page([*parts, *(f"![{words}]({file})" for file, words in figures)])
 
 
 IMPORTANCE = (
@@ -148,22 +139,24 @@ IMPORTANCE = (
 
 def csv_text(results: SearchResults) -> str:
     """Return a CSV line per trial, numbers unrounded, accuracies as fractions from 0 to 1."""
-    keys = list(results.search.space)
-    return csv_table([_raw_values(row, keys, results.metric) for row in results.rows])
+    return dicts_to_csv(_raw_rows(results))
 
 
-def _raw_values(row: TrialRow, keys: Sequence[str], metric: MetricFacts) -> dict[str, Any]:
-    return {
-        "rank": row.rank,
-        "trial": row.trial.number,
-        "score": row.score,
-        "train_accuracy": row.train_accuracy,
-        "best_epoch": row.best_epoch,
-        "epochs": row.epochs,
-        "stop_reason": row.trial.stop_reason,
-        "stop_description": describe_end(row.trial, metric),
-        **{key: row.trial.params.get(key) for key in keys},
-    }
+def _raw_rows(results: SearchResults) -> list[dict[str, Any]]:
+    return [
+        {
+            "rank": rank,
+            "trial": trial.number,
+            "score": trial.score,
+            "train_accuracy": trial.train_accuracy,
+            "best_epoch": trial.best_epoch,
+            "epochs": trial.epochs,
+            "stop_reason": trial.stop_reason,
+            "stop_description": describe_end(trial, results.metric),
+            **{key: trial.params.get(key) for key in results.search.space},
+        }
+        for rank, trial in enumerate(results.rows, 1)
+    ]
 
 
 class RestoredResults(NamedTuple):
@@ -191,13 +184,10 @@ def restore_results(tree: dict[str, Any]) -> RestoredResults:
 
 def results_as_json(results: SearchResults, finalists: Finalists | None) -> dict[str, Any]:
     """Return plain values for search.json."""
-    keys = list(results.search.space)
+    rows = zip(_raw_rows(results), results.rows, strict=True)
     return {
         "data": results.data,
-        "table": [
-            {**_raw_values(row, keys, results.metric), "rungs": as_json(row.trial.rung_decisions)}
-            for row in results.rows
-        ],
+        "table": [{**raw, "rungs": as_json(trial.rung_decisions)} for raw, trial in rows],
         "rungs": as_json(results.rungs),
         "importance": as_json(results.importance),
         "finalists": as_json(finalists),

@@ -29,7 +29,8 @@ class RungDecision(NamedTuple):
 class Trial:
     """A trial; ``stop_reason`` is None while it has not ended.
 
-    ``score`` is the best validation metric of its ``epochs``; None before the first.
+    ``score`` is the best validation metric of its ``epochs``; None before the first. That was in
+    ``best_epoch``, whose training accuracy is ``train_accuracy``; the record has neither.
     """
 
     number: int
@@ -39,6 +40,8 @@ class Trial:
     epochs: int = 0
     score: float | None = None
     failure: dict[str, str] | None = None
+    best_epoch: int | None = None
+    train_accuracy: float | None = None
 
     @property
     def stopped(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from cifarlab.evaluation.groups import known_groups
+from cifarlab.experiments.writing import NOTHING
 from cifarlab.recipes.catalog import Reported
 from cifarlab.run_folder.run_data import RunData, as_rows, dig
 from cifarlab.system.formatting import number
@@ -19,7 +20,6 @@ Column = Literal[
     "classes", "groups",
 ]  # fmt: skip
 LAST_EPOCHS = 10  # over which final_std is
-NOTHING = "-"
 # how a value is written, by the beginning of its column's name
 _COUNTS = ("epochs to", "best epoch")
 _SECONDS = "seconds"

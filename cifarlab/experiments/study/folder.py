@@ -19,14 +19,16 @@ from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.figure import FIGURES
 from cifarlab.experiments.study.plan import StudyPlan
-from cifarlab.experiments.study.table import csv_text, flips_rows, markdown
-from cifarlab.experiments.writing import csv_table, write_figures
+from cifarlab.experiments.study.table import csv_text, markdown
+from cifarlab.experiments.writing import write_figures
 from cifarlab.plots.spec import require_formats
+from cifarlab.report.by_image import flips_rows
 from cifarlab.run_folder.collection import Collection
 from cifarlab.run_folder.naming import RUNS, folder_name
 from cifarlab.run_folder.schemas import StoredModel
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import write_text
+from cifarlab.system.formatting import dicts_to_csv
 
 
 class StoredFailure(StoredModel):
@@ -127,6 +129,6 @@ def write_comparison(
     write_text(folder / "table.md", markdown(comparison))
     write_text(folder / "table.csv", csv_text(comparison))
     if comparison.by_image:
-        write_text(folder / "flips.csv", csv_table(flips_rows(comparison)))
+        write_text(folder / "flips.csv", dicts_to_csv(flips_rows(comparison.by_image)))
     figures = {name: (make, f"{alt}: {comparison.title}") for name, (make, alt) in FIGURES.items()}
     return write_figures(figures, comparison, folder, formats)[1]

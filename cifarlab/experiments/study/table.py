@@ -8,13 +8,13 @@ from cifarlab.experiments.study.definition import MAX_SEEDS
 from cifarlab.experiments.study.margin import margin_table
 from cifarlab.experiments.study.price import REFERENCE_GAP, find_chance
 from cifarlab.experiments.study.verdicts import describe_margin, describe_plan
-from cifarlab.experiments.writing import NOTHING, csv_table, describe_scale, markdown_table
+from cifarlab.experiments.writing import NOTHING, describe_scale
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.report import by_image
 from cifarlab.run_folder.run_data import SPLIT_NAMES
 from cifarlab.run_folder.schemas import restore
 from cifarlab.system.errors import RunFolderError
-from cifarlab.system.formatting import p_value
+from cifarlab.system.formatting import TextTable, dicts_to_csv, markdown_page, p_value
 
 COLUMNS_NOTE = (
     "Means over the seeds. In brackets the report's, or of how many seeds it is the mean: those "
@@ -60,7 +60,7 @@ def footing(comparison: Comparison) -> list[str]:
     return [*comparison.notes, *([how] if any(bases) else []), *([order] if order else [])]
 
 
-def format_rows(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def format_rows(comparison: Comparison) -> TextTable:
     """Return headers and cells as text, accuracies rounded to hundredths of a point."""
     rows = [_cells(row, comparison) for row in comparison.rows]
     chance = describe_chance(comparison)
@@ -112,7 +112,7 @@ def _reported(row: ComparisonRow, metric: MetricFacts) -> str:
     return f"{row.reported.accuracy:g}{difference}"
 
 
-def column_table(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def column_table(comparison: Comparison) -> TextTable:
     """Return headers and cells of the study's columns; empty where it has none."""
     headings = _headings(comparison)
     values = [{value.heading: value for value in row.columns} for row in comparison.rows]
@@ -129,50 +129,24 @@ def _headings(comparison: Comparison) -> list[str]:
 
 def markdown(comparison: Comparison) -> str:
     """Return the table with its heading and notes as Markdown."""
-    table = markdown_table(*format_rows(comparison))
-    notes = "\n".join(f"- {note}" for note in footing(comparison))
-    parts = [f"# {comparison.title}", " ".join(heading(comparison)), table, notes]
-    more = [*_margin_lines(comparison), *_image_lines(comparison), *_column_lines(comparison)]
-    return "\n\n".join(filter(None, [*parts, *more])) + "\n"
-
-
-def _column_lines(comparison: Comparison) -> list[str]:
-    headers, cells = column_table(comparison)
-    return [markdown_table(headers, cells), COLUMNS_NOTE] if headers else []
-
-
-def _margin_lines(comparison: Comparison) -> list[str]:
-    rows = comparison.margin_rows
-    return [markdown_table(*margin_table(rows))] if rows else []
-
-
-def _image_lines(comparison: Comparison) -> list[str]:
-    if not comparison.by_image:
-        return []
-    intervals = by_image.interval_table(comparison.by_image)
-    lines = [markdown_table(*intervals)] if intervals[1] else []
-    for images in comparison.by_image:
-        lines += [f"## {by_image.title(images)}", markdown_table(*by_image.class_table(images))]
-        lines.append("\n".join(f"- {sentence}" for sentence in by_image.sentences(images)))
-    return lines
-
-
-def flips_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return the flips of each row and class as plain values, unrounded."""
-    names = ("row", "class", "n_images", "n_gained", "n_lost", "difference", "low", "high", "p")
-    rows = []
-    for images in comparison.by_image:
-        for flips in images.flips.classes:
-            low, high = flips.interval or (None, None)
-            numbers = (flips.n_images, flips.n_gained, flips.n_lost, flips.difference)
-            values = (images.row, flips.name, *numbers, low, high, flips.p)
-            rows.append(dict(zip(names, values, strict=True)))
-    return rows
+    columns = column_table(comparison)
+    return markdown_page(
+        [
+            f"# {comparison.title}",
+            " ".join(heading(comparison)),
+            format_rows(comparison),
+            footing(comparison),
+            margin_table(comparison.margin_rows),
+            *by_image.page_parts(comparison.by_image),
+            columns,
+            COLUMNS_NOTE if columns[0] else "",
+        ]
+    )
 
 
 def csv_text(comparison: Comparison) -> str:
     """Return a CSV line per row, numbers unrounded, accuracies and differences from 0 to 1."""
-    return csv_table([_raw_values(comparison, row) for row in comparison.rows])
+    return dicts_to_csv([_raw_values(comparison, row) for row in comparison.rows])
 
 
 def _raw_values(comparison: Comparison, row: ComparisonRow) -> dict[str, Any]:

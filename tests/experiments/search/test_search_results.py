@@ -47,8 +47,8 @@ def test_the_best_is_first_and_failed_ones_last(results: SearchResults) -> None:
     assert results.best_row is results.rows[0]
     finite_scores = [score for score in scores if score is not None]
     assert finite_scores == sorted(finite_scores, reverse=True) and scores[-1] is None
-    assert results.rows[-1].trial.number == 1
-    assert [row.rank for row in results.rows] == list(range(1, 13))
+    assert results.rows[-1].number == 1
+    assert [cells[0] for cells in format_rows(results)[1]] == [str(n) for n in range(1, 13)]
 
 
 def test_a_row_says_its_epochs_and_the_training_accuracy_beside(results: SearchResults) -> None:
@@ -142,7 +142,7 @@ def test_no_line_hides_another_where_trials_made_the_same_choice(results: Search
     best_first = [row for row in results.rows if row.score is not None]
     heights_by_kind: dict[object, list[float]] = {"sgd": [], "adam": []}
     for line, row in zip(trial_lines(coordinates(results)), best_first, strict=True):
-        heights_by_kind[row.trial.params["optimizer.kind"]].append(line.y[0])
+        heights_by_kind[row.params["optimizer.kind"]].append(line.y[0])
     for middle, heights in zip((0, 1), heights_by_kind.values(), strict=True):
         assert heights[::-1] == sorted(set(heights)) and len(heights) > 3
         assert max(abs(height - middle) for height in heights) < 0.1
@@ -199,8 +199,8 @@ def test_without_the_report_extra_the_rest_is_written(
 
 def test_finalists_are_the_best_that_ran_to_their_end(results: SearchResults) -> None:
     finalists = select_finalists(results)
-    assert len(finalists) == 3 and list(finalists) == [r.trial.number for r in results.rows[:3]]
-    stopped = {r.trial.number for r in results.rows if r.trial.stop_reason == "stopped"}
+    assert len(finalists) == 3 and list(finalists) == [r.number for r in results.rows[:3]]
+    stopped = {r.number for r in results.rows if r.stop_reason == "stopped"}
     assert stopped and not stopped & set(finalists)
 
 
@@ -224,13 +224,11 @@ def test_finalists_are_measured_as_the_score_was(
 
 def test_a_trial_that_its_budget_ended_is_no_finalist(results: SearchResults) -> None:
     best = results.rows[0]
-    timed_out = best._replace(trial=replace(best.trial, stop_reason="max_time"))
-    patient = results.rows[1]._replace(
-        trial=replace(results.rows[1].trial, stop_reason="early_stopping")
-    )
+    timed_out = replace(best, stop_reason="max_time")
+    patient = replace(results.rows[1], stop_reason="early_stopping")
     rows = (timed_out, patient, *results.rows[2:])
     finalists = select_finalists(results._replace(rows=rows))
-    assert timed_out.trial.number not in finalists and patient.trial.number in finalists
+    assert timed_out.number not in finalists and patient.number in finalists
 
 
 def test_the_selection_bias_of_the_best() -> None:

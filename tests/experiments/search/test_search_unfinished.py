@@ -49,7 +49,7 @@ def test_the_page_and_best_yaml_name_the_same_trial(
 ) -> None:
     folder = begin_search(small(trials=3), tmp_path)
     finished = run_search(small(trials=3), runs=tmp_path, resume=True)
-    assert finished.results.best_row and finished.results.best_row.trial.number == 1
+    assert finished.results.best_row and finished.results.best_row.number == 1
     assert "Best: trial-001, 60.00 %, in best.yaml" in (folder.path / "page.md").read_text()
     assert find(str(folder.best_recipe)).optimizer.lr == 0.02
     assert any("2 trials are not finished" in problem for problem in finished.problems)

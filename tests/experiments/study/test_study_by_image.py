@@ -14,9 +14,10 @@ from cifarlab.experiments.study.definition import Study, StudyRow
 from cifarlab.experiments.study.engine import run_study
 from cifarlab.experiments.study.folder import write_comparison
 from cifarlab.experiments.study.outcomes import compare_runs
-from cifarlab.experiments.study.table import flips_rows, markdown, restore_comparison
+from cifarlab.experiments.study.table import markdown, restore_comparison
 from cifarlab.experiments.writing import as_json
 from cifarlab.recipes.catalog import find
+from cifarlab.report.by_image import flips_rows
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import UserError
 
@@ -58,7 +59,7 @@ def test_the_tables_say_it_and_json_keeps_it(by_image, tmp_path):
     assert {"flips.svg", "intervals.svg"} <= {file.name for file in tmp_path.iterdir()}
     tree = json.loads(json.dumps(as_json(by_image._replace(runs=()))))
     assert restore_comparison(tree) == by_image._replace(runs=())
-    assert flips_rows(by_image)[0]["class"] == "airplane"
+    assert flips_rows(by_image.by_image)[0]["class"] == "airplane"
 
 
 def test_p_of_other_images_is_corrected_for_the_rows_and_never_smaller(root, tmp_path):
