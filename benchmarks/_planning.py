@@ -19,10 +19,9 @@ from _reports import SEARCH, search_names
 
 from cifarlab.experiments.search.definition import Search, find_search
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.study.outcomes import fingerprint_row
 from cifarlab.recipes.catalog import find, usual_images
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import build, change, fingerprint, validate_config
+from cifarlab.recipes.text import build, change, fingerprint, fingerprint_row, validate_config
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import folder_name
 

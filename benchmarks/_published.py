@@ -16,10 +16,10 @@ import numpy as np
 
 from cifarlab.experiments.study.agreement import Agreement, judge_difference
 from cifarlab.experiments.study.comparison import ComparisonRow, compare
-from cifarlab.experiments.study.outcomes import fingerprint_row, run_outcome
+from cifarlab.experiments.study.outcomes import run_outcome
 from cifarlab.metrics.kinds import Accuracy
 from cifarlab.recipes.catalog import Reported, find, shipped_recipes
-from cifarlab.recipes.text import fingerprint
+from cifarlab.recipes.text import fingerprint, fingerprint_row
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.metrics_log import MetricsLog
 from cifarlab.run_folder.predictions import Predictions

@@ -21,7 +21,7 @@ from typing import Any
 from _results import write_result
 from _searching import SMALL, folder, run, start, table, training_seconds, wait_for, write_search
 
-from cifarlab.experiments.writing import as_json
+from cifarlab.run_folder.schemas import as_json
 from cifarlab.stats.paired import compare_pairs, summarize
 
 LONGEST = 27

@@ -94,7 +94,7 @@ def compare(
     from cifarlab.cli.printing import print_comparison
     from cifarlab.experiments.study.folder import write_comparison
     from cifarlab.experiments.study.outcomes import compare_runs
-    from cifarlab.experiments.writing import as_json
+    from cifarlab.run_folder.schemas import as_json
     from cifarlab.system.files import write_json
 
     comparison = compare_runs(names, against, metric=metric, plugins=plugins, by=by, margin=margin)

@@ -254,6 +254,11 @@ def fingerprint(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
+def fingerprint_row(recipe: Recipe) -> str:
+    """Return the fingerprint that all seeds of a recipe have in common."""
+    return fingerprint(recipe.model_copy(update={"seed": 0}))
+
+
 def _departures(config: Config) -> dict[str, Any]:
     """Return a part's settings that are not their field's default, and its kind."""
     fields = type(config).model_fields

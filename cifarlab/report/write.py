@@ -6,15 +6,16 @@ imported when a report is written.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cifarlab.plots.spec import require_formats
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.errors import PluginError, RunFolderError
+from cifarlab.system.errors import MissingExtraError, PluginError, RunFolderError
 from cifarlab.system.extras import require_packages
 from cifarlab.system.files import is_folder, write_text
 
 if TYPE_CHECKING:
+    from cifarlab.plots.draw import Figures
     from cifarlab.plots.style import Picture
 
     Compare = Callable[[Sequence[Path], Sequence[str]], tuple[str, Sequence[Picture]]]
@@ -88,6 +89,36 @@ def write_page(html: str, figures: "Sequence[Picture]", default: Path, out: Path
         save(figure, target.parent / "figures")
     write_text(target, html)
     return target
+
+
+def write_figures(
+    figures: "Figures[Any]", subject: Any, folder: Path, formats: Sequence[str]
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Write figures to a folder.
+
+    Args:
+        figures: what ``plots.draw.draw_all`` takes: by name, the function and the alt text
+        subject: what the functions draw
+        folder: folder to write to
+        formats: file formats, such as ``svg``
+
+    Returns:
+        (slug, alt text) of each figure written, and, in words, why there is none.
+
+    Raises:
+        StorageError: a file can't be written
+    """
+    try:
+        require_extra()
+    except MissingExtraError as error:
+        return [], [f"no figures: {error.what}; {error.hint}"]
+    from cifarlab.plots.draw import draw_all
+    from cifarlab.plots.style import save
+
+    pictures = draw_all(figures, subject, formats).values()
+    for picture in pictures:
+        save(picture, folder)
+    return [(picture.slug, picture.alt) for picture in pictures], []
 
 
 def require_extra() -> None:

@@ -137,6 +137,20 @@ def restore(kind: Any, tree: Any, what: str, hint: str) -> Any:
         raise RunFolderError(f"{what}: {_first(error)}", hint) from error
 
 
+def as_json(value: Any) -> Any:
+    """Return a value as JSON types, with named tuples and models as mappings.
+
+    ``restore`` is the way back.
+    """
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {str(name): as_json(item) for name, item in value.items()}
+    return [as_json(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _first(error: ValidationError) -> str:
     """Return the first of pydantic's findings in a line."""
     first = error.errors(include_input=False, include_url=False)[0]

@@ -299,3 +299,15 @@ def _smallest_ps(draws: np.random.Generator, first: int, last: int) -> np.ndarra
             np.minimum(two_sided, 2 * tails, out=two_sided)
             np.minimum(one_sided, np.where(t > 0, tails, 1 - tails), out=one_sided)
     return smallest
+
+
+def mean_speedup(log_ratios: Sequence[float], plan: Plan) -> tuple[float, Interval | None]:
+    """Return how many times as fast runs are, the geometric mean of pairs, and its interval.
+
+    Args:
+        log_ratios: the logarithm of the other run's seconds over this one's, by pair
+        plan: when somebody may look
+    """
+    interval = sequential_interval(log_ratios, plan)
+    bounds = (math.exp(interval[0]), math.exp(interval[1])) if interval else None
+    return math.exp(math.fsum(log_ratios) / len(log_ratios)), bounds

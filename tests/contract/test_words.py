@@ -28,10 +28,9 @@ from cifarlab.experiments.search.space import Choice, Integer, LogUniform, Unifo
 from cifarlab.experiments.search.table import results_as_json
 from cifarlab.experiments.study.definition import Study, StudyRow
 from cifarlab.experiments.study.folder import StudyFolder
-from cifarlab.experiments.writing import as_json
 from cifarlab.recipes.keys import keys
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.run_folder.schemas import StoredModel
+from cifarlab.run_folder.schemas import StoredModel, as_json
 
 ROOT = Path(__file__).parents[2]
 

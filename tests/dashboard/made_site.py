@@ -15,8 +15,8 @@ from made_study import made
 
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.study.folder import StudyFolder, write_comparison
-from cifarlab.experiments.writing import as_json
 from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.schemas import as_json
 from cifarlab.system.files import write_json
 
 SLOWER = (("optimizer.lr", 0.01), ("training.duration", "8 epochs"))

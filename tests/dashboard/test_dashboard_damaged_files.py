@@ -27,7 +27,7 @@ from cifarlab.experiments.study.table import (
     markdown,
     restore_comparison,
 )
-from cifarlab.experiments.writing import as_json
+from cifarlab.run_folder.schemas import as_json
 from cifarlab.system.errors import CifarlabError
 
 

@@ -12,12 +12,12 @@ from cifarlab.config.base import ROLES
 from cifarlab.config.family import allow_plugins, set_kind_owner
 from cifarlab.config.findings import RunLength
 from cifarlab.config.plugins import add_plugin
-from cifarlab.experiments.study.scale import scale_recipe
 from cifarlab.optim.averaging import Averager, AveragingConfig, build_averaging
 from cifarlab.optim.group_settings import apply_penalties
 from cifarlab.optim.optimizers import SGD, OptimizerConfig, build_optimizer
 from cifarlab.optim.schedules import ScheduleConfig, ScheduleState, Segment, lr_factor
 from cifarlab.recipes.lint import lint
+from cifarlab.recipes.scale import scale_recipe
 from cifarlab.recipes.text import build
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted, PluginError, RecipeError

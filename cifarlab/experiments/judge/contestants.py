@@ -7,11 +7,10 @@ from typing import NamedTuple
 from cifarlab.config.plugins import Plugin
 from cifarlab.experiments.judge.book import RecordBook
 from cifarlab.experiments.judge.claims import CANDIDATE, INCUMBENT, Claim
-from cifarlab.experiments.study.outcomes import fingerprint_row
-from cifarlab.experiments.study.scale import scale_recipe
 from cifarlab.recipes.catalog import find
+from cifarlab.recipes.scale import scale_recipe
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import change, from_text, to_yaml
+from cifarlab.recipes.text import change, fingerprint_row, from_text, to_yaml
 from cifarlab.report.settings import distinct_names
 from cifarlab.system.errors import UserError
 

@@ -24,7 +24,7 @@ from cifarlab.experiments.judge.claims import (
 from cifarlab.experiments.judge.contestants import Contestants, find_incumbent, match_recipes
 from cifarlab.experiments.judge.race import Decide, Race, RaceFolder
 from cifarlab.experiments.judge.rules import decide, summarize_race
-from cifarlab.experiments.study.scale import scale_recipe
+from cifarlab.recipes.scale import scale_recipe
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
 from cifarlab.run_folder.naming import RUNS

@@ -17,12 +17,12 @@ from cifarlab.experiments.judge.claims import (
     Evidence,
     Lap,
 )
-from cifarlab.experiments.study.run_metrics import mean_speedup
 from cifarlab.stats.paired import ALPHA, summarize
 from cifarlab.stats.sequential import (
     FIRST_LOOK,
     Plan,
     equivalence_p,
+    mean_speedup,
     sequential_interval,
     sequential_p,
 )

@@ -25,9 +25,9 @@ from cifarlab.experiments.search.space import (
     is_active,
     sort_by_condition,
 )
-from cifarlab.experiments.study.scale import scale_recipe
 from cifarlab.metrics.kinds import Metric
 from cifarlab.recipes.catalog import find_named
+from cifarlab.recipes.scale import scale_recipe
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, find_file, list_shipped, read_named, validate_config
 from cifarlab.system.errors import RecipeError, UserError
@@ -96,7 +96,7 @@ class Search(CallbacksConfig):
         Args:
             params: parameters drawn from the space
             base: the recipe that they change
-            scale: see study.scale
+            scale: see recipes.scale
 
         Raises:
             RecipeError: the parameters don't belong to this search, or contradict each other

@@ -24,9 +24,10 @@ from cifarlab.experiments.search.folder import SearchFolder, search_folder, tria
 from cifarlab.experiments.search.results import SearchResults, read_results
 from cifarlab.experiments.search.table import csv_text, markdown_page, results_as_json
 from cifarlab.experiments.worker import TrainJob, train_job
-from cifarlab.experiments.writing import require_valid_options, write_figures
+from cifarlab.experiments.writing import require_valid_options
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import to_yaml
+from cifarlab.report.write import write_figures
 from cifarlab.run_folder.naming import RUNS
 from cifarlab.system.errors import CifarlabError, RunFolderError
 from cifarlab.system.extras import require_packages

@@ -11,9 +11,9 @@ from cifarlab.experiments.search.folder import trial_name
 from cifarlab.experiments.search.results import SearchResults
 from cifarlab.experiments.search.space import AnyDimension, Choice
 from cifarlab.experiments.search.trial_history import Trial
-from cifarlab.experiments.writing import describe_scale
 from cifarlab.plots import spec
 from cifarlab.plots.spec import Axis, Bars, Marks, Panel, Plot, Text, label
+from cifarlab.recipes.scale import describe_scale
 
 Item = TypeVar("Item")
 _MARKERS = "osD^v"  # of the trials that a legend names

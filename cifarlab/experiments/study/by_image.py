@@ -30,8 +30,8 @@ def compare_rows_by_image(
         UserError: the runs were not measured on the same images
     """
     runs = {
-        row.name: {run.recipe.seed: run for run in of_row if run.is_finished}
-        for row, of_row in zip(comparison.rows, comparison.runs, strict=True)
+        name: {run.recipe.seed: run for run in of_row if run.is_finished}
+        for name, of_row in comparison.runs_by_row.items()
     }
     base = runs[comparison.baseline]
     results: list[ImageComparison] = []
@@ -78,8 +78,7 @@ def with_wear(
 
 def _find_images(comparison: Comparison) -> tuple[str | None, str | None]:
     """Return the fingerprints of the data and of the test images of the baseline's runs."""
-    rows = [row.name for row in comparison.rows]
-    runs = comparison.runs[rows.index(comparison.baseline)]
+    runs = comparison.runs_by_row[comparison.baseline]
     prints = (
         [dig(run.provenance, "data", "fingerprint") for run in runs],
         [run.split("test").get("fingerprint") for run in runs],

@@ -111,6 +111,11 @@ class Comparison(NamedTuple):
     by_image: tuple[ImageComparison, ...] = ()
     margin_rows: tuple[MarginRow, ...] = ()
 
+    @property
+    def runs_by_row(self) -> dict[str, tuple[Any, ...]]:
+        """Return the runs of each row by its name; none where the comparison has none."""
+        return dict(zip([row.name for row in self.rows], self.runs, strict=False))
+
     def with_notes(self, notes: Sequence[str]) -> "Comparison":
         """Return a copy that begins its notes with these."""
         return self._replace(notes=(*notes, *self.notes))

@@ -14,8 +14,8 @@ from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import Study, change_plan, find_study
 from cifarlab.experiments.study.folder import StudyFolder, study_folder, write_comparison
 from cifarlab.experiments.study.record import PlannedRun, StudyRecord
-from cifarlab.experiments.study.scale import scale_recipe
 from cifarlab.experiments.writing import require_valid_options
+from cifarlab.recipes.scale import scale_recipe
 from cifarlab.recipes.text import change, fingerprint
 from cifarlab.run_folder.naming import RUNS
 

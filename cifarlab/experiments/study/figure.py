@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from cifarlab.experiments.study.comparison import Comparison
-from cifarlab.experiments.study.curves import curves
 from cifarlab.experiments.study.evidence import evidence, find_near
 from cifarlab.experiments.study.verdicts import describe_margin
-from cifarlab.experiments.writing import describe_scale
 from cifarlab.plots import flips, spec
+from cifarlab.plots.row_curves import row_curves
 from cifarlab.plots.spec import Axis, Band, Marks, Panel, Plot, Text, label
+from cifarlab.recipes.scale import describe_scale
 from cifarlab.run_folder.run_data import SPLIT_NAMES
 from cifarlab.stats.paired import Summary
 
@@ -57,7 +57,10 @@ def figure(comparison: Comparison) -> Plot:
 
 FIGURES = {
     "figure": (figure, "Every run, the means and the differences"),
-    "curves": (curves, "Accuracy and loss by epoch of each row"),
+    "curves": (
+        lambda table: row_curves(table.runs_by_row, table.baseline),
+        "Accuracy and loss by epoch of each row",
+    ),
     "flips": (lambda table: flips.flips(table.by_image), flips.TITLES["flips"]),
     "intervals": (lambda table: flips.intervals(table.by_image), flips.TITLES["intervals"]),
     "evidence": (evidence, "How the differences and their intervals grew, seed by seed"),

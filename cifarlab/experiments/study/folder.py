@@ -20,9 +20,9 @@ from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.figure import FIGURES
 from cifarlab.experiments.study.plan import StudyPlan
 from cifarlab.experiments.study.table import csv_text, markdown
-from cifarlab.experiments.writing import write_figures
 from cifarlab.plots.spec import require_formats
 from cifarlab.report.by_image import flips_rows
+from cifarlab.report.write import write_figures
 from cifarlab.run_folder.collection import Collection
 from cifarlab.run_folder.naming import RUNS, folder_name
 from cifarlab.run_folder.schemas import StoredModel

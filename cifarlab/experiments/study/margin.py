@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from cifarlab.experiments.study.run_metrics import mean_speedup, timing_problems, train_seconds
+from cifarlab.experiments.study.run_metrics import train_seconds
 from cifarlab.experiments.study.verdicts import correct, describe_margin
+from cifarlab.report.compare import timing_problems
 from cifarlab.run_folder.run_data import RunData
 from cifarlab.stats.paired import ALPHA, Interval
-from cifarlab.stats.sequential import Plan, sequential_p
+from cifarlab.stats.sequential import Plan, mean_speedup, sequential_p
 from cifarlab.system.errors import UserError
 from cifarlab.system.formatting import number, p_value
 
@@ -54,8 +55,7 @@ def require_margin(margin: float | None) -> None:
 def compare_within_margin(comparison: "Comparison") -> tuple[MarginRow, ...]:
     """Test each row of a comparison that has runs, pairs and a margin."""
     metric, limit = comparison.metric, comparison.margin or 0.0
-    names = [row.name for row in comparison.rows]
-    runs = dict(zip(names, map(_by_seed, comparison.runs), strict=True))
+    runs = {name: _by_seed(of_row) for name, of_row in comparison.runs_by_row.items()}
     base = next(row.values for row in comparison.rows if row.name == comparison.baseline)
     tests: dict[str, MarginRow] = {}
     for row in comparison.rows:

@@ -18,8 +18,7 @@ from cifarlab.experiments.study.run_metrics import RUN_METRICS, RunMetric
 from cifarlab.experiments.worker import Failure
 from cifarlab.metrics.kinds import MetricConfig, MetricFacts, measure_metrics
 from cifarlab.recipes.catalog import find
-from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import fingerprint, validate_config
+from cifarlab.recipes.text import fingerprint, fingerprint_row, validate_config
 from cifarlab.report.compare import comparability_warnings
 from cifarlab.report.settings import distinct_names
 from cifarlab.run_folder.folder import RunFolder
@@ -89,11 +88,6 @@ def _value(run: RunData, split: str, metric: AnyMetric) -> float | None:
 def find_warnings(runs: Sequence[RunData]) -> list[str]:
     """Return warnings about comparing those of the runs that are finished."""
     return comparability_warnings([run for run in runs if run.is_finished and not run.early_end])
-
-
-def fingerprint_row(recipe: Recipe) -> str:
-    """Return the fingerprint that all seeds of a recipe have in common."""
-    return fingerprint(recipe.model_copy(update={"seed": 0}))
 
 
 def _find_metric(text: str, plugins: Sequence[Plugin], runs: Sequence[RunData]) -> AnyMetric:

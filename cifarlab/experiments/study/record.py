@@ -20,13 +20,13 @@ from cifarlab.experiments.study.plan import SeenRuns, StudyPlan, make_plan, requ
 from cifarlab.experiments.study.price import Question, find_earlier_runs, quote
 from cifarlab.experiments.study.reuse import ReusableRuns
 from cifarlab.experiments.worker import Failure, Job, JobResult
-from cifarlab.experiments.writing import as_json
 from cifarlab.metrics.kinds import MetricConfig
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint
 from cifarlab.run_folder.folder import RunFolder, describe_early_end
 from cifarlab.run_folder.naming import latest_folder, new_folder
 from cifarlab.run_folder.run_data import SPLIT_NAMES, RunData, read_runs
+from cifarlab.run_folder.schemas import as_json
 from cifarlab.stats.sequential import FIRST_LOOK
 from cifarlab.system.errors import CifarlabError, FailedRunsError, RunFolderError, UserError
 

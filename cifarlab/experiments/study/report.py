@@ -140,9 +140,7 @@ def write_study_report(
     comparison = restore_comparison(content["comparison"])
     live, problems = compare_named([str(path)], metric=study.metric)
     if live:
-        names = [row.name for row in live.rows]
-        runs = dict(zip(names, live.runs, strict=True))
-        of_rows = tuple(runs.get(row.name, ()) for row in comparison.rows)
+        of_rows = tuple(live.runs_by_row.get(row.name, ()) for row in comparison.rows)
         comparison = comparison._replace(runs=of_rows, by_image=live.by_image)
     on_start()
     html, pictures = render_comparison(comparison, formats=formats)

@@ -1,28 +1,14 @@
 """What runs are compared by besides metrics of their logits: training time and corruptions."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from cifarlab.metrics.kinds import MetricFacts
+from cifarlab.report.compare import timing_problems
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.run_data import SPLIT_NAMES, RunData, dig
-from cifarlab.stats.paired import Interval
-from cifarlab.stats.sequential import Plan, sequential_interval
 from cifarlab.system.errors import UserError
 from cifarlab.system.formatting import number
-
-# what decides how fast a run is, beside its recipe: in words, and the keys in its provenance
-_CONDITIONS = {
-    "device": ("device", "name"),
-    "threads": ("device", "threads"),
-    "compilation": ("device", "compiled"),
-    "packed convolutions": ("device", "packed_convolutions"),
-    "precision": ("precision",),
-    "number of processes": ("processes",),
-    "version of torch": ("libraries", "torch"),
-    "version of cifarlab": ("cifarlab",),
-}
 
 
 class RunMetric(NamedTuple):
@@ -40,37 +26,9 @@ class RunMetric(NamedTuple):
         """Accept any number of classes."""
 
 
-def timing_problems(runs: Sequence[RunData]) -> list[str]:
-    """Return why the runs' seconds can't be compared; empty where they can."""
-    problems = []
-    for name, keys in _CONDITIONS.items():
-        values = dict.fromkeys(str(dig(run.provenance, *keys)) for run in runs)
-        if len(values) > 1:
-            problems.append(f"the {name} differs ({', '.join(values)})")
-    resumed = [run.name for run in runs if len(run.provenance.get("starts", [])) > 1]
-    if resumed:
-        problems.append(f"{', '.join(resumed)} paused and went on later")
-    unknown = [run.name for run in runs if dig(run.provenance, "device", "name") is None]
-    if unknown:
-        problems.append(f"{', '.join(unknown)} does not say its device")
-    return problems
-
-
 def train_seconds(run: RunData, _split: str = "") -> float | None:
     """Return how many seconds a run trained, evaluation not counted."""
     return number(dig(run.result, "cost", "train_seconds"))
-
-
-def mean_speedup(log_ratios: Sequence[float], plan: Plan) -> tuple[float, Interval | None]:
-    """Return how many times as fast runs are, the geometric mean of pairs, and its interval.
-
-    Args:
-        log_ratios: the logarithm of the other run's seconds over this one's, by pair
-        plan: when somebody may look
-    """
-    interval = sequential_interval(log_ratios, plan)
-    bounds = (math.exp(interval[0]), math.exp(interval[1])) if interval else None
-    return math.exp(math.fsum(log_ratios) / len(log_ratios)), bounds
 
 
 def _require_equal_timing(runs: Sequence[RunData]) -> None:

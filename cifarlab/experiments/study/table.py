@@ -8,8 +8,9 @@ from cifarlab.experiments.study.definition import MAX_SEEDS
 from cifarlab.experiments.study.margin import margin_table
 from cifarlab.experiments.study.price import REFERENCE_GAP, find_chance
 from cifarlab.experiments.study.verdicts import describe_margin, describe_plan
-from cifarlab.experiments.writing import NOTHING, describe_scale
+from cifarlab.experiments.writing import NOTHING
 from cifarlab.metrics.kinds import MetricFacts
+from cifarlab.recipes.scale import describe_scale
 from cifarlab.report import by_image
 from cifarlab.run_folder.run_data import SPLIT_NAMES
 from cifarlab.run_folder.schemas import restore

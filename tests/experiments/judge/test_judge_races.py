@@ -15,7 +15,7 @@ from cifarlab.experiments.judge.book import RecordBook, now
 from cifarlab.experiments.judge.claims import Claim, Evidence, VerdictEvent
 from cifarlab.experiments.judge.engine import Judgement
 from cifarlab.experiments.judge.table import book_table, describe, read_book
-from cifarlab.experiments.study.scale import scale_recipe
+from cifarlab.recipes.scale import scale_recipe
 from cifarlab.recipes.text import from_text, to_yaml
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted, RunFolderError, UserError

@@ -10,8 +10,8 @@ from cifarlab.data.opening import open_data
 from cifarlab.experiments.study.definition import Study, StudyRow
 from cifarlab.experiments.study.engine import FinishedStudy
 from cifarlab.experiments.worker import Job, JobResult
-from cifarlab.experiments.writing import as_json
 from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.schemas import as_json
 
 LR = "optimizer.lr"
 STUDY = Study(

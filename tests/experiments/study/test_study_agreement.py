@@ -9,9 +9,9 @@ from cifarlab.experiments.study.agreement import Agreement, correlate_ranks
 from cifarlab.experiments.study.comparison import Outcome, compare
 from cifarlab.experiments.study.figure import figure
 from cifarlab.experiments.study.table import csv_text, markdown
-from cifarlab.experiments.writing import as_json
 from cifarlab.plots.draw import draw
 from cifarlab.recipes.catalog import Reported
+from cifarlab.run_folder.schemas import as_json
 
 ROWS = {"a": [0.80, 0.81, 0.79], "b": [0.84, 0.86, 0.85], "c": [0.70, 0.71, 0.72]}
 

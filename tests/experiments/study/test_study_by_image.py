@@ -15,10 +15,10 @@ from cifarlab.experiments.study.engine import run_study
 from cifarlab.experiments.study.folder import write_comparison
 from cifarlab.experiments.study.outcomes import compare_runs
 from cifarlab.experiments.study.table import markdown, restore_comparison
-from cifarlab.experiments.writing import as_json
 from cifarlab.recipes.catalog import find
 from cifarlab.report.by_image import flips_rows
 from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.schemas import as_json
 from cifarlab.system.errors import UserError
 
 SLOW = (("optimizer.lr", 0.01),)

@@ -16,8 +16,8 @@ from cifarlab.experiments.study.columns import (
     summarize_columns,
 )
 from cifarlab.experiments.study.comparison import compare
-from cifarlab.experiments.study.curves import curves
 from cifarlab.experiments.study.definition import Reported, Study
+from cifarlab.experiments.study.figure import FIGURES
 from cifarlab.experiments.study.outcomes import run_outcome
 from cifarlab.experiments.study.table import column_table, csv_text, markdown
 from cifarlab.metrics.kinds import Accuracy
@@ -28,6 +28,8 @@ from cifarlab.run_folder.run_data import read_runs
 VAL = [0.5, 0.7, 0.85, 0.8, 0.9]
 TRAIN = [0.6, 0.8, 0.9, 0.95, 0.99]
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+draw_curves = FIGURES["curves"][0]
 
 
 def line(epoch, train, val):
@@ -152,7 +154,7 @@ def test_the_table_has_the_columns_beneath_and_a_row_without_runs_is_empty(compa
 
 
 def test_curves_are_means_with_bands_over_the_seeds(comparison):
-    plot = curves(comparison)
+    plot = draw_curves(comparison)
     accuracy = plot.panels[0].marks
     (band,) = [mark for mark in accuracy if isinstance(mark, Band)]
     np.testing.assert_allclose(band.high, 100 * np.array(VAL))
@@ -168,7 +170,7 @@ def test_curves_in_one_panel_have_different_colors(make):
     names = ["b", "base", *(f"row{n}" for n in range(12))]
     runs = {name: [make(n)] for n, name in enumerate(names)}
     outcomes = [run_outcome(name, run, Accuracy()) for name, (run,) in runs.items()]
-    plot = curves(compare("made", names, "base", outcomes).with_runs(runs, lambda run: {}))
+    plot = draw_curves(compare("made", names, "base", outcomes).with_runs(runs, lambda run: {}))
     assert len(plot.panels) == 6  # accuracy and loss of 14 rows: the baseline and 6, 6 and 1 others
     drawn = []
     for panel in plot.panels[::2]:
@@ -183,9 +185,9 @@ def test_curves_in_one_panel_have_different_colors(make):
 
 
 def test_there_are_no_curves_without_two_epochs(comparison, make):
-    assert curves(comparison._replace(runs=())) is None
+    assert draw_curves(comparison._replace(runs=())) is None
     short = [replace(run, lines=run.lines[:1]) for of_row in comparison.runs for run in of_row]
-    assert curves(comparison._replace(runs=(tuple(short), (), ()))) is None
+    assert draw_curves(comparison._replace(runs=(tuple(short), (), ()))) is None
 
 
 def test_a_level_that_no_column_uses_is_refused():

@@ -14,9 +14,9 @@ import yaml
 
 from cifarlab.experiments.study.definition import Study, StudyRow, change_plan
 from cifarlab.experiments.study.engine import FinishedStudy, run_study
-from cifarlab.experiments.writing import as_json
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.metrics_log import without_cost
+from cifarlab.run_folder.schemas import as_json
 from cifarlab.system.errors import FailedRunsError, Interrupted, RunFolderError, UserError
 from cifarlab.training.loop import fit
 

@@ -18,10 +18,10 @@ from cifarlab.experiments.study.table import (
     heading,
     restore_comparison,
 )
-from cifarlab.experiments.writing import as_json
 from cifarlab.metrics.kinds import ACCURACY, LogLoss, MacroF1, MetricConfig, TopK
 from cifarlab.plots.draw import draw
 from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.schemas import as_json
 from cifarlab.stats.sequential import Plan
 from cifarlab.system.errors import RecipeError, UserError
 

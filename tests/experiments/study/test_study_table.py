@@ -17,7 +17,7 @@ from cifarlab.experiments.study.table import (
     markdown,
     restore_comparison,
 )
-from cifarlab.experiments.writing import as_json
+from cifarlab.run_folder.schemas import as_json
 from cifarlab.system.errors import RunFolderError, UserError
 
 SCALED = "At scale 0.1: 0.1 of the training images and 0.1 of the epochs."

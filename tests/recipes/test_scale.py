@@ -3,8 +3,8 @@
 import pytest
 
 from cifarlab.config.duration import Duration
-from cifarlab.experiments.study.scale import scale_recipe
 from cifarlab.recipes.catalog import find, shipped_recipes
+from cifarlab.recipes.scale import scale_recipe
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, fingerprint
 from cifarlab.system.errors import UserError

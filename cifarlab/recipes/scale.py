@@ -30,6 +30,11 @@ def scale_recipe(recipe: Recipe, scale: float) -> Recipe:
     return build(tree, f"{recipe.name} at scale {scale:g}")
 
 
+def describe_scale(scale: float) -> str:
+    """Return a sentence that says what a scale did to a study or search."""
+    return f"At scale {scale:g}: {scale:g} of the training images and {scale:g} of the epochs."
+
+
 def _scale_values(value: Any, scale: float) -> Any:
     """Return any part of a recipe as plain values with its durations scaled."""
     if isinstance(value, Duration):

@@ -1,11 +1,10 @@
-"""The curves of a study's rows together: mean and band over seeds, training beside validation."""
+"""The curves of several rows of runs: mean and band over seeds, training beside validation."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.plots import spec
 from cifarlab.plots.spec import Axis, Band, Mark, Marks, Panel, Plot, label
 from cifarlab.run_folder.run_data import RunData
@@ -14,7 +13,7 @@ _LOOKS = {"train": ("--", 0.9), "val": ("-", 1.5)}  # dash and width of a line
 _ROW_HEIGHT = 2.2  # inches of a pair of panels
 
 
-def curves(comparison: Comparison) -> Plot | None:
+def row_curves(rows: Mapping[str, Sequence[RunData]], baseline: str) -> Plot | None:
     """Return accuracy and loss by epoch of each row that has runs; None where none has two epochs.
 
     A pair of panels has the baseline and as many other rows as there are colours to tell them
@@ -22,12 +21,11 @@ def curves(comparison: Comparison) -> Plot | None:
     the least to the greatest of the seeds' validation values. A row without validation images has
     its training curve alone.
     """
-    rows = zip(comparison.rows, comparison.runs, strict=False)
-    rows_with_runs = {row.name: runs for row, runs in rows if any(run.lines for run in runs)}
+    rows_with_runs = {name: runs for name, runs in rows.items() if any(run.lines for run in runs)}
     if all(len(run.lines) < 2 for of_row in rows_with_runs.values() for run in of_row):
         return None
     panels = []
-    for group in _split(rows_with_runs, comparison.baseline):
+    for group in _split(rows_with_runs, baseline):
         for what, scale, unit in (("accuracy", 100, "%"), ("loss", 1, "nats")):
             marks = _marks(group, what, scale)
             panels.append(Panel(marks, Axis("epoch", integer=True), Axis(f"{what} ({unit})")))
