@@ -133,17 +133,19 @@ def validate_space(search: Search, base: Recipe) -> None:
     for key in sort_by_condition(search.space):
         for other in search.space[key].when:
             _require_valid_condition(search, base, key, other)
-        contexts = [c for c in _contexts(search, key) if is_active(search.space, key, c, base)]
+        contexts = [
+            c for c in _contexts(search, key, base) if is_active(search.space, key, c, base)
+        ]
         if not contexts:
             raise RecipeError(
                 f"search {search.name}, {key}: its condition is never met",
                 f"when: {search.space[key].when}: take values that these keys can have",
             )
         for context, value in itertools.product(contexts, search.space[key].probes()):
-            _try_point(search, base, key, {**context, key: value})
+            _try_value(search, base, key, value, context)
 
 
-def _contexts(search: Search, key: str) -> Iterator[Params]:
+def _contexts(search: Search, key: str, base: Recipe) -> Iterator[Params]:
     """Yield the parameters drawn before ``key`` that decide whether it is drawn.
 
     They are the searched kinds, and the keys in its condition.
@@ -153,33 +155,33 @@ def _contexts(search: Search, key: str) -> Iterator[Params]:
     # and the keys in their conditions
     while more := {k for n in parents for k in space[n].when if k in space} - parents - {key}:
         parents |= more
-    before = [k for k in sort_by_condition(space) if k in parents]
-    values_to_try = [
-        [v for v in space[k].probes() if k not in conditions or space[k].meets(v, conditions[k])]
-        for k in before
-    ]
-    if (count := math.prod(map(len, values_to_try))) > _MAX_CONTEXTS:
+    values_to_try = {
+        k: [v for v in space[k].probes() if k not in conditions or space[k].meets(v, conditions[k])]
+        for k in sort_by_condition(space)
+        if k in parents
+    }
+    if (count := math.prod(map(len, values_to_try.values()))) > _MAX_CONTEXTS:
         raise RecipeError(
             f"search {search.name}, {key}: it depends on {count:,} combinations of other values",
             "name fewer values in its condition",
         )
-    for values in itertools.product(*values_to_try):
-        yield dict(zip(before, values, strict=True))
+    for values in itertools.product(*values_to_try.values()):
+        params: Params = {}
+        for parent, value in zip(values_to_try, values, strict=True):
+            if is_active(space, parent, params, base):
+                params[parent] = value
+        yield params
 
 
-def _try_point(search: Search, base: Recipe, key: str, point: Params) -> None:
-    """Build the recipe of a point. Raises RecipeError that names ``key``."""
-    params: Params = {}
-    for other in sort_by_condition({k: search.space[k] for k in point}):
-        if is_active(search.space, other, params, base):
-            params[other] = point[other]
-    others = {k: v for k, v in params.items() if k != key}
-    context = f" beside {', '.join(f'{k}={v}' for k, v in others.items())}" if others else ""
+def _try_value(search: Search, base: Recipe, key: str, value: Any, context: Params) -> None:
+    """Build the recipe with a value beside others. Raises RecipeError that names ``key``."""
+    beside = f" beside {', '.join(f'{k}={v}' for k, v in context.items())}" if context else ""
+    overrides = as_overrides(search.space, {**context, key: value})
     try:
-        change(base, as_overrides(search.space, params), f"search {search.name}, {key}{context}")
+        change(base, overrides, f"search {search.name}, {key}{beside}")
     except RecipeError as error:
-        unknown = "unknown key" in error.what and others
-        hint = f"draw it only where it exists, by when: {{{next(iter(others), '')}: ...}}; "
+        unknown = "unknown key" in error.what and context
+        hint = f"draw it only where it exists, by when: {{{next(iter(context), '')}: ...}}; "
         raise RecipeError(error.what, (hint if unknown else "") + error.hint) from error
 
 

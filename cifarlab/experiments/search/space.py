@@ -21,6 +21,7 @@ from pydantic import Field, model_validator
 from cifarlab.config.base import Config, PositiveFloat
 from cifarlab.experiments.writing import NOTHING
 from cifarlab.recipes.schema import Recipe
+from cifarlab.run_folder.run_data import dig
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -215,7 +216,7 @@ def is_active(space: Mapping[str, AnyDimension], key: str, params: Params, base:
     return all(
         other in params and space[other].meets(params[other], allowed_values)
         if other in space
-        else setting_at(base, other) in allowed_values
+        else dig(base.model_dump(mode="json"), *other.split(".")) in allowed_values
         for other, allowed_values in space[key].conditions.items()
     )
 
@@ -238,11 +239,3 @@ def suggest_params(space: Mapping[str, AnyDimension], trial: "BaseTrial", base: 
 def as_overrides(space: Mapping[str, AnyDimension], params: Params) -> dict[str, Any]:
     """Return the recipe's overrides for a point."""
     return {key: space[key].setting(value) for key, value in params.items()}
-
-
-def setting_at(recipe: Recipe, path: str) -> Any:
-    """Return the plain value at a dotted path of a recipe; None where there is none."""
-    value: Any = recipe.model_dump(mode="json")
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
