@@ -20,7 +20,7 @@ from cifarlab.experiments.search.definition import Search, find_search, parse_ti
 from cifarlab.experiments.search.driver import SearchDriver
 from cifarlab.experiments.search.figures import FIGURES
 from cifarlab.experiments.search.finalists import Finalists, read_finalists, retrain_finalists
-from cifarlab.experiments.search.folder import SearchFolder, search_folder, trial_name
+from cifarlab.experiments.search.folder import SearchFolder, trial_name
 from cifarlab.experiments.search.results import SearchResults, read_results
 from cifarlab.experiments.search.table import csv_text, markdown_page, results_as_json
 from cifarlab.experiments.worker import TrainJob, train_job
@@ -93,7 +93,8 @@ def run_search(
     require_valid_options(formats, jobs=jobs, n_seeds=n_seeds)
     search, max_time = find_search(search), parse_time(max_time)
     base = _check_search(search, data, scale, cluster)
-    folder, n_local = search_folder(search, scale, data, runs), 1 if cluster else jobs or 1
+    folder = SearchFolder.named(search.name, scale, data, runs)
+    n_local = 1 if cluster else jobs or 1
     with folder.lock():
         _require_same_search(search, base, scale, folder, command)
         driver = SearchDriver(search, base, scale, folder, command, log)

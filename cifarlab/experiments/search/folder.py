@@ -28,11 +28,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, RootModel
 
-from cifarlab.experiments.search.definition import Search
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.run_folder.collection import Collection
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.run_folder.naming import RUNS, folder_name
 from cifarlab.run_folder.schemas import Count, StoredModel, make_check, restore
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import append_line, read_json_lines, write_text
@@ -94,6 +92,7 @@ class SearchFolder(Collection):
     """The paths and files of one search."""
 
     what = "search"
+    folder = "searches"
     schema = SearchFile
 
     def __init__(self, path: Path | str) -> None:
@@ -158,17 +157,3 @@ class SearchFolder(Collection):
 def trial_name(number: int) -> str:
     """Return a trial's name in tables, the page and run folders."""
     return f"trial-{number:03d}"
-
-
-def search_folder(
-    search: Search, scale: float, data: str | None, runs: Path = RUNS
-) -> SearchFolder:
-    """Return a search's folder; another scale or other data than the recipe's make another folder.
-
-    Args:
-        search: the search
-        scale: fraction of the training images and epochs
-        data: ``data.source`` where it is not the recipe's own
-        runs: folder of the runs
-    """
-    return SearchFolder(runs / "searches" / folder_name(search.name, scale, data))

@@ -12,7 +12,7 @@ from cifarlab.config.plugins import copy_plugins
 from cifarlab.experiments.engine import Log, local_workers, run_experiment
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import Study, change_plan, find_study
-from cifarlab.experiments.study.folder import StudyFolder, study_folder, write_comparison
+from cifarlab.experiments.study.folder import StudyFolder, write_comparison
 from cifarlab.experiments.study.record import PlannedRun, StudyRecord
 from cifarlab.experiments.writing import require_valid_options
 from cifarlab.recipes.scale import scale_recipe
@@ -78,7 +78,7 @@ def run_study(
     plan = {"until": until, "margin": margin, "most": most, "first_seed": first_seed}
     study = change_plan(find_study(study), n_seeds=n_seeds, **plan)
     planned_runs = _plan(study, scale, study.select_rows(only), data)
-    folder = study_folder(study, scale, data, runs, first_seed)
+    folder = StudyFolder.named(study.name, scale, data, runs, first_seed)
     with folder.lock():
         copy_plugins(study.plugins, folder.path)
         record = StudyRecord(study, scale, planned_runs, folder, runs, log)

@@ -15,16 +15,17 @@ from typing import Any
 
 from pydantic import Field
 
+from cifarlab.config.plugins import load_named_plugins
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.figure import FIGURES
 from cifarlab.experiments.study.plan import StudyPlan
 from cifarlab.experiments.study.table import csv_text, markdown
 from cifarlab.plots.spec import require_formats
+from cifarlab.recipes.text import validate_config
 from cifarlab.report.by_image import flips_rows
 from cifarlab.report.write import write_figures
 from cifarlab.run_folder.collection import Collection
-from cifarlab.run_folder.naming import RUNS, folder_name
 from cifarlab.run_folder.schemas import StoredModel
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import write_text
@@ -63,8 +64,28 @@ class StudyFolder(Collection):
     """The paths and files of one study."""
 
     what = "study"
+    folder = "studies"
     schema = StudyFile
     mend = "remove it: the runs beside it are whole, and are taken up again"
+
+    def study(self) -> Study:
+        """Return the study, whose plug-ins are loaded.
+
+        Raises:
+            RunFolderError: the file is damaged
+            RecipeError: the study in it is not valid
+            PluginError: a plug-in of the study can't be loaded
+        """
+        tree = load_named_plugins(self.content().get("study"), self.path)
+        return validate_config(Study, tree, str(self.file))
+
+    def runs(self) -> list[StoredRun]:
+        """Return the runs in study.json.
+
+        Raises:
+            RunFolderError: the file is damaged
+        """
+        return [StoredRun.model_validate(run) for run in self.content().get("runs", [])]
 
     def plan(self) -> StudyPlan | None:
         """Return the plan in study.json; None without one.
@@ -87,25 +108,6 @@ class StudyFolder(Collection):
     def relative(self, path: Path) -> str:
         """Return a run's path relative to the study, so that both can be moved together."""
         return Path(os.path.relpath(path, self.path)).as_posix()
-
-
-def study_folder(
-    study: Study,
-    scale: float,
-    data: str | None,
-    runs: Path = RUNS,
-    first_seed: int | None = None,
-) -> StudyFolder:
-    """Return a study's folder; another scale, other data or other seeds make another folder.
-
-    Args:
-        study: the study
-        scale: fraction of the training images and epochs
-        data: ``data.source`` where it is not the recipes' own
-        first_seed: the first seed where it is not the study's own
-        runs: folder of the runs
-    """
-    return StudyFolder(runs / "studies" / folder_name(study.name, scale, data, first_seed))
 
 
 def write_comparison(

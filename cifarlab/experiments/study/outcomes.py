@@ -7,18 +7,18 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from cifarlab.config.plugins import Plugin, load_named_plugins
+from cifarlab.config.plugins import Plugin
 from cifarlab.experiments.study.by_image import compare_rows_by_image, with_wear
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
-from cifarlab.experiments.study.definition import Study, parse_metric
-from cifarlab.experiments.study.folder import StoredFailure, StoredRun, StudyFolder
+from cifarlab.experiments.study.definition import parse_metric
+from cifarlab.experiments.study.folder import StoredFailure, StudyFolder
 from cifarlab.experiments.study.margin import require_margin
 from cifarlab.experiments.study.plan import StudyPlan
 from cifarlab.experiments.study.run_metrics import RUN_METRICS, RunMetric
 from cifarlab.experiments.worker import Failure
 from cifarlab.metrics.kinds import MetricConfig, MetricFacts, measure_metrics
 from cifarlab.recipes.catalog import find
-from cifarlab.recipes.text import fingerprint, fingerprint_row, validate_config
+from cifarlab.recipes.text import fingerprint, fingerprint_row
 from cifarlab.report.compare import comparability_warnings
 from cifarlab.report.settings import distinct_names
 from cifarlab.run_folder.folder import RunFolder
@@ -303,8 +303,7 @@ def _read_plan(names: Sequence[str]) -> tuple[StudyPlan | None, list[Outcome]]:
     folder = StudyFolder(names[0]) if len(names) == 1 else None
     if folder is None or not (plan := folder.plan()):
         return None, []
-    runs = [StoredRun.model_validate(run) for run in folder.content().get("runs", [])]
-    return plan, [failed_outcome(r.row, r.seed, r.failure) for r in runs if not r.run]
+    return plan, [failed_outcome(r.row, r.seed, r.failure) for r in folder.runs() if not r.run]
 
 
 def _run_folders(path: Path) -> list[Path]:
@@ -314,17 +313,17 @@ def _run_folders(path: Path) -> list[Path]:
     """
     if RunFolder(path).exists:
         return [path]
-    if content := StudyFolder(path).content():
-        tree = load_named_plugins(content.get("study"), path)
-        study = validate_config(Study, tree, str(path / "study.json"))
-        runs = [run for run in content.get("runs", []) if run.get("run")]
-        runs.sort(key=lambda run: run["row"] != study.baseline_name)
-        if missing := [run["run"] for run in runs if not RunFolder(path / run["run"]).exists]:
+    folder = StudyFolder(path)
+    if folder.content():
+        baseline = folder.study().baseline_name
+        runs = sorted(folder.runs(), key=lambda run: run.row != baseline)
+        names = [run.run for run in runs if run.run]
+        if missing := [name for name in names if not RunFolder(path / name).exists]:
             raise RunFolderError(
                 f"the study in {path} lists {', '.join(missing)}, which is gone",
                 "run the study again: it trains what is missing",
             )
-        return [path / run["run"] for run in runs]
+        return [path / name for name in names]
     return sorted(file.parent for file in path.glob("*/recipe.yaml")) if is_folder(path) else []
 
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from cifarlab.experiments.study.definition import MAX_SEEDS, Study
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import fingerprint
+from cifarlab.recipes.text import fingerprint_row
 from cifarlab.run_folder.schemas import StoredModel
 from cifarlab.stats.paired import ALPHA
 from cifarlab.stats.sequential import Plan, PlanStage
@@ -150,7 +150,7 @@ def make_plan(
         margin=study.margin,
         metric=study.metric.name,
         baseline=study.baseline_name,
-        rows={row: fingerprint(r.model_copy(update={"seed": 0})) for row, r in recipes.items()},
+        rows={row: fingerprint_row(recipe) for row, recipe in recipes.items()},
         looks=[
             StoredStage(**s._asdict()) for s in (Plan.open() if seen_runs.n_rows else looks).stages
         ],

@@ -4,9 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cifarlab.config.plugins import load_named_plugins
 from cifarlab.experiments.study.comparison import Comparison
-from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.figure import FIGURES
 from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.margin import margin_table
@@ -20,7 +18,6 @@ from cifarlab.experiments.study.table import (
     restore_comparison,
 )
 from cifarlab.plots.spec import require_formats
-from cifarlab.recipes.text import validate_config
 from cifarlab.report.write import require_extra, write_page
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import RUNS
@@ -132,12 +129,11 @@ def write_study_report(
     from cifarlab.report.html import parts, render_report
 
     require_formats(formats)
-    content = StudyFolder(path).content()
-    if content.get("comparison") is None:
+    folder = StudyFolder(path)
+    if (stored := folder.content().get("comparison")) is None:
         raise UserError(f"{path} has not come to its end", "run the study again, with --resume")
-    tree = load_named_plugins(content["study"], path)
-    study = validate_config(Study, tree, str(path / "study.json"))
-    comparison = restore_comparison(content["comparison"])
+    study = folder.study()
+    comparison = restore_comparison(stored)
     live, problems = compare_named([str(path)], metric=study.metric)
     if live:
         of_rows = tuple(live.runs_by_row.get(row.name, ()) for row in comparison.rows)
