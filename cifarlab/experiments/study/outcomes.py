@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
 
 from cifarlab.config.plugins import Plugin
 from cifarlab.experiments.study.by_image import compare_rows_by_image, with_wear
@@ -13,10 +12,10 @@ from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import parse_metric
 from cifarlab.experiments.study.folder import StoredFailure, StudyFolder
 from cifarlab.experiments.study.margin import require_margin
-from cifarlab.experiments.study.plan import StudyPlan
+from cifarlab.experiments.study.plan import StudyPlan, Terms
 from cifarlab.experiments.study.run_metrics import RUN_METRICS, RunMetric
 from cifarlab.experiments.worker import Failure
-from cifarlab.metrics.kinds import MetricConfig, MetricFacts, measure_metrics
+from cifarlab.metrics.kinds import MetricConfig, measure_metrics
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import fingerprint, fingerprint_row
 from cifarlab.report.compare import comparability_warnings
@@ -25,13 +24,11 @@ from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import RUNS, add_number, finished_runs
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.run_folder.run_data import RunData, as_rows, dig, read_runs
-from cifarlab.stats.sequential import Plan
 from cifarlab.system.errors import PluginError, RecipeError, RunFolderError, UserError
 from cifarlab.system.files import is_folder
 from cifarlab.system.formatting import number
 
 AnyMetric = MetricConfig | RunMetric
-_LATE_MARGIN = "The margin was named after the runs: it must not be chosen by them."
 
 
 def run_outcome(row: str, run: RunData, metric: AnyMetric) -> Outcome:
@@ -212,7 +209,10 @@ def compare_runs(
     base = against or next(iter(rows))
     facts = metric.facts
     rows |= {o.row: [] for o in missing if o.row not in rows}
-    terms = _settle_terms(plan, rows, base, facts, margin)
+    if plan:
+        terms = plan.settle_terms(fingerprint_row(rows[base][0].recipe), len(rows), facts, margin)
+    else:
+        terms = Terms.without_plan(facts, margin, _name_studies(rows))
     comparison = compare(
         "Comparison",
         list(rows),
@@ -225,43 +225,6 @@ def compare_runs(
     )
     comparison = comparison.with_notes([*notes, *terms.notes]).with_runs(rows, lambda _run: {})
     return _add_images(comparison, metric if by else None, runs, terms.time)
-
-
-class _Terms(NamedTuple):
-    """By what a comparison decides, what it does not promise, and when a plan named its rows."""
-
-    plan: Plan | None
-    margin: float | None
-    n_tests: int
-    notes: list[str]
-    time: str = ""
-
-
-def _settle_terms(
-    study_plan: StudyPlan | None,
-    rows: Mapping[str, Sequence[RunData]],
-    base: str,
-    metric: MetricFacts,
-    margin: float | None,
-) -> _Terms:
-    """Return the study's plan where it is kept to; else what holds of a later choice."""
-    limit = None if margin is None else margin / metric.factor
-    late = [] if margin is None else [_LATE_MARGIN]
-    if study_plan is None:
-        return _Terms(None, limit, 0, [*late, *_name_studies(rows)])
-    has_baseline = fingerprint_row(rows[base][0].recipe) == study_plan.rows.get(study_plan.baseline)
-    changes = study_plan.find_changes(has_baseline, metric.name, margin)
-    if not changes:
-        numbers = study_plan.margin_of(metric), study_plan.n_recipes_seen
-        return _Terms(study_plan.plan, *numbers, study_plan.notes(), study_plan.time)
-    limit = study_plan.margin_of(metric) if margin in (None, study_plan.margin) else limit
-    # whoever chooses the baseline after the runs has any two rows to choose from
-    n_pairs = 0 if has_baseline else len(rows) * (len(rows) - 1) // 2
-    note = (
-        f"The study was planned with {', '.join(changes)}: what was chosen after the runs "
-        "explores, and takes fresh seeds to be shown."
-    )
-    return _Terms(None, limit, max(n_pairs, study_plan.n_recipes_seen), [note])
 
 
 def _name_studies(rows: Mapping[str, Sequence[RunData]]) -> list[str]:

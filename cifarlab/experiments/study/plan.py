@@ -23,6 +23,7 @@ from cifarlab.stats.sequential import Plan, PlanStage
 from cifarlab.system.errors import UserError
 
 _FRESH = "take fresh seeds: --first-seed {next}"
+_LATE_MARGIN = "The margin was named after the runs: it must not be chosen by them."
 _SEEDS = (
     "looking again with more seeds calls equal recipes different too often; take fresh seeds, with "
     "all looks named: --first-seed {next} --until decided --most 10"
@@ -35,6 +36,24 @@ class StoredStage(StoredModel):
     first: int = Field(ge=1, le=MAX_SEEDS)
     last: int = Field(ge=1, le=MAX_SEEDS)
     part: float = Field(gt=0, le=1)
+
+
+class Terms(NamedTuple):
+    """By what a comparison decides, what it does not promise, and when a plan named its rows."""
+
+    plan: Plan | None
+    margin: float | None
+    n_tests: int
+    notes: list[str]
+    time: str = ""
+
+    @classmethod
+    def without_plan(
+        cls, metric: MetricFacts, margin: float | None, notes: Sequence[str]
+    ) -> "Terms":
+        """Return the terms of runs that no plan has named; ``margin`` in points or in a unit."""
+        limit = None if margin is None else margin / metric.factor
+        return cls(None, limit, 0, [*([] if margin is None else [_LATE_MARGIN]), *notes])
 
 
 class StudyPlan(StoredModel):
@@ -95,6 +114,32 @@ class StudyPlan(StoredModel):
             f"{_or_none(self.margin)} as the margin": margin in (None, self.margin),
         }
         return [words for words, is_planned in terms.items() if not is_planned]
+
+    def settle_terms(
+        self, baseline: str, n_rows: int, metric: MetricFacts, margin: float | None
+    ) -> Terms:
+        """Return the plan's terms where a comparison keeps to it; else those of a later choice.
+
+        Args:
+            baseline: the fingerprint of its baseline's recipe with seed 0
+            n_rows: the number of its rows
+            metric: its metric
+            margin: its own margin in points or the metric's unit; None: that of the plan
+        """
+        has_baseline = baseline == self.rows.get(self.baseline)
+        changes = self.find_changes(has_baseline, metric.name, margin)
+        limit = self.margin_of(metric)
+        if not changes:
+            return Terms(self.plan, limit, self.n_recipes_seen, self.notes(), self.time)
+        if margin is not None and margin != self.margin:
+            limit = margin / metric.factor
+        # whoever chooses the baseline after the runs has any two rows to choose from
+        n_pairs = 0 if has_baseline else n_rows * (n_rows - 1) // 2
+        note = (
+            f"The study was planned with {', '.join(changes)}: what was chosen after the runs "
+            "explores, and takes fresh seeds to be shown."
+        )
+        return Terms(None, limit, max(n_pairs, self.n_recipes_seen), [note])
 
     def notes(self) -> list[str]:
         """Return what its verdicts do not promise, for all who read them."""
