@@ -51,7 +51,13 @@ class Terms(NamedTuple):
     def without_plan(
         cls, metric: MetricFacts, margin: float | None, notes: Sequence[str]
     ) -> "Terms":
-        """Return the terms of runs that no plan has named; ``margin`` in points or in a unit."""
+        """Return the terms of runs that no plan has named.
+
+        Args:
+            metric: what is compared
+            margin: in points where the metric is in per cent, else in its unit; None without one
+            notes: what else they do not promise
+        """
         limit = None if margin is None else margin / metric.factor
         return cls(None, limit, 0, [*([] if margin is None else [_LATE_MARGIN]), *notes])
 
