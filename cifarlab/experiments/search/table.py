@@ -72,7 +72,7 @@ def describe_end(trial: Trial, metric: MetricFacts) -> str:
 
 def format_rungs(rungs: Sequence[RungSummary], metric: MetricFacts) -> TextTable:
     """Return headers and cells of the rungs."""
-    cells = [
+    cells: list[tuple[str, ...]] = [
         (str(r.rung), str(r.n_reached), str(r.n_stopped), metric.number(r.cutoff)) for r in rungs
     ]
     return ("rung (epoch)", "trials", "stopped there", "last cut-off"), cells
