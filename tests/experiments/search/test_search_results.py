@@ -57,6 +57,17 @@ def test_a_row_says_its_epochs_and_the_training_accuracy_beside(results: SearchR
     assert best.score is not None and best.train_accuracy == pytest.approx(best.score + 0.1)
 
 
+def test_of_all_but_the_first_trial_only_the_metrics_log_is_read(tmp_path: Path) -> None:
+    search, folder = made(tmp_path)
+    table = csv_text(read_results(search, 1.0, folder))
+    for number in range(1, 12):
+        folder.trial(number).recipe_file.unlink(missing_ok=True)
+        folder.trial(number).provenance_file.unlink(missing_ok=True)
+    assert csv_text(read_results(search, 1.0, folder)) == table
+    folder.trial(3).metrics.path.unlink()
+    assert csv_text(read_results(search, 1.0, folder)) != table
+
+
 def test_the_table_says_how_each_trial_ended(results: SearchResults) -> None:
     headers, cells = format_rows(results)
     assert headers[-3:] == ("optimizer.kind", "optimizer.lr", "optimizer.momentum")
