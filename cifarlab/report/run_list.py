@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from cifarlab.run_folder.selection import Selection
-from cifarlab.system.formatting import TextTable, count, percent, seconds, to_line
+from cifarlab.system.formatting import TextTable, count, percent, plain_spaces, seconds, to_line
 
 Row = Mapping[str, Any]
 _FIELDS = ("run", "state", "test", "val", "recipe", "seed", "data", "epochs", "seconds")
@@ -31,7 +31,7 @@ def run_table(rows: Sequence[Row], columns: Sequence[str] = ()) -> TextTable:
     keys = (*_FIELDS, *columns)
     cells = [
         (
-            *(_one_space(formats.get(key, to_line)(row[key])) for key in keys),
+            *(plain_spaces(formats.get(key, to_line)(row[key])) for key in keys),
             f"{datetime.fromtimestamp(row['last_modified']):%Y-%m-%d %H:%M}",
         )
         for row in rows
@@ -41,10 +41,6 @@ def run_table(rows: Sequence[Row], columns: Sequence[str] = ()) -> TextTable:
 
 def _points(fraction: Any) -> str:
     return percent(fraction).removesuffix("\u00a0%")
-
-
-def _one_space(text: str) -> str:
-    return text.replace("\u00a0", " ")
 
 
 def parse_columns(text: str | None) -> list[str]:

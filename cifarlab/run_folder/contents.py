@@ -32,26 +32,37 @@ _WEIGHTS = ("last.safetensors", "best.safetensors")
 
 
 class RunFile(NamedTuple):
-    """A file of a run: its path, its size in bytes, and the part that it belongs to."""
+    """A file of a run: its path, its size in bytes, and the part that it belongs to.
+
+    ``target`` is what it leads to, where it is a link.
+    """
 
     path: Path
     n_bytes: int
     part: str
+    target: str = ""
 
 
 def list_files(run: Path) -> list[RunFile]:
-    """Return all files of a run but its lock; those that say what it was come last."""
+    """Return all files of a run but its lock; those that say what it was come last.
+
+    A link to a folder is one of them: what it leads to is not the run's.
+    """
     files = []
-    for name, _, names in os.walk(run):
-        for path in (Path(name, file) for file in names):
+    for name, folders, names in os.walk(run):
+        links = [folder for folder in folders if Path(name, folder).is_symlink()]
+        for path in (Path(name, file) for file in (*links, *names)):
             if path != run / ".lock":
-                files.append(RunFile(path, path.lstat().st_size, _part(path.relative_to(run))))
+                target = str(path.readlink()) if path.is_symlink() else ""
+                files.append(RunFile(path, path.lstat().st_size, _part(run, path), target))
     return sorted(files, key=lambda file: (file.part == RESULTS, file.path.name == "recipe.yaml"))
 
 
-def _part(path: Path) -> str:
-    part = _FOLDERS.get(path.parts[0], RESULTS)
-    return "weights" if part == "checkpoints" and path.name in _WEIGHTS else part
+def _part(run: Path, path: Path) -> str:
+    part = _FOLDERS.get(path.relative_to(run).parts[0], RESULTS)
+    if part == "checkpoints" and (path.name in _WEIGHTS or path.is_dir()):  # a linked folder
+        return "weights"
+    return part
 
 
 def sizes_by_part(files: Iterable[RunFile]) -> dict[str, int]:

@@ -1,94 +1,18 @@
 """Runs are deleted whole or in parts; what that costs is known before; two things outlive it."""
 
 import json
-import shutil
-from collections import Counter
-from pathlib import Path
 
 import pytest
-from made_run import Plan, digits, make
-from made_study import make_run
+from made_removals import WEIGHTS, add_parts, call, count, files, make_race, plan, remove
+from made_run import Plan, make
 
-from cifarlab.experiments.judge.book import RecordBook
-from cifarlab.experiments.judge.claims import Claim
 from cifarlab.experiments.judge.contestants import recorded_recipes
-from cifarlab.experiments.judge.engine import RaceFolder
-from cifarlab.experiments.removal import (
-    Deletion,
-    delete_runs,
-    describe_removal,
-    find_entries,
-    plan_removal,
-    removal_json,
-    removal_table,
-    require_no_verdicts,
-)
-from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.study.folder import StudyFolder
-from cifarlab.recipes.catalog import find
-from cifarlab.recipes.text import to_yaml
+from cifarlab.experiments.removal_table import RemovalTable
 from cifarlab.run_folder import removals
-from cifarlab.run_folder.contents import parse_parts
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.index import RunIndex
-from cifarlab.run_folder.openings import count_openings, find_runs
-from cifarlab.run_folder.removals import find_removals, record_removal
+from cifarlab.run_folder.removals import record_removal
 from cifarlab.system.errors import RunFolderError, UserError
-
-DATA = "CIFAR-10-4f5e"
-WEIGHTS = ("last", "last.state", "best", "best.state")
-
-
-def add_parts(run: Path) -> Path:
-    """Add what a training and further commands leave beside the made files."""
-    (run / "checkpoints").mkdir()
-    for name in WEIGHTS:
-        (run / "checkpoints" / f"{name}.safetensors").write_bytes(b"w" * 1000)
-    for name in ("report/figures/curves.svg", "explained/maps.svg", "audit/folds/0/recipe.yaml"):
-        (run / name).parent.mkdir(parents=True)
-        (run / name).write_text("x" * 10)
-    (run / "tensor_stats.jsonl").write_text("{}\n")
-    (run / "note.txt").write_text("mine")
-    return run
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A run, one in training, a study that also uses the run, a search."""
-    root = tmp_path / "runs"
-    add_parts(make(root / "plain", Plan(n=200)))
-    make(root / "young", digits(finished=False))
-    study = StudyFolder(root / "studies" / "made")
-    make(study.path / "base-s0", Plan(n=200, seed=1))
-    runs = [
-        {"row": "base", "seed": 0, "run": "base-s0"},
-        {"row": "other", "seed": 0, "run": "../../used"},
-        {"row": "other", "seed": 1, "run": None},
-    ]
-    make(root / "used", Plan(n=200, changes=(("optimizer.lr", 0.7),)))
-    study.write({"study": {"name": "made"}, "runs": runs})
-    search = SearchFolder(root / "searches" / "wide")
-    make(search.path / "trial-000", digits(n=100, test=False))
-    search.write({"search": {"name": "wide"}})
-    return root
-
-
-def plan(root: Path, *names: str, keep: str | None = None) -> list[Deletion]:
-    index = RunIndex(root)
-    entries = find_entries(index, [root / name for name in names])
-    return plan_removal(index, entries, keep if keep is None else parse_parts(keep))
-
-
-def remove(root: Path, *names: str, keep: str | None = None, force: bool = False) -> None:
-    delete_runs(RunIndex(root), plan(root, *names, keep=keep), force=force)
-
-
-def count(root: Path) -> Counter[str]:
-    return count_openings(find_runs(root), DATA, removals=find_removals(root))
-
-
-def files(root: Path) -> set[str]:
-    return {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
 
 
 def test_a_removed_run_is_gone_and_its_openings_stay_counted(root):
@@ -110,8 +34,8 @@ def test_a_run_that_opened_nothing_leaves_no_line(root):
 
 def test_an_opening_counts_once_where_a_kill_came_before_the_deletion(root):
     before = count(root)
-    record_removal(root, RunFolder(root / "plain"))
-    record_removal(root, RunFolder(root / "plain"))
+    record_removal(RunFolder(root / "plain"))
+    record_removal(RunFolder(root / "plain"))
     assert count(root) == before
     remove(root, "plain")
     assert count(root) == before
@@ -130,8 +54,9 @@ def test_a_later_run_in_that_folder_is_another(root):
 def test_lines_at_any_depth_are_counted_wherever_the_folder_lies(root, tmp_path):
     before = count(root)
     remove(root / "studies", "made/base-s0", force=True)
-    assert (root / "studies" / removals.FILE).exists()
+    assert (root / removals.FILE).exists()  # wherever --folder points
     assert count(root) == before
+    assert count(root / "studies").total() == 1 and not count(root / "searches")
     moved = root.rename(tmp_path / "moved")
     assert count(moved) == before
 
@@ -184,51 +109,42 @@ def test_what_a_deletion_costs(root):
     assert used.verdicts == ["study made (other, seed 0)"]
     assert trial.verdicts == ["search wide (trial-000)"]
     (used,) = plan(root, "used", keep="results")
-    assert used.verdicts == [] and "study made (other, seed 0) image by image" in used.uses
+    assert used.verdicts == ["study made (other, seed 0) image by image"]
+    add_parts(root / "used")
+    (used,) = plan(root, "used", keep="predictions")
+    assert used.resume and used.verdicts == []
 
 
 def test_an_unfinished_run_with_a_checkpoint_can_not_go_on(root):
     (root / "young" / "checkpoints").mkdir()
     (root / "young" / "checkpoints" / "last.state.safetensors").write_bytes(b"w")
-    (young,) = plan(root, "young", keep="weights")
-    assert young.resume == "resume after 6 epochs"
-    text = "\n".join(describe_removal([young], is_dry=True))
+    table = call(root, "young", keep="weights", dry_run=True)
+    assert table.plans[0].resume == "resume after 6 epochs"
+    text = repr(table)
     assert text.startswith("1 run: 0 MiB would be deleted") and "unfinished runs (1)" in text
 
 
 def test_runs_that_verdicts_stand_on_are_refused(root):
-    require_no_verdicts(plan(root, "plain", "young"))
-    require_no_verdicts(plan(root, "used", keep="results"))
     with pytest.raises(UserError, match=r"used is a run of study made \(other, seed 0\)"):
-        require_no_verdicts(plan(root, "plain", "used"))
+        remove(root, "plain", "used")
+    assert (root / "plain").exists()  # nothing is deleted where it is known before
+    remove(root, "plain", "young")
+    remove(root, "used", keep="results")
+    assert not (root / "used" / "predictions").exists()
 
 
 def test_the_sum_says_what_is_lost_and_what_stays(root):
     plans = plan(root, "plain", "used")
-    lines = describe_removal(plans, is_dry=False)
+    table = RemovalTable(plans, is_dry=False)
+    lines = table.describe()
     assert lines[0].startswith("2 runs: ") and lines[0].endswith("are deleted")
     assert lines[1] == "lost: predictions of runs (2), runs that verdicts stand on (1)"
     assert lines[2] == "2 openings of the test split stay counted"
-    _, cells = removal_table(plans)
+    _, cells = table.cells()
     assert [row[:2] for row in cells] == [("plain", "the run"), ("used", "the run")]
-    first = removal_json(plans)[0]
+    first = table.to_json()["runs"][0]
     assert first["bytes"] == sum(first["parts"].values()) == plans[0].n_bytes
     json.dumps(first)
-
-
-def make_race(root: Path) -> Claim:
-    prints = {"candidate_fingerprint": "c", "incumbent_fingerprint": "i"}
-    question = {"goal": "accuracy", "margin": 0.2, "most": 10, **prints}
-    names = {"candidate": "new", "incumbent": "old"}
-    text = to_yaml(find("quickstart"))
-    facts = {"command": "cifarlab judge", "recipes": dict.fromkeys(names, text), **names}
-    claim = RecordBook(root).begin(Claim, "new", question, facts, resume=False, log=print)
-    RaceFolder(root / claim.folder).write({"name": claim.name, "threads": 1})
-    for side, lr in (("incumbent", 0.1), ("candidate", 0.2)):
-        path = root / claim.folder / f"{side}-s{claim.first_seed}"
-        changes = (("optimizer.lr", lr),)
-        add_parts(make(path, Plan(n=200, seed=claim.first_seed, changes=changes)))
-    return claim
 
 
 @pytest.mark.parametrize("keep", [None, "weights", "results"])
@@ -237,9 +153,8 @@ def test_the_evidence_of_a_record_outlives_its_runs(root, keep):
     before = count(root)
     recipes = recorded_recipes(claim, root)
     plans = plan(root, "judge", keep=keep)
-    require_no_verdicts(plans)
     assert [p.evidence for p in plans] == [claim.name] * 2 and not any(p.is_whole for p in plans)
-    delete_runs(RunIndex(root), plans)
+    remove(root, "judge", keep=keep)
     assert recorded_recipes(claim, root) == recipes
     assert count(root) == before
     candidate = root / claim.folder / f"candidate-s{claim.first_seed}"
@@ -249,22 +164,15 @@ def test_the_evidence_of_a_record_outlives_its_runs(root, keep):
     assert plan(root, "judge", keep=keep) == []
 
 
-def test_a_run_in_use_is_refused_and_stays_whole(root):
-    before = files(root / "plain")
-    plans = plan(root, "plain")
-    with RunFolder(root / "plain").lock(), pytest.raises(RunFolderError, match="in use"):
-        delete_runs(RunIndex(root), plans)
-    assert files(root / "plain") - {".lock"} == before
-    assert not (root / removals.FILE).exists()
-
-
-def test_a_run_whose_openings_can_not_be_read_is_refused(root):
-    (root / "plain" / "provenance.json").write_text("{")
-    with pytest.raises(RunFolderError, match=r"can't read .*provenance\.json") as caught:
-        remove(root, "plain")
-    assert "--force" in caught.value.hint and (root / "plain" / "recipe.yaml").exists()
-    remove(root, "plain", force=True)
+@pytest.mark.parametrize("text", ["name: x", None])
+def test_openings_of_a_run_without_its_recipe_stay_counted(root, text):
+    before = count(root)
+    recipe = root / "plain" / "recipe.yaml"
+    recipe.unlink() if text is None else recipe.write_text(text)
+    remove(root, "plain", force=True)  # which has nothing to do with openings
     assert not (root / "plain").exists()
+    assert count(root).total() == before.total()
+    assert count(root) - before == {str(root / "plain"): 1}  # of a recipe that is not known
 
 
 def test_what_is_deleted_last_says_what_it_was(root, monkeypatch):
@@ -276,29 +184,18 @@ def test_what_is_deleted_last_says_what_it_was(root, monkeypatch):
     assert {*names[-6:-1]} == results
 
 
-def test_only_runs_in_the_folder_are_deleted(root, tmp_path):
-    make_run(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match="elsewhere is not in"):
-        plan(root, "../elsewhere")
-    with pytest.raises(UserError, match="plain is not in"):  # but is that itself
-        plan(root / "plain", "")
-    (root / "empty").mkdir()
-    for name in ("empty", "nowhere"):
-        with pytest.raises(RunFolderError, match="there is no run in"):
-            plan(root, name)
-    with pytest.raises(UserError, match="no part 'weight'"):
-        plan(root, "plain", keep="weight")
-
-
 def test_a_folder_stands_for_its_runs_and_its_own_files_stay(root):
     remove(root, "studies", force=True)
-    assert files(root / "studies") == {"made/study.json"}
+    assert files(root / "studies") - {"made/.lock"} == {"made/study.json"}
     assert (root / "used").exists()
 
 
-def test_a_damaged_study_is_no_obstacle(root):
-    (root / "studies" / "made" / "study.json").write_text("{")
-    (used,) = plan(root, "used")
-    assert used.verdicts == []
-    shutil.rmtree(root / "studies")
-    remove(root, "used")
+def test_a_linked_folder_in_a_run_is_deleted_and_its_target_stays(root, tmp_path):
+    elsewhere = (root / "plain" / "checkpoints").rename(tmp_path / "elsewhere")
+    (root / "plain" / "checkpoints").symlink_to(elsewhere)
+    assert "weights" in plan(root, "plain", keep="results")[0].bytes_by_part
+    remove(root, "plain", keep="weights")
+    assert (root / "plain" / "checkpoints").is_symlink()
+    table = call(root, "plain")
+    assert f"what they lead to stays, as {elsewhere}" in repr(table)
+    assert not (root / "plain").exists() and len(files(elsewhere)) == len(WEIGHTS)
