@@ -76,9 +76,9 @@ def measure(folder: Path) -> dict[str, list[tuple[float, float]]]:
         first.write_text(first.read_text())
         items["list after a run ended"].append(run(folder, COMMANDS["list"]))
     start, worked = time.perf_counter(), time.process_time()
-    openings = count_openings(find_runs(folder), "made", find_removals(folder))
+    openings = count_openings(find_runs(folder), "made", removals=find_removals(folder))
     times = time.perf_counter() - start, time.process_time() - worked
-    items[f"count of {openings.n_openings:,} openings"] = [times]
+    items[f"count of {openings.total():,} openings"] = [times]
     return items
 
 

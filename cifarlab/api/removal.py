@@ -14,9 +14,9 @@ from cifarlab.experiments.removal import (
     removal_table,
     require_no_verdicts,
 )
+from cifarlab.run_folder import RUNS
 from cifarlab.run_folder.contents import parse_parts
 from cifarlab.run_folder.index import RunIndex
-from cifarlab.run_folder.naming import RUNS
 
 if TYPE_CHECKING:
     import pandas as pd

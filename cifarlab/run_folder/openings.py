@@ -88,6 +88,12 @@ def list_judgements(provenance: dict[str, Any]) -> list[dict[str, Any]]:
     return [opening for opening in openings if opening.get("opener") in _JUDGES]
 
 
+def find_start(provenance: dict[str, Any]) -> str:
+    """Return when a run first started (ISO 8601, UTC), from its provenance; empty if unknown."""
+    starts = provenance.get("starts") or [{}]
+    return str(starts[0].get("time", ""))
+
+
 def read_judgements(folder: RunFolder) -> Judgements:
     """Return how a run's recipe was judged by test images.
 
@@ -95,7 +101,6 @@ def read_judgements(folder: RunFolder) -> Judgements:
         RunFolderError: provenance or recipe can't be read
     """
     provenance, text = folder.provenance(), read_recipe_text(folder)
-    starts = provenance.get("starts") or [{}]
     return Judgements(
         folder.path.resolve(),
         text.name,
@@ -103,7 +108,7 @@ def read_judgements(folder: RunFolder) -> Judgements:
         text.digest,
         data=provenance.get("data", {}).get("fingerprint"),
         images=((folder.result() or {}).get("test") or {}).get("fingerprint"),
-        start=str(starts[0].get("time", "")),
+        start=find_start(provenance),
         openings=list_judgements(provenance),
     )
 

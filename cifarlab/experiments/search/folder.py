@@ -30,9 +30,10 @@ from pydantic import Field, RootModel
 
 from cifarlab.experiments.search.definition import Search
 from cifarlab.metrics.kinds import MetricFacts
+from cifarlab.run_folder import RUNS
 from cifarlab.run_folder.collection import Collection
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.run_folder.naming import RUNS, folder_name
+from cifarlab.run_folder.naming import folder_name
 from cifarlab.run_folder.schemas import Count, StoredModel, make_check, restore
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import append_line, read_json_lines, write_text

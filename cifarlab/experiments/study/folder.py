@@ -22,8 +22,9 @@ from cifarlab.experiments.study.plan import StudyPlan
 from cifarlab.experiments.study.table import csv_text, flips_rows, markdown
 from cifarlab.experiments.writing import csv_table, write_figures
 from cifarlab.plots.spec import require_formats
+from cifarlab.run_folder import RUNS
 from cifarlab.run_folder.collection import Collection
-from cifarlab.run_folder.naming import RUNS, folder_name
+from cifarlab.run_folder.naming import folder_name
 from cifarlab.run_folder.schemas import StoredModel
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import write_text

@@ -22,8 +22,9 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint, validate_config
 from cifarlab.report.compare import comparability_warnings
 from cifarlab.report.settings import distinct_names
+from cifarlab.run_folder import RUNS
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.run_folder.naming import RUNS, add_number, finished_runs
+from cifarlab.run_folder.naming import add_number, finished_runs
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.run_folder.run_data import RunData, as_rows, dig, read_runs
 from cifarlab.stats.sequential import Plan
