@@ -69,24 +69,30 @@ def audit(
     label = f"{recipe.name.replace('/', '-')}-{fingerprint(recipe)[:8]}"
     folder = Audit(out or (run.audit if run else AUDITS / label))
     data = open_data(recipe.data, progress, log)
-    dataset, training = data.dataset, data.training
     if run:
-        run.require_same_data(dataset.fingerprint)
-    test_split = _open_test(dataset, recipe, run or folder, command) if test else None
-    subsets = {"train": training, "val": data.validation, "test": test_split}
-    pairs, duplicates, images = _find_duplicates(subsets, progress)
-    labels = None
-    if folds:
+        run.require_same_data(data.dataset.fingerprint)
+    with lock_folder(folder.path, _in_use(folder)):
+        if run:
+            run.require()  # it may have been deleted before the lock
+        test_split = _open_test(data.dataset, recipe, run or folder, command) if test else None
+        subsets = {"train": data.training, "val": data.validation, "test": test_split}
+        pairs, duplicates, images = _find_duplicates(subsets, progress)
+        findings = _metadata(data.dataset, recipe, command) | {"duplicates": duplicates}
         options = {"callbacks": callbacks, "command": command, "progress": progress}
-        labels = _judge_labels(recipe, data, pairs, folds, folder.path / "folds", **options)
-        images["suspects"] = training.images[[s["index"] for s in labels["suspects"][:MAX_IMAGES]]]
-    findings = _metadata(dataset, recipe, command) | {"duplicates": duplicates, "labels": labels}
-    if csv:
-        write_tables(folder.path, findings)
-    for rows in (duplicates["pairs"], labels["suspects"] if labels else []):
-        del rows[MAX_ROWS:]
-    folder.write(findings, images)
+        path = folder.path / "folds"
+        labels = _judge_labels(recipe, data, pairs, folds, path, **options) if folds else None
+        findings["labels"], rows = labels, labels["suspects"] if labels else []
+        images["suspects"] = data.training.images[[row["index"] for row in rows[:MAX_IMAGES]]]
+        if csv:
+            write_tables(folder.path, findings)
+        del rows[MAX_ROWS:], duplicates["pairs"][MAX_ROWS:]
+        folder.write(findings, images)
     return folder
+
+
+def _in_use(folder: Audit) -> RunFolderError:
+    hint = "wait for it or end it, or give another folder with --out"
+    return RunFolderError(f"{folder.path} is in use by another process", hint)
 
 
 def _require_folds(folds: int) -> None:
@@ -113,12 +119,7 @@ def _open_test(dataset: Dataset, recipe: Recipe, folder: RunFolder | Audit, comm
     """
     if isinstance(folder, RunFolder):
         return open_split(folder, "test", "audit", command, None, views=1).subset
-    lock_error = RunFolderError(
-        f"{folder.path} is in use by another process",
-        "wait for it or end it, or give another folder with --out",
-    )
-    with lock_folder(folder.path, lock_error):  # two at once would lose one of the records
-        return open_test_split(dataset, recipe.data, folder, "audit", command)
+    return open_test_split(dataset, recipe.data, folder, "audit", command)
 
 
 def _find_duplicates(

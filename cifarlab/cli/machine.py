@@ -122,5 +122,5 @@ def forecast_row(recipe: Recipe) -> tuple[str, ...]:
         recipe.name,
         f"{result.images_per_second:,.0f}",
         *(format_duration(seconds) for seconds in (sum(times), *times)),
-        formatting.memory(result.peak_memory).replace("\u00a0", " "),
+        formatting.plain_spaces(formatting.memory(result.peak_memory)),
     )

@@ -1,5 +1,6 @@
 """Commands about the runs of a folder: list, show, diff, rm, gc."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,14 +13,16 @@ from cifarlab.cli.options import Json
 from cifarlab.run_folder import RUNS
 
 if TYPE_CHECKING:
+    from cifarlab.experiments.removal import RemovalOptions
+    from cifarlab.experiments.removal_table import RemovalTable
     from cifarlab.run_folder.index import Entry, RunIndex
 
-Where = Annotated[
-    str, Argument(metavar="CONDITION", help='such as "optimizer.lr > 0.01 and test > 0.9"')
-]
+WHERE = Argument(metavar="CONDITION", help='such as "optimizer.lr > 0.01 and test > 0.9"')
+Where = Annotated[str, WHERE]
 Folder = Annotated[Path, Option(help="the folder of the runs")]
 Runs = Annotated[list[Path], Argument(metavar="RUN...", help="run folders, or folders of them")]
 DryRun = Annotated[bool, Option("--dry-run", help="say what would be deleted, and delete nothing")]
+Yes = Annotated[bool, Option("--yes", help="delete several runs without a question")]
 runs_app = typer.Typer(help="What is where: list, compare and clear away runs.")
 app.add_typer(runs_app, name="runs")
 
@@ -82,14 +85,13 @@ def list_command(
 @takes_plugins
 def show_command(
     run: Annotated[Path, Argument(metavar="RUN", help="a run folder")],
-    folder: Folder = RUNS,
     as_json: Json = False,
 ) -> None:
     """One run: state, settings that are not the default, results, sizes, what stands on it."""
     from cifarlab.experiments.run_summary import summarize_run, summary_table
     from cifarlab.system.terminal import print_table
 
-    summary = summarize_run(run, folder)
+    summary = summarize_run(run)
     if as_json:
         print_json(summary)
     else:
@@ -134,14 +136,18 @@ def remove_command(
     folder: Folder = RUNS,
     dry_run: DryRun = False,
     force: Annotated[bool, Option("--force", help="also runs that verdicts stand on")] = False,
+    forget_openings: Annotated[
+        bool, Option("--forget-openings", help="also runs whose provenance can't be read")
+    ] = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Delete runs. Their openings of the test split stay counted; a record keeps its evidence."""
-    from cifarlab.experiments.removal import find_entries
+    from cifarlab.experiments.removal import RemovalOptions, find_entries
     from cifarlab.run_folder.index import RunIndex
 
-    index = RunIndex(folder, writes=True)
-    _delete(index, find_entries(index, paths), None, dry_run, force, as_json)
+    index, options = RunIndex(folder), RemovalOptions(None, force, forget_openings)
+    _remove(index, find_entries(index, paths), options, dry_run, yes, as_json)
 
 
 @runs_app.command("gc")
@@ -154,48 +160,71 @@ def collect_command(
             "results are always kept",
         ),
     ],
-    where: Where = "",
+    where: Annotated[str | None, WHERE] = None,
     folder: Folder = RUNS,
     unfinished: Annotated[
         bool, Option("--unfinished", help="also of runs that then can't go on")
     ] = False,
     dry_run: DryRun = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Delete all but some parts of the finished runs for which a condition holds.
 
     --dry-run says what each deletion costs: what can't be resumed, predicted or compared any more.
     """
+    from cifarlab.experiments.removal import RemovalOptions
     from cifarlab.run_folder.contents import parse_parts
     from cifarlab.run_folder.selection import select_runs
+    from cifarlab.system.errors import UserError
 
-    parts = parse_parts(keep)
-    selection = select_runs(folder, where)
+    options = RemovalOptions(parse_parts(keep))
+    if where is not None and not where.strip():
+        raise UserError("the condition is empty", "leave it out where all runs are meant")
+    selection = select_runs(folder, where or "")
     runs = [run for run in selection.runs if run.is_finished or unfinished]
-    _delete(selection.runs_index, runs, parts, dry_run, False, as_json)
+    _remove(selection.runs_index, runs, options, dry_run, yes, as_json)
 
 
-def _delete(
+def _remove(
     index: "RunIndex",
     runs: "list[Entry]",
-    keep: set[str] | None,
+    options: "RemovalOptions",
     dry_run: bool,
-    force: bool,
+    yes: bool,
     as_json: bool,
 ) -> None:
-    """Say what deleting costs, and delete unless it is a dry run."""
-    from cifarlab.experiments import removal
+    """Delete, after a question where that is more than one run's, and say what was deleted."""
+    from cifarlab.experiments.removal import remove_runs
     from cifarlab.system.terminal import print_table
 
-    plans = removal.plan_removal(index, runs, keep)
-    if not (dry_run or force):
-        removal.require_no_verdicts(plans)
-    if not as_json:
-        print_table(*removal.removal_table(plans))
-    if not dry_run:
-        removal.delete_runs(index, plans, force=force)
+    def confirm(planned: "RemovalTable") -> None:
+        if len(planned.plans) > 1 and not yes:
+            _ask(planned)
+
+    removal = remove_runs(index, runs, options, dry_run=dry_run, confirm=confirm)
     if as_json:
-        print_json({"dry_run": dry_run, "runs": removal.removal_json(plans)})
+        print_json(removal.to_json())
     else:
-        echo("\n".join(removal.describe_removal(plans, is_dry=dry_run)))
+        print_table(*removal.cells())
+        echo("\n".join(removal.describe()))
+    removal.require_complete()
     print_next("runs", "list", err=as_json)
+
+
+def _ask(planned: "RemovalTable") -> None:
+    """Ask on the terminal whether to delete.
+
+    Raises:
+        UserError: the answer is no, or nobody is there to give one
+    """
+    from cifarlab.system.errors import UserError
+
+    if not sys.stdin.isatty():
+        what = f"{len(planned.plans):,} runs would be deleted, and there is no terminal to ask on"
+        raise UserError(what, "--dry-run says what is lost; --yes deletes without a question")
+    question = "\n".join([*planned.describe(), "delete? [y/N] "])
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise UserError("nothing was deleted", "--dry-run lists run by run what would be")

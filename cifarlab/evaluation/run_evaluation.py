@@ -120,7 +120,7 @@ def evaluate_fully(
         "ood": ood_result,
         "cost": {"seconds": time.perf_counter() - start},
     }
-    folder.write_evaluation(split, evaluation)
+    folder.require().write_evaluation(split, evaluation)
     return evaluation
 
 
@@ -171,6 +171,7 @@ def open_split(
     folder.require_same_data(dataset.fingerprint)
     if split == "test":
         with folder.lock():  # two at once would lose one of the records
+            folder.require()  # it may have been deleted since
             subset = open_test_split(dataset, recipe.data, folder, opener, command)
     if subset is None:
         what = f"the run in {folder.path} held nothing out: data.val_fraction is 0"

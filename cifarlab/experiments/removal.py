@@ -2,25 +2,25 @@
 
 Two things outlive each deletion: the count of a run's openings of the test split
 (run_folder/removals.py), and the evidence of a record, which is never deleted.
+
+A plan may be old when a run's turn comes. So each run is read and planned again under its lock, and
+stays where anything is not as it was.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from cifarlab.experiments.usages import EVIDENCE_PARTS, Usage, find_usages
-from cifarlab.run_folder.contents import (
-    RESULTS,
-    RunFile,
-    delete_files,
-    list_files,
-    sizes_by_part,
-)
+from cifarlab.experiments.removal_table import Deletion, RemovalTable
+from cifarlab.experiments.usages import EVIDENCE_PARTS, Usage, find_collections, find_usages
+from cifarlab.run_folder.contents import RESULTS, delete_files, list_files
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.run_folder.index import Entry, RunIndex
+from cifarlab.run_folder.index import Entry, RunIndex, read_entry, walk
+from cifarlab.run_folder.openings import read_judgements
 from cifarlab.run_folder.removals import record_removal
-from cifarlab.system.errors import RunFolderError, UserError
-from cifarlab.system.formatting import memory
+from cifarlab.system.errors import CifarlabError, RunFolderError, UserError
+from cifarlab.system.files import is_folder, lock_folder
 
 _LOSSES = {
     "weights": "predict, evaluate, explain",
@@ -28,112 +28,139 @@ _LOSSES = {
     "tensor-stats": "histograms",
     "audit": "an audit's findings",
 }
+_WAIT = "wait for it or end it, then delete again"
 
 
-class Deletion(NamedTuple):
-    """What is deleted of one run, and what is lost with it.
+class RemovalOptions(NamedTuple):
+    """What is deleted of runs: all but the parts in ``keep`` (contents.py), or with None all.
 
-    ``resume`` says what can't be gone on with, ``uses`` what can't be done any more with the run,
-    ``verdicts`` which studies and searches can't be computed again, ``evidence`` for which record
-    the rest is kept.
+    ``force`` deletes also runs that verdicts stand on, ``forget_openings`` also those whose
+    openings of the test split can't be read.
     """
 
-    run: Entry
-    path: Path
-    files: list[RunFile]
-    is_whole: bool
-    resume: str
-    uses: list[str]
-    verdicts: list[str]
-    evidence: str
-
-    @property
-    def n_bytes(self) -> int:
-        """Return how many bytes the disk has more afterwards."""
-        return sum(file.n_bytes for file in self.files)
-
-    @property
-    def bytes_by_part(self) -> dict[str, int]:
-        """Return the bytes of each part that is deleted."""
-        return sizes_by_part(self.files)
+    keep: Collection[str] | None = None
+    force: bool = False
+    forget_openings: bool = False
 
 
-def plan_removal(
-    index: RunIndex, runs: Iterable[Entry], keep: Collection[str] | None = None
-) -> list[Deletion]:
-    """Return what to delete of each run that has anything to delete.
+def remove_runs(
+    index: RunIndex,
+    runs: Iterable[Entry],
+    options: RemovalOptions,
+    *,
+    dry_run: bool = False,
+    confirm: Callable[[RemovalTable], None] = lambda _: None,
+) -> RemovalTable:
+    """Delete runs, or parts of them; return what was deleted, and why others were not.
 
     Args:
         index: the folder of the runs
         runs: some of its runs
-        keep: parts that are kept (run_folder/contents.py); None: none, the runs are deleted
+        options: what is deleted of them
+        dry_run: delete nothing, and return what would be deleted
+        confirm: called with what would be deleted, before anything is; it may raise
+
+    Raises:
+        UserError: the folder is itself a run, or a study or a search stands on a run
+        RunFolderError: a run's openings of the test split can't be read
     """
-    usages = find_usages(index)
-    plans = (_plan(index.root / run.url_path, run, keep, usages) for run in runs)
-    return [plan for plan in plans if plan.files]
+    entries = {index.root / run.url_path: run for run in runs}
+    if index.root in entries:
+        what = f"{index.root} is a run itself"
+        raise UserError(what, "name the folder that it is in with --folder")
+    usages = find_usages(entries)
+    plans = [_plan(path, run, options.keep, usages[path]) for path, run in entries.items()]
+    planned = RemovalTable([plan for plan in plans if plan.files], is_dry=True)
+    if dry_run:
+        return planned
+    for plan in planned.plans:
+        _require_allowed(plan, options)
+    confirm(planned)
+    removal = RemovalTable([], is_dry=False)
+    for plan in planned.plans:
+        try:
+            removal.plans.append(_delete(plan, options))
+        except CifarlabError as error:
+            removal.refusals.append(error)
+    return removal
 
 
-def _plan(
-    path: Path, run: Entry, keep: Collection[str] | None, usages: dict[Path, list[Usage]]
-) -> Deletion:
-    of_run = usages.get(path.resolve(), [])
-    record = next((usage.name for usage in of_run if usage.kind == "record"), "")
+def _plan(path: Path, run: Entry, keep: Collection[str] | None, usages: list[Usage]) -> Deletion:
+    record = next((usage.name for usage in usages if usage.kind == "record"), "")
     kept_parts = {*(keep or ()), *((RESULTS, *EVIDENCE_PARTS) if record else ())}
     files = [file for file in list_files(path) if file.part not in kept_parts]
     parts = {file.part for file in files}
     is_whole = keep is None and not record
-    goes_on = "checkpoints" in parts or "weights" in parts
-    epochs = f"{run.epochs or 0} epochs"
-    uses = [loss for part, loss in _LOSSES.items() if part in parts]
-    experiments = [usage for usage in of_run if usage.kind != "record"]
+    resume = ""
+    if "checkpoints" in parts or "weights" in parts:
+        resume = "train longer" if run.is_finished else f"resume after {run.epochs or 0} epochs"
+    verdicts = [str(usage) for usage in usages if is_whole and usage.kind != "record"]
     if "predictions" in parts and not is_whole:
-        uses += [f"{usage} image by image" for usage in experiments if usage.kind == "study"]
+        verdicts = [f"{usage} image by image" for usage in usages if usage.kind == "study"]
     return Deletion(
         run,
         path,
         files,
         is_whole,
-        resume=("train longer" if run.is_finished else f"resume after {epochs}") if goes_on else "",
-        uses=uses,
-        verdicts=[str(usage) for usage in experiments] if is_whole else [],
+        resume,
+        uses=[loss for part, loss in _LOSSES.items() if part in parts],
+        verdicts=verdicts,
         evidence=record,
+        n_openings=_count_openings(path) if run.problem else run.n_openings,
     )
 
 
-def require_no_verdicts(plans: Sequence[Deletion]) -> None:
-    """Refuse to delete a run that a study or a search stands on.
+def _count_openings(path: Path) -> int | None:
+    try:
+        return len(read_judgements(RunFolder(path)).openings)
+    except RunFolderError:
+        return None
+
+
+def _require_allowed(plan: Deletion, options: RemovalOptions) -> None:
+    """Refuse to delete a run that a verdict stands on, or whose openings are not known.
 
     Raises:
-        UserError: there is one
+        UserError: there is a verdict, and no ``force``
+        RunFolderError: the openings can't be read, and are not to be forgotten
     """
-    for plan in plans:
-        if plan.verdicts:
-            what = f"{plan.path} is a run of {plan.verdicts[0]}, which then can't be computed again"
-            raise UserError(what, "--dry-run says what else is lost; --force deletes it")
+    if not plan.is_whole:
+        return
+    if plan.verdicts and not options.force:
+        what = f"{plan.path} is a run of {plan.verdicts[0]}, which then can't be computed again"
+        raise UserError(what, "--dry-run says what else is lost; --force deletes it")
+    if plan.n_openings is None and not options.forget_openings:
+        what = f"{plan.path}/provenance.json can't be read: it counts openings of the test split"
+        raise RunFolderError(what, "restore it; --forget-openings deletes the run, and the count")
 
 
-def delete_runs(index: RunIndex, plans: Iterable[Deletion], *, force: bool = False) -> None:
-    """Delete what was planned, run by run.
-
-    Args:
-        index: the folder of the runs
-        plans: what to delete
-        force: delete a run, too, whose openings of the test split can't be read
+def _delete(plan: Deletion, options: RemovalOptions) -> Deletion:
+    """Delete what was planned of a run, and return what that was.
 
     Raises:
-        RunFolderError: a run is in use, or its openings can't be read; those before are deleted
+        RunFolderError: the run, or what stands on it, is in use, or has changed since
         StorageError: the disk refused
     """
-    for plan in plans:
-        with RunFolder(plan.path).lock():
-            if plan.is_whole:
-                try:
-                    record_removal(index.root, RunFolder(plan.path))
-                except RunFolderError as error:
-                    if not force:
-                        hint = f"{error.hint}; --force deletes the run, and forgets its openings"
-                        raise RunFolderError(error.what, hint) from error
-            delete_files(plan.path, plan.files)
+    path = plan.path
+    with ExitStack() as locks:
+        locks.enter_context(RunFolder(path).lock(_WAIT))
+        usages = find_usages([path])[path]
+        for folder in {*find_collections(path), *(usage.folder for usage in usages)}:
+            locks.enter_context(lock_folder(folder, _in_use(folder)))
+        now = _plan(path, read_entry(path, plan.run.url_path), options.keep, usages)
+        if now._replace(files=plan.files) != plan:
+            raise RunFolderError(f"{path} has changed since", "look at it, then delete it again")
+        for lock in (file.path for file in now.files if file.path.name == ".lock"):
+            with lock_folder(lock.parent, _in_use(lock.parent)):  # an audit, or one of its folds
+                pass
+        if now.is_whole and now.n_openings is not None:
+            record_removal(RunFolder(path))
+        delete_files(path, now.files)
+    return now
+
+
+def _in_use(folder: Path) -> RunFolderError:
+    return RunFolderError(f"{folder} is in use by another process", _WAIT)
 
 
 def find_entries(index: RunIndex, paths: Iterable[Path]) -> list[Entry]:
@@ -144,73 +171,32 @@ def find_entries(index: RunIndex, paths: Iterable[Path]) -> list[Entry]:
         paths: of runs, or of folders of them
 
     Raises:
-        UserError: one is not in the index's folder
-        RunFolderError: there is no run in one
+        UserError: one is not in the index's folder, or a link
+        RunFolderError: there is no run in one, or more folders than are looked at
     """
-    runs = index.listing().runs
     entries: dict[str, Entry] = {}
     for path in paths:
+        _require_inside(path, index.root)
         folder = path.resolve()
-        is_root_a_run = any(not run.url_path for run in runs)  # what outlives it needs a place
-        if is_root_a_run or not folder.is_relative_to(index.root):
-            hint = "name the folder that all these runs are in with --folder"
-            raise UserError(f"{path} is not in {index.root}", hint)
-        matches = [run for run in runs if (index.root / run.url_path).is_relative_to(folder)]
-        if not matches:
+        found = list(walk(folder)) if is_folder(folder) else []
+        for reason in (reason for place, _, reason in found if reason and not place):
+            raise RunFolderError(f"{path}: {reason}", "name the folders in it one by one")
+        runs = [index.url_path(folder / place) for place, kind, _ in found if kind == "run"]
+        if not runs:
             raise RunFolderError(f"there is no run in {path}", "'cifarlab runs list' lists all")
-        entries |= {run.url_path: run for run in matches}
+        entries |= {run: read_entry(index.root / run, run) for run in runs}
     return [*entries.values()]
 
 
-def removal_json(plans: Iterable[Deletion]) -> list[dict[str, Any]]:
-    """Return what is deleted and lost as plain values."""
-    return [
-        {
-            "run": plan.run.url_path,
-            "is_whole": plan.is_whole,
-            "bytes": plan.n_bytes,
-            "parts": plan.bytes_by_part,
-            "resume": plan.resume,
-            "uses": plan.uses,
-            "verdicts": plan.verdicts,
-            "evidence": plan.evidence,
-            "openings": plan.run.n_openings,
-        }
-        for plan in plans
-    ]
-
-
-def removal_table(plans: Iterable[Deletion]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return headers and cells: a row for each run."""
-    headers = ("run", "deleted", "bytes", "lost", "verdicts")
-    cells: list[tuple[str, ...]] = [
-        (
-            plan.run.url_path,
-            "the run" if plan.is_whole else ", ".join(plan.bytes_by_part),
-            f"{plan.n_bytes:,}",
-            "; ".join(filter(None, [plan.resume, *plan.uses])),
-            f"kept as evidence of record {plan.evidence}"
-            if plan.evidence
-            else "; ".join(plan.verdicts),
-        )
-        for plan in plans
-    ]
-    return headers, cells
-
-
-def describe_removal(plans: Sequence[Deletion], *, is_dry: bool) -> list[str]:
-    """Return the sum of all deletions in sentences."""
-    size = memory(sum(plan.n_bytes for plan in plans)).replace("\u00a0", " ")
-    verb = "would be deleted" if is_dry else "are deleted"
-    lines = [f"{len(plans):,} run{'' if len(plans) == 1 else 's'}: {size} {verb}"]
-    losses = [
-        ("resumes of unfinished runs", sum(plan.resume.startswith("resume") for plan in plans)),
-        ("predictions of runs", sum("predictions" in plan.bytes_by_part for plan in plans)),
-        ("runs that verdicts stand on", sum(bool(plan.verdicts) for plan in plans)),
-    ]
-    if any(n for _, n in losses):
-        lines.append("lost: " + ", ".join(f"{what} ({n:,})" for what, n in losses if n))
-    if n := sum(plan.run.n_openings for plan in plans if plan.is_whole):
-        openings = "1 opening" if n == 1 else f"{n:,} openings"
-        lines.append(f"{openings} of the test split stay{'s' * (n == 1)} counted")
-    return lines
+def _require_inside(path: Path, root: Path) -> None:
+    """Refuse what is not in a folder, leads elsewhere, or is in a run of that folder."""
+    if not path.resolve().is_relative_to(root):
+        hint = "name the folder that all these runs are in with --folder"
+        raise UserError(f"{path} is not in {root}", hint)
+    for part in (path.absolute(), *path.absolute().parents):
+        if part.resolve() == root:
+            return
+        if part.is_symlink():
+            raise UserError(f"{part} is a link to {part.readlink()}", "name that run itself")
+        if part != path.absolute() and RunFolder(part).exists:
+            raise UserError(f"{path} is in the run {part}", "name that run")

@@ -26,12 +26,8 @@ _FACTS = (
 )
 
 
-def summarize_run(run: Path, folder: Path) -> dict[str, Any]:
-    """Return what there is to know of a run, as plain values.
-
-    Args:
-        run: the run folder
-        folder: the folder of the runs, whose studies and searches may stand on the run
+def summarize_run(run: Path) -> dict[str, Any]:
+    """Return what there is to know of a run folder, as plain values.
 
     Raises:
         RunFolderError: it is no run, or damaged
@@ -44,15 +40,13 @@ def summarize_run(run: Path, folder: Path) -> dict[str, Any]:
     entry = next(iter(RunIndex(path).listing().runs))
     if entry.problem:
         raise RunFolderError(f"{run}: {entry.problem}", "restore that file")
-    is_inside = path.is_relative_to(folder.resolve())
-    usages = find_usages(RunIndex(folder if is_inside else path.parent))
     return {
         "run": str(run),
         "facts": {key: COLUMNS[key](entry, time.time()) for key in _FACTS},
         "settings": {key: value for key, (value, _) in departures(recipe)},
         "result": flatten(result or {}),
         "bytes": sizes_by_part(list_files(path)),
-        "stands_on_it": [str(usage) for usage in usages.get(path, [])],
+        "stands_on_it": [str(usage) for usage in find_usages([path])[path]],
     }
 
 

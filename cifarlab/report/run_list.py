@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from cifarlab.run_folder.selection import Selection
-from cifarlab.system.formatting import count, percent, seconds, to_line
+from cifarlab.system.formatting import count, percent, plain_spaces, seconds, to_line
 
 Row = Mapping[str, Any]
 TextTable = tuple[tuple[str, ...], list[tuple[str, ...]]]
@@ -26,7 +26,7 @@ def run_table(rows: Sequence[Row], columns: Sequence[str] = ()) -> TextTable:
         "val": _points,
         "seed": count,
         "epochs": count,
-        "seconds": lambda value: seconds(value).replace("\u00a0", " "),
+        "seconds": lambda value: plain_spaces(seconds(value)),
         "last_modified": lambda value: f"{datetime.fromtimestamp(value):%Y-%m-%d %H:%M}",
     }
     headers = ("run", "state", "test %", "val %", *_FIELDS[4:], *columns, "last written")

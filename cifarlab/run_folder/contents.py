@@ -10,6 +10,7 @@ results        all else: recipe, plug-ins, provenance, metrics, result, evaluati
 """
 
 import os
+import stat
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -32,26 +33,42 @@ _WEIGHTS = ("last.safetensors", "best.safetensors")
 
 
 class RunFile(NamedTuple):
-    """A file of a run: its path, its size in bytes, and the part that it belongs to."""
+    """A file of a run: its path, its size in bytes, and the part that it belongs to.
+
+    ``target`` is what it leads to, where it is a link.
+    """
 
     path: Path
     n_bytes: int
     part: str
+    target: str = ""
 
 
 def list_files(run: Path) -> list[RunFile]:
-    """Return all files of a run but its lock; those that say what it was come last."""
-    files = []
-    for name, _, names in os.walk(run):
-        for path in (Path(name, file) for file in names):
-            if path != run / ".lock":
-                files.append(RunFile(path, path.lstat().st_size, _part(path.relative_to(run))))
+    """Return all files of a run but its lock; those that say what it was come last.
+
+    A link to a folder is one of them: what it leads to is not the run's.
+    """
+    files, start = [], len(str(run)) + 1
+    for folder, subfolders, names in os.walk(run):
+        links = [name for name in subfolders if Path(folder, name).is_symlink()]
+        for name in (*links, *names):
+            place = f"{folder}{os.sep}{name}"[start:]  # Path.relative_to takes longer than the disk
+            if place != ".lock":
+                path = Path(folder, name)
+                status = path.lstat()
+                target = str(path.readlink()) if stat.S_ISLNK(status.st_mode) else ""
+                part = _part(place.partition(os.sep)[0], name, is_folder=name in subfolders)
+                files.append(RunFile(path, status.st_size, part, target))
     return sorted(files, key=lambda file: (file.part == RESULTS, file.path.name == "recipe.yaml"))
 
 
-def _part(path: Path) -> str:
-    part = _FOLDERS.get(path.parts[0], RESULTS)
-    return "weights" if part == "checkpoints" and path.name in _WEIGHTS else part
+def _part(top: str, name: str, *, is_folder: bool) -> str:
+    """Return the part of a file, or a linked folder, by the first and the last name of its path."""
+    part = _FOLDERS.get(top, RESULTS)
+    if part == "checkpoints" and (name in _WEIGHTS or is_folder):
+        return "weights"
+    return part
 
 
 def sizes_by_part(files: Iterable[RunFile]) -> dict[str, int]:

@@ -195,15 +195,16 @@ class RunFolder:
         files.write_json(self.evaluations / f"{split}.json", evaluation)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the folder for this process while the block runs.
+    def lock(
+        self, hint: str = "wait for it or end it, or give another folder with --run"
+    ) -> Iterator[None]:
+        """Hold the folder for this process while the block runs; ``hint`` is the error's.
 
         Raises:
             RunFolderError: another process holds it
             StorageError: it can't be made
         """
         what = f"{self.path} is in use by another process"
-        hint = "wait for it or end it, or give another folder with --run"
         with files.lock_folder(self.path, RunFolderError(what, hint)):
             files.remove_leftovers(self.path)
             try:

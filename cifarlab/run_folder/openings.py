@@ -69,13 +69,13 @@ class Judgements(NamedTuple):
 
     ``run`` is its folder, ``digest`` that of its recipe, ``data`` and ``images`` are fingerprints
     of its data and test images, ``start`` is when it first started, which sets it apart from a
-    later run in that folder.
+    later run in that folder. What the run's other files no longer say is None.
     """
 
     run: Path
-    recipe: str
-    seed: int
-    digest: str
+    recipe: str | None
+    seed: int | None
+    digest: str | None
     data: str | None
     images: str | None
     start: str
@@ -98,16 +98,18 @@ def read_judgements(folder: RunFolder) -> Judgements:
     """Return how a run's recipe was judged by test images.
 
     Raises:
-        RunFolderError: provenance or recipe can't be read
+        RunFolderError: its provenance can't be read
     """
-    provenance, text = folder.provenance(), read_recipe_text(folder)
+    provenance, text, result = folder.provenance(), None, None
+    with suppress(RunFolderError):
+        text = read_recipe_text(folder)
+    with suppress(RunFolderError):
+        result = folder.result()
     return Judgements(
         folder.path.resolve(),
-        text.name,
-        text.seed,
-        text.digest,
+        *((text.name, text.seed, text.digest) if text else (None, None, None)),
         data=provenance.get("data", {}).get("fingerprint"),
-        images=((folder.result() or {}).get("test") or {}).get("fingerprint"),
+        images=((result or {}).get("test") or {}).get("fingerprint"),
         start=find_start(provenance),
         openings=list_judgements(provenance),
     )
@@ -123,14 +125,14 @@ def count_openings(
     """Count by recipe, seeds aside, how often the same test images were opened to judge it.
 
     Args:
-        runs: run folders; those that can't be read are left out, and each counts once
+        runs: run folders; those whose provenance can't be read are left out; each counts once
         data: the fingerprint of the data
         images: the fingerprint of the test images; a run that does not say which it saw counts
         before: a time; later openings do not count; empty: all do
         removals: those of runs that were removed (removals.py); each counts once
 
     Returns:
-        The number by the recipe's digest.
+        The number by the recipe's digest; a run that has lost its recipe stands for one.
     """
     # by folder and start: a run whose removal was written down may still be there, after a kill
     judgements = {(removed.run, removed.start): removed for removed in removals}
@@ -145,7 +147,7 @@ def count_openings(
         is_same = run.data == data and (None in (images, run.images) or run.images == images)
         times = [str(opening.get("time", "")) for opening in run.openings]
         if is_same and (n := sum(not before or time < before for time in times)):
-            counts[run.digest] += n
+            counts[run.digest or str(run.run)] += n
     return counts
 
 

@@ -89,6 +89,11 @@ def memory(value: Any) -> str:
     return f"{mebibytes / 1024:.2f}{_SPACE}GiB"
 
 
+def plain_spaces(text: str) -> str:
+    """Return a text for a terminal, where each space is a plain one."""
+    return text.replace(_SPACE, " ")
+
+
 def to_line(value: Any) -> str:
     """Return any JSON value in one line: lists by commas, mappings as ``key value``."""
     if value is None or value == "":

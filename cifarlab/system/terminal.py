@@ -33,7 +33,7 @@ def _make_console() -> "Console":
 
 def as_percent(fraction: float) -> str:
     """Return a fraction in per cent, with a plain space."""
-    return formatting.percent(fraction).replace("\u00a0", " ")
+    return formatting.plain_spaces(formatting.percent(fraction))
 
 
 def format_duration(seconds: float) -> str:

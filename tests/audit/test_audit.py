@@ -1,5 +1,6 @@
 """The audit of a run and of a recipe: folds that never saw what they judge, findings, refusals."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,29 @@ def test_a_finished_run_is_searched_with_its_test_split(copied: RunFolder) -> No
     opening = copied.provenance()["test_openings"][-1]
     assert (opening["opener"], opening["command"]) == ("audit", "me")
     assert len(findings["duplicates"]["twins"]) == 9
+
+
+def test_an_audit_holds_its_folder_to_its_end(copied: RunFolder, monkeypatch) -> None:
+    """Folds are trained in it, which nobody may delete meanwhile, nor another audit replace."""
+    original = Audit.write
+
+    def write(self, *args) -> None:
+        for folds in (0, 2):
+            with pytest.raises(RunFolderError, match="audit is in use"):
+                audit(str(copied.path), folds=folds)
+        original(self, *args)
+
+    monkeypatch.setattr(Audit, "write", write)
+    assert audit(str(copied.path), folds=0).findings()
+
+
+def test_a_run_that_is_deleted_meanwhile_is_not_audited(copied: RunFolder, monkeypatch) -> None:
+    def delete(*_) -> None:
+        shutil.rmtree(copied.path)
+
+    monkeypatch.setattr(RunFolder, "require_same_data", delete)
+    with pytest.raises(RunFolderError, match="is no run folder"):
+        audit(str(copied.path), folds=0)
 
 
 def test_without_test_nothing_is_opened(copied: RunFolder) -> None:

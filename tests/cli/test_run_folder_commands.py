@@ -1,7 +1,9 @@
 """cifarlab runs: list, show, diff, rm and gc, as they are typed."""
 
+import io
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from command_line import Command
 from made_run import Plan, digits, make
 
 from cifarlab.experiments.study.folder import StudyFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.terminal import print_table
 
 
@@ -151,16 +154,50 @@ def test_parts_of_finished_runs_are_deleted(cifarlab_with_runs):
     assert {run["run"] for run in dry["runs"]} == {"a-s0", "studies/s/b-s0"}
     assert all(run["uses"] and not run["is_whole"] for run in dry["runs"])
     assert Path("runs/a-s0/predictions").exists()
-    output = cifarlab_with_runs(*words)
-    assert "predictions of runs (2)" in output.out
+    refused = cifarlab_with_runs(*words)
+    assert refused.code == 2 and "2 runs would be deleted, and there is no term" in refused.err
+    assert "--yes" in refused.err and Path("runs/a-s0/predictions").exists()
+    output = cifarlab_with_runs(*words, "--yes")
+    assert "predictions of runs (2), runs that verdicts stand on (1)" in output.out
+    assert "study s (b, seed 0) image by image" in output.out
     assert not Path("runs/a-s0/predictions").exists() and Path("runs/a-s0/result.json").exists()
     assert Path("runs/a-s1/predictions").exists()
     assert "young" in cifarlab_with_runs(*words, "--unfinished", "--dry-run").out
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_refusal_in_the_middle_is_said_after_what_was_deleted(cifarlab_with_runs, as_json):
+    words = ("runs", "rm", "runs/a-s0", "runs/a-s1", "runs/young", "--yes")
+    with RunFolder("runs/a-s1").lock():
+        output = cifarlab_with_runs(*words, *["--json"] * as_json)
+    assert output.code == 2 and "a-s1 is in use" in output.err and "--run" not in output.err
+    if as_json:
+        tree = json.loads(output.out)
+        assert [run["run"] for run in tree["runs"]] == ["a-s0", "young"]
+        assert len(tree["refused"]) == 1 and not tree["dry_run"]
+    else:
+        assert [line[0] for line in rows(output.out)[1:3]] == ["a-s0", "young"]
+        assert "2 runs: " in output.out and "not deleted: " in output.out
+    assert not Path("runs/young").exists() and Path("runs/a-s1/recipe.yaml").exists()
+
+
+@pytest.mark.parametrize(("answer", "n_left"), [("y", 1), ("", 3)])
+def test_several_runs_are_deleted_after_a_question(cifarlab_with_runs, monkeypatch, answer, n_left):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{answer}\n"))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    output = cifarlab_with_runs("runs", "rm", "runs/a-s0", "runs/a-s1", "--json")
+    assert "2 runs: " in output.err and "delete? [y/N]" in output.err
+    assert "2 openings of the test split stay counted" in output.err
+    assert len(list(Path("runs").glob("[ay]*"))) == n_left
+    assert (output.code == 0) == (n_left == 1) == bool(output.out)
+
+
 @pytest.mark.parametrize(
     ("words", "what"),
     [
+        (("gc", "", "--keep", "results"), "the condition is empty"),
+        (("gc", " ", "--keep", "results", "--yes"), "the condition is empty"),
+        (("gc", "--keep", "results", "--folder", "runs/a-s0"), "a-s0 is a run itself"),
         (("list", "lr > 3"), "no run has the key lr"),
         (("list", "lr >"), "can't read the condition"),
         (("list", "seed == {[]}"), "can't read the condition"),

@@ -11,7 +11,8 @@ import pytest
 
 import cifarlab
 from cifarlab.dashboard.image_prediction import Network
-from cifarlab.evaluation.run_evaluation import evaluate_fully, evaluate_run
+from cifarlab.evaluation import run_evaluation
+from cifarlab.evaluation.run_evaluation import OpenSplit, evaluate_fully, evaluate_run
 from cifarlab.explain.explain_run import explain_run
 from cifarlab.inference.run_predictor import RunPredictor
 from cifarlab.recipes.catalog import find
@@ -67,6 +68,27 @@ def test_each_opening_of_the_test_split_is_recorded(copied: RunFolder) -> None:
     assert [o["opener"] for o in openings] == ["train", "evaluate", "evaluate"]
     assert [o["command"] for o in openings[1:]] == ["first", "second"]
     assert all(re.match(r"\d{4}-\d\d-\d\dT", o["time"]) for o in openings)
+
+
+@pytest.mark.parametrize("evaluate", [evaluate_run, evaluate_fully])
+def test_a_run_that_is_deleted_meanwhile_is_not_made_anew(
+    copied: RunFolder, monkeypatch: pytest.MonkeyPatch, evaluate: Callable[..., object]
+) -> None:
+    """Its opening would lie where nobody counts it."""
+    module = run_evaluation if evaluate is evaluate_run else OpenSplit
+    name = "open_data" if evaluate is evaluate_run else "measure"
+    original = getattr(module, name)
+
+    def delete_before(*args: object, **kwargs: object) -> object:
+        shutil.rmtree(copied.path)
+        return original(*args, **kwargs) if module is run_evaluation else {}
+
+    monkeypatch.setattr(module, name, delete_before)
+    monkeypatch.setattr(run_evaluation, "compare_tta", lambda *_: {})
+    monkeypatch.setattr(run_evaluation, "measure_shift", lambda *_: {})
+    with pytest.raises(RunFolderError, match="is no run folder"):
+        evaluate(copied, "test")
+    assert not copied.path.exists()
 
 
 def test_the_rest_of_the_provenance_stays(copied: RunFolder) -> None:

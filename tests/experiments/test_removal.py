@@ -2,8 +2,13 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_run import Plan, digits, make
@@ -13,21 +18,13 @@ from cifarlab.experiments.judge.book import RecordBook
 from cifarlab.experiments.judge.claims import Claim
 from cifarlab.experiments.judge.contestants import recorded_recipes
 from cifarlab.experiments.judge.engine import RaceFolder
-from cifarlab.experiments.removal import (
-    Deletion,
-    delete_runs,
-    describe_removal,
-    find_entries,
-    plan_removal,
-    removal_json,
-    removal_table,
-    require_no_verdicts,
-)
+from cifarlab.experiments.removal import RemovalOptions, find_entries, remove_runs
+from cifarlab.experiments.removal_table import Deletion, RemovalTable
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import to_yaml
-from cifarlab.run_folder import removals
+from cifarlab.run_folder import index, removals
 from cifarlab.run_folder.contents import parse_parts
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.index import RunIndex
@@ -73,14 +70,27 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
+def call(
+    root: Path,
+    *names: str,
+    keep: str | None = None,
+    meanwhile: Callable[[RemovalTable], None] = lambda _: None,
+    dry_run: bool = False,
+    **flags: bool,
+) -> RemovalTable:
+    """Call ``remove_runs``; ``meanwhile`` happens between plan and deletion."""
+    runs_index = RunIndex(root)
+    entries = find_entries(runs_index, [root / name for name in names])
+    options = RemovalOptions(keep if keep is None else parse_parts(keep), **flags)
+    return remove_runs(runs_index, entries, options, dry_run=dry_run, confirm=meanwhile)
+
+
 def plan(root: Path, *names: str, keep: str | None = None) -> list[Deletion]:
-    index = RunIndex(root)
-    entries = find_entries(index, [root / name for name in names])
-    return plan_removal(index, entries, keep if keep is None else parse_parts(keep))
+    return call(root, *names, keep=keep, dry_run=True).plans
 
 
-def remove(root: Path, *names: str, keep: str | None = None, force: bool = False) -> None:
-    delete_runs(RunIndex(root), plan(root, *names, keep=keep), force=force)
+def remove(root: Path, *names: str, **options: Any) -> None:
+    call(root, *names, **options).require_complete()
 
 
 def count(root: Path) -> Counter[str]:
@@ -110,8 +120,8 @@ def test_a_run_that_opened_nothing_leaves_no_line(root):
 
 def test_an_opening_counts_once_where_a_kill_came_before_the_deletion(root):
     before = count(root)
-    record_removal(root, RunFolder(root / "plain"))
-    record_removal(root, RunFolder(root / "plain"))
+    record_removal(RunFolder(root / "plain"))
+    record_removal(RunFolder(root / "plain"))
     assert count(root) == before
     remove(root, "plain")
     assert count(root) == before
@@ -130,8 +140,9 @@ def test_a_later_run_in_that_folder_is_another(root):
 def test_lines_at_any_depth_are_counted_wherever_the_folder_lies(root, tmp_path):
     before = count(root)
     remove(root / "studies", "made/base-s0", force=True)
-    assert (root / "studies" / removals.FILE).exists()
+    assert (root / removals.FILE).exists()  # wherever --folder points
     assert count(root) == before
+    assert count(root / "studies").total() == 1 and not count(root / "searches")
     moved = root.rename(tmp_path / "moved")
     assert count(moved) == before
 
@@ -184,34 +195,40 @@ def test_what_a_deletion_costs(root):
     assert used.verdicts == ["study made (other, seed 0)"]
     assert trial.verdicts == ["search wide (trial-000)"]
     (used,) = plan(root, "used", keep="results")
-    assert used.verdicts == [] and "study made (other, seed 0) image by image" in used.uses
+    assert used.verdicts == ["study made (other, seed 0) image by image"]
+    add_parts(root / "used")
+    (used,) = plan(root, "used", keep="predictions")
+    assert used.resume and used.verdicts == []
 
 
 def test_an_unfinished_run_with_a_checkpoint_can_not_go_on(root):
     (root / "young" / "checkpoints").mkdir()
     (root / "young" / "checkpoints" / "last.state.safetensors").write_bytes(b"w")
-    (young,) = plan(root, "young", keep="weights")
-    assert young.resume == "resume after 6 epochs"
-    text = "\n".join(describe_removal([young], is_dry=True))
+    table = call(root, "young", keep="weights", dry_run=True)
+    assert table.plans[0].resume == "resume after 6 epochs"
+    text = repr(table)
     assert text.startswith("1 run: 0 MiB would be deleted") and "unfinished runs (1)" in text
 
 
 def test_runs_that_verdicts_stand_on_are_refused(root):
-    require_no_verdicts(plan(root, "plain", "young"))
-    require_no_verdicts(plan(root, "used", keep="results"))
     with pytest.raises(UserError, match=r"used is a run of study made \(other, seed 0\)"):
-        require_no_verdicts(plan(root, "plain", "used"))
+        remove(root, "plain", "used")
+    assert (root / "plain").exists()  # nothing is deleted where it is known before
+    remove(root, "plain", "young")
+    remove(root, "used", keep="results")
+    assert not (root / "used" / "predictions").exists()
 
 
 def test_the_sum_says_what_is_lost_and_what_stays(root):
     plans = plan(root, "plain", "used")
-    lines = describe_removal(plans, is_dry=False)
+    table = RemovalTable(plans, is_dry=False)
+    lines = table.describe()
     assert lines[0].startswith("2 runs: ") and lines[0].endswith("are deleted")
     assert lines[1] == "lost: predictions of runs (2), runs that verdicts stand on (1)"
     assert lines[2] == "2 openings of the test split stay counted"
-    _, cells = removal_table(plans)
+    _, cells = table.cells()
     assert [row[:2] for row in cells] == [("plain", "the run"), ("used", "the run")]
-    first = removal_json(plans)[0]
+    first = table.to_json()["runs"][0]
     assert first["bytes"] == sum(first["parts"].values()) == plans[0].n_bytes
     json.dumps(first)
 
@@ -237,9 +254,8 @@ def test_the_evidence_of_a_record_outlives_its_runs(root, keep):
     before = count(root)
     recipes = recorded_recipes(claim, root)
     plans = plan(root, "judge", keep=keep)
-    require_no_verdicts(plans)
     assert [p.evidence for p in plans] == [claim.name] * 2 and not any(p.is_whole for p in plans)
-    delete_runs(RunIndex(root), plans)
+    remove(root, "judge", keep=keep)
     assert recorded_recipes(claim, root) == recipes
     assert count(root) == before
     candidate = root / claim.folder / f"candidate-s{claim.first_seed}"
@@ -251,20 +267,32 @@ def test_the_evidence_of_a_record_outlives_its_runs(root, keep):
 
 def test_a_run_in_use_is_refused_and_stays_whole(root):
     before = files(root / "plain")
-    plans = plan(root, "plain")
-    with RunFolder(root / "plain").lock(), pytest.raises(RunFolderError, match="in use"):
-        delete_runs(RunIndex(root), plans)
+    with RunFolder(root / "plain").lock(), pytest.raises(RunFolderError, match="in use") as caught:
+        remove(root, "plain")
+    assert "--run" not in caught.value.hint
     assert files(root / "plain") - {".lock"} == before
     assert not (root / removals.FILE).exists()
 
 
 def test_a_run_whose_openings_can_not_be_read_is_refused(root):
     (root / "plain" / "provenance.json").write_text("{")
-    with pytest.raises(RunFolderError, match=r"can't read .*provenance\.json") as caught:
-        remove(root, "plain")
-    assert "--force" in caught.value.hint and (root / "plain" / "recipe.yaml").exists()
-    remove(root, "plain", force=True)
+    with pytest.raises(RunFolderError, match=r"plain/provenance\.json can't be read") as caught:
+        remove(root, "plain", force=True)
+    assert "--forget-openings" in caught.value.hint and (root / "plain" / "recipe.yaml").exists()
+    table = call(root, "plain", forget_openings=True)
     assert not (root / "plain").exists()
+    assert "its openings are forgotten" in repr(table) and "stay counted" not in repr(table)
+
+
+@pytest.mark.parametrize("text", ["name: x", None])
+def test_openings_of_a_run_without_its_recipe_stay_counted(root, text):
+    before = count(root)
+    recipe = root / "plain" / "recipe.yaml"
+    recipe.unlink() if text is None else recipe.write_text(text)
+    remove(root, "plain", force=True)  # which has nothing to do with openings
+    assert not (root / "plain").exists()
+    assert count(root).total() == before.total()
+    assert count(root) - before == {str(root / "plain"): 1}  # of a recipe that is not known
 
 
 def test_what_is_deleted_last_says_what_it_was(root, monkeypatch):
@@ -280,8 +308,10 @@ def test_only_runs_in_the_folder_are_deleted(root, tmp_path):
     make_run(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="elsewhere is not in"):
         plan(root, "../elsewhere")
-    with pytest.raises(UserError, match="plain is not in"):  # but is that itself
+    with pytest.raises(UserError, match="plain is a run itself"):
         plan(root / "plain", "")
+    with pytest.raises(UserError, match="0 is in the run"):
+        plan(root, "plain/audit/folds/0")
     (root / "empty").mkdir()
     for name in ("empty", "nowhere"):
         with pytest.raises(RunFolderError, match="there is no run in"):
@@ -292,13 +322,164 @@ def test_only_runs_in_the_folder_are_deleted(root, tmp_path):
 
 def test_a_folder_stands_for_its_runs_and_its_own_files_stay(root):
     remove(root, "studies", force=True)
-    assert files(root / "studies") == {"made/study.json"}
+    assert files(root / "studies") - {"made/.lock"} == {"made/study.json"}
     assert (root / "used").exists()
 
 
-def test_a_damaged_study_is_no_obstacle(root):
-    (root / "studies" / "made" / "study.json").write_text("{")
-    (used,) = plan(root, "used")
-    assert used.verdicts == []
+@pytest.mark.parametrize("text", ["{", '{"format": 99}'])
+def test_a_study_that_can_not_be_read_may_stand_on_all_runs_around_it(root, text):
+    make(root / "searches" / "wide" / "trial-001", digits(n=100, test=False))
+    (root / "studies" / "made" / "study.json").write_text(text)
+    for name in ("used", "plain", "studies"):
+        with pytest.raises(UserError, match=r"study made .*can't be read"):
+            remove(root, name)
     shutil.rmtree(root / "studies")
     remove(root, "used")
+
+
+@pytest.mark.parametrize("folder", ["", "exp", "exp/deep"])
+def test_what_is_protected_does_not_depend_on_the_folder(tmp_path, monkeypatch, folder):
+    """A study uses a run far from it; the index would not even see the study."""
+    monkeypatch.setattr(index, "MAX_FOLDERS", 1)
+    make(tmp_path / "exp" / "deep" / "used", Plan(n=200))
+    runs = [{"row": "other", "seed": 0, "run": "../../exp/deep/used"}]
+    StudyFolder(tmp_path / "studies" / "s").write({"study": {"name": "s"}, "runs": runs})
+    name = (tmp_path / "exp" / "deep" / "used").relative_to(tmp_path / folder).as_posix()
+    (deletion,) = plan(tmp_path / folder, name)
+    assert deletion.verdicts == ["study s (other, seed 0)"]
+
+
+def test_a_folder_with_more_than_is_looked_at_is_refused(root, monkeypatch):
+    monkeypatch.setattr(index, "MAX_FOLDERS", 1)
+    with pytest.raises(RunFolderError, match="only its first 1 folders"):
+        plan(root, "searches")
+
+
+def test_a_race_keeps_its_evidence_from_whatever_folder(root):
+    claim = make_race(root)
+    race = root / claim.folder
+    remove(race, f"candidate-s{claim.first_seed}")
+    assert (race / f"candidate-s{claim.first_seed}" / "predictions" / "test.safetensors").exists()
+    assert (race / f"candidate-s{claim.first_seed}" / "result.json").exists()
+
+
+def test_links_are_not_followed(root, tmp_path):
+    (root / "link").symlink_to(root / "plain")
+    (root / "more").symlink_to(root / "studies")
+    for name, target in (("link", "plain"), ("more/made/base-s0", "studies")):
+        with pytest.raises(UserError, match=f"is a link to .*{target}"):
+            plan(root, name)
+    (tmp_path / "linked root").symlink_to(root)
+    assert len(plan(tmp_path / "linked root", "plain")) == 1
+
+
+def test_a_linked_folder_in_a_run_is_deleted_and_its_target_stays(root, tmp_path):
+    elsewhere = (root / "plain" / "checkpoints").rename(tmp_path / "elsewhere")
+    (root / "plain" / "checkpoints").symlink_to(elsewhere)
+    assert "weights" in plan(root, "plain", keep="results")[0].bytes_by_part
+    remove(root, "plain", keep="weights")
+    assert (root / "plain" / "checkpoints").is_symlink()
+    table = call(root, "plain")
+    assert f"what they lead to stays, as {elsewhere}" in repr(table)
+    assert not (root / "plain").exists() and len(files(elsewhere)) == len(WEIGHTS)
+
+
+def extend_and_cut_off(root: Path) -> None:
+    (root / "plain" / "result.json").unlink()
+    (root / "plain" / "checkpoints" / "new.safetensors").write_bytes(b"w")
+
+
+def open_again(root: Path) -> None:
+    folder = RunFolder(root / "plain")
+    provenance = folder.provenance()
+    openings = [*provenance["test_openings"], {"time": "2027", "opener": "evaluate"}]
+    folder.write_provenance({**provenance, "test_openings": openings})
+
+
+def plan_a_study(root: Path) -> None:
+    runs = [{"row": "new", "seed": 0, "run": "../../plain"}]
+    StudyFolder(root / "studies" / "late").write({"study": {"name": "late"}, "runs": runs})
+
+
+def delete_elsewhere(root: Path) -> None:
+    shutil.rmtree(root / "plain")
+
+
+@pytest.mark.parametrize("keep", [None, "results"])
+@pytest.mark.parametrize(
+    "change",
+    [extend_and_cut_off, open_again, plan_a_study, delete_elsewhere],
+    ids=lambda f: f.__name__,
+)
+def test_a_run_that_changed_since_the_plan_stays(root, keep, change):
+    left: set[str] = set()
+
+    def meanwhile(_: RemovalTable) -> None:
+        change(root)
+        left.update(files(root))
+
+    table = call(root, "plain", "used", keep=keep, meanwhile=meanwhile, force=True)
+    with pytest.raises(RunFolderError, match="plain has changed since"):
+        table.require_complete()
+    assert {name for name in left if name.startswith("plain/")} <= files(root)
+    assert not (root / "used" / "predictions").exists()  # its turn came after
+    assert (root / "plain").exists() == (change is not delete_elsewhere)
+
+
+HOLD = """
+import sys; from pathlib import Path; from cifarlab.system.files import lock_folder
+with lock_folder(Path(sys.argv[1]), None): print("held", flush=True); sys.stdin.read()
+"""
+
+
+@contextmanager
+def held_elsewhere(folder: Path) -> Iterator[None]:
+    """Another process holds the folder: a training, an audit, a study."""
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
+        assert process.stdout and process.stdout.readline() == b"held\n"
+        yield
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("name", "busy"),
+    [
+        ("plain", "plain"),
+        ("plain", "plain/audit"),
+        ("plain", "plain/audit/folds/0"),
+        ("used", "studies/made"),
+        ("studies/made/base-s0", "studies/made"),
+        ("searches/wide/trial-000", "searches/wide"),
+    ],
+)
+def test_nothing_is_deleted_of_a_run_that_another_process_needs(root, name, busy):
+    add_parts(root / name) if name != "plain" else None
+    for keep in (None, "weights"):
+        with held_elsewhere(root / busy):
+            before = files(root / name)
+            with pytest.raises(RunFolderError, match=f"{busy}.* in use by another process"):
+                remove(root, name, keep=keep, force=True)
+            assert before <= files(root / name) and not (root / removals.FILE).exists()
+    with held_elsewhere(root / "plain" / "audit"):
+        remove(root, "plain", keep="audit")
+    remove(root, name, force=True)
+    assert not (root / name).exists()
+
+
+def test_what_a_race_in_use_keeps_beside_its_evidence_stays(root):
+    race = root / make_race(root).folder
+    with held_elsewhere(race), pytest.raises(UserError, match="2 runs were not deleted; the first"):
+        remove(root, "judge")
+    assert len(list(race.glob("*/checkpoints/*"))) == 2 * len(WEIGHTS)
+
+
+def test_a_refusal_in_the_middle_leaves_one_run(root):
+    with held_elsewhere(root / "used"):
+        table = call(root, "plain", "used", "young", force=True)
+    assert [plan.run.url_path for plan in table.plans] == ["plain", "young"]
+    assert table.describe()[0].startswith("2 runs: ")
+    assert table.describe()[-1].startswith("not deleted: ") and "used" in table.describe()[-1]
+    assert table.to_json()["refused"] == [table.refusals[0].what]
+    assert not (root / "young").exists() and (root / "used" / "recipe.yaml").exists()
