@@ -198,9 +198,9 @@ def _remove(
     from cifarlab.experiments.removal import remove_runs
     from cifarlab.system.terminal import print_table
 
-    def confirm(planned: "RemovalTable") -> None:
-        if len(planned.plans) > 1 and not yes:
-            _ask(planned)
+    def confirm(preview: "RemovalTable") -> None:
+        if len(preview.plans) > 1 and not yes:
+            _ask(preview)
 
     removal = remove_runs(index, runs, options, dry_run=dry_run, confirm=confirm)
     if as_json:
@@ -212,7 +212,7 @@ def _remove(
     print_next("runs", "list", err=as_json)
 
 
-def _ask(planned: "RemovalTable") -> None:
+def _ask(preview: "RemovalTable") -> None:
     """Ask on the terminal whether to delete.
 
     Raises:
@@ -221,9 +221,9 @@ def _ask(planned: "RemovalTable") -> None:
     from cifarlab.system.errors import UserError
 
     if not sys.stdin.isatty():
-        what = f"{len(planned.plans):,} runs would be deleted, and there is no terminal to ask on"
+        what = f"{len(preview.plans):,} runs would be deleted, and there is no terminal to ask on"
         raise UserError(what, "--dry-run says what is lost; --yes deletes without a question")
-    question = "\n".join([*planned.describe(), "delete? [y/N] "])
+    question = "\n".join([*preview.describe(), "delete? [y/N] "])
     sys.stderr.write(question)
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):

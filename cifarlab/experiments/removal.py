@@ -70,14 +70,14 @@ def remove_runs(
         raise UserError(what, "name the folder that it is in with --folder")
     usages = find_usages(entries)
     plans = [_plan(path, run, options.keep, usages[path]) for path, run in entries.items()]
-    planned = RemovalTable([plan for plan in plans if plan.files], is_dry=True)
+    preview = RemovalTable([plan for plan in plans if plan.files], is_dry=True)
     if dry_run:
-        return planned
-    for plan in planned.plans:
+        return preview
+    for plan in preview.plans:
         _require_allowed(plan, options)
-    confirm(planned)
+    confirm(preview)
     removal = RemovalTable([], is_dry=False)
-    for plan in planned.plans:
+    for plan in preview.plans:
         try:
             removal.plans.append(_delete(plan, options))
         except CifarlabError as error:
@@ -178,10 +178,10 @@ def find_entries(index: RunIndex, paths: Iterable[Path]) -> list[Entry]:
     for path in paths:
         _require_inside(path, index.root)
         folder = path.resolve()
-        found = list(walk(folder)) if is_folder(folder) else []
-        for reason in (reason for place, _, reason in found if reason and not place):
-            raise RunFolderError(f"{path}: {reason}", "name the folders in it one by one")
-        runs = [index.url_path(folder / place) for place, kind, _ in found if kind == "run"]
+        folders = list(walk(folder)) if is_folder(folder) else []
+        if reasons := [reason for each, _, reason in folders if reason and not each]:
+            raise RunFolderError(f"{path}: {reasons[0]}", "name the folders in it one by one")
+        runs = [index.url_path(folder / each) for each, kind, _ in folders if kind == "run"]
         if not runs:
             raise RunFolderError(f"there is no run in {path}", "'cifarlab runs list' lists all")
         entries |= {run: read_entry(index.root / run, run) for run in runs}

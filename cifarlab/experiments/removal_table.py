@@ -58,7 +58,12 @@ class RemovalTable:
         return sum(plan.n_bytes for plan in self.plans)
 
     def require_complete(self) -> None:
-        """Raise a CifarlabError where a run that was to be deleted is still there."""
+        """Return where nothing was refused.
+
+        Raises:
+            UserError: several runs that were to be deleted are still there
+            CifarlabError: one is, for this reason
+        """
         if len(self.refusals) == 1:
             raise self.refusals[0]
         if self.refusals:
@@ -100,8 +105,8 @@ class RemovalTable:
             }
             for plan in self.plans
         ]
-        refused = [error.what for error in self.refusals]
-        return {"dry_run": self.is_dry, "runs": runs, "refused": refused}
+        refusals = [error.what for error in self.refusals]
+        return {"dry_run": self.is_dry, "runs": runs, "refusals": refusals}
 
     def describe(self) -> list[str]:
         """Return the sum of all deletions in sentences, and what was refused."""

@@ -42,17 +42,17 @@ def find_usages(runs: Iterable[Path]) -> dict[Path, list[Usage]]:
     studies, enclosing_kind = cache(_studies_in), cache(_collection_kind)
     usages: dict[Path, list[Usage]] = {}
     for run in runs:
-        found = usages[run] = []
-        for study, used_runs in (found for parent in run.parents for found in studies(parent)):
+        of_run = usages[run] = []
+        for study, parts in (pair for parent in run.parents for pair in studies(parent)):
             part = "perhaps: its study.json can't be read"
-            if used_runs is None or (part := used_runs.get(run, "")):
-                found.append(Usage("study", study.name, part, study))
+            if parts is None or (part := parts.get(run, "")):
+                of_run.append(Usage("study", study.name, part, study))
         if (kind := enclosing_kind(run.parent)) and kind != "study":
-            found.append(_usage_by_place(kind, run))
+            of_run.append(_enclosing_usage(kind, run))
     return usages
 
 
-def _usage_by_place(kind: str, run: Path) -> Usage:
+def _enclosing_usage(kind: str, run: Path) -> Usage:
     """Return how the search or the race uses a run that lies in its folder."""
     folder = run.parent
     if kind == "search":
@@ -94,14 +94,13 @@ def _study_runs(study: Path, _: Stamp) -> dict[Path, str] | None:
         runs = StudyFolder(study).content().get("runs", [])
     except RunFolderError:
         return None
-    paths = {
-        study / run["run"]: f"{run['row']}, seed {run['seed']}" for run in runs if run.get("run")
-    }
-    # a study that is reached by a link names its runs from either place
-    return {
-        as_found(path): part for path, part in paths.items() for as_found in (Path.resolve, _normal)
-    }
-
-
-def _normal(path: Path) -> Path:
-    return Path(os.path.normpath(path))
+    parts: dict[Path, str] = {}
+    for run in runs:
+        if run.get("run"):
+            # a study that is reached by a link names its runs from either place
+            for path in (
+                (study / run["run"]).resolve(),
+                Path(os.path.normpath(study / run["run"])),
+            ):
+                parts[path] = f"{run['row']}, seed {run['seed']}"
+    return parts

@@ -107,7 +107,9 @@ def read_judgements(folder: RunFolder) -> Judgements:
         result = folder.result()
     return Judgements(
         folder.path.resolve(),
-        *((text.name, text.seed, text.digest) if text else (None, None, None)),
+        recipe=text.name if text else None,
+        seed=text.seed if text else None,
+        digest=text.digest if text else None,
         data=provenance.get("data", {}).get("fingerprint"),
         images=((result or {}).get("test") or {}).get("fingerprint"),
         start=find_start(provenance),

@@ -166,7 +166,7 @@ def test_parts_of_finished_runs_are_deleted(cifarlab_with_runs):
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_a_refusal_in_the_middle_is_said_after_what_was_deleted(cifarlab_with_runs, as_json):
+def test_a_refusal_in_the_middle_comes_after_what_was_deleted(cifarlab_with_runs, as_json):
     words = ("runs", "rm", "runs/a-s0", "runs/a-s1", "runs/young", "--yes")
     with RunFolder("runs/a-s1").lock():
         output = cifarlab_with_runs(*words, *["--json"] * as_json)
@@ -174,7 +174,7 @@ def test_a_refusal_in_the_middle_is_said_after_what_was_deleted(cifarlab_with_ru
     if as_json:
         tree = json.loads(output.out)
         assert [run["run"] for run in tree["runs"]] == ["a-s0", "young"]
-        assert len(tree["refused"]) == 1 and not tree["dry_run"]
+        assert len(tree["refusals"]) == 1 and not tree["dry_run"]
     else:
         assert [line[0] for line in rows(output.out)[1:3]] == ["a-s0", "young"]
         assert "2 runs: " in output.out and "not deleted: " in output.out
