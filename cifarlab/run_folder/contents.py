@@ -53,12 +53,12 @@ def list_files(run: Path) -> list[RunFile]:
     for folder, subfolders, names in os.walk(run):
         links = [name for name in subfolders if Path(folder, name).is_symlink()]
         for name in (*links, *names):
-            place = f"{folder}{os.sep}{name}"[start:]  # Path.relative_to takes longer than the disk
-            if place != ".lock":
+            inner_path = f"{folder}{os.sep}{name}"[start:]  # faster than Path.relative_to
+            if inner_path != ".lock":
                 path = Path(folder, name)
                 status = path.lstat()
                 target = str(path.readlink()) if stat.S_ISLNK(status.st_mode) else ""
-                part = _part(place.partition(os.sep)[0], name, is_folder=name in subfolders)
+                part = _part(inner_path.partition(os.sep)[0], name, is_folder=name in subfolders)
                 files.append(RunFile(path, status.st_size, part, target))
     return sorted(files, key=lambda file: (file.part == RESULTS, file.path.name == "recipe.yaml"))
 
