@@ -20,7 +20,7 @@ from cifarlab.experiments.judge.table import (
     read_book,
 )
 from cifarlab.recipes.schema import Recipe
-from cifarlab.run_folder.naming import RUNS
+from cifarlab.run_folder import RUNS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,9 +6,9 @@ from pathlib import Path
 from cifarlab.api.runs import AnyRun, TrainedRun
 from cifarlab.experiments import removal
 from cifarlab.experiments.removal_table import RemovalTable as RemovalTable
+from cifarlab.run_folder import RUNS
 from cifarlab.run_folder.contents import parse_parts
 from cifarlab.run_folder.index import RunIndex
-from cifarlab.run_folder.naming import RUNS
 
 
 def remove_runs(

@@ -15,9 +15,10 @@ from cifarlab.config.plugins import decisive_plugins, plugin_errors, plugin_sess
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
+from cifarlab.run_folder import RUNS
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.index import read_entry
-from cifarlab.run_folder.naming import RUNS, new_folder
+from cifarlab.run_folder.naming import new_folder
 from cifarlab.run_folder.run_data import RunData, describe_left_out, read_readable_runs, read_runs
 from cifarlab.run_folder.selection import select_runs
 from cifarlab.system.errors import CifarlabError

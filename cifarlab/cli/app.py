@@ -106,9 +106,7 @@ def command_line() -> str:
 
 def echo(text: str) -> None:
     """Print a line without wrapping it, however long it is."""
-    from cifarlab.system.terminal import console
-
-    console.print(text)
+    sys.stdout.write(text + "\n")
 
 
 def print_json(tree: Any) -> None:

@@ -10,6 +10,7 @@ from typer import Argument, Option
 from cifarlab.cli.app import app, echo, print_json, takes_plugins
 from cifarlab.cli.next_command import print_next
 from cifarlab.cli.options import Json
+from cifarlab.run_folder import RUNS
 
 if TYPE_CHECKING:
     from cifarlab.experiments.removal import RemovalOptions
@@ -36,15 +37,18 @@ def runs(context: typer.Context) -> None:
 @runs_app.command("list")
 def list_command(
     where: Where = "",
-    folder: Folder = Path("runs"),
-    sort: Annotated[str, Option(metavar="KEY", help="-KEY: the largest first")] = "-last_modified",
+    folder: Folder = RUNS,
+    sort: Annotated[
+        str | None,
+        Option(metavar="KEY", help="-KEY: the largest first; of recipes: by its mean"),
+    ] = None,
     columns: Annotated[str | None, Option(metavar="KEYS", help="further ones, with commas")] = None,
     by_recipe: Annotated[
         bool, Option("--by-recipe", help="n, mean and std over the seeds of each recipe")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """The runs for which a condition holds, the last written first.
+    """The runs for which a condition holds, the last written first; recipes: the best first.
 
     A condition compares keys of the list (run, state, recipe, seed, data, epochs, test, val, age in
     days, openings), of recipes (optimizer.lr) and of results (test.loss, cost.train_seconds,
@@ -55,11 +59,11 @@ def list_command(
     from cifarlab.system.terminal import print_table
 
     keys = parse_columns(columns)
-    selection = select_runs(folder, where, sort, keys)
+    selection = select_runs(folder, where, sort or "-last_modified", keys)
     if by_recipe:
         from cifarlab.report.recipe_list import list_recipes, recipe_table
 
-        rows, table = list_recipes(selection, keys), recipe_table
+        rows, table = list_recipes(selection, keys, sort), recipe_table
     else:
         rows, table = list_runs(selection, keys), run_table
     problems = selection.listing.unrecognized_entries
@@ -129,7 +133,7 @@ def diff_command(
 @runs_app.command("rm")
 def remove_command(
     paths: Runs,
-    folder: Folder = Path("runs"),
+    folder: Folder = RUNS,
     dry_run: DryRun = False,
     force: Annotated[bool, Option("--force", help="also runs that verdicts stand on")] = False,
     forget_openings: Annotated[
@@ -157,7 +161,7 @@ def collect_command(
         ),
     ],
     where: Annotated[str | None, WHERE] = None,
-    folder: Folder = Path("runs"),
+    folder: Folder = RUNS,
     unfinished: Annotated[
         bool, Option("--unfinished", help="also of runs that then can't go on")
     ] = False,

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from cifarlab.dashboard.urls import folder_url, page_url
-from cifarlab.report.groups import RecipeGroup, group_by_recipe, summarize
+from cifarlab.report.groups import RecipeGroup, group_by_recipe, rank, summarize
 from cifarlab.run_folder.index import Entry
 from cifarlab.system.formatting import NOTHING, count, interval, seconds
 from cifarlab.system.terminal import format_duration
@@ -108,11 +108,11 @@ def recipe_rows(entries: Iterable[Entry], names: Mapping[str, str]) -> list[Tabl
     """Return one row per recipe and images: mean, std and range of its finished runs.
 
     ``names`` are those of the groups. The column ``n`` counts seeds: of several finished runs with
-    one seed, which repeat the same random draws, the first counts. Unfinished runs and those that
-    were ended early count as left out.
+    one seed, which repeat the same random draws, the one that started first counts. All others
+    count as left out.
     """
     rows = [_recipe_row(group, names[group.key]) for group in group_by_recipe(entries)]
-    return sorted(rows, key=lambda row: (-(row["test"] or row["val"] or 0), row["recipe"]))
+    return sorted(rows, key=lambda row: rank(row["test"], row["val"], row["recipe"]))
 
 
 def _recipe_row(group: RecipeGroup, name: str) -> TableRow:

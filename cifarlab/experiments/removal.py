@@ -179,9 +179,9 @@ def find_entries(index: RunIndex, paths: Iterable[Path]) -> list[Entry]:
         _require_inside(path, index.root)
         folder = path.resolve()
         folders = list(walk(folder)) if is_folder(folder) else []
-        if reasons := [reason for each, _, reason in folders if reason and each == folder]:
+        if reasons := [reason for each, _, reason in folders if reason and not each]:
             raise RunFolderError(f"{path}: {reasons[0]}", "name the folders in it one by one")
-        runs = [index.url_path(each) for each, kind, _ in folders if kind == "run"]
+        runs = [index.url_path(folder / each) for each, kind, _ in folders if kind == "run"]
         if not runs:
             raise RunFolderError(f"there is no run in {path}", "'cifarlab runs list' lists all")
         entries |= {run: read_entry(index.root / run, run) for run in runs}

@@ -11,8 +11,6 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from cifarlab.experiments.judge.race import RaceFolder
-from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.run_folder.index import MARKER_FILES, Stamp, file_stamp
 from cifarlab.system.errors import RunFolderError
 
@@ -59,6 +57,8 @@ def _enclosing_usage(kind: str, run: Path) -> Usage:
     folder = run.parent
     if kind == "search":
         return Usage("search", folder.name, run.name, folder)
+    from cifarlab.experiments.judge.race import RaceFolder  # with all that trains a race's runs
+
     name = folder.name
     with suppress(RunFolderError):
         name = str(RaceFolder(folder).content().get("name") or name)
@@ -88,6 +88,8 @@ def _studies_in(folder: Path) -> list[tuple[Path, dict[Path, str] | None]]:
 @lru_cache(maxsize=1024)
 def _study_runs(study: Path, _: Stamp) -> dict[Path, str] | None:
     """Return how a study, whose file has that stamp, uses its runs; None where it can't be read."""
+    from cifarlab.experiments.study.folder import StudyFolder
+
     try:
         runs = StudyFolder(study).content().get("runs", [])
     except RunFolderError:

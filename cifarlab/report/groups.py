@@ -1,11 +1,10 @@
 """Runs grouped by recipe: the seeds of a recipe on the same images, with means over them."""
 
-import statistics
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from cifarlab.report.settings import distinct_names
 from cifarlab.run_folder.index import Entry, RunIndex
 
 _MAX_RECIPES = 50  # of one name, as of a search's trials: their settings would say too little
@@ -14,8 +13,10 @@ _MAX_RECIPES = 50  # of one name, as of a search's trials: their settings would 
 class RecipeGroup(NamedTuple):
     """The runs of one recipe on the same images.
 
-    ``seeds`` are those that count: finished, the first of each seed, since others repeat the same
-    random draws. ``n_left_out`` are unfinished, or something ended them early.
+    ``seeds`` are those that count: finished, and of several of one seed, which repeat the same
+    random draws, the one that started first. That is decided before any result is known, and by
+    no order of a list: whoever may choose among them chooses the best. ``n_left_out`` are all
+    others: unfinished, ended early, or repeated.
     """
 
     key: str
@@ -44,14 +45,11 @@ def group_by_recipe(entries: Iterable[Entry]) -> list[RecipeGroup]:
 
 
 def _group(key: str, members: list[Entry]) -> RecipeGroup:
+    complete_runs = [entry for entry in members if entry.is_finished and not entry.early_end]
     by_seed: dict[int | None, Entry] = {}
-    n_left_out = 0
-    for entry in members:
-        if entry.is_finished and not entry.early_end:
-            by_seed.setdefault(entry.seed, entry)
-        else:
-            n_left_out += 1
-    return RecipeGroup(key, members, [*by_seed.values()], n_left_out)
+    for entry in sorted(complete_runs, key=lambda entry: (entry.start, entry.url_path)):
+        by_seed.setdefault(entry.seed, entry)
+    return RecipeGroup(key, members, [*by_seed.values()], len(members) - len(by_seed))
 
 
 def summarize(values: Iterable[float | None]) -> SeedSummary | None:
@@ -59,9 +57,23 @@ def summarize(values: Iterable[float | None]) -> SeedSummary | None:
     known_values = [value for value in values if value is not None]
     if not known_values:
         return None
-    std = statistics.stdev(known_values) if len(known_values) > 1 else None
-    mean = statistics.fmean(known_values)
-    return SeedSummary(len(known_values), mean, std, min(known_values), max(known_values))
+    n, mean = len(known_values), math.fsum(known_values) / len(known_values)
+    offsets = [value - known_values[0] for value in known_values]  # of equal values the std is 0
+    center = math.fsum(offsets) / n
+    squares = math.fsum((offset - center) ** 2 for offset in offsets)  # statistics.stdev: 20 x
+    std = math.sqrt(squares / (n - 1)) if n > 1 else None
+    return SeedSummary(n, mean, std, min(known_values), max(known_values))
+
+
+def rank(test: float | None, val: float | None, name: str) -> tuple[Any, ...]:
+    """Return what recipes are sorted by: the best first, by val only those without a test accuracy.
+
+    Args:
+        test: the mean test accuracy, if there is one
+        val: that on val
+        name: the recipe's
+    """
+    return test is None, -(test or 0), val is None, -(val or 0), name
 
 
 def name_groups(index: RunIndex, runs: Iterable[Entry]) -> dict[str, str]:
@@ -80,6 +92,10 @@ def name_groups(index: RunIndex, runs: Iterable[Entry]) -> dict[str, str]:
 
 
 def _name_by_settings(index: RunIndex, runs: Sequence[Entry]) -> dict[str, str]:
+    if not runs:
+        return {}
+    from cifarlab.report.settings import distinct_names  # with all that a recipe consists of
+
     recipes = index.recipes(runs)
     runs = [run for run in runs if recipes[run.digest]]
     names = distinct_names(

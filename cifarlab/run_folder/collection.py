@@ -4,7 +4,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
 
-from cifarlab.run_folder.naming import RUNS, folder_name
+from cifarlab.run_folder import RUNS
+from cifarlab.run_folder.naming import folder_name
 from cifarlab.run_folder.schemas import FORMAT, StoredModel, make_folder_check
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import lock_folder, read_json, write_json

@@ -10,6 +10,7 @@ results        all else: recipe, plug-ins, provenance, metrics, result, evaluati
 """
 
 import os
+import stat
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -48,19 +49,24 @@ def list_files(run: Path) -> list[RunFile]:
 
     A link to a folder is one of them: what it leads to is not the run's.
     """
-    files = []
-    for name, folders, names in os.walk(run):
-        links = [folder for folder in folders if Path(name, folder).is_symlink()]
-        for path in (Path(name, file) for file in (*links, *names)):
-            if path != run / ".lock":
-                target = str(path.readlink()) if path.is_symlink() else ""
-                files.append(RunFile(path, path.lstat().st_size, _part(run, path), target))
+    files, start = [], len(str(run)) + 1
+    for folder, subfolders, names in os.walk(run):
+        links = [name for name in subfolders if Path(folder, name).is_symlink()]
+        for name in (*links, *names):
+            inner_path = f"{folder}{os.sep}{name}"[start:]  # faster than Path.relative_to
+            if inner_path != ".lock":
+                path = Path(folder, name)
+                status = path.lstat()
+                target = str(path.readlink()) if stat.S_ISLNK(status.st_mode) else ""
+                part = _part(inner_path.partition(os.sep)[0], name, is_folder=name in subfolders)
+                files.append(RunFile(path, status.st_size, part, target))
     return sorted(files, key=lambda file: (file.part == RESULTS, file.path.name == "recipe.yaml"))
 
 
-def _part(run: Path, path: Path) -> str:
-    part = _FOLDERS.get(path.relative_to(run).parts[0], RESULTS)
-    if part == "checkpoints" and (path.name in _WEIGHTS or path.is_dir()):  # a linked folder
+def _part(top: str, name: str, *, is_folder: bool) -> str:
+    """Return the part of a file, or a linked folder, by the first and the last name of its path."""
+    part = _FOLDERS.get(top, RESULTS)
+    if part == "checkpoints" and (name in _WEIGHTS or is_folder):
         return "weights"
     return part
 

@@ -57,7 +57,7 @@ class Expression:
             lookup: returns the run's value of a key
 
         Raises:
-            UserError: a number is compared with a text
+            UserError: a number is compared with a text, or what has no order, or is no list
         """
         return bool(self._value(lookup))
 
@@ -69,6 +69,13 @@ class Expression:
             self.keys.append(key)
             return lambda lookup: lookup(key)
         match node:
+            case ast.Constant(value=(bool() | int() | float() | str() | None) as value):
+                return lambda _: value
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=(int() | float()) as size)):
+                return lambda _: -size
+            case ast.List(elts=items) | ast.Tuple(elts=items):
+                parts = [*map(self._compile, items)]
+                return lambda lookup: [part(lookup) for part in parts]
             case ast.BoolOp(op=operator, values=values):
                 parts = [*map(self._compile, values)]
                 is_met = any if isinstance(operator, ast.Or) else all
@@ -79,17 +86,13 @@ class Expression:
             case ast.Compare(left=left, ops=ops, comparators=others):
                 sides = [*map(self._compile, [left, *others])]
                 return lambda lookup: _compare([side(lookup) for side in sides], ops)
-        try:
-            value = ast.literal_eval(node)
-        except ValueError as error:
-            what = f"{ast.unparse(node)[:40]!r} is no comparison, key, number, text or list of them"
-            raise ValueError(what) from error
-        value = [*value] if isinstance(value, tuple | set) else value
-        return lambda _: value
+        arithmetic = ": there is no arithmetic" if isinstance(node, ast.BinOp | ast.UnaryOp) else ""
+        what = f"{ast.unparse(node)[:40]!r} is no comparison, key, number, text or list of them"
+        raise ValueError(what + arithmetic)
 
 
 def _key(node: ast.expr) -> str | None:
-    """Return the dotted key that a node spells, None where it is none; a-b is one, too."""
+    """Return the dotted key that a node spells, None where it is none; a-b is one, a - b is not."""
     match node:
         case ast.Name(id=name):
             return name
@@ -97,7 +100,8 @@ def _key(node: ast.expr) -> str | None:
             return f"{key}.{name}"
         case ast.BinOp(left=left, op=ast.Sub(), right=right):
             first, second = _key(left), _key(right)
-            return f"{first}-{second}" if first and second else None
+            is_joined = left.end_col_offset == right.col_offset - 1
+            return f"{first}-{second}" if first and second and is_joined else None
     return None
 
 
@@ -108,15 +112,19 @@ def _compare(values: list[Any], ops: list[ast.cmpop]) -> bool:
 def _holds(op: ast.cmpop, a: Any, b: Any) -> bool:
     match op:
         case ast.Eq() | ast.Is():
-            return bool(a == b)
+            return _equal(a, b)
         case ast.NotEq() | ast.IsNot():
-            return bool(a != b)
+            return not _equal(a, b)
         case ast.In():
             return _contains(b, a)
         case ast.NotIn():
             return not _contains(b, a)
     if a is None or b is None:
         return False
+    for value in (a, b):
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            what = f"{value!r} has no order"
+            raise UserError(what, "a number, a text or a duration has one: compare with ==, or in")
     (kind, amount), (other_kind, other_amount) = _order(a), _order(b)
     if (kind == "number") != (other_kind == "number"):
         what = f"{a!r} and {b!r} can't be compared: one is a number, the other is not"
@@ -124,10 +132,20 @@ def _holds(op: ast.cmpop, a: Any, b: Any) -> bool:
     return kind == other_kind and _ORDERS[type(op)](amount, other_amount)
 
 
+def _equal(a: Any, b: Any) -> bool:
+    """Return whether values are the same; unlike in Python, true is not 1."""
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
+
+
 def _contains(values: Any, value: Any) -> bool:
-    if isinstance(values, str):
-        return isinstance(value, str) and value in values
-    return isinstance(values, list) and value in values
+    if isinstance(values, list):
+        return any(_equal(value, item) for item in values)
+    if values is not None and not isinstance(values, str):
+        what = f"nothing is in {values!r}: it is no list or text"
+        raise UserError(what, "write e.g. seed in (1, 2)")
+    return isinstance(values, str) and isinstance(value, str) and value in values
 
 
 def sort_order(value: Any) -> tuple[Any, ...]:

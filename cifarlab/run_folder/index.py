@@ -5,18 +5,17 @@ text; runs whose texts are else equal are seeds of one recipe.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from cifarlab.run_folder.folder import RunFolder, describe_early_end
-from cifarlab.run_folder.index_file import IndexFile
-from cifarlab.run_folder.openings import list_judgements, read_recipe_text
+from cifarlab.run_folder.index_file import IndexFile, settled_stamps
 from cifarlab.run_folder.values import Values, flatten, leaves
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import to_utf8
@@ -41,9 +40,10 @@ class Entry:
     recipe's name, ``digest`` stands for its text without name and seed; ``group`` is the same for
     all seeds of one recipe on the same images. ``early_end`` says what ended a finished run before
     its recipe would have. Accuracies and intervals are fractions; ``last_modified`` is when it last
-    wrote (seconds since 1970), ``pace`` seconds per epoch, ``n_openings`` how often its test split
-    was opened. ``note`` says why its recipe can't be shown, ``problem`` why the run can't be read;
-    both are empty for a sound run. ``facts`` is JSON: result and provenance by dotted path.
+    wrote (seconds since 1970), ``pace`` seconds per epoch, ``start`` when it first started (ISO
+    8601), ``n_openings`` how often its test split was opened. ``note`` says why its recipe can't be
+    shown, ``problem`` why the run can't be read; both are empty for a sound run. ``facts`` is JSON:
+    result and provenance by dotted path.
     """
 
     url_path: str
@@ -63,6 +63,7 @@ class Entry:
     parameters: int | None = None
     last_modified: float = 0.0
     pace: float | None = None
+    start: str = ""
     n_openings: int = 0
     has_plugins: bool = False
     note: str = ""
@@ -90,17 +91,23 @@ class Entry:
         return values
 
     def to_json(self) -> str:
-        """Return all fields as text."""
-        return json.dumps([getattr(self, each.name) for each in fields(self)])
+        """Return all fields but the facts, which are JSON already, as text."""
+        return json.dumps([getattr(self, name) for name in _FIELDS])
 
     @classmethod
-    def from_json(cls, text: str) -> "Entry | None":
-        """Return what ``to_json`` wrote, None where it did not write this."""
+    def from_json(cls, text: str, facts: str) -> "Entry | None":
+        """Return what ``to_json`` wrote, with its facts; None where it did not write this."""
         try:
-            entry = cls(*json.loads(text))
-            return replace(entry, interval=pair(entry.interval))
+            values = dict(zip(_FIELDS, json.loads(text), strict=True))
+            values["interval"] = tuple(values["interval"])
         except (ValueError, TypeError):
             return None
+        entry = object.__new__(cls)  # __init__ of a frozen class takes 5 times as long
+        vars(entry).update(values, facts=facts)
+        return entry
+
+
+_FIELDS = tuple(each.name for each in fields(Entry) if each.name != "facts")
 
 
 class Listing(NamedTuple):
@@ -121,46 +128,64 @@ class RunIndex:
 
     def __init__(self, root: Path, *, writes: bool = False) -> None:
         self.root = root.resolve()
-        self._file = IndexFile(self.root)
-        self._writes = writes
-        self._entries: dict[Path, tuple[str, Entry]] | None = None
+        self._file = IndexFile(self.root, writes=writes)
+        self._entries: dict[str, tuple[str, Entry]] | None = None  # with stamps, by url_path
         self._recipes: dict[str, Values] = {}
         self._lock = threading.Lock()
 
     def listing(self) -> Listing:
         """Return all runs, studies, searches and races as they are now."""
         with self._lock:
-            folders = list(walk(self.root))
-            runs = self._read_runs([path for path, kind, _ in folders if kind == "run"])
+            known_runs, stamps = self._known_entries(), dict[str, str]()
+
+            def is_unchanged(url_path: str) -> bool:
+                if url_path not in known_runs:
+                    return False
+                stamps[url_path] = self._stamps(url_path)
+                return known_runs[url_path][0] == stamps[url_path]
+
+            folders = list(walk(self.root, is_unchanged))
+            paths = [path for path, kind, _ in folders if kind == "run"]
+            stamps |= {path: self._stamps(path) for path in paths if path not in stamps}
+            runs = self._read_runs({path: stamps[path] for path in paths}, known_runs)
         studies, searches, races = (
-            tuple(self.url_path(path) for path, kind, _ in folders if kind == collection)
+            tuple(path for path, kind, _ in folders if kind == collection)
             for collection in ("study", "search", "race")
         )
-        problems = [(self.url_path(path), reason) for path, _, reason in folders if reason]
+        problems = [(path, reason) for path, _, reason in folders if reason]
         problems += [(run.url_path, run.problem) for run in runs if run.problem]
         return Listing(tuple(runs), studies, searches, races, tuple(problems))
 
-    def _read_runs(self, paths: list[Path]) -> list[Entry]:
+    def _known_entries(self) -> dict[str, tuple[str, Entry]]:
+        """Return the entries that were read before, each with the stamps of its files."""
+        if self._entries is not None:
+            return self._entries
+        lines = self._file.read_runs()
+        entries = ((path, stamps, Entry.from_json(*texts)) for path, stamps, *texts in lines)
+        return {path: (stamps, entry) for path, stamps, entry in entries if entry}
+
+    def _stamps(self, url_path: str) -> str:
+        """Return as text the stamps of a run's folder, which is that of its names, and files."""
+        path = f"{self.root}{os.sep}{url_path}"
+        return json.dumps([file_stamp(path), *run_stamps(path)])
+
+    def _read_runs(
+        self, stamps: dict[str, str], known_runs: dict[str, tuple[str, Entry]]
+    ) -> list[Entry]:
         """Return the entries of runs, of which only those with other stamps are read."""
-        stamps = {path: json.dumps(run_stamps(path)) for path in paths}
-        entries = self._entries
-        if entries is None:
-            lines = self._file.read_runs()
-            entries = {
-                path: (stamp, entry)
-                for path, stamp in stamps.items()
-                if (line := lines.get(self.url_path(path))) and line[0] == stamp
-                if (entry := Entry.from_json(line[1]))
-            }
-        stale = [path for path in paths if entries.get(path, ("",))[0] != stamps[path]]
-        with self._file.update(len(stale) if self._writes else 0) as write:
-            new = {path: (stamps[path], read_entry(path, self.url_path(path))) for path in stale}
-            self._entries = {path: new.get(path) or entries[path] for path in paths}
-            write(
-                (entry.url_path, stamp, entry.to_json())
-                for stamp, entry in self._entries.values()
-                if not entry.problem  # which may name the folder, and that may be moved
-            )
+        stale = [path for path in stamps if known_runs.get(path, ("",))[0] != stamps[path]]
+        now = self._file.now() if stale else 0
+        new = {
+            path: (settled_stamps(stamps[path], now), read_entry(self.root / path, path))
+            for path in stale
+        }
+        self._entries = {path: new.get(path) or known_runs[path] for path in stamps}
+        lines = (
+            (entry.url_path, stamp, entry.to_json(), entry.facts)
+            for stamp, entry in self._entries.values()
+            if stamp and not entry.problem  # which may name the folder, and that may be moved
+        )
+        self._file.write_runs(lines, len(stale))
         return [entry for _, entry in self._entries.values()]
 
     def recipes(self, entries: Iterable[Entry]) -> Mapping[str, Values]:
@@ -175,9 +200,8 @@ class RunIndex:
             lines |= _read_settings(self.root / firsts[key].url_path)
         # of a recipe that was replaced since the list was made, nothing is known
         self._recipes |= {key: json.loads(lines.get(key, "{}")) for key in firsts}
-        if self._writes:
-            digests = {entry.digest for _, entry in (self._entries or {}).values()}
-            self._file.write_recipes({key: lines[key] for key in digests & {*lines}}, len(missing))
+        digests = {entry.digest for _, entry in (self._entries or {}).values()}
+        self._file.write_recipes({key: lines[key] for key in digests & {*lines}}, len(missing))
         return self._recipes
 
     def url_path(self, path: Path) -> str:
@@ -193,6 +217,8 @@ def _read_settings(run: Path) -> dict[str, str]:
     from yaml import YAMLError
 
     from cifarlab.recipes.text import parse_yaml
+    from cifarlab.run_folder.folder import RunFolder
+    from cifarlab.run_folder.openings import read_recipe_text
 
     try:
         text = read_recipe_text(RunFolder(run))
@@ -203,45 +229,55 @@ def _read_settings(run: Path) -> dict[str, str]:
     return {text.digest: json.dumps(values, default=str)}
 
 
-def walk(root: Path) -> Iterator[tuple[Path, str, str]]:
-    """Yield (path, kind, "") of runs, studies, searches and races, (path, "", reason) of others.
+def walk(
+    root: Path, is_known_run: Callable[[str], bool] = lambda _: False
+) -> Iterator[tuple[str, str, str]]:
+    """Yield (url_path, kind, "") of runs, studies, searches and races, (.., "", reason) of others.
 
     Links and hidden folders are not followed. Folders in a run belong to it, and so do other
-    folders than runs to the study, search or race that they are in.
+    folders than runs to the study, search or race that they are in. Of a run that
+    ``is_known_run`` knows by its path the names are not read.
     """
-    collections: set[Path] = set()  # studies, searches, races, and all folders in them
-
-    def add_unreadable(error: OSError) -> None:
-        unreadable_folders.append((Path(error.filename), "", f"can't be read: {error.strerror}"))
-
-    unreadable_folders: list[tuple[Path, str, str]] = []
-    for n_seen, (name, subfolders, files) in enumerate(os.walk(root, onerror=add_unreadable)):
-        folder, names = Path(name), {*subfolders, *files}
+    stack = [("", False)]  # paths, and whether they are in a study, search or race
+    for n_seen in itertools.count():
+        if not stack:
+            return
         if n_seen == MAX_FOLDERS:
-            yield root, "", f"only its first {MAX_FOLDERS:,} folders were looked at"
-            break
-        kind = next((kind for mark, kind in MARKER_FILES.items() if mark in names), "")
-        if not kind and not names.isdisjoint(RUN_FILES):
-            subfolders.clear()
+            yield "", "", f"only its first {MAX_FOLDERS:,} folders were looked at"
+            return
+        folder, is_member = stack.pop()
+        if is_known_run(folder):
             yield folder, "run", ""
             continue
-        visible = sorted(name for name in names if not name.startswith("."))
-        subfolders[:] = [name for name in visible if name in subfolders]
+        try:
+            with os.scandir(f"{root}{os.sep}{folder}") as entries:
+                content = {entry.name: entry for entry in entries}
+        except OSError as error:
+            yield folder, "", f"can't be read: {error.strerror}"
+            continue
+        kind = next((kind for mark, kind in MARKER_FILES.items() if mark in content), "")
+        if not kind and not content.keys().isdisjoint(RUN_FILES):
+            yield folder, "run", ""
+            continue
+        visible = sorted(name for name in content if not name.startswith("."))
+        subfolders = [name for name in visible if content[name].is_dir()]
         if kind:
             yield folder, kind, ""
-        elif visible and not subfolders and folder != root and folder.parent not in collections:
+        elif visible and not subfolders and folder and not is_member:
             yield folder, "", "it is no run of cifarlab: it has no recipe.yaml"
-        if kind or folder.parent in collections:
-            collections.add(folder)
-        for subfolder in [name for name in subfolders if to_utf8(name) != name]:
-            subfolders.remove(subfolder)
-            yield folder / subfolder, "", "its name is not UTF-8: rename it"
-        if len(folder.relative_to(root).parts) == MAX_DEPTH:
-            subfolders.clear()
-    yield from unreadable_folders
+        paths = {name: f"{folder}/{name}".lstrip("/") for name in subfolders}
+        for name in [name for name in subfolders if to_utf8(name) != name]:
+            yield to_utf8(paths.pop(name)), "", "its name is not UTF-8: rename it"
+        if not folder or folder.count("/") + 1 < MAX_DEPTH:
+            children = [
+                (path, bool(kind) or is_member)
+                for name, path in paths.items()
+                if not content[name].is_symlink()
+            ]
+            stack += reversed(children)
 
 
-def run_stamps(path: Path) -> tuple[Stamp, ...]:
+def run_stamps(path: Path | str) -> tuple[Stamp, ...]:
     """Return the stamps of the files that a run's entry depends on."""
     return tuple(file_stamp(f"{path}{os.sep}{name}") for name in _ENTRY_FILES)
 
@@ -260,6 +296,9 @@ def file_stamp(path: Path | str) -> Stamp:
 
 def read_entry(path: Path, url_path: str) -> Entry:
     """Return one run's entry; an error of the folder becomes its ``problem``."""
+    from cifarlab.run_folder.folder import RunFolder, describe_early_end
+    from cifarlab.run_folder.openings import find_start, list_judgements, read_recipe_text
+
     name, folder = to_utf8(path.name), RunFolder(path)
     try:
         text = read_recipe_text(folder.require())
@@ -290,6 +329,7 @@ def read_entry(path: Path, url_path: str) -> Entry:
         parameters=None if parameters is None else int(parameters),
         last_modified=max(stamp[0] for stamp in run_stamps(path)[:4] if stamp) / 1e9,
         pace=number(progress.get("cost.train_seconds")),
+        start=find_start(provenance),
         n_openings=len(list_judgements(provenance)),
         has_plugins="\nplugins: []" not in f"\n{text.key}",
         facts=json.dumps(facts | result),

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint
+from cifarlab.run_folder import RUNS
 from cifarlab.run_folder.folder import RunFolder, describe_early_end
 from cifarlab.system.errors import RunFolderError
-
-RUNS = Path("runs")
 
 
 def new_folder(recipe: Recipe, runs: Path = RUNS) -> RunFolder:

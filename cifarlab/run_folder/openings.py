@@ -88,6 +88,12 @@ def list_judgements(provenance: dict[str, Any]) -> list[dict[str, Any]]:
     return [opening for opening in openings if opening.get("opener") in _JUDGES]
 
 
+def find_start(provenance: dict[str, Any]) -> str:
+    """Return when a run first started (ISO 8601, UTC), from its provenance; empty if unknown."""
+    starts = provenance.get("starts") or [{}]
+    return str(starts[0].get("time", ""))
+
+
 def read_judgements(folder: RunFolder) -> Judgements:
     """Return how a run's recipe was judged by test images.
 
@@ -99,7 +105,6 @@ def read_judgements(folder: RunFolder) -> Judgements:
         text = read_recipe_text(folder)
     with suppress(RunFolderError):
         result = folder.result()
-    starts = provenance.get("starts") or [{}]
     return Judgements(
         folder.path.resolve(),
         recipe=text.name if text else None,
@@ -107,7 +112,7 @@ def read_judgements(folder: RunFolder) -> Judgements:
         digest=text.digest if text else None,
         data=provenance.get("data", {}).get("fingerprint"),
         images=((result or {}).get("test") or {}).get("fingerprint"),
-        start=str(starts[0].get("time", "")),
+        start=find_start(provenance),
         openings=list_judgements(provenance),
     )
 

@@ -1,10 +1,9 @@
 """Choose, sort and ask runs by keys: of the list, of their recipes, of their results."""
 
-import difflib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from cifarlab.run_folder.expression import Expression, sort_order
 from cifarlab.run_folder.index import Entry, Listing, RunIndex
@@ -12,6 +11,7 @@ from cifarlab.run_folder.values import find_part
 from cifarlab.system.errors import RunFolderError, UserError
 from cifarlab.system.files import is_folder
 
+Row = TypeVar("Row")
 COLUMNS: dict[str, Callable[[Entry, float], Any]] = {
     "run": lambda run, _: run.url_path,
     "name": lambda run, _: run.recipe,
@@ -64,7 +64,7 @@ def select_runs(
         hint = "train a recipe first, or name the folder of the runs with --folder"
         raise RunFolderError(f"there is no folder {folder}", hint)
     expression = Expression(where) if where.strip() else None
-    key, is_descending = sort.removeprefix("-"), sort.startswith("-")
+    key = sort.removeprefix("-")
     index = RunIndex(folder, writes=writes)
     listing = index.listing()
     runs = [run for run in listing.runs if not run.problem]
@@ -73,10 +73,21 @@ def select_runs(
     _require_known(keys, runs, value)
     if expression:
         runs = [run for run in runs if _holds(expression, run, value)]
-    known_runs = [run for run in runs if value(run, key) is not None]
-    known_runs.sort(key=lambda run: sort_order(value(run, key)), reverse=is_descending)
-    runs = known_runs + [run for run in runs if value(run, key) is None]
-    return Selection(index, listing, runs, value)
+    return Selection(index, listing, sort_by(sort, runs, lambda run: value(run, key)), value)
+
+
+def sort_by(sort: str, rows: Iterable[Row], value: Callable[[Row], Any]) -> list[Row]:
+    """Return rows sorted by a value; those without one come last.
+
+    Args:
+        sort: what it is called, with a minus before it for the largest first
+        rows: anything
+        value: returns a row's value, None where it has none
+    """
+    pairs = [(value(row), row) for row in rows]
+    valued = [pair for pair in pairs if pair[0] is not None]
+    valued.sort(key=lambda pair: sort_order(pair[0]), reverse=sort.startswith("-"))
+    return [row for _, row in valued] + [row for no_value, row in pairs if no_value is None]
 
 
 def _value_function(
@@ -115,6 +126,8 @@ def _require_known(
     unknown = [key for key in unknown if key not in COLUMNS]
     if not unknown or not runs:
         return
+    import difflib
+
     from cifarlab.recipes.hints import LIST_KEYS, synonyms
     from cifarlab.recipes.keys import keys as recipe_keys
 

@@ -2,20 +2,33 @@
 
 import sys
 from collections.abc import Sequence
-
-from rich.cells import cell_len, set_cell_size
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from cifarlab.system import formatting
 
-# a pipe or a file has no width to wrap at
-console = Console(
-    highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200
-)
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    console: Console
 
 _MAX_FITTED_ROWS = 200
+
+
+def __getattr__(name: str) -> Any:
+    """Return the ``console``, for which Rich is imported when it is first used."""
+    if name != "console":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _make_console()
+
+
+@cache
+def _make_console() -> "Console":
+    from rich.console import Console
+
+    # a pipe or a file has no width to wrap at
+    width = None if sys.stdout.isatty() else 200
+    return Console(highlight=False, markup=False, soft_wrap=True, width=width)
 
 
 def as_percent(fraction: float) -> str:
@@ -38,11 +51,25 @@ def print_table(headers: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> No
     """
     if len(rows) > _MAX_FITTED_ROWS:
         cells = [[" ".join(cell.splitlines()) for cell in row] for row in (headers, *rows)]
-        widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
-        lines = ("  ".join(map(set_cell_size, row, widths)).rstrip() for row in cells)
-        console.file.write("\n".join(lines) + "\n")
+        columns = [_pad(column) for column in zip(*cells, strict=True)]
+        lines = ("  ".join(row).rstrip() for row in zip(*columns, strict=True))
+        sys.stdout.write("\n".join(lines) + "\n")
         return
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(*headers, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console.print(table)
+    _make_console().print(table)
+
+
+def _pad(column: Sequence[str]) -> Sequence[str]:
+    """Return the cells of a column with spaces up to the widest."""
+    if all(map(str.isascii, column)):
+        width = max(map(len, column))
+        return [cell.ljust(width) for cell in column]
+    from rich.cells import cell_len, set_cell_size
+
+    width = max(map(cell_len, column))
+    return [set_cell_size(cell, width) for cell in column]

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -74,6 +75,33 @@ def test_recipes_have_n_mean_and_std(cifarlab_with_runs):
     assert group["stop_reason"] == "planned"
     text = cifarlab_with_runs(*words).out
     assert f"{100 * mean:.2f}" in text and "planned" in text
+
+
+def test_recipes_are_sorted_by_the_mean_of_any_key(cifarlab_with_runs):
+    lrs = {}
+    for sort in ("optimizer.lr", "-optimizer.lr"):
+        words = ("runs", "list", "--by-recipe", "--sort", sort, "--columns", "optimizer.lr")
+        recipes = json.loads(cifarlab_with_runs(*words, "--json").out)["recipes"]
+        lrs[sort] = [row["optimizer.lr"]["mean"] for row in recipes if row["optimizer.lr"]]
+    assert lrs["optimizer.lr"] == sorted(lrs["optimizer.lr"]) and len(lrs["optimizer.lr"]) == 2
+    assert lrs["-optimizer.lr"] == lrs["optimizer.lr"][::-1]
+
+
+def test_the_mean_over_seeds_depends_on_no_order(cifarlab_with_runs):
+    repeat = Path(shutil.copytree("runs/a-s0", "runs/0-again"))
+    result = json.loads((repeat / "result.json").read_text())
+    result["test"]["accuracy"] = 0.999
+    (repeat / "result.json").write_text(json.dumps(result))
+    provenance = json.loads((repeat / "provenance.json").read_text())
+    provenance["starts"] = [{"time": "2999-01-01T00:00:00+00:00"}]
+    (repeat / "provenance.json").write_text(json.dumps(provenance))
+    means = set()
+    for sort in ((), ("--sort", "test"), ("--sort", "-test"), ("--sort", "run")):
+        tree = json.loads(cifarlab_with_runs("runs", "list", "--by-recipe", "--json", *sort).out)
+        (group,) = [row for row in tree["recipes"] if row["n"] == 2]
+        means.add(group["test"]["mean"])
+        assert group["n_left_out"] == 1
+    assert len(means) == 1 and means.pop() < 0.99
 
 
 def test_one_run_is_shown_with_what_stands_on_it(cifarlab_with_runs):
@@ -172,6 +200,8 @@ def test_several_runs_are_deleted_after_a_question(cifarlab_with_runs, monkeypat
         (("gc", "--keep", "results", "--folder", "runs/a-s0"), "a-s0 is a run itself"),
         (("list", "lr > 3"), "no run has the key lr"),
         (("list", "lr >"), "can't read the condition"),
+        (("list", "seed == {[]}"), "can't read the condition"),
+        (("list", "test - val > 0"), "there is no arithmetic"),
         (("list", "--sort", "acuracy"), "no run has the key acuracy"),
         (("list", "--columns", "x.y"), "no run has the key x.y"),
         (("list", "--folder", "nowhere"), "there is no folder nowhere"),

@@ -12,6 +12,7 @@ from made_run import RECIPE, Plan, digits, make
 
 from cifarlab.dashboard.index import Index, MissingFolderError
 from cifarlab.run_folder import index as index_module
+from cifarlab.run_folder import index_file
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.index import Entry
 from cifarlab.system.errors import RunFolderError
@@ -201,6 +202,7 @@ def test_the_root_of_everything_is_not_walked_for_ever(root, monkeypatch):
 
 
 def test_only_what_changed_is_read_again(root, monkeypatch):
+    monkeypatch.setattr(index_file, "_GRAIN_NS", -1)  # files count as old at once
     read, real = [], index_module.read_entry
     monkeypatch.setattr(
         index_module,
@@ -224,7 +226,7 @@ def test_a_deleted_run_leaves_the_list_and_the_memory(root):
         file.unlink() if file.is_file() else file.rmdir()
     (root / "young").rmdir()
     assert "young" not in {run.url_path for run in index.listing().runs}
-    assert root / "young" not in index._entries
+    assert index._entries and "young" not in index._entries
 
 
 def test_reading_changes_nothing_and_needs_no_lock(root):

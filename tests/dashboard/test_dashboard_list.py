@@ -13,7 +13,7 @@ from pathlib import Path
 from starlette.testclient import TestClient
 from cifarlab.run_folder import index
 walks, walk = [], index.walk
-index.walk = lambda root: walks.append(root) or walk(root)
+index.walk = lambda root, *rest: walks.append(root) or walk(root, *rest)
 from cifarlab.dashboard.site import build_application
 client = TestClient(build_application(Path(sys.argv[1])), base_url="http://127.0.0.1")
 with client:

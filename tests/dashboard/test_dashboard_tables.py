@@ -1,9 +1,13 @@
 """Rows of the list: each run, and each recipe with its mean over seeds."""
 
+import itertools
+import statistics
+
 import numpy as np
 import pytest
 
 from cifarlab.dashboard.tables import recipe_rows, run_rows
+from cifarlab.report.groups import summarize
 from cifarlab.run_folder.index import Entry
 
 NAMES = {"g": "r", "h": "best"}
@@ -33,9 +37,37 @@ def test_a_single_seed_has_no_std():
     assert (row["n"], row["test"], row["test_std"]) == (1, pytest.approx(0.9), None)
 
 
-def test_a_repeated_seed_counts_once():
-    (row,) = recipe_rows([entry("a", 0, 0.9), entry("b", 0, 0.8), entry("c", 1, 0.7)], NAMES)
-    assert (row["n"], row["runs"], row["test"]) == (2, 3, pytest.approx(0.8))
+def test_of_a_repeated_seed_the_run_that_started_first_counts_in_any_order():
+    """The first of the list once counted: sorted by accuracy, that is the best of equal seeds."""
+    runs = [
+        entry("c", 0, 0.8, start="2026-01-02T10:00:00+00:00"),
+        entry("b", 0, 0.9, start="2026-01-01T10:00:00+00:00"),
+        entry("d", 1, 0.7),
+        entry("a", 0, 0.99, start="2026-01-03T10:00:00+00:00"),
+    ]
+    for order in itertools.permutations(runs):
+        (row,) = recipe_rows(order, NAMES)
+        assert (row["n"], row["runs"], row["n_left_out"]) == (2, 4, 2)
+        assert row["test"] == pytest.approx(0.8)
+
+
+def test_no_recipe_is_ranked_by_val_before_one_that_has_a_test_accuracy():
+    finished = {"is_finished": True}
+    runs = [
+        entry("a", 0, None, val=0.99, group="h", **finished),
+        entry("b", 0, 0.5, val=0.6),
+        entry("c", 0, None, val=0.995, group="i", recipe="s", **finished),
+    ]
+    rows = recipe_rows(runs, {**NAMES, "i": "other"})
+    assert [row["recipe"] for row in rows] == ["r", "other", "best"]
+
+
+def test_the_summary_is_exact():
+    summary = summarize([0.1, 0.1, 0.1])
+    assert summary is not None and summary.std == 0
+    values = np.random.default_rng(0).normal(1e6, 1e-3, 50).tolist()
+    summary = summarize(values)
+    assert summary is not None and summary.std == pytest.approx(statistics.stdev(values), rel=1e-12)
 
 
 def test_unfinished_and_damaged_runs_are_in_no_mean():

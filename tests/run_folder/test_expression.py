@@ -39,6 +39,11 @@ def holds(text: str) -> bool:
         "test.metrics.my-own > -1",
         "data.fold == null and data.fold is null and data.fold != 0",
         "  seed == 3  ",
+        "optimizer.nesterov in (true, false) and data.fold in [null]",
+        "seed in [optimizer.lr, seed] and model.depths == (2, 2)",
+        "optimizer.lr > -1 and seed != -3",
+        "optimizer.nesterov != 1 and optimizer.nesterov not in [1] and [true] != [1]",
+        "3 not in data.fold",
     ],
 )
 def test_what_holds(text):
@@ -71,6 +76,8 @@ def test_a_number_is_not_compared_with_a_text(text):
         *("__import__('os').system('x')", "seed + 1 > 2", "a[0]", "f(seed)", "lambda: 1"),
         *(
             "[x for x in y]",
+            *("seed == {[]}", "seed == {{}}", "seed in {1, 2}", "seed in {}", "a == {1: {}}"),
+            *("a > b'x'", "seed > 1j", "seed == ...", "seed in [1, {}]", "-seed > 1", "seed == ~1"),
             "(seed := 4)",
             "{**a}",
             "f'{seed}'",
@@ -88,9 +95,35 @@ def test_nothing_but_comparisons_is_read(text):
     assert caught.value.hint.startswith("write e.g.") and len(caught.value.what) < 1000
 
 
-def test_what_is_refused_is_named():
-    with pytest.raises(UserError, match=re.escape("'seed + 1' is no comparison")):
-        holds("seed + 1 > 2")
+@pytest.mark.parametrize(
+    ("text", "part", "is_arithmetic"),
+    [
+        ("seed + 1 > 2", "seed + 1", True),
+        ("test - val > 0", "test - val", True),
+        ("-seed > 2", "-seed", True),
+        ("seed > 1j", "1j", False),
+    ],
+)
+def test_what_is_refused_is_named(text, part, is_arithmetic):
+    with pytest.raises(UserError, match=re.escape(f"{part!r} is no comparison")) as caught:
+        holds(text)
+    assert ("there is no arithmetic" in caught.value.what) == is_arithmetic
+
+
+@pytest.mark.parametrize(
+    "text", ["seed in 1", "1 not in seed", "seed in true", "'a' in optimizer.lr"]
+)
+def test_nothing_is_in_what_is_no_list_or_text(text):
+    with pytest.raises(UserError, match="it is no list or text"):
+        holds(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["seed > [1]", "model.depths <= 3", "optimizer.nesterov > false", "seed < true"]
+)
+def test_lists_and_truth_have_no_order(text):
+    with pytest.raises(UserError, match="has no order"):
+        holds(text)
 
 
 def test_every_key_of_a_recipe_can_be_in_a_condition():

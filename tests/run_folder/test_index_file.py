@@ -1,18 +1,23 @@
-"""What the index keeps in the folder saves reading, and is never wrong."""
+"""What the index keeps in the folder saves reading, and says what reading would."""
 
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
+import pydantic.version
 import pytest
+import yaml
 from made_study import make_run
 
 from cifarlab.recipes import text as text_module
 from cifarlab.run_folder import index as index_module
-from cifarlab.run_folder import index_file
+from cifarlab.run_folder import index_file, schemas, values
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.index import Entry, RunIndex
+from cifarlab.system import files, formatting
+from cifarlab.system.errors import StorageError
 
 N = 30
 
@@ -186,9 +191,74 @@ def test_a_damaged_run_is_read_each_time(root, reads, monkeypatch):
 
 
 def test_a_folder_that_can_not_be_written_is_read(root, reads, monkeypatch):
+    settle(monkeypatch)
+
+    def refuse(*_args: object) -> None:
+        raise StorageError("can't write", "choose another path")
+
     monkeypatch.setattr(index_file, "_disk_time", lambda _: None)
+    monkeypatch.setattr(index_file, "write_text", refuse)
     assert len(entries(root, writes=True)) == N
     assert not (root / ".runs-index").exists()
+
+
+def test_known_runs_are_not_looked_into(root, monkeypatch):
+    """Reading the names of 5,000 folders takes as long as all their stamps."""
+    settle(monkeypatch)
+    entries(root, writes=True)
+    folders, real = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: folders.append(str(path)) or real(path))
+    assert len(entries(root)) == N and folders == [f"{root}/"]
+    make_run(root / "new", 0.5, seed=99)
+    folders.clear()
+    assert len(entries(root)) == N + 1 and folders == [f"{root}/", f"{root}/new"]
+
+
+def test_a_run_that_becomes_a_study_is_noticed(root, monkeypatch):
+    settle(monkeypatch)
+    entries(root, writes=True)
+    (root / "run-03" / "study.json").write_text("{}")
+    listing = RunIndex(root).listing()
+    assert listing.studies == ("run-03",) and len(listing.runs) == N - 1
+
+
+def test_a_list_in_memory_reads_young_runs_again(root, reads, monkeypatch):
+    """Of a change within the grain of a file's times the stamps say nothing."""
+    stamps = index_module.file_stamp
+
+    def coarse(path):
+        """A disk on which all files changed just now."""
+        stamp = stamps(path)
+        return stamp and (time.time_ns() // 10**13 * 10**13, 0, *stamp[2:])
+
+    monkeypatch.setattr(index_module, "file_stamp", coarse)
+    monkeypatch.setattr(index_file, "_GRAIN_NS", 10**13)
+    index = RunIndex(root)
+    index.listing()
+    rewrite(root / "run-03" / "result.json", "0.53", "0.99")
+    runs = {run.url_path: run for run in index.listing().runs}
+    assert runs["run-03"].test == pytest.approx(0.99)
+    settle(monkeypatch)
+    index.listing()
+    reads.clear()
+    index.listing()
+    assert reads == []
+
+
+def test_all_code_that_reads_runs_counts(root, monkeypatch, tmp_path):
+    """A mended parser would leave what the old one read."""
+    entries(root)
+    sources = {file.resolve() for file in index_file._sources()}
+    readers = (index_module, index_file, files, formatting, text_module, schemas, values, yaml)
+    assert {Path(str(module.__file__)).resolve() for module in readers} <= sources
+    assert Path(pydantic.version.__file__).resolve() in sources
+    file = tmp_path / "made_source.py"
+    monkeypatch.setattr(index_file, "_sources", lambda: [file])
+    digests = set()
+    for content in ("a = 1", "a = 2"):
+        file.write_text(content)
+        digests.add(index_file._reader.__wrapped__())
+    assert len(digests) == 2
 
 
 def test_settings_are_kept_by_the_text_that_they_stand_for(root, monkeypatch):
@@ -230,13 +300,9 @@ def test_dates_and_odd_values_of_a_recipe_do_no_harm(root):
 
 def test_an_entry_is_its_text(root):
     entry = RunIndex(root).listing().runs[0]
-    assert Entry.from_json(entry.to_json()) == entry
-    assert (
-        Entry.from_json("[]")
-        is Entry.from_json("{")
-        is Entry.from_json(json.dumps([1] * 99))
-        is None
-    )
+    assert Entry.from_json(entry.to_json(), entry.facts) == entry
+    for text in ("[]", "{", json.dumps([1] * 99), json.dumps([1] * (len(vars(entry)) - 1))):
+        assert Entry.from_json(text, "{}") is None
 
 
 def test_unfinished_runs_are_read_again_as_they_grow(root, monkeypatch):

@@ -15,7 +15,7 @@ from cifarlab.experiments.judge.race import Race
 from cifarlab.experiments.judge.rules import accuracy_differences, compare_with_record, log_speedups
 from cifarlab.experiments.judge.shipped_records import ShippedRecord, find_shipped_record
 from cifarlab.recipes.schema import Recipe
-from cifarlab.run_folder.naming import RUNS
+from cifarlab.run_folder import RUNS
 from cifarlab.run_folder.run_data import dig
 from cifarlab.stats.paired import ALPHA
 from cifarlab.system.errors import UserError

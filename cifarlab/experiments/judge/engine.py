@@ -27,7 +27,7 @@ from cifarlab.experiments.judge.rules import decide, summarize_race
 from cifarlab.recipes.scale import scale_recipe
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
-from cifarlab.run_folder.naming import RUNS
+from cifarlab.run_folder import RUNS
 from cifarlab.stats.sequential import FIRST_LOOK, MAX_LOOK
 from cifarlab.system.errors import UserError
 from cifarlab.system.threads import available_threads, hold_threads

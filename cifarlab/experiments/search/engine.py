@@ -28,7 +28,7 @@ from cifarlab.experiments.writing import require_valid_options
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import to_yaml
 from cifarlab.report.write import write_figures
-from cifarlab.run_folder.naming import RUNS
+from cifarlab.run_folder import RUNS
 from cifarlab.system.errors import CifarlabError, RunFolderError
 from cifarlab.system.extras import require_packages
 from cifarlab.system.files import write_text

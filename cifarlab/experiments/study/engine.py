@@ -17,7 +17,7 @@ from cifarlab.experiments.study.record import PlannedRun, StudyRecord
 from cifarlab.experiments.writing import require_valid_options
 from cifarlab.recipes.scale import scale_recipe
 from cifarlab.recipes.text import change, fingerprint
-from cifarlab.run_folder.naming import RUNS
+from cifarlab.run_folder import RUNS
 
 
 class FinishedStudy(NamedTuple):

@@ -20,8 +20,9 @@ from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import fingerprint, fingerprint_row
 from cifarlab.report.compare import comparability_warnings
 from cifarlab.report.settings import distinct_names
+from cifarlab.run_folder import RUNS
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.run_folder.naming import RUNS, add_number, finished_runs
+from cifarlab.run_folder.naming import add_number, finished_runs
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.run_folder.run_data import RunData, as_rows, dig, read_runs
 from cifarlab.system.errors import PluginError, RecipeError, RunFolderError, UserError

@@ -19,8 +19,8 @@ from cifarlab.experiments.study.table import (
 )
 from cifarlab.plots.spec import require_formats
 from cifarlab.report.write import require_extra, write_page
+from cifarlab.run_folder import RUNS
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.run_folder.naming import RUNS
 from cifarlab.system.errors import CifarlabError, UserError
 
 if TYPE_CHECKING:
