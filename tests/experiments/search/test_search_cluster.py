@@ -60,7 +60,7 @@ def test_a_cluster_that_does_not_answer_is_the_user_s_mistake(
 ) -> None:
     fail_at_init(monkeypatch, error)
     what = "--cluster one:1: no Ray cluster"
-    with pytest.raises(UserError, match=what), cluster_workers("one:1", 1):
+    with pytest.raises(UserError, match=what), cluster_workers("one:1", 1, None):
         pass
 
 
