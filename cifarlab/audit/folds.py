@@ -10,7 +10,7 @@ import numpy as np
 from cifarlab.audit.duplicates import connected_groups
 from cifarlab.data.dataset import Dataset, Subset
 from cifarlab.data.splits import held_out_fold
-from cifarlab.experiments.engine import Log, ThisProcess, run_experiment
+from cifarlab.experiments.engine import Experiment, Log, ThisProcess, run_experiment
 from cifarlab.experiments.placement import Placement, open_workers
 from cifarlab.experiments.worker import Job, JobResult, train_job
 from cifarlab.inference.run_predictor import load_run_predictor
@@ -64,7 +64,7 @@ def fold_recipe(
     return change(recipe, {"data.fold": fold, "evaluation.test": False})
 
 
-class FoldRuns:
+class FoldRuns(Experiment):
     """The folds' runs as an experiment of the engine; the first failure ends it."""
 
     def __init__(self, jobs: Sequence[Job], log: Log) -> None:
@@ -78,10 +78,6 @@ class FoldRuns:
     def next_job(self) -> Job | None:
         """Return the next fold's run."""
         return self._waiting.pop(0) if self._waiting else None
-
-    def on_epoch(self, job: Job, line: dict[str, Any]) -> bool:
-        """Return True: each run is trained to its end."""
-        return True
 
     def on_end(self, job: Job, result: JobResult) -> None:
         """Log the end of a run. Raises FailedRunsError: labels can't be judged without it."""

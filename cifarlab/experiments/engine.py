@@ -52,7 +52,8 @@ class Experiment(Protocol):
         """Return the next run to train; None where there is none."""
 
     def on_epoch(self, job: Job, line: dict[str, Any]) -> bool:
-        """Handle an epoch, which may arrive twice; return whether the run goes on."""
+        """Handle an epoch, which may arrive twice; return whether the run goes on: here always."""
+        return True
 
     def on_end(self, job: Job, result: JobResult) -> None:
         """Handle the end of a run."""

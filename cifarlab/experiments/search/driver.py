@@ -7,7 +7,7 @@ decisions. A resumed search replays the record and goes on.
 
 from typing import Any
 
-from cifarlab.experiments.engine import Log
+from cifarlab.experiments.engine import Experiment, Log
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.folder import Event, SearchFolder, trial_name
 from cifarlab.experiments.search.space import Params, format_value, suggest_params
@@ -55,7 +55,7 @@ class ParamSampler:
         self._study.tell(self._open_trials.pop(number), score, state)
 
 
-class SearchDriver:
+class SearchDriver(Experiment):
     """The trials of a search as an experiment of the engine; ``history`` has them so far.
 
     Raises StorageError where an event can't be recorded.
