@@ -67,13 +67,18 @@ def test_a_cluster_that_does_not_answer_is_the_user_s_mistake(
         pass
 
 
-@pytest.fixture
-def local_ray() -> Iterator[None]:
-    """A Ray of this machine, which the tests use as a cluster."""
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Three nodes with two GPUs each, as far as Ray knows, beside a head that trains nothing."""
     require_ray()
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # of the nodes, for ``note_gpu``
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        for _ in range(3):
+            made.add_node(num_cpus=2, num_gpus=2, wait=False)
+        made.wait_for_nodes()
+        yield made
+        made.shutdown()
 
 
 class Killer(threading.Thread):
@@ -93,9 +98,10 @@ class Killer(threading.Thread):
 
 
 def test_a_search_has_one_table_on_each_back_end_though_a_worker_is_lost(
-    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    ray.init(address=cluster.address, log_to_driver=False)
     search = small(overrides=TINY, trials=5, max_epochs="4 epochs")
     here = run_search(search, runs=tmp_path / "here")
     process = run_search(search, jobs=1, runs=tmp_path / "process")
@@ -103,7 +109,8 @@ def test_a_search_has_one_table_on_each_back_end_though_a_worker_is_lost(
     killer.start()
     remote = run_search(search, jobs=1, cluster="auto", runs=Path("remote"))
     killer.join()
-    assert killer.killed and ray.is_initialized()
+    assert killer.killed and ray.is_initialized()  # as it was before
+    ray.shutdown()
     for other in (process, remote):
         assert other.folder.events_file.read_text() == here.folder.events_file.read_text()
         assert (other.folder.path / "table.csv").read_text() == (
@@ -113,13 +120,13 @@ def test_a_search_has_one_table_on_each_back_end_though_a_worker_is_lost(
 
 
 def test_a_study_has_one_table_on_each_back_end(
-    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     places: dict[str, dict[str, Any]] = {
         "here": {},
         "processes": {"jobs": 2},
-        "remote": {"jobs": 2, "cluster": "auto"},
+        "remote": {"jobs": 2, "cluster": cluster.address},
     }
     here, *others = (run_study(STUDY, runs=Path(p), **options) for p, options in places.items())
     for other in others:
@@ -156,23 +163,10 @@ def note_gpu(job: Job, driver: Driver) -> JobResult:
     return JobResult("planned")
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """Three nodes with two GPUs each, as far as Ray knows, beside a head that trains nothing."""
-    require_ray()
-    monkeypatch.delenv("CIFARLAB_DEVICE")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # of the nodes, for ``note_gpu``
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    for _ in range(3):
-        made.add_node(num_cpus=2, num_gpus=2, wait=False)
-    made.wait_for_nodes()
-    yield made
-    made.shutdown()
-
-
 def test_each_run_has_a_gpu_of_its_node_to_itself_though_nodes_are_lost(
-    cluster: Cluster, tmp_path: Path
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("CIFARLAB_DEVICE")
     rows = [StudyRow(name=f"row-{n}", recipe="quickstart", overrides={LR: 0.1 + n}) for n in (0, 1)]
     study, nodes = Study(name="gpus", n_seeds=6, rows=tuple(rows)), [*cluster.worker_nodes]
     first_nodes = {node.node_id for node in nodes}
