@@ -80,7 +80,11 @@ class FoldRuns(Experiment):
         return self._waiting.pop(0) if self._waiting else None
 
     def on_end(self, job: Job, result: JobResult) -> None:
-        """Log the end of a run. Raises FailedRunsError: labels can't be judged without it."""
+        """Log the end of a run.
+
+        Raises:
+            FailedRunsError: it failed, and labels can't be judged without it
+        """
         if failure := result.failure:
             raise FailedRunsError(f"{job.name} failed: {failure.what}", failure.hint)
         self._n_ended += 1
@@ -88,13 +92,13 @@ class FoldRuns(Experiment):
 
 
 def train_folds(
-    jobs: Sequence[Job], placement: Placement, log: Log, command: str, **options: Any
+    jobs: Sequence[Job], placement: Placement | None, log: Log, command: str, **options: Any
 ) -> None:
     """Train the folds' runs.
 
     Args:
         jobs: those that are not finished
-        placement: where they train
+        placement: where they train; None: in this process, or one on each GPU
         log: receives lines about the progress
         command: goes on with the audit
         **options: as ``train`` takes them; used in this process alone
@@ -104,7 +108,7 @@ def train_folds(
         FailedRunsError: a run failed
         UserError: there are too few GPUs, or no cluster answers
     """
-    with open_workers(placement, log) as workers:
+    with open_workers(placement or Placement(), log) as workers:
         if isinstance(workers, ThisProcess):
             workers = ThisProcess(partial(train_job, **options))
         run_experiment(FoldRuns(jobs, log), command, workers)

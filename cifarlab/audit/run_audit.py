@@ -68,9 +68,7 @@ def audit(
     """
     run = RunFolder(name) if RunFolder(name).exists else None
     recipe = _recipe(name, run, settings, plugins)
-    _require_folds(folds)
-    placement = placement or Placement()
-    placement.require_valid()
+    _require_folds(folds, placement)
     label = f"{recipe.name.replace('/', '-')}-{fingerprint(recipe)[:8]}"
     folder = Audit(out or (run.audit if run else AUDITS / label))
     data = open_data(recipe.data, progress, log)
@@ -95,7 +93,8 @@ def audit(
     return folder
 
 
-def _require_folds(folds: int) -> None:
+def _require_folds(folds: int, placement: Placement | None) -> None:
+    (placement or Placement()).require_valid()
     if folds == 1 or folds < 0:
         raise DataError(f"labels can't be judged by {folds} folds", "take 0, or 2 and more")
     if folds:

@@ -8,8 +8,12 @@ from cifarlab.system.errors import UserError
 _LEAST = 0.01  # of a GPU
 
 
-def require_gpu_share(gpus_per_trial: float | None) -> None:
-    """Refuse a number of GPUs per trial that is neither one nor a part of one. Raises UserError."""
+def require_gpu_fraction(gpus_per_trial: float | None) -> None:
+    """Refuse a number of GPUs per trial that is neither one nor a part of one.
+
+    Raises:
+        UserError: it is another number
+    """
     if gpus_per_trial is not None and not _LEAST <= gpus_per_trial <= 1:
         what = f"--gpus-per-trial {gpus_per_trial:g}: a trial trains on one GPU or a part of one"
         raise UserError(what, f"take 1, or a part such as 0.25 ({_LEAST:g} at least)")
@@ -31,8 +35,8 @@ def visible_gpus() -> list[str]:
     from cifarlab.system.device import fastest_device
 
     count = torch.cuda.device_count()  # does not start CUDA
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = [str(n) for n in range(count)] if listed is None else listed.split(",")
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = [str(n) for n in range(count)] if names is None else names.split(",")
     if not count or not gpus[0].startswith("MIG-"):  # a process sees one of these parts at most
         gpus = gpus[:count]
     return gpus if name == "cuda" else [gpus[fastest_device().index]]

@@ -3,11 +3,11 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from cifarlab.experiments.cluster import cluster_workers, require_ray
 from cifarlab.experiments.engine import Log, ThisProcess, Workers, local_workers
-from cifarlab.experiments.gpus import divide_gpus, require_gpu_share, visible_gpus
+from cifarlab.experiments.gpus import divide_gpus, require_gpu_fraction, visible_gpus
 from cifarlab.experiments.worker import TrainJob, train_job
 from cifarlab.experiments.writing import require_valid_options
 from cifarlab.system.errors import UserError
@@ -20,20 +20,21 @@ class Placement(NamedTuple):
     cluster: str | None = None
     gpus_per_trial: float | None = None
 
-    def require_valid(self) -> None:
-        """Refuse what can't be meant, before anything starts.
+    def require_valid(self) -> Self:
+        """Return this; refuse what can't be meant, before anything starts.
 
         Raises:
             UserError: a number is out of its range, or a device is named that Ray would choose
             MissingExtraError: Ray is not installed, and a cluster named
         """
         require_valid_options((), jobs=self.jobs)
-        require_gpu_share(self.gpus_per_trial)
+        require_gpu_fraction(self.gpus_per_trial)
         if self.cluster:
             require_ray()
             if ":" in (name := os.environ.get("CIFARLAB_DEVICE", "")):
                 what = f"CIFARLAB_DEVICE={name}: on a cluster Ray chooses each trial's GPU"
                 raise UserError(what, "take cuda or cpu, or leave it out")
+        return self
 
 
 @contextmanager

@@ -123,12 +123,12 @@ def test_a_study_has_one_table_on_each_back_end(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    places: dict[str, dict[str, Any]] = {
+    placements: dict[str, dict[str, Any]] = {
         "here": {},
         "processes": {"jobs": 2},
         "remote": {"jobs": 2, "cluster": cluster.address},
     }
-    here, *others = (run_study(STUDY, runs=Path(p), **options) for p, options in places.items())
+    here, *others = (run_study(STUDY, runs=Path(p), **options) for p, options in placements.items())
     for other in others:
         assert plain_comparison(other) == plain_comparison(here)
         assert runs_of(other) == runs_of(here)

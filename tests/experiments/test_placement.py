@@ -27,7 +27,7 @@ def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "listed", "gpus"),
+    ("device", "env_var", "gpus"),
     [
         ("", None, ["0", "1", "2", "3"]),
         ("cuda", None, ["0", "1", "2", "3"]),
@@ -48,12 +48,12 @@ def test_the_gpus_are_those_that_the_user_named(
     four_gpus: None,
     monkeypatch: pytest.MonkeyPatch,
     device: str,
-    listed: str | None,
+    env_var: str | None,
     gpus: list[str],
 ) -> None:
     monkeypatch.setenv("CIFARLAB_DEVICE", device)
-    if listed is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    if env_var is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", env_var)
     assert visible_gpus() == gpus
 
 
@@ -159,7 +159,7 @@ def test_each_process_sees_its_gpu_alone(
     assert [worker.close() for worker in started] == ["exit code 0"] * 3
 
 
-def test_several_runs_at_a_time_only_where_asked_or_with_gpus(
+def test_several_runs_at_a_time_only_on_request_or_with_gpus(
     four_gpus: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numbers = {None: 4, 1: 1, 6: 6}

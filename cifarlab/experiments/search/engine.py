@@ -83,8 +83,7 @@ def run_search(
         train: trains one job
 
     Raises:
-        UserError: the search or an option is not valid, an extra is missing, there are too few
-            GPUs, or no cluster answers
+        UserError: the search or an option is not valid or can't be met, or an extra is missing
         RunFolderError: the search was begun and ``resume`` is false, or it was another one
         StorageError: the disk can't be written to
         Interrupted: a signal arrived
@@ -98,10 +97,7 @@ def run_search(
         _require_same_search(search, base, scale, folder, command)
         driver = SearchDriver(search, base, scale, folder, command, log)
         _require_resumable(base, driver, resume, command, log)
-        if driver.n_pending:
-            log(f"{search.name}: {driver.n_pending} trials to train; {folder.path}")
-            with open_workers(placement, log, train) as workers:
-                run_experiment(driver, resume_command(command), workers, max_time)
+        _train(driver, command, placement, max_time, log=log, train=train)
         results = read_results(search, scale, folder)
         finalists = None if n_seeds else read_finalists(results, folder)
         hint = f"trials are not finished; go on with: {resume_command(command)}"
@@ -121,6 +117,22 @@ def _check_search(search: Search, data: str | None, scale: float, placement: Pla
     require_packages("a search", "search", "optuna")
     placement.require_valid()
     return base
+
+
+def _train(
+    driver: SearchDriver,
+    command: str,
+    placement: Placement,
+    max_time: WallTime | None,
+    *,
+    log: Log,
+    train: TrainJob,
+) -> None:
+    """Train the trials that have not ended."""
+    if driver.n_pending:
+        log(f"{driver.search.name}: {driver.n_pending} trials to train; {driver.folder.path}")
+        with open_workers(placement, log, train) as workers:
+            run_experiment(driver, resume_command(command), workers, max_time)
 
 
 def _require_same_search(

@@ -75,36 +75,36 @@ def run_study(
         train: trains one job
 
     Raises:
-        RecipeError: the study, a recipe or override is not valid, or the metric always the same
-        UserError: an option is not valid, there are too few GPUs, no cluster answers, or the study
-            has results of another plan
+        UserError: the study or an option is not valid or can't be met, or its plan was another
         RunFolderError: the study was begun and ``resume`` is false
         StorageError: the disk can't be written to
         Interrupted: a signal arrived
         FailedRunsError: all runs failed
     """
     require_valid_options(formats, n_seeds=n_seeds)
-    placement = Placement(jobs, cluster, gpus_per_trial)
-    placement.require_valid()
+    placement = Placement(jobs, cluster, gpus_per_trial).require_valid()
     plan = {"until": until, "margin": margin, "most": most, "first_seed": first_seed}
     study = change_plan(find_study(study), n_seeds=n_seeds, **plan)
     planned_runs = _plan(study, scale, study.select_rows(only), data)
     folder = study_folder(study, scale, data, runs, first_seed)
     with folder.lock():
-        copy_plugins(study.plugins, folder.path)
         record = StudyRecord(study, scale, planned_runs, folder, runs, log)
-        record.plan_jobs(command, resume)
-        _train(record, command, placement, log, train)
-        comparison = record.compare_finished()
-        record.write(comparison)
-        problems = write_comparison(comparison, folder.path, formats)
-        return FinishedStudy(folder, comparison, problems, record.n_failed)
+        _train(record, command, resume, placement, log=log, train=train)
+        return _finish(record, formats)
 
 
 def _train(
-    record: StudyRecord, command: str, placement: Placement, log: Log, train: TrainJob
+    record: StudyRecord,
+    command: str,
+    resume: bool,
+    placement: Placement,
+    *,
+    log: Log,
+    train: TrainJob,
 ) -> None:
     """Train what is missing, after the price was said and the plan written."""
+    copy_plugins(record.study.plugins, record.folder.path)
+    record.plan_jobs(command, resume)
     n_jobs, n_finished = len(record.jobs), len(record.finished_folders)
     more = " of the first seed" if record.study.until == "decided" and n_jobs else ""
     where = f"{n_finished} are there; {record.folder.path}"
@@ -116,6 +116,14 @@ def _train(
     record.write()
     with open_workers(placement, log, train) as workers:
         run_experiment(record, resume_command(command), workers)
+
+
+def _finish(record: StudyRecord, formats: Sequence[str]) -> FinishedStudy:
+    """Compare what is finished, and write it."""
+    comparison = record.compare_finished()
+    record.write(comparison)
+    problems = write_comparison(comparison, record.folder.path, formats)
+    return FinishedStudy(record.folder, comparison, problems, record.n_failed)
 
 
 def _plan(
