@@ -1,6 +1,7 @@
 """Logits of each training image by a network that was trained without it."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ import numpy as np
 from cifarlab.audit.duplicates import connected_groups
 from cifarlab.data.dataset import Dataset, Subset
 from cifarlab.data.splits import held_out_fold
+from cifarlab.experiments.engine import Experiment, Log, ThisProcess, run_experiment
+from cifarlab.experiments.placement import Placement, open_workers
+from cifarlab.experiments.worker import Job, JobResult, train_job
 from cifarlab.inference.run_predictor import load_run_predictor
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, fingerprint
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.errors import Interrupted, RunFolderError
-from cifarlab.training.train import train
+from cifarlab.system.errors import FailedRunsError, RunFolderError
 
 
 def fold_groups(pairs: np.ndarray, training: Subset, folds: int) -> tuple[list[list[int]], int]:
@@ -61,6 +64,56 @@ def fold_recipe(
     return change(recipe, {"data.fold": fold, "evaluation.test": False})
 
 
+class FoldRuns(Experiment):
+    """The folds' runs as an experiment of the engine; the first failure ends it."""
+
+    def __init__(self, jobs: Sequence[Job], log: Log) -> None:
+        self._waiting, self._log, self._n, self._n_ended = [*jobs], log, len(jobs), 0
+
+    @property
+    def progress(self) -> str:
+        """Return how many runs have ended, in words."""
+        return f"{self._n_ended} of {self._n} folds"
+
+    def next_job(self) -> Job | None:
+        """Return the next fold's run."""
+        return self._waiting.pop(0) if self._waiting else None
+
+    def on_end(self, job: Job, result: JobResult) -> None:
+        """Log the end of a run.
+
+        Raises:
+            FailedRunsError: it failed, and labels can't be judged without it
+        """
+        if failure := result.failure:
+            raise FailedRunsError(f"{job.name} failed: {failure.what}", failure.hint)
+        self._n_ended += 1
+        self._log(f"{job.name} is trained: {self.progress}")
+
+
+def train_folds(
+    jobs: Sequence[Job], placement: Placement | None, log: Log, command: str, **options: Any
+) -> None:
+    """Train the folds' runs.
+
+    Args:
+        jobs: those that are not finished
+        placement: where they train; None: in this process, or one on each GPU
+        log: receives lines about the progress
+        command: goes on with the audit
+        **options: as ``train`` takes them; used in this process alone
+
+    Raises:
+        Interrupted: a signal came; the command goes on
+        FailedRunsError: a run failed
+        UserError: there are too few GPUs, or no cluster answers
+    """
+    with open_workers(placement or Placement(), log) as workers:
+        if isinstance(workers, ThisProcess):
+            workers = ThisProcess(partial(train_job, **options))
+        run_experiment(FoldRuns(jobs, log), command, workers)
+
+
 def out_of_fold_logits(
     recipe: Recipe,
     dataset: Dataset,
@@ -81,24 +134,26 @@ def out_of_fold_logits(
         groups: as ``fold_groups`` returns them; all images of a group are judged by one network
         path: the folder of the runs
         command: goes on with the audit; recorded in the runs
-        **options: as ``train`` takes them
+        **options: as ``train_folds`` takes them
 
     Raises:
-        Interrupted: a signal came; the command goes on
         RunFolderError: a run in ``path`` is of other images or another recipe
-        CifarlabError: as ``train`` does
+        CifarlabError: as ``train_folds`` does
     """
     count = len(dataset.read("train"))
     logits = np.full((count, len(dataset.classes)), np.nan, dtype=np.float32)
-    for number in range(folds):
-        recipe_of_fold = fold_recipe(recipe, folds, number, groups)
-        folder = RunFolder(path / str(number))
+    recipes = [fold_recipe(recipe, folds, number, groups) for number in range(folds)]
+    folders = [RunFolder(path / str(number)) for number in range(folds)]
+    for recipe_of_fold, folder in zip(recipes, folders, strict=True):
         _require_same(recipe_of_fold, dataset, folder)
-        if not folder.is_finished:
-            try:
-                train(recipe_of_fold, folder, resume=folder.exists, command=command, **options)
-            except Interrupted as error:
-                raise Interrupted(error.what, f"go on with: {command}", error.signum) from error
+    jobs = [
+        Job(f"fold {number}", recipe_of_fold, str(folders[number].path.resolve()), command)
+        for number, recipe_of_fold in enumerate(recipes)
+        if not folders[number].is_finished
+    ]
+    if jobs:
+        train_folds(jobs, command=command, **options)
+    for recipe_of_fold, folder in zip(recipes, folders, strict=True):
         held_out = held_out_fold(dataset, recipe_of_fold.data)
         views = recipe_of_fold.evaluation.tta_views
         predictor = load_run_predictor(folder)

@@ -17,6 +17,7 @@ from cifarlab.data.dataset import Dataset, Log, Progress, Subset
 from cifarlab.data.opening import OpenData, open_data
 from cifarlab.evaluation.run_evaluation import open_split
 from cifarlab.evaluation.test_split import open_test_split
+from cifarlab.experiments.placement import Placement
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import apply_overrides, fingerprint
@@ -40,6 +41,7 @@ def audit(
     csv: bool = False,
     out: Path | None = None,
     plugins: Sequence[Plugin] = (),
+    placement: Placement | None = None,
     callbacks: Sequence[Callback] = (),
     command: str = "cifarlab.audit.run_audit.audit",
     progress: Progress | None = None,
@@ -55,7 +57,8 @@ def audit(
         csv: whether to write the tables of ``write_tables``
         out: the audit's folder; None: ``audit`` in the run's, or ``audits/<name>-<fingerprint>``
         plugins: what the recipe may use
-        callbacks: of the training of the folds
+        placement: where the folds' networks are trained; None: by this process, or one for each GPU
+        callbacks: of the training of the folds, in this process
         command: stored in the findings, and recorded where the test split is opened
         progress: called while data are read, images compared and networks trained
         log: called with a line that describes the data
@@ -65,7 +68,7 @@ def audit(
     """
     run = RunFolder(name) if RunFolder(name).exists else None
     recipe = _recipe(name, run, settings, plugins)
-    _require_folds(folds)
+    _require_folds(folds, placement)
     label = f"{recipe.name.replace('/', '-')}-{fingerprint(recipe)[:8]}"
     folder = Audit(out or (run.audit if run else AUDITS / label))
     data = open_data(recipe.data, progress, log)
@@ -78,7 +81,8 @@ def audit(
         subsets = {"train": data.training, "val": data.validation, "test": test_split}
         pairs, duplicates, images = _find_duplicates(subsets, progress)
         findings = _metadata(data.dataset, recipe, command) | {"duplicates": duplicates}
-        options = {"callbacks": callbacks, "command": command, "progress": progress}
+        options: dict[str, Any] = {"callbacks": callbacks, "progress": progress}
+        options |= {"command": command, "placement": placement, "log": log or (lambda _: None)}
         path = folder.path / "folds"
         labels = _judge_labels(recipe, data, pairs, folds, path, **options) if folds else None
         findings["labels"], rows = labels, labels["suspects"] if labels else []
@@ -95,7 +99,8 @@ def _in_use(folder: Audit) -> RunFolderError:
     return RunFolderError(f"{folder.path} is in use by another process", hint)
 
 
-def _require_folds(folds: int) -> None:
+def _require_folds(folds: int, placement: Placement | None) -> None:
+    (placement or Placement()).require_valid()
     if folds == 1 or folds < 0:
         raise DataError(f"labels can't be judged by {folds} folds", "take 0, or 2 and more")
     if folds:

@@ -11,7 +11,7 @@ from typer import Argument, Option
 
 from cifarlab.cli.app import SettingsCommand, app, command_line, echo, parse_formats, takes_plugins
 from cifarlab.cli.next_command import after_audit, after_predict, print_next
-from cifarlab.cli.options import Figures, Resize, Run, Settings
+from cifarlab.cli.options import Cluster, Figures, GpusPerTrial, Jobs, Resize, Run, Settings
 from cifarlab.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -83,11 +83,15 @@ def audit(
     test: Annotated[bool, Option("--test", help="look at the test split, too")] = False,
     csv: Annotated[bool, Option("--csv", help="also all judged labels and pairs as CSV")] = False,
     out: Annotated[Path | None, Option(help="a folder; default: the run's, or audits/")] = None,
+    jobs: Jobs = None,
+    cluster: Cluster = None,
+    gpus_per_trial: GpusPerTrial = None,
     plugins: tuple[Any, ...] = (),
 ) -> None:
     """Look for images that are there twice and labels that are wrong in the training data."""
     from cifarlab.audit.run_audit import audit as run_audit
     from cifarlab.cli.printing import print_audit
+    from cifarlab.experiments.placement import Placement
     from cifarlab.run_folder.folder import RunFolder
 
     with _progress_display() as (display, display_options):
@@ -99,6 +103,7 @@ def audit(
             csv=csv,
             out=out,
             plugins=plugins,
+            placement=Placement(jobs, cluster, gpus_per_trial),
             callbacks=[display],
             command=command_line(),
             **display_options,

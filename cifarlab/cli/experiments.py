@@ -7,7 +7,7 @@ from typer import Argument, Option
 
 from cifarlab.cli.app import app, command_line, echo, parse_formats, takes_plugins
 from cifarlab.cli.next_command import after_compare, after_study, print_next
-from cifarlab.cli.options import Data, Figures, Resume, Scale
+from cifarlab.cli.options import Cluster, Data, Figures, GpusPerTrial, Jobs, Resume, Scale
 from cifarlab.system.errors import FailedRunsError
 
 
@@ -38,7 +38,9 @@ def study(
     first_seed: Annotated[int | None, Option(min=0, help="a new study of other seeds")] = None,
     scale: Scale = 1.0,
     only: Annotated[str | None, Option(help="rows to train, and the baseline: '*drop*'")] = None,
-    jobs: Annotated[int, Option(min=1, help="runs at a time on this machine")] = 1,
+    jobs: Jobs = None,
+    cluster: Cluster = None,
+    gpus_per_trial: GpusPerTrial = None,
     resume: Resume = False,
     data: Data = None,
     figures: Figures = "svg",
@@ -60,6 +62,8 @@ def study(
         scale=scale,
         only=only,
         jobs=jobs,
+        cluster=cluster,
+        gpus_per_trial=gpus_per_trial,
         resume=resume,
         data=data,
         **_engine_options(figures),
@@ -127,8 +131,9 @@ def search(
     name: Annotated[str, Argument(metavar="SEARCH", help="a shipped search or a YAML file")],
     trials: Annotated[int | None, Option(help="how many")] = None,
     max_epochs: Annotated[str | None, Option(help="of the longest trial: '30 epochs'")] = None,
-    jobs: Annotated[int | None, Option(min=1, help="trials at a time")] = None,
-    cluster: Annotated[str | None, Option(help="a Ray cluster's address, or auto")] = None,
+    jobs: Jobs = None,
+    cluster: Cluster = None,
+    gpus_per_trial: GpusPerTrial = None,
     max_time: Annotated[str | None, Option(help="time after which it ends: '2 h'")] = None,
     resume: Resume = False,
     n_seeds: Annotated[int | None, Option(min=1, help="train the finalists anew, so often")] = None,
@@ -151,6 +156,7 @@ def search(
         apply_options(find_search(name, plugins), trials, max_epochs, sampler, scheduler),
         jobs=jobs,
         cluster=cluster,
+        gpus_per_trial=gpus_per_trial,
         max_time=max_time,
         resume=resume,
         n_seeds=n_seeds,

@@ -1,6 +1,6 @@
 """Workers on a Ray cluster, and how its processors are divided among them.
 
-Ray is used nowhere else: a search on this machine starts none. Ray's usage statistics are off.
+Ray is used nowhere else: without ``--cluster`` none is started. Ray's usage statistics are off.
 """
 
 import logging
@@ -14,6 +14,7 @@ from threading import Thread
 from typing import Any
 
 from cifarlab.experiments.engine import Worker, Workers
+from cifarlab.experiments.gpus import divide_gpus
 from cifarlab.experiments.worker import TrainJob, train_job, work
 from cifarlab.system.errors import UserError
 from cifarlab.system.extras import require_packages
@@ -35,24 +36,25 @@ def require_ray() -> None:
         MissingExtraError: Ray is not installed
     """
     os.environ.update({k: v for k, v in _SETTINGS.items() if k not in os.environ})
-    require_packages("a search on a cluster", "search", "ray")
+    require_packages("training on a cluster", "search", "ray")
 
 
 @contextmanager
 def cluster_workers(
-    address: str, jobs: int | None, train: TrainJob = train_job
+    address: str, jobs: int | None, gpus_per_trial: float | None, train: TrainJob = train_job
 ) -> Iterator[Workers]:
     """Yield workers on a Ray cluster.
 
     A cluster to which this process is connected already is used, and stays connected.
 
     Args:
-        address: the cluster's address, or ``auto``
-        jobs: trials at a time, which divide the processors; None for one per machine
+        address: the cluster's address, ``auto``, or ``local`` to start Ray on this machine
+        jobs: trials at a time, which divide the processors; None for one per GPU or machine
+        gpus_per_trial: GPUs of a trial; None: as many as ``jobs`` leaves
         train: trains one job
 
     Raises:
-        UserError: no cluster answers at the address
+        UserError: no cluster answers at the address, or it has too few GPUs
     """
     import ray
 
@@ -61,7 +63,7 @@ def cluster_workers(
     if not connected:
         _connect(address)
     try:
-        jobs, threads, gpus = allocate_resources(jobs)
+        jobs, threads, gpus = allocate_resources(jobs, gpus_per_trial)
         remote: Any = ray.remote(_RemoteWorker).options(
             num_cpus=threads, num_gpus=gpus, max_concurrency=4
         )
@@ -92,8 +94,8 @@ class _RemoteWorker:
         if Path(directory).is_dir():  # a machine may have no such folder
             os.chdir(directory)
         self._driver, child = Pipe()
-        # the slot is 0: Ray shows the actor its own GPU alone
-        Thread(target=work, args=(child, 0, threads, train), daemon=True).start()
+        # Ray shows the actor its own GPU alone
+        Thread(target=work, args=(child, threads, {}, train), daemon=True).start()
 
     def send(self, message: Any) -> None:
         self._driver.send(message)
@@ -118,6 +120,7 @@ def _forward_messages(actor: Any, messages: Connection, causes: list[str]) -> No
 def _connect(address: str) -> None:
     import ray
 
+    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     env_vars = {name: os.environ[name] for name in _ENV_VARS if name in os.environ}
     for name in _PATH_VARS & env_vars.keys():
         env_vars[name] = str(Path(env_vars[name]).absolute())  # workers begin in another folder
@@ -127,6 +130,7 @@ def _connect(address: str) -> None:
             log_to_driver=False,
             logging_level=logging.CRITICAL,
             runtime_env={"env_vars": env_vars},
+            **options,
         )
     except (Exception, SystemExit) as error:  # Ray ends the process where nothing listens
         reason = "nothing listens" if isinstance(error, SystemExit) else str(error)[:120]
@@ -136,20 +140,19 @@ def _connect(address: str) -> None:
         ) from error
 
 
-def allocate_resources(jobs: int | None) -> tuple[int, int, float]:
-    """Return how many trials the cluster trains at a time, and each one's threads and GPUs.
-
-    Each trial has a whole GPU, or a part of one where there are more trials than GPUs.
-    """
+def allocate_resources(
+    jobs: int | None, gpus_per_trial: float | None = None
+) -> tuple[int, int, float]:
+    """Return how many trials the cluster trains at a time, and each one's threads and GPUs."""
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     processors = [int(node["CPU"]) for node in nodes if node.get("CPU")]
+    uses_gpus = os.environ.get("CIFARLAB_DEVICE", "") in ("", "cuda")
+    n_gpus = sum(int(node.get("GPU", 0)) for node in nodes) if uses_gpus else 0
+    jobs, gpus = divide_gpus(n_gpus, jobs, gpus_per_trial)
     jobs = jobs or max(1, len(processors))
     threads = _threads_per_trial(processors, jobs)
-    n_gpus = int(sum(node.get("GPU", 0) for node in nodes))
-    uses_gpus = n_gpus and os.environ.get("CIFARLAB_DEVICE") != "cpu"
-    gpus = 1 / -(-jobs // n_gpus) if uses_gpus else 0.0
     return jobs, min(threads, env_threads() or threads), gpus
 
 

@@ -1,16 +1,17 @@
-"""The engine of studies, searches and finalists: it gives runs to workers and answers each epoch.
+"""The engine of all experiments: it gives runs to workers and answers each epoch.
 
 A worker trains one run after another, in this process, in another process of this machine or on a
-Ray cluster (``cluster.py``), always by ``train_job``. After each epoch it sends the metrics line
-and waits for the answer. Only the driver decides, and it writes each decision down before it
-answers; so whichever process is killed, the record and the run folders are enough to resume.
+Ray cluster (``cluster.py``), always by ``train_job``; ``placement.py`` chooses. After each epoch it
+sends the metrics line and waits for the answer. Only the driver decides, and it writes each
+decision down before it answers; so whichever process is killed, the record and the run folders are
+enough to resume.
 """
 
 import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -51,7 +52,8 @@ class Experiment(Protocol):
         """Return the next run to train; None where there is none."""
 
     def on_epoch(self, job: Job, line: dict[str, Any]) -> bool:
-        """Handle an epoch, which may arrive twice; return whether the run goes on."""
+        """Handle an epoch, which may arrive twice; return whether the run goes on: here always."""
+        return True
 
     def on_end(self, job: Job, result: JobResult) -> None:
         """Handle the end of a run."""
@@ -76,13 +78,22 @@ class Workers(NamedTuple):
     start: Callable[[int], Worker]
 
 
-def local_workers(jobs: int, log: Log, train: TrainJob = train_job) -> Workers:
-    """Return workers that are processes of this machine and divide its free cores.
+class ThisProcess(NamedTuple):
+    """No workers: the driver's process trains one run after another."""
+
+    train: TrainJob = train_job
+
+
+def local_workers(
+    jobs: int, log: Log, train: TrainJob = train_job, gpus: Sequence[str] = ()
+) -> Workers:
+    """Return workers that are processes of this machine and divide its free cores and its GPUs.
 
     Args:
         jobs: number of workers
         log: receives a note where other processes use the machine
         train: trains one job
+        gpus: as CUDA_VISIBLE_DEVICES names them; each worker sees the next one alone
     """
     available = available_threads()
     if available.note:
@@ -92,7 +103,10 @@ def local_workers(jobs: int, log: Log, train: TrainJob = train_job) -> Workers:
 
     def start(slot: int) -> Worker:
         connection, child = context.Pipe()
-        process = context.Process(target=_work_without_signals, args=(child, slot, threads, train))
+        gpu = gpus[slot % len(gpus)] if gpus else None
+        env_vars = {"CUDA_VISIBLE_DEVICES": gpu, "CIFARLAB_DEVICE": "cuda"} if gpu else {}
+        options = child, threads, env_vars, train
+        process = context.Process(target=_work_without_signals, args=options)
         with _shielded_spawn():
             process.start()
         child.close()
@@ -136,16 +150,16 @@ def _work_without_signals(*options: Any) -> None:
 
 def run_experiment(
     experiment: Experiment,
-    command: str,
-    workers: Workers | None = None,
+    resume: str,
+    workers: Workers | ThisProcess,
     max_time: WallTime | None = None,
 ) -> None:
     """Train all runs of an experiment.
 
     Args:
         experiment: gives the runs and learns of their ends
-        command: the command that the user typed; it goes on with ``--resume``
-        workers: train in these; None to train one run after another in this process
+        resume: the command that goes on with the experiment
+        workers: train in these
         max_time: time after which the current runs are left at their last checkpoints
 
     Raises:
@@ -158,14 +172,14 @@ def run_experiment(
         def is_over() -> bool:
             return bool(stop.signum) or time.monotonic() >= end
 
-        if workers is None:
-            _run_in_process(experiment, stop, is_over)
+        if isinstance(workers, ThisProcess):
+            _run_in_process(experiment, workers.train, stop, is_over)
         else:
             _Pool(experiment, workers).run(is_over)
     if stop.signum:
         raise Interrupted(
             f"interrupted after {experiment.progress}; the checkpoints are written",
-            f"go on with: {resume_command(command)}",
+            f"go on with: {resume}",
             stop.signum,
         )
 
@@ -201,11 +215,13 @@ class _InProcessDriver(NamedTuple):
         return self.is_over()
 
 
-def _run_in_process(experiment: Experiment, stop: StopRequest, is_over: Callable[[], bool]) -> None:
+def _run_in_process(
+    experiment: Experiment, train: TrainJob, stop: StopRequest, is_over: Callable[[], bool]
+) -> None:
     """Train the runs in this process; ``stop`` also learns of a signal that a run has met."""
     while not is_over() and (job := experiment.next_job()):
         try:
-            result = train_job(job, _InProcessDriver(experiment, job, is_over, []))
+            result = train(job, _InProcessDriver(experiment, job, is_over, []))
         except Interrupted as error:
             stop.ask("signal", error.signum)
             return

@@ -4,7 +4,7 @@ It is the same in the driver's process, in another process of this machine and o
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, Protocol
@@ -109,12 +109,16 @@ class _Reporter(Callback):
             self._stop.ask("stopped")
 
 
-def train_job(job: Job, driver: Driver) -> JobResult:
+def train_job(
+    job: Job, driver: Driver, callbacks: Sequence[Callback] = (), **options: Any
+) -> JobResult:
     """Train a run to its end; of a run that has ended, send the epochs and the result again.
 
     Args:
         job: the run
         driver: receives each epoch and answers whether the run goes on
+        callbacks: see the run, beside the job's own
+        **options: as ``train`` takes them
 
     Raises:
         Interrupted: the driver asked to leave the run
@@ -134,9 +138,10 @@ def train_job(job: Job, driver: Driver) -> JobResult:
             job.recipe,
             folder,
             resume=folder.exists,
-            callbacks=[reporter, *job.callback_config.build_callbacks()],
+            callbacks=[reporter, *callbacks, *job.callback_config.build_callbacks()],
             command=job.command,
             stop=stop,
+            **options,
         )
     except (Interrupted, StorageError):
         raise
@@ -165,22 +170,21 @@ def _wait_for_folder(folder: RunFolder) -> None:
         pass
 
 
-def work(driver: Connection, slot: int, threads: int, train: TrainJob = train_job) -> None:
+def work(
+    driver: Connection, threads: int, env_vars: Mapping[str, str], train: TrainJob = train_job
+) -> None:
     """Train one job after another, until the driver has none or its connection ends.
 
     Args:
         driver: connection to the driver
-        slot: number of the worker on its machine; it decides which GPU the worker uses
         threads: CPU threads that training may use
+        env_vars: environment variables; they name the worker's GPU
         train: trains one job
     """
-    import torch
-
     from cifarlab.system.threads import limit_threads
 
+    os.environ.update(env_vars)  # CUDA, which reads them when it starts, has not started yet
     limit_threads(threads)
-    if os.environ.get("CIFARLAB_DEVICE") != "cpu" and torch.cuda.is_available():
-        torch.cuda.set_device(slot % torch.cuda.device_count())
     with driver, suppress(EOFError, OSError):
         driver.send(WORKER_READY)
         while (job := _receive(driver)) != LEAVE:

@@ -3,8 +3,8 @@
 Each says in its first line what was wrong and where, and in its second what to do about it. The
 command line prints just those two lines. ``exit_code`` is 2 where the user can mend it (a wrong
 key, a missing file), 1 where the machine or the run failed (a full disk, a diverged loss), 5 where
-a study or a search ended but runs of it failed, and 128 plus its number where a signal ended it.
-The judge exits with 3 where it rejects and with 4 where it is undecided, which are no errors.
+runs of a study, a search or an audit failed, and 128 plus its number where a signal ended it. The
+judge exits with 3 where it rejects and with 4 where it is undecided, which are no errors.
 """
 
 
@@ -73,7 +73,7 @@ class ProcessLostError(CifarlabError):
 
 
 class FailedRunsError(CifarlabError):
-    """A study or a search came to its end, but some of its runs failed."""
+    """A study, a search or an audit came to its end, but some of its runs failed."""
 
     exit_code = 5
 

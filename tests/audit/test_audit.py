@@ -1,6 +1,8 @@
 """The audit of a run and of a recipe: folds that never saw what they judge, findings, refusals."""
 
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +16,13 @@ from cifarlab.audit.run_audit import audit
 from cifarlab.data.dataset import Subset
 from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import held_out_fold, training_subsets
+from cifarlab.experiments.placement import Placement
 from cifarlab.inference.predictor import Predictor
 from cifarlab.recipes.text import to_yaml
 from cifarlab.run_folder.audit_findings import Audit
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.errors import DataError, RunFolderError
+from cifarlab.system.errors import DataError, FailedRunsError, Interrupted, RunFolderError
+from cifarlab.training.callback import Callback
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +98,38 @@ def test_the_findings_of_known_noise(finished_audit, recipe_file) -> None:
 
 def test_the_same_command_again_trains_nothing(finished_audit, recipe_file, monkeypatch) -> None:
     before = finished_audit.findings()
-    monkeypatch.setattr("cifarlab.audit.folds.train", None)
+    monkeypatch.setattr("cifarlab.audit.folds.run_experiment", None)
     second = audit(str(recipe_file), folds=2, out=finished_audit.path).findings()
     assert {**second, "time": ""} == {**before, "time": ""}
+
+
+def test_folds_in_processes_find_the_same(finished_audit, recipe_file, tmp_path) -> None:
+    lines: list[str] = []
+    placement = Placement(jobs=2)
+    folder = audit(str(recipe_file), folds=2, out=tmp_path, placement=placement, log=lines.append)
+    assert {**folder.findings(), "time": ""} == {**finished_audit.findings(), "time": ""}
+    assert sorted(line[:6] for line in lines[1:]) == ["fold 0", "fold 1"]
+    assert lines[-1].endswith("is trained: 2 of 2 folds")
+
+
+@pytest.mark.parametrize("jobs", [None, 1])
+def test_without_a_fold_no_label_is_judged(recipe_file, tmp_path, jobs) -> None:
+    settings = ["optimizer.lr=1e30", "schedule.warmup=0 epochs"]
+    with pytest.raises(FailedRunsError, match=r"fold 0 failed: .*NaN"):
+        audit(str(recipe_file), settings, folds=2, out=tmp_path, placement=Placement(jobs))
+    assert not (tmp_path / "folds" / "1").exists() and not Audit(tmp_path).findings()
+
+
+def test_an_interrupted_audit_goes_on_with_its_own_command(recipe_file, tmp_path) -> None:
+    class Interrupting(Callback):
+        def on_epoch_end(self, run, line) -> None:
+            if line["epoch"] == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="after 0 of 2 folds") as caught:
+        options = {"callbacks": [Interrupting()], "command": "cifarlab audit it"}
+        audit(str(recipe_file), folds=2, out=tmp_path, **options)
+    assert caught.value.hint == "go on with: cifarlab audit it"
 
 
 def test_other_settings_in_the_same_folder_are_refused(finished_audit, recipe_file) -> None:

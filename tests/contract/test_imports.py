@@ -34,7 +34,8 @@ MAY_IMPORT = {
     "experiments": "system stats config metrics data recipes run_folder evaluation training "
     "plots report",
     "explain": "system augment data models recipes run_folder inference plots",
-    "audit": "system config metrics augment data recipes run_folder inference evaluation training",
+    "audit": "system config metrics augment data recipes run_folder inference evaluation training "
+    "experiments",
     "dashboard": "system config data recipes run_folder inference evaluation plots report "
     "experiments explain",
     "cli": "system config data models recipes run_folder inference evaluation training "

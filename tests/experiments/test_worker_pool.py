@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from cifarlab.config.duration import WallTime
-from cifarlab.experiments.engine import Worker, Workers, local_workers, run_experiment
-from cifarlab.experiments.worker import WORKER_READY, Driver, Failure, Job, JobResult, work
+from cifarlab.experiments.engine import ThisProcess, Worker, Workers, local_workers, run_experiment
+from cifarlab.experiments.worker import WORKER_READY, Driver, Failure, Job, JobResult
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted, StorageError
@@ -77,7 +77,7 @@ class MadeExperiment:
 
 def run(experiment: MadeExperiment, **options: Any) -> None:
     workers = local_workers(2, lambda line: None, train_made_job)
-    run_experiment(experiment, "cifarlab made", workers, **options)
+    run_experiment(experiment, "cifarlab made --resume", workers, **options)
 
 
 def test_each_result_arrives_and_workers_are_reused(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_at_the_time_limit_a_run_in_this_process_is_left_at_its_checkpoint(
     monkeypatch.setattr("cifarlab.experiments.engine.time", clock)
     recipe = tiny({"training.duration": "100 epochs"})
     experiment.waiting = [Job("long", recipe, str(tmp_path / str(n)), "made") for n in range(2)]
-    run_experiment(experiment, "cifarlab made", max_time=WallTime.parse("4 s"))
+    run_experiment(experiment, "cifarlab made", ThisProcess(), WallTime.parse("4 s"))
     assert experiment.epochs == [(0, 1)]
     first, second = (RunFolder(tmp_path / str(n)) for n in range(2))
     assert first.weights("last").is_file() and not first.is_finished
@@ -179,24 +179,6 @@ def test_a_worker_without_its_driver_ends(tmp_path: Path) -> None:
     worker.send(experiment.next_job())
     worker.messages.recv()
     assert worker.close() == "exit code 0"
-
-
-def test_workers_are_spread_over_the_gpus_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    from multiprocessing import Pipe
-
-    import torch
-
-    devices: list[int] = []
-    monkeypatch.delenv("CIFARLAB_DEVICE", raising=False)
-    monkeypatch.setattr("cifarlab.system.threads.limit_threads", lambda number: None)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "set_device", devices.append)
-    for slot in range(3):
-        parent, child = Pipe()
-        parent.close()
-        work(child, slot, 1)
-    assert devices == [0, 1, 0]
 
 
 def return_threads(job: Job, driver: Driver) -> JobResult:

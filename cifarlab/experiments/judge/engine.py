@@ -8,7 +8,7 @@ from typing import NamedTuple, get_args
 
 from cifarlab.config.duration import WallTime
 from cifarlab.config.plugins import Plugin, copy_plugins
-from cifarlab.experiments.engine import Log, run_experiment
+from cifarlab.experiments.engine import Log, ThisProcess, resume_command, run_experiment
 from cifarlab.experiments.judge.book import RecordBook, now
 from cifarlab.experiments.judge.claims import (
     CANDIDATE,
@@ -180,7 +180,7 @@ def run_race(
         if left is None or left > 0:
             time_left = None if left is None else WallTime(Decimal(left), "s")
             with hold_threads(threads), race.timed():
-                run_experiment(race, command, None, time_left)
+                run_experiment(race, resume_command(command), ThisProcess(), time_left)
         elif entry.verdict and not race.is_over:
             return Judgement(event, entry.verdict, folder.path)
         decision, is_closed = conclude(race)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cifarlab.data.opening import open_data
-from cifarlab.experiments.engine import Log
+from cifarlab.experiments.engine import Experiment, Log
 from cifarlab.experiments.judge.claims import CANDIDATE, Decision, Lap, Score
 from cifarlab.experiments.study.run_metrics import train_seconds
 from cifarlab.experiments.worker import Failure, Job, JobResult
@@ -52,7 +52,7 @@ class RaceFolder(Collection):
     schema = RaceFile
 
 
-class Race:
+class Race(Experiment):
     """The runs of a race; ``laps`` are its complete seeds, ``decision`` what follows from them."""
 
     def __init__(
@@ -131,10 +131,6 @@ class Race:
         self._log(f"seed {seed}, {side} ...")
         recipe = self._sides[side].model_copy(update={"seed": seed})
         return Job(side, recipe, str(self._run(side, seed).path), self._command)
-
-    def on_epoch(self, job: Job, line: dict[str, Any]) -> bool:
-        """Return True: each run of a race is trained to its end."""
-        return True
 
     def on_end(self, job: Job, result: JobResult) -> None:
         """Log the end of a run; decide where its seed is complete."""

@@ -7,7 +7,7 @@ decisions. A resumed search replays the record and goes on.
 
 from typing import Any
 
-from cifarlab.experiments.engine import Log
+from cifarlab.experiments.engine import Experiment, Log
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.folder import Event, SearchFolder, trial_name
 from cifarlab.experiments.search.space import Params, format_value, suggest_params
@@ -55,7 +55,7 @@ class ParamSampler:
         self._study.tell(self._open_trials.pop(number), score, state)
 
 
-class SearchDriver:
+class SearchDriver(Experiment):
     """The trials of a search as an experiment of the engine; ``history`` has them so far.
 
     Raises StorageError where an event can't be recorded.
@@ -73,7 +73,7 @@ class SearchDriver:
         folder.repair()
         self.folder, events = folder, folder.events()
         self.history = TrialHistory(events)
-        self._search, self._base, self._scale = search, base, scale
+        self.search, self._base, self._scale = search, base, scale
         self._command, self._log, self._metric = command, log, base.evaluation.metric.facts
         self._rungs, self._max_epochs = search.rungs(scale), search.epochs(scale)
         self._waiting = self.unfinished_trials
@@ -93,18 +93,18 @@ class SearchDriver:
     @property
     def n_pending(self) -> int:
         """Return how many trials are still to train."""
-        n_new = self._search.trials - len(self.history.trials)
+        n_new = self.search.trials - len(self.history.trials)
         return len(self.unfinished_trials) + max(0, n_new)
 
     @property
     def progress(self) -> str:
         """Return how many trials have ended, in words."""
         n_ended = len(self.history.trials) - len(self.unfinished_trials)
-        return f"{n_ended} of {self._search.trials} trials"
+        return f"{n_ended} of {self.search.trials} trials"
 
     def next_job(self) -> Job | None:
         """Return the next trial: first the recorded ones that have not ended, then new ones."""
-        while self._waiting or len(self.history.trials) < self._search.trials:
+        while self._waiting or len(self.history.trials) < self.search.trials:
             trial = self._waiting.pop(0) if self._waiting else self._draw_trial()
             try:
                 recipe = self._trial_recipe(trial)
@@ -113,7 +113,7 @@ class SearchDriver:
                 continue
             path = str(self.folder.trial(trial.number).path.resolve())
             self._trials[path] = trial
-            return Job(trial_name(trial.number), recipe, path, self._command, self._search)
+            return Job(trial_name(trial.number), recipe, path, self._command, self.search)
         return None
 
     def _draw_trial(self) -> Trial:
@@ -123,8 +123,8 @@ class SearchDriver:
 
     def _trial_recipe(self, trial: Trial) -> Recipe:
         """Return a trial's recipe, which keeps the test split closed. Raises RecipeError."""
-        name = f"{self._search.name}/{trial_name(trial.number)}"
-        recipe = self._search.trial_recipe(trial.params, self._base, self._scale)
+        name = f"{self.search.name}/{trial_name(trial.number)}"
+        recipe = self.search.trial_recipe(trial.params, self._base, self._scale)
         return change(recipe, {"name": name, "evaluation.test": False}, name)
 
     def on_epoch(self, job: Job, line: dict[str, Any]) -> bool:
@@ -143,7 +143,7 @@ class SearchDriver:
         """Return the decision about a score at a rung, given the earlier scores there."""
         sign = self._metric.sign  # for the scheduler more is better
         earlier = [sign * other.score for other in self.history.decisions_at(rung).values()]
-        cutoff = self._search.scheduler.cutoff(earlier)
+        cutoff = self.search.scheduler.cutoff(earlier)
         limit = None if cutoff is None else sign * cutoff
         rank = 1 + sum(other > sign * score for other in earlier)
         stopped = cutoff is not None and sign * score < cutoff

@@ -1,21 +1,18 @@
 """Run a search: check everything, train the trials, write table, figures and the best recipe."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cifarlab.config.duration import WallTime
 from cifarlab.config.plugins import copy_plugins, plugin_hashes
-from cifarlab.experiments.cluster import cluster_workers, require_ray
 from cifarlab.experiments.engine import (
     Log,
-    Workers,
-    local_workers,
     resume_command,
     run_experiment,
     unfinished_error,
 )
+from cifarlab.experiments.placement import Placement, open_workers
 from cifarlab.experiments.search.definition import Search, find_search, parse_time, validate_space
 from cifarlab.experiments.search.driver import SearchDriver
 from cifarlab.experiments.search.figures import FIGURES
@@ -56,6 +53,7 @@ def run_search(
     *,
     jobs: int | None = None,
     cluster: str | None = None,
+    gpus_per_trial: float | None = None,
     max_time: WallTime | str | None = None,
     resume: bool = False,
     n_seeds: int | None = None,
@@ -71,65 +69,71 @@ def run_search(
 
     Args:
         search: the search, the name of a shipped one, or a YAML file
-        jobs: trials at a time; None for 1, or on a cluster for one per machine
+        jobs: trials at a time; None for one per GPU, or on a cluster without GPUs per machine
         cluster: address of a Ray cluster; None to train on this machine
+        gpus_per_trial: 1, or the part of a GPU that a trial has
         max_time: time ("2 h") after which the search ends, its trials at their last checkpoints
         resume: go on with unfinished trials
-        n_seeds: once no trial is left, train the finalists on this machine with so many new seeds
+        n_seeds: once no trial is left, train the finalists with so many new seeds
         scale: fraction of the training images and epochs, in (0, 1]
         data: ``data.source`` of all trials; None for the recipe's own
         runs: folder of the runs; the search goes to its ``searches`` folder
         formats: file formats of the figures
         log: receives lines about the progress
         command: the command that the user typed
-        train: trains one job in a worker
+        train: trains one job
 
     Raises:
-        UserError: the search or an option is not valid, an extra is missing, or no cluster answers
+        UserError: the search or an option is not valid or can't be met, or an extra is missing
         RunFolderError: the search was begun and ``resume`` is false, or it was another one
         StorageError: the disk can't be written to
         Interrupted: a signal arrived
     """
-    require_valid_options(formats, jobs=jobs, n_seeds=n_seeds)
+    require_valid_options(formats, n_seeds=n_seeds)
+    placement = Placement(jobs, cluster, gpus_per_trial)
     search, max_time = find_search(search), parse_time(max_time)
-    base = _check_search(search, data, scale, cluster)
+    base = _check_search(search, data, scale, placement)
     folder = SearchFolder.named(search.name, scale, data, runs)
-    n_local = 1 if cluster else jobs or 1
     with folder.lock():
         _require_same_search(search, base, scale, folder, command)
         driver = SearchDriver(search, base, scale, folder, command, log)
         _require_resumable(base, driver, resume, command, log)
-        if driver.n_pending:
-            log(f"{search.name}: {driver.n_pending} trials to train; {folder.path}")
-            with _workers(cluster, jobs, log, train) as workers:
-                run_experiment(driver, command, workers, max_time)
+        _train(driver, command, placement, max_time, log=log, train=train)
         results = read_results(search, scale, folder)
         finalists = None if n_seeds else read_finalists(results, folder)
         hint = f"trials are not finished; go on with: {resume_command(command)}"
         problems = [f"{driver.n_pending} {hint}"] if driver.n_pending else []
         if n_seeds and not problems and results.best_row:  # else trials are left, or all failed
-            finalists = retrain_finalists(results, folder, n_seeds, n_local, formats, command, log)
+            options = {"formats": formats, "command": command, "log": log, "train": train}
+            finalists = retrain_finalists(results, folder, n_seeds, placement, **options)
         problems += write_results(results, finalists, base, folder, formats)
     return FinishedSearch(folder, results, finalists, problems)
 
 
-def _check_search(search: Search, data: str | None, scale: float, cluster: str | None) -> Recipe:
+def _check_search(search: Search, data: str | None, scale: float, placement: Placement) -> Recipe:
     """Return the search's recipe, if it, the space, the scale and the extras can be used."""
     base = search.base_recipe(data)
     validate_space(search, base)
     search.trial_recipe({}, base, scale)  # a scale out of range is refused here
     require_packages("a search", "search", "optuna")
-    if cluster:
-        require_ray()
+    placement.require_valid()
     return base
 
 
-def _workers(
-    cluster: str | None, jobs: int | None, log: Log, train: TrainJob
-) -> AbstractContextManager[Workers]:
-    if cluster:
-        return cluster_workers(cluster, jobs, train)
-    return nullcontext(local_workers(jobs or 1, log, train))
+def _train(
+    driver: SearchDriver,
+    command: str,
+    placement: Placement,
+    max_time: WallTime | None,
+    *,
+    log: Log,
+    train: TrainJob,
+) -> None:
+    """Train the trials that have not ended."""
+    if driver.n_pending:
+        log(f"{driver.search.name}: {driver.n_pending} trials to train; {driver.folder.path}")
+        with open_workers(placement, log, train) as workers:
+            run_experiment(driver, resume_command(command), workers, max_time)
 
 
 def _require_same_search(

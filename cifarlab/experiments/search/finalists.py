@@ -4,10 +4,9 @@ The best of N trials is best partly by luck: its score is the highest of N noisy
 with seeds that the search did not use, the same recipe shows its real value.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from cifarlab.experiments.engine import Log
+from cifarlab.experiments.placement import Placement
 from cifarlab.experiments.search.folder import SearchFolder, trial_name
 from cifarlab.experiments.search.results import SearchResults
 from cifarlab.experiments.study.comparison import Comparison
@@ -57,10 +56,8 @@ def retrain_finalists(
     results: SearchResults,
     folder: SearchFolder,
     n_seeds: int,
-    jobs: int,
-    formats: Sequence[str],
-    command: str,
-    log: Log,
+    placement: Placement,
+    **options: Any,
 ) -> Finalists:
     """Train the best trials with new seeds and compare them.
 
@@ -71,10 +68,8 @@ def retrain_finalists(
         results: the results of the search
         folder: the search's folder
         n_seeds: seeds per finalist; no trial had one of them
-        jobs: runs at a time
-        formats: file formats of the figure
-        command: the command that the user typed
-        log: receives lines about the progress
+        placement: where they train
+        **options: as ``run_study`` takes them
 
     Raises:
         UserError: no trial has a score
@@ -95,16 +90,8 @@ def retrain_finalists(
             StudyRow(name=name, recipe=str(folder.path / name / "recipe.yaml")) for name in scores
         ),
     )
-    study_end = run_study(
-        study,
-        n_seeds=n_seeds,
-        jobs=jobs,
-        resume=True,
-        runs=folder.path,
-        formats=formats,
-        command=command,
-        log=log,
-    )
+    options = {**placement._asdict(), **options, "n_seeds": n_seeds, "runs": folder.path}
+    study_end = run_study(study, resume=True, **options)
     selection_bias = tuple(
         measure_selection_bias(number, scores[row.name], list(row.values.values()))
         for number, row in zip(finalists, study_end.comparison.rows, strict=True)

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cifarlab.config.plugins import copy_plugins
-from cifarlab.experiments.engine import Log, local_workers, run_experiment
+from cifarlab.experiments.engine import Log, resume_command, run_experiment
+from cifarlab.experiments.placement import Placement, open_workers
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import Study, change_plan, find_study
 from cifarlab.experiments.study.folder import StudyFolder, write_comparison
 from cifarlab.experiments.study.record import PlannedRun, StudyRecord
+from cifarlab.experiments.worker import TrainJob, train_job
 from cifarlab.experiments.writing import require_valid_options
 from cifarlab.recipes.scale import scale_recipe
 from cifarlab.recipes.text import change, fingerprint
@@ -39,13 +41,16 @@ def run_study(
     first_seed: int | None = None,
     scale: float = 1.0,
     only: str | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
+    cluster: str | None = None,
+    gpus_per_trial: float | None = None,
     resume: bool = False,
     data: str | None = None,
     runs: Path = RUNS,
     formats: Sequence[str] = ("svg",),
     log: Log = print,
     command: str = "cifarlab.study",
+    train: TrainJob = train_job,
 ) -> FinishedStudy:
     """Train the missing runs of a study and compare all; a failed run does not end it.
 
@@ -58,40 +63,48 @@ def run_study(
         first_seed: the first seed; another one than the study's makes another study
         scale: fraction of the training images and epochs, in (0, 1]
         only: shell pattern: train only the rows that match, and the baseline
-        jobs: runs at a time
+        jobs: runs at a time; None for one per GPU, or on a cluster without GPUs per machine
+        cluster: address of a Ray cluster; None to train on this machine
+        gpus_per_trial: 1, or the part of a GPU that a run has
         resume: go on with unfinished runs
         data: ``data.source`` of all rows; None for the recipes' own
         runs: folder of the runs; the study goes to its ``studies`` folder
         formats: file formats of the figure
         log: receives lines about the progress
         command: the command that the user typed
+        train: trains one job
 
     Raises:
-        RecipeError: the study, a recipe or override is not valid, or the metric always the same
-        UserError: an option is not valid, or the study has results of another plan
+        UserError: the study or an option is not valid or can't be met, or its plan was another
         RunFolderError: the study was begun and ``resume`` is false
         StorageError: the disk can't be written to
         Interrupted: a signal arrived
         FailedRunsError: all runs failed
     """
-    require_valid_options(formats, jobs=jobs, n_seeds=n_seeds)
+    require_valid_options(formats, n_seeds=n_seeds)
+    placement = Placement(jobs, cluster, gpus_per_trial).require_valid()
     plan = {"until": until, "margin": margin, "most": most, "first_seed": first_seed}
     study = change_plan(find_study(study), n_seeds=n_seeds, **plan)
     planned_runs = _plan(study, scale, study.select_rows(only), data)
     folder = StudyFolder.named(study.name, scale, data, runs, first_seed)
     with folder.lock():
-        copy_plugins(study.plugins, folder.path)
         record = StudyRecord(study, scale, planned_runs, folder, runs, log)
-        record.plan_jobs(command, resume)
-        _train(record, command, jobs, log)
-        comparison = record.compare_finished()
-        record.write(comparison)
-        problems = write_comparison(comparison, folder.path, formats)
-        return FinishedStudy(folder, comparison, problems, record.n_failed)
+        _train(record, command, resume, placement, log=log, train=train)
+        return _finish(record, formats)
 
 
-def _train(record: StudyRecord, command: str, jobs: int, log: Log) -> None:
+def _train(
+    record: StudyRecord,
+    command: str,
+    resume: bool,
+    placement: Placement,
+    *,
+    log: Log,
+    train: TrainJob,
+) -> None:
     """Train what is missing, after the price was said and the plan written."""
+    copy_plugins(record.study.plugins, record.folder.path)
+    record.plan_jobs(command, resume)
     n_jobs, n_finished = len(record.jobs), len(record.finished_folders)
     more = " of the first seed" if record.study.until == "decided" and n_jobs else ""
     where = f"{n_finished} are there; {record.folder.path}"
@@ -101,8 +114,16 @@ def _train(record: StudyRecord, command: str, jobs: int, log: Log) -> None:
     for line in (*record.plan.notes(), *record.quote()):
         log(line)
     record.write()
-    workers = local_workers(jobs, log)
-    run_experiment(record, command, workers if jobs > 1 else None)
+    with open_workers(placement, log, train) as workers:
+        run_experiment(record, resume_command(command), workers)
+
+
+def _finish(record: StudyRecord, formats: Sequence[str]) -> FinishedStudy:
+    """Compare what is finished, and write it."""
+    comparison = record.compare_finished()
+    record.write(comparison)
+    problems = write_comparison(comparison, record.folder.path, formats)
+    return FinishedStudy(record.folder, comparison, problems, record.n_failed)
 
 
 def _plan(

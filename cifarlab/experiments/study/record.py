@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cifarlab.data.opening import open_data
-from cifarlab.experiments.engine import Log, unfinished_error
+from cifarlab.experiments.engine import Experiment, Log, unfinished_error
 from cifarlab.experiments.study.by_image import with_wear
 from cifarlab.experiments.study.columns import measure_columns
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
@@ -40,7 +40,7 @@ class PlannedRun(NamedTuple):
     is_selected: bool
 
 
-class StudyRecord:
+class StudyRecord(Experiment):
     """The runs of a study as an experiment of the engine, written to study.json as they change.
 
     ``finished_folders`` and ``failures`` are by the fingerprints of the planned runs. Where rows
@@ -221,10 +221,6 @@ class StudyRecord:
                 open_data(job.recipe.data, log=self._log)
         self._log(f"{n_begun}/{len(self.jobs)} {job.name}, seed {job.recipe.seed} ...")
         return job
-
-    def on_epoch(self, job: Job, line: dict[str, Any]) -> bool:
-        """Return True: each run of a study is trained to its end."""
-        return True
 
     def on_end(self, job: Job, result: JobResult) -> None:
         """Record the end of a run and log it."""

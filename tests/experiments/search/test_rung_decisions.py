@@ -1,6 +1,7 @@
 """Decisions at rungs: they are Ray Tune's, are recorded, and are repeated by a new driver."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Literal
@@ -11,33 +12,46 @@ from made_search import drawn_event, small
 from ray.tune.schedulers import ASHAScheduler
 
 from cifarlab.config.family import set_kind_owner
-from cifarlab.experiments.search.definition import Search
+from cifarlab.experiments.search.definition import Search, find_search
 from cifarlab.experiments.search.driver import SearchDriver
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.search.schedulers import NoStopping, TrialSchedulerConfig
+from cifarlab.experiments.search.schedulers import ASHA, NoStopping, TrialSchedulerConfig
 from cifarlab.experiments.search.trial_history import RungDecision, TrialHistory
 from cifarlab.experiments.worker import Job
 
+# validation accuracies of 30 trials of 30 epochs on the digits, each trained to its end
+RECORDED = json.loads(Path(__file__).with_name("recorded_scores.json").read_text())
 
-def stopped_by_ray(search: Search, lines: list[tuple[int, int, float]]) -> set[int]:
-    """Return the trials that Ray Tune's ASHA stops; ``lines`` are (trial, epoch, score)."""
+
+def asha_of_ray(search: Search) -> Callable[[int, int, float], bool]:
+    """Return a function of (trial, epoch, best score): whether Ray Tune's ASHA stops the trial."""
+    assert isinstance(search.scheduler, ASHA)
     asha = ASHAScheduler(
         time_attr="epoch",
         metric="score",
         mode="max",
-        max_t=search.epochs() + 1,  # or it "stops" all at their last epoch
-        grace_period=1,
-        reduction_factor=3,
-        stop_last_trials=False,
+        max_t=search.epochs(),
+        grace_period=int(search.scheduler.grace_period.value),
+        reduction_factor=search.scheduler.reduction_factor,
     )
     for trial in range(search.trials):
         asha.on_trial_add(None, SimpleNamespace(trial_id=trial))
-    stopped: set[int] = set()
+
+    def stops(trial: int, epoch: int, score: float) -> bool:
+        if epoch == search.epochs():
+            return False  # where Ray "stops" all
+        result = {"epoch": epoch, "score": score}
+        return asha.on_trial_result(None, SimpleNamespace(trial_id=trial), result) == "STOP"
+
+    return stops
+
+
+def stopped_by_ray(search: Search, lines: list[tuple[int, int, float]]) -> set[int]:
+    """Return the trials that Ray Tune's ASHA stops; ``lines`` are (trial, epoch, score)."""
+    stops, stopped = asha_of_ray(search), set[int]()
     for trial, epoch, score in lines:
-        if trial not in stopped and epoch < search.epochs():
-            result = {"epoch": epoch, "score": score}
-            if asha.on_trial_result(None, SimpleNamespace(trial_id=trial), result) == "STOP":
-                stopped.add(trial)
+        if trial not in stopped and stops(trial, epoch, score):
+            stopped.add(trial)
     return stopped
 
 
@@ -126,6 +140,30 @@ def test_it_decides_as_the_asha_of_ray_tune(tmp_path: Path, seed: int, epochs: i
     assert stopped == stopped_by_ray(search, lines)
     assert 5 < len(stopped) < 20
     assert {n for n, t in driver.history.trials.items() if t.stopped} == stopped
+
+
+@pytest.mark.parametrize("at_a_time", [1, 4, 30])
+@pytest.mark.parametrize("seed", range(3))
+def test_recorded_scores_are_decided_on_as_by_ray_with_asha2021_s_settings(
+    tmp_path: Path, at_a_time: int, seed: int
+) -> None:
+    """So many trials train at a time, each as fast as chance has it."""
+    search = find_search("asha2021/classic")
+    driver, stops = MadeDriver(tmp_path / "s", search), asha_of_ray(search)
+    rng, waiting, epochs = np.random.default_rng(seed), list(range(search.trials)), {}
+    n_stopped = 0
+    while waiting or epochs:
+        while waiting and len(epochs) < at_a_time:
+            epochs[waiting.pop(0)] = 0
+        trial = int(rng.choice(list(epochs)))
+        epochs[trial] += 1
+        scores = RECORDED[trial][: epochs[trial]]
+        stopped = stops(trial, epochs[trial], max(scores))
+        assert driver.report(trial, epochs[trial], scores[-1]) is not stopped, (trial, epochs)
+        n_stopped += stopped
+        if stopped or epochs[trial] == search.epochs():
+            del epochs[trial]
+    assert 10 < n_stopped < 30 and {d.rung for d in driver.decisions} == {1, 2, 4, 8, 16}
 
 
 def test_each_decision_says_the_rung_the_cutoff_and_the_rank(tmp_path: Path) -> None:

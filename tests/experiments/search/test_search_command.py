@@ -32,6 +32,8 @@ def test_it_prints_its_progress_and_listens_nowhere(tmp_path: Path) -> None:
         "2 epochs",
         "--sampler",
         "tpe",
+        "--jobs",
+        "1",
     ]
     addresses: set[str] = set()
     workers: list[psutil.Process] = []

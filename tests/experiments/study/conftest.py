@@ -23,8 +23,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Finish
     """Run the study in a folder with a function in place of the training."""
 
     def run_made(train: Train = make_up, study: Study = STUDY, **options: Any) -> FinishedStudy:
-        monkeypatch.setattr("cifarlab.experiments.engine.train_job", lambda job, _: train(job))
         monkeypatch.setattr("cifarlab.experiments.study.engine.write_comparison", no_figures)
-        return run_study(study, **{"runs": tmp_path, **options})
+        options = {"runs": tmp_path, "train": lambda job, _: train(job), **options}
+        return run_study(study, **options)
 
     return run_made

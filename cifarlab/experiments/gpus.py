@@ -1,0 +1,77 @@
+"""Which GPUs of CUDA there are, and how they are divided among trials, here and on a cluster."""
+
+import math
+import os
+
+from cifarlab.system.errors import UserError
+
+_LEAST = 0.01  # of a GPU
+
+
+def require_gpu_fraction(gpus_per_trial: float | None) -> None:
+    """Refuse a number of GPUs per trial that is neither one nor a part of one.
+
+    Raises:
+        UserError: it is another number
+    """
+    if gpus_per_trial is not None and not _LEAST <= gpus_per_trial <= 1:
+        what = f"--gpus-per-trial {gpus_per_trial:g}: a trial trains on one GPU or a part of one"
+        raise UserError(what, f"take 1, or a part such as 0.25 ({_LEAST:g} at least)")
+
+
+def visible_gpus() -> list[str]:
+    """Return the GPUs of this machine that trials may use, as CUDA_VISIBLE_DEVICES names them.
+
+    Where that variable is set, they are its entries; a $CIFARLAB_DEVICE such as cuda:3 is one GPU.
+
+    Raises:
+        UserError: $CIFARLAB_DEVICE names a device that does not exist here
+    """
+    name = os.environ.get("CIFARLAB_DEVICE") or "cuda"
+    if name in ("cpu", "mps"):
+        return []
+    import torch
+
+    from cifarlab.system.device import fastest_device
+
+    count = torch.cuda.device_count()  # does not start CUDA
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = [str(n) for n in range(count)] if names is None else names.split(",")
+    if not count or not gpus[0].startswith("MIG-"):  # a process sees one of these parts at most
+        gpus = gpus[:count]
+    return gpus if name == "cuda" else [gpus[fastest_device().index]]
+
+
+def divide_gpus(
+    n_gpus: int, jobs: int | None, gpus_per_trial: float | None
+) -> tuple[int | None, float]:
+    """Return how many trials train at a time, and the part of a GPU that each one has.
+
+    Unless the user says so, a trial has a GPU of its own, and where there are more trials than GPUs
+    as large a part as fits. Without GPUs, ``jobs`` stays as it is.
+
+    Args:
+        n_gpus: GPUs that there are
+        jobs: trials at a time; None: as many as the GPUs take
+        gpus_per_trial: GPUs of a trial; None: as many as ``jobs`` leaves
+
+    Raises:
+        UserError: there are too few GPUs
+    """
+    if not n_gpus:
+        if gpus_per_trial is None:
+            return jobs, 0.0
+        what = f"--gpus-per-trial {gpus_per_trial:g}: trials train on no GPU of CUDA here"
+        raise UserError(what, "leave it out, or mend CIFARLAB_DEVICE and CUDA_VISIBLE_DEVICES")
+    per_gpu = math.ceil((jobs or 1) / n_gpus)
+    if gpus_per_trial is not None:
+        per_gpu = int(1 / gpus_per_trial + 1e-9)  # 1 / 0.1 may be less than 10
+    capacity = n_gpus * per_gpu
+    if jobs is not None and jobs > capacity:
+        gpus = f"{n_gpus} GPU" if n_gpus == 1 else f"{n_gpus} GPUs"
+        what = f"--jobs {jobs} --gpus-per-trial {gpus_per_trial:g}: {gpus} take {capacity} trials"
+        raise UserError(
+            what, "take fewer jobs or a smaller part of a GPU, or leave one of them out"
+        )
+    # Ray counts in ten-thousandths: 7 times 0.1429 would be more than one GPU
+    return jobs or capacity, math.floor(1e4 / per_gpu) / 1e4

@@ -1,0 +1,67 @@
+"""Where runs train: in this process, in processes of this machine or on a Ray cluster."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, Self
+
+from cifarlab.experiments.cluster import cluster_workers, require_ray
+from cifarlab.experiments.engine import Log, ThisProcess, Workers, local_workers
+from cifarlab.experiments.gpus import divide_gpus, require_gpu_fraction, visible_gpus
+from cifarlab.experiments.worker import TrainJob, train_job
+from cifarlab.experiments.writing import require_valid_options
+from cifarlab.system.errors import UserError
+
+
+class Placement(NamedTuple):
+    """What the user says about it: ``--jobs``, ``--cluster`` and ``--gpus-per-trial``."""
+
+    jobs: int | None = None
+    cluster: str | None = None
+    gpus_per_trial: float | None = None
+
+    def require_valid(self) -> Self:
+        """Return this; refuse what can't be meant, before anything starts.
+
+        Raises:
+            UserError: a number is out of its range, or a device is named that Ray would choose
+            MissingExtraError: Ray is not installed, and a cluster named
+        """
+        require_valid_options((), jobs=self.jobs)
+        require_gpu_fraction(self.gpus_per_trial)
+        if self.cluster:
+            require_ray()
+            if ":" in (name := os.environ.get("CIFARLAB_DEVICE", "")):
+                what = f"CIFARLAB_DEVICE={name}: on a cluster Ray chooses each trial's GPU"
+                raise UserError(what, "take cuda or cpu, or leave it out")
+        return self
+
+
+@contextmanager
+def open_workers(
+    placement: Placement, log: Log, train: TrainJob = train_job
+) -> Iterator[Workers | ThisProcess]:
+    """Yield what trains the runs of an experiment: the one place where that is chosen.
+
+    A cluster where one is named; else this process where neither ``--jobs`` nor more GPUs than one
+    ask for several runs at a time; else processes, by default one for each GPU's share.
+
+    Args:
+        placement: what the user says
+        log: receives a note where other processes use the machine
+        train: trains one job
+
+    Raises:
+        UserError: no cluster answers, or there are too few GPUs
+    """
+    jobs, cluster, gpus_per_trial = placement
+    if cluster:
+        with cluster_workers(cluster, jobs, gpus_per_trial, train) as workers:
+            yield workers
+        return
+    gpus = visible_gpus()
+    n_jobs = divide_gpus(len(gpus), jobs, gpus_per_trial)[0] or 1
+    if jobs is None and n_jobs == 1:
+        yield ThisProcess(train)
+    else:
+        yield local_workers(n_jobs, log, train, gpus)
