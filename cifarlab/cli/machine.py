@@ -111,16 +111,19 @@ def print_forecasts(recipes: Sequence[Recipe], benchmark: bool) -> None:
     """
     networks = [find(name) for name in _NETWORKS if benchmark]
     rows = [forecast_row(recipe) for recipe in (*networks, *recipes)]
-    print_table(("recipe", "images/s", "in all", "training", "evaluation", "memory"), rows)
+    names = ("recipe", "images/s", "in all", "training", "evaluation", "GPU memory")
+    print_table(names[: len(rows[0])], rows)
 
 
 def forecast_row(recipe: Recipe) -> tuple[str, ...]:
-    """Return a recipe's name, speed, times and memory, in words."""
+    """Return a recipe's name, speed and times in words; on a GPU its memory, too."""
     result = forecast(recipe, _FORECAST_TIME)
     times = result.train_seconds, result.evaluate_seconds
-    return (
+    row = (
         recipe.name,
         f"{result.images_per_second:,.0f}",
         *(format_duration(seconds) for seconds in (sum(times), *times)),
-        formatting.memory(result.peak_memory).replace("\u00a0", " "),
     )
+    if result.peak_memory is None:
+        return row
+    return (*row, formatting.memory(result.peak_memory).replace("\u00a0", " "))
