@@ -4,8 +4,8 @@
 
 Each recipe is trained in float32 for 8 steps of 32 images on the processor, then on the device: the
 losses' relative difference, and where PyTorch says that a step of the second run waited
-(``torch.cuda.set_sync_debug_mode``). Then both predict, and compute the class-activation maps of every
-layer for the classes that the processor predicts, with the first run's weights: the largest
+(``torch.cuda.set_sync_debug_mode``). Then both predict, and compute the class-activation maps of
+every layer for the classes that the processor predicts, with the first run's weights: the largest
 differences, relative to the largest value. Bar: 0.01 for losses and maps, 0.001 for logits, no
 waits; exit code 1 where one is missed. tests/device/ has a mock device for all this.
 """

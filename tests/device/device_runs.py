@@ -47,7 +47,7 @@ class WaitRecorder:
 
 @dataclass
 class Outcome:
-    """What a run came to: losses and measurements, and of made images logits and each layer's maps."""
+    """What a run came to: losses, measurements, and of made images logits and each layer's maps."""
 
     metrics: list[dict[str, Any]]
     result: dict[str, Any]
