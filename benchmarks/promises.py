@@ -69,20 +69,20 @@ def compare_with_forecast(recipe: Recipe, folder: RunFolder) -> dict[str, Any]:
     return {"forecast": expected._asdict(), "cost": cost, "maps_per_second": maps_per_second}
 
 
-def resume_half_way(recipe: Recipe, whole: RunFolder, folder: RunFolder) -> float:
+def resume_half_way(recipe: Recipe, uninterrupted: RunFolder, folder: RunFolder) -> float:
     """Return the largest difference of a weight from those of the uninterrupted run."""
     try:
         train(recipe, folder, callbacks=[StopHalfWay()], command="benchmark")
     except Interrupted:
         train(recipe, folder, callbacks=[], resume=True, command="benchmark")
-    ours, theirs = (load_file(run.weights("last")) for run in (folder, whole))
+    ours, theirs = (load_file(run.weights("last")) for run in (folder, uninterrupted))
     return max(float((ours[k].double() - theirs[k].double()).abs().max()) for k in theirs)
 
 
 def choose_micro_batches(recipe: Recipe, device: str, parent: Path) -> dict[str, Any]:
     """Return the size that auto came to in a part of the memory, and both losses."""
-    whole, folder = RunFolder(parent / "whole"), RunFolder(parent / "auto")
-    peak = train(recipe, whole, callbacks=[], command="benchmark")["cost"]["peak_memory_bytes"]
+    plain, folder = RunFolder(parent / "plain"), RunFolder(parent / "auto")
+    peak = train(recipe, plain, callbacks=[], command="benchmark")["cost"]["peak_memory_bytes"]
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
         total = torch.cuda.get_device_properties(device).total_memory
@@ -95,7 +95,7 @@ def choose_micro_batches(recipe: Recipe, device: str, parent: Path) -> dict[str,
     finally:
         if device.startswith("cuda"):
             torch.cuda.set_per_process_memory_fraction(1.0)
-    losses = [run.metrics.read()[-1]["train"]["loss"] for run in (whole, folder)]
+    losses = [run.metrics.read()[-1]["train"]["loss"] for run in (plain, folder)]
     size = folder.provenance().get("micro_batch_size")
     return {"peak_memory": peak, "micro_batch_size": size, "losses": losses}
 

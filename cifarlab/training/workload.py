@@ -79,8 +79,8 @@ def count_passes(run: Run, kind: Kind) -> float:
     saved where stages are frozen.
     """
     config, full_size = run.recipe.training.selective_backprop, run.dataset.image_shape[0]
-    trained = 3.0 * (kind.pixels / full_size) ** 2
+    training_passes = 3.0 * (kind.pixels / full_size) ** 2
     if not kind.selects:
-        return trained
+        return training_passes
     selection_size = min(config.image_size or kind.pixels, kind.pixels)
-    return config.keep * trained + (selection_size / full_size) ** 2
+    return config.keep * training_passes + (selection_size / full_size) ** 2

@@ -171,8 +171,8 @@ def test_training_says_what_the_forecast_says(
     )
     expected = forecast(recipe, 1.0)
 
-    said: list[float] = []
-    monkeypatch.setattr(display, "format_duration", lambda seconds: said.append(seconds) or "")
+    estimates: list[float] = []
+    monkeypatch.setattr(display, "format_duration", lambda seconds: estimates.append(seconds) or "")
     monkeypatch.setattr(display.time, "monotonic", lambda: clock.now)
     run, shown = prepare(recipe, RunFolder(tmp_path / "run")), display.Display()
     clock.now = 0.0
@@ -182,9 +182,9 @@ def test_training_says_what_the_forecast_says(
         take_passes(run, next(run.loader.epoch(0)).select(slice(n_images)))
         run.state.step += 1
         shown.on_step_end(run, n_images)
-    assert said == [pytest.approx(sum(expected[:2]) - clock.now)]
+    assert estimates == [pytest.approx(sum(expected[:2]) - clock.now)]
     shown.on_step_end(run, n_images)
-    assert len(said) == 1
+    assert len(estimates) == 1
 
 
 @pytest.mark.parametrize(("slow", "calls"), [(0.1, 1), (0.004, 4 + 2 + 1 + 1)])

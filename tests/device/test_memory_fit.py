@@ -123,7 +123,7 @@ def test_a_run_that_goes_on_keeps_its_micro_batches(
 
 
 @pytest.mark.parametrize(("begun_with", "then"), [(None, 44), (44, 22)])
-def test_a_run_that_goes_on_on_a_smaller_gpu_is_told_before_its_next_step(
+def test_a_smaller_gpu_refuses_a_run_that_goes_on_before_its_next_step(
     begun_with: int | None, then: int, recipe: Recipe, tmp_path: Path, signal_after: Callable
 ) -> None:
     automatic, folder = change(recipe, AUTO), RunFolder(tmp_path / "run")
@@ -202,7 +202,7 @@ def test_the_images_make_room_for_a_prediction(
 class OtherHasImages(Processes):
     """The first of two processes, which fits; the other first has images on its GPU, and does not.
 
-    ``calls`` has what this process told at each all-reduce.
+    ``calls`` has what this process gave at each all-reduce.
     """
 
     rank: int = 0
