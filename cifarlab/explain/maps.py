@@ -64,7 +64,9 @@ def class_activation_maps(
                 attribution = method.attribute(pixels, classes, relu_attributions=relu_attributions)
                 maps[name].append(attribution.detach()[:, 0].float())
     # copied at the end, so that no pass waits for the one before
-    return {name: np.array(torch.cat(parts[1:] or parts).cpu()) for name, parts in maps.items()}
+    return {
+        name: torch.cat(parts[1:] or parts).cpu().numpy().copy() for name, parts in maps.items()
+    }
 
 
 def feature_maps(
