@@ -7,8 +7,10 @@ The first half hour says what matters: what the machine gives, whether the GPU c
 processor does and whether any step waits for it, which form of ``speed/94`` is fastest (whole
 batches, compiled, as CUDA graphs, several runs side by side), and how the loop compares with its
 bare steps. What has been measured is not measured again: ``progress.json`` in the folder of results
-says so after each, so that any number of short calls, each cut off at any moment, come to the same.
-A measurement is not begun where less time is left than it took, or usually takes, on an H100.
+says so after each, so that several calls, each cut off at any moment, come to the same. What was
+cut off begins anew, and is not begun where less time is left than it took, or is guessed to take on
+an H100: a measurement longer than --minutes is left out by every call. Results of another machine,
+another torch or another commit are not gone on with.
 
 A peer's command trains and evaluates as often as it likes and prints, as its last line, JSON with
 ``accuracy`` (0..1) and ``seconds`` of one run (see speedrun.py). ``--rehearse`` does all of it in
@@ -31,6 +33,7 @@ import torch
 from cifarlab.system.device import device_name, fastest_device
 from cifarlab.system.errors import CifarlabError, UserError
 from cifarlab.system.files import write_json
+from cifarlab.training.provenance import code_commit
 
 HERE = Path(__file__).parent
 WHOLE = "training.micro_batch_size=null"
@@ -42,6 +45,7 @@ SMALL: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # options, and ch
     "evaluate.py": (("--images", "20", "--repeats", "1"), ()),
     "augmentation.py": (("--batch", "8", "--repeats", "1"), ()),
     "gpu_agreement.py": ((), ("quickstart",)),
+    "promises.py": (("--steps", "3"), ("quickstart",)),
     "recording.py": (("--epochs", "1", "--fraction", "0.1"), ("quickstart=digits",)),
     "reproduce.py": (("--only", "nothing"), ()),
     "cifarlab": ((), ("quickstart", "--data", "digits")),
@@ -52,7 +56,7 @@ TAKES_DATA = ("speedrun.py", "throughput.py")
 class Measurement(NamedTuple):
     """A script of this folder, or cifarlab: its options, then what is changed of a recipe.
 
-    ``seconds`` is about what it takes on an H100.
+    ``seconds`` is a guess, for an H100: none has been measured there.
     """
 
     name: str
@@ -78,7 +82,6 @@ def measurements(options: argparse.Namespace) -> list[Measurement]:
     """Return all of them, the most wanted first."""
     peers = tuple(word for peer in options.peer for word in ("--peer", peer))
     speed96 = ("--recipe", "speed/96", "--seeds")
-    more_seeds = ("--first-seed", "10", "--seeds", "30")
     float32 = (WHOLE, "training.precision=float32")
     hours = ("--jobs", "6", "--hours", f"{options.minutes / 60:.3f}")
     return [
@@ -96,12 +99,22 @@ def measurements(options: argparse.Namespace) -> list[Measurement]:
         Measurement("evaluation", 150, "evaluate.py"),
         Measurement("loop-512-compiled", 150, "throughput.py", ("--batch", "512"), (), COMPILED),
         Measurement("speed-96", 150, "speedrun.py", (*speed96, "3"), (WHOLE,)),
+        Measurement("promises", 120, "promises.py"),
         # the first half hour ends about here
         Measurement("speed-94-micro-batches", 120, "speedrun.py", ("--seeds", "5")),
         Measurement("speed-94-float32", 120, "speedrun.py", ("--seeds", "3"), float32),
         Measurement("augmentation", 120, "augmentation.py"),
         Measurement("tensor-stats", 120, "recording.py"),
-        Measurement("speed-94-more-seeds", 300, "speedrun.py", more_seeds, (WHOLE,)),
+        *(
+            Measurement(
+                f"speed-94-seeds-from-{first}",
+                100,
+                "speedrun.py",
+                ("--first-seed", str(first), "--seeds", "10"),
+                (WHOLE,),
+            )
+            for first in (10, 20, 30)
+        ),
         Measurement("speed-96-compiled", 300, "speedrun.py", (*speed96, "5"), (WHOLE,), COMPILED),
         Measurement("reports", 600, "reproduce.py", hours),
     ]
@@ -112,7 +125,7 @@ def main() -> None:
     options = parse_options()
     file = options.out / "progress.json"
     os.environ["CIFARLAB_DEVICE"] = options.device
-    progress = read_progress(file, device_name(fastest_device()))
+    progress = read_progress(file, identify())
     end = time.monotonic() + 60 * options.minutes
     for measurement in measurements(options):
         earlier = progress["measurements"].get(measurement.name, {})
@@ -151,18 +164,25 @@ def parse_options() -> argparse.Namespace:
     return options
 
 
-def read_progress(file: Path, machine: str) -> dict[str, Any]:
-    """Return what was measured on this machine.
+def identify() -> dict[str, Any]:
+    """Return what results must have in common to stand in one folder."""
+    torch_version, commit = torch.__version__, code_commit()
+    return {"machine": device_name(fastest_device()), "torch": torch_version, "commit": commit}
+
+
+def read_progress(file: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    """Return what was measured on this machine, by this code.
 
     Raises:
-        UserError: the folder has another machine's results
+        UserError: the folder has results of another machine, another torch or another commit
     """
     if not file.exists():
-        return {"machine": machine, "torch": torch.__version__, "measurements": {}}
+        return {**identity, "measurements": {}}
     progress: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    if progress["machine"] != machine:
-        what = f"{file.parent} has results of another machine: {progress['machine']}"
-        raise UserError(what, "give another folder with --out")
+    for name, value in identity.items():
+        if progress.get(name) != value:
+            what = f"{file.parent} has results of another {name}: {progress.get(name)}"
+            raise UserError(what, "give another folder with --out")
     return progress
 
 

@@ -13,6 +13,7 @@ from cifarlab.data.cache import cache_root
 from cifarlab.data.paths import data_folder, list_sources
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
+from cifarlab.run_folder import RUNS
 from cifarlab.system import formatting
 from cifarlab.system.device import choose_compute, device_names, has_bfloat16, library_versions
 from cifarlab.system.device_memory import free_memory
@@ -49,7 +50,7 @@ def findings() -> list[tuple[str, str]]:
         *((f"extra {name}", _extra_state(name, modules)) for name, modules in _EXTRAS.items()),
         ("CIFARLAB_DATA", _data_folder()),
         ("cache", _disk_space(cache_root())),
-        ("runs", _disk_space(Path("runs").resolve())),
+        ("runs", _disk_space(RUNS.resolve())),
     ]
 
 
@@ -97,7 +98,7 @@ def print_speed() -> None:
         for name, speeds in measure_operations(compute)
     ]
     print_table(("GFLOP/s", *PRECISIONS), rows)
-    runs = Path("runs").resolve()
+    runs = RUNS.resolve()
     disk = measure_disk(_nearest_folder(runs))
     read = f"read at {disk['read']:,.0f} MB/s, " if "read" in disk else ""
     speed = f"written at {disk['write']:,.0f} MB/s"
@@ -111,16 +112,19 @@ def print_forecasts(recipes: Sequence[Recipe], benchmark: bool) -> None:
     """
     networks = [find(name) for name in _NETWORKS if benchmark]
     rows = [forecast_row(recipe) for recipe in (*networks, *recipes)]
-    print_table(("recipe", "images/s", "in all", "training", "evaluation", "memory"), rows)
+    names = ("recipe", "images/s", "in all", "training", "evaluation", "GPU memory")
+    print_table(names[: len(rows[0])], rows)
 
 
 def forecast_row(recipe: Recipe) -> tuple[str, ...]:
-    """Return a recipe's name, speed, times and memory, in words."""
+    """Return a recipe's name, speed and times in words; on a GPU its memory, too."""
     result = forecast(recipe, _FORECAST_TIME)
     times = result.train_seconds, result.evaluate_seconds
-    return (
+    row = (
         recipe.name,
         f"{result.images_per_second:,.0f}",
         *(format_duration(seconds) for seconds in (sum(times), *times)),
-        formatting.plain_spaces(formatting.memory(result.peak_memory)),
     )
+    if result.peak_memory is None:
+        return row
+    return (*row, formatting.plain_spaces(formatting.memory(result.peak_memory)))

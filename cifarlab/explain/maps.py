@@ -16,6 +16,7 @@ from torch.nn.functional import interpolate
 from cifarlab.inference.predictor import Predictor
 from cifarlab.models.network import map_layers
 from cifarlab.system.errors import UserError
+from cifarlab.system.transfer import to_device
 
 COARSE = 4  # a map of at most so many rows or columns hardly shows where in the image
 _BATCH = 25  # images at a time: gradients need every activation of a pass
@@ -50,19 +51,22 @@ def class_activation_maps(
     targets = predicted if targets is None else np.asarray(targets)
     layers = [default_layer(map_shapes(predictor))] if layers is None else layers
     nodes = _layers(predictor, layers)
-    maps = {
-        name: np.zeros((len(images), *shape[1:]), np.float32) for name, (_, shape) in nodes.items()
-    }
+    maps = {name: [torch.zeros(0, *shape[1:])] for name, (_, shape) in nodes.items()}
     with predictor.evaluating() as network:
         for start in range(0, len(images), _BATCH):
             batch = slice(start, start + _BATCH)
             pixels = _pixels(predictor, images[batch])
-            classes = torch.as_tensor(targets[batch]).to(pixels.device)
+            classes: int | Tensor = to_device(torch.as_tensor(targets[batch]), pixels.device)
+            if len(pixels) == 1:  # whose tensor Captum would read
+                classes = int(targets[start])
             for name, (module, _) in nodes.items():
                 method = LayerGradCam(network, module)
                 attribution = method.attribute(pixels, classes, relu_attributions=relu_attributions)
-                maps[name][batch] = attribution.detach()[:, 0].float().cpu().numpy()
-    return maps
+                maps[name].append(attribution.detach()[:, 0].float())
+    # copied at the end, so that no pass waits for the one before
+    return {
+        name: torch.cat(parts[1:] or parts).cpu().numpy().copy() for name, parts in maps.items()
+    }
 
 
 def feature_maps(
@@ -157,4 +161,4 @@ def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _pixels(predictor: Predictor, images: np.ndarray | Tensor) -> Tensor:
     """Return images as floats, which gradients need; their logits are the same."""
-    return torch.as_tensor(images).to(predictor.compute.device).float()
+    return to_device(torch.as_tensor(images), predictor.compute.device).float()

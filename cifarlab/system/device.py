@@ -40,6 +40,9 @@ class Compute:
         # at torch's limit of 8, further forms would run as they are written, in silence
         limit = torch._dynamo.config.recompile_limit
         torch._dynamo.config.recompile_limit = max(limit, _VARIANTS)
+        # else what is computed again in the backward pass is not rounded to bfloat16 as the maximum
+        # that it is compared with: none is equal, and the gradient of amax is 0 / 0
+        torch._inductor.config.emulate_precision_casts = True
         return cast(Network, torch.compile(network, mode=self.compile_mode, dynamic=False))
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:

@@ -22,8 +22,10 @@ def free_memory(device: torch.device) -> tuple[int, int]:
 
 
 def forget_peak_memory(device: torch.device) -> None:
-    """Start counting a GPU's peak anew; that of a CPU's process, and of mps, can't be reset."""
-    if device.type not in ("cpu", "mps"):
+    """Start counting a GPU's peak anew; that of a CPU's process can't be reset."""
+    if device.type == "mps":  # its peak is what the allocator has got
+        torch.mps.empty_cache()
+    elif device.type != "cpu":
         torch.get_device_module(device).reset_peak_memory_stats(device)
 
 

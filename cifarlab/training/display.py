@@ -1,6 +1,5 @@
 """The progress of a run on a terminal: a bar, or plain lines elsewhere."""
 
-import math
 import sys
 import time
 from contextlib import ExitStack, redirect_stdout
@@ -14,6 +13,7 @@ from cifarlab.system.output import Output
 from cifarlab.system.terminal import as_percent, console, format_duration
 from cifarlab.training.callback import Callback
 from cifarlab.training.run import Run
+from cifarlab.training.workload import Workload, count_passes, count_work, estimate_time, find_kind
 
 _REFRESH = 0.1  # seconds between two moves of a bar
 _LOG_INTERVAL = 30.0  # seconds after which a plain log says that a long epoch still goes on
@@ -42,7 +42,8 @@ class Display(Callback):
         self._description = ""
         self._images = 0
         self._epoch_start = self._last_update = 0.0
-        self._first_step: tuple[float, int] | None = None  # when it ended, and its number
+        self._work: Workload | None = None  # what is left; None where that has been said
+        self._first_step_end = self._passes = 0.0  # when, and what was done since then
         self._printed: set[str] = set()
 
     def __enter__(self) -> "Display":
@@ -89,16 +90,14 @@ class Display(Callback):
             console.print(f"note: {note}")
         self._start_bar("training", run.plan.steps)
         self._epoch_start = self._last_update = time.monotonic()
-        self._first_step = None
+        self._work, self._first_step_end, self._passes = count_work(run), 0.0, 0.0
 
     def on_step_end(self, run: Run, images: int) -> None:
-        """Move the bar, at most ten times a second; estimate once how long training takes."""
+        """Move the bar, at most ten times a second; say once how long the run takes."""
         self._images += images
         now = time.monotonic()
-        if self._first_step is None:  # the first step also sets things up
-            self._first_step = now, run.state.step
-        elif now - self._first_step[0] >= _ESTIMATE_AFTER:
-            self._estimate(run, now)
+        if self._work:
+            self._print_time_left(run, self._work, images, now)
         if now - self._last_update <= (_LOG_INTERVAL if self._bars.disable else _REFRESH):
             return
         self._last_update, step = now, run.state.step
@@ -128,17 +127,22 @@ class Display(Callback):
         for note in result["notes"]:
             console.print(f"note: {note}")
 
-    def _estimate(self, run: Run, now: float) -> None:
-        """Print how long the rest of the training takes at the speed up to now."""
-        assert self._first_step is not None
-        start, first = self._first_step
-        self._first_step = math.inf, 0  # once for a run
-        # a step takes the longer, the more pixels its images have
-        full_size, steps = run.dataset.image_shape[0], range(run.state.step - 1, run.plan.steps)
-        last, *left = [(run.plan.image_size(step) or full_size) ** 2 for step in steps]
-        seconds_left = (now - start) / (run.state.step - first) * sum(left) / last
-        if seconds_left >= _SHORTEST_ESTIMATE:
-            console.print(f"about {format_duration(seconds_left)} of training to go")
+    def _print_time_left(self, run: Run, work: Workload, images: int, now: float) -> None:
+        """Count a step, and after some seconds print how long the rest takes at their speed."""
+        kind = find_kind(run, run.state.step - 1)
+        work.n_images[kind] -= images
+        if not self._first_step_end:  # the first step also sets things up
+            self._first_step_end = now
+            return
+        self._passes += images * count_passes(run, kind)
+        seconds = now - self._first_step_end
+        if seconds < _ESTIMATE_AFTER:
+            return
+        self._work = None
+        speed = self._passes / seconds
+        left = estimate_time(run, work, lambda kind: count_passes(run, kind) / speed, 1 / speed)
+        if sum(left) >= _SHORTEST_ESTIMATE:
+            console.print(f"about {format_duration(sum(left))} to go")
 
     def _print_once(self, line: str) -> None:
         """Print a line, unless another run of the same command printed it."""

@@ -3,7 +3,7 @@
 Nothing is written, and no run folder is needed.
 """
 
-from collections import Counter
+import gc
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,7 +13,6 @@ import numpy as np
 
 from cifarlab.data.dataset import Dataset, Subset
 from cifarlab.data.opening import OpenData, open_cached_data
-from cifarlab.data.splits import count_test_images
 from cifarlab.inference.predictor import batch_size
 from cifarlab.recipes.catalog import usual_images, usual_shape
 from cifarlab.recipes.schema import Recipe
@@ -25,6 +24,7 @@ from cifarlab.training.memory_fit import find_micro_batches
 from cifarlab.training.run import Run, Session
 from cifarlab.training.setup import build_run
 from cifarlab.training.step import step
+from cifarlab.training.workload import count_work, estimate_time, find_kind
 
 _FEW = 16  # images of the first step, which says how many the others can have
 _N_LOADED = 4  # batches that are read in a row
@@ -32,12 +32,12 @@ _MADE_IMAGES = 2048
 
 
 class Forecast(NamedTuple):
-    """Seconds of a whole run, images/s of its first step's kind, and bytes used meanwhile."""
+    """Seconds of a whole run, images/s of its first step's kind, and bytes of a GPU's memory."""
 
     train_seconds: float
     evaluate_seconds: float
     images_per_second: float
-    peak_memory: int
+    peak_memory: int | None  # None on a CPU, where a process's peak can't be counted anew
     n_images: int  # that training goes through, each as often as it is shown
 
 
@@ -75,56 +75,30 @@ def forecast(recipe: Recipe, seconds: float) -> Forecast:
     """Return how long the recipe takes here, after trying its steps for about ``seconds``.
 
     Each kind of step is tried (they differ in the size of the images, in what is selected and in
-    what is frozen), on fewer images where a whole batch would take too long.
+    what is frozen), on a CPU on fewer images where a whole batch would take too long.
 
     Raises:
         RecipeError: the recipe can't be built
         DataError: its source is unknown
         OutOfMemoryError: it does not fit
     """
-    precision = recipe.training.precision
-    compute = choose_compute(precision)
+    compute = choose_compute(recipe.training.precision)
+    gc.collect()  # an earlier recipe's network
     forget_peak_memory(compute.device)
     data = open_cached_data(recipe.data) or make_data(recipe)
     channels = data.dataset.image_shape[2]
     statistics = [0.5] * channels, [0.5] * channels
     run = build_run(recipe, RunFolder(Path()), data, *statistics, compute, Session())
     find_micro_batches(run)
-    kinds = _kinds_of_steps(run)
-    speeds = [_measure_steps(run, first, seconds / (len(kinds) + 1)) for first in kinds.values()]
-    counts = _count_images(run, list(kinds))
-    train_seconds = sum(n / speed for n, speed in zip(counts, speeds, strict=True))
-    if recipe.training.max_time:
-        train_seconds = min(train_seconds, recipe.training.max_time.seconds)
-    evaluate_seconds = _evaluated_views(run) / _measure_evaluation(run, seconds / (len(kinds) + 1))
-    memory = peak_memory(compute.device)
-    return Forecast(train_seconds, evaluate_seconds, speeds[0], memory, sum(counts))
-
-
-Kind = tuple[int | None, bool, int]
-
-
-def _kind(run: Run, number: int) -> Kind:
-    n_images = run.plan.n_images(number)
-    selects = run.plan.n_trained(number, n_images) < n_images
-    frozen = sum(number >= start for start, _ in run.freeze_schedule)
-    return run.plan.image_size(number), selects, frozen
-
-
-def _kinds_of_steps(run: Run) -> dict[Kind, int]:
-    """Return the kinds of the run's steps, in their order, each with its first step."""
-    kinds: dict[Kind, int] = {}
-    for number in range(run.plan.steps):
-        kinds.setdefault(_kind(run, number), number)
-    return kinds
-
-
-def _count_images(run: Run, kinds: list[Kind]) -> list[int]:
-    """Return the number of images that are shown in steps of each kind."""
-    counts: Counter[Kind] = Counter()
-    for number in range(run.plan.steps):
-        counts[_kind(run, number)] += run.plan.n_images(number)
-    return [counts[kind] for kind in kinds]
+    work = count_work(run)
+    first_steps = {find_kind(run, number): number for number in reversed(range(run.plan.steps))}
+    each = seconds / (len(work.n_images) + 1)
+    speeds = {kind: _measure_steps(run, first_steps[kind], each) for kind in work.n_images}
+    time = estimate_time(
+        run, work, lambda kind: 1 / speeds[kind], 1 / _measure_evaluation(run, each)
+    )
+    memory = None if compute.device.type == "cpu" else peak_memory(compute.device)
+    return Forecast(*time, next(iter(speeds.values())), memory, work.n_images.total())
 
 
 def _measure_steps(run: Run, number: int, seconds: float) -> float:
@@ -134,8 +108,9 @@ def _measure_steps(run: Run, number: int, seconds: float) -> float:
     batch = next(run.loader.epoch(0, 0, 1))
     few = batch.select(slice(_FEW))
     per_image = measure_seconds(partial(step, run, few), run.compute, 0.0) / len(few.labels)
-    # as many as fit in twice, the first time included
-    part = batch.select(slice(max(_FEW, int(seconds / 2 / per_image))))
+    part = batch  # on a GPU, whose memory is measured, too
+    if run.compute.device.type == "cpu":  # as many as fit in twice, the first time included
+        part = batch.select(slice(max(_FEW, int(seconds / 2 / per_image))))
     step_seconds = measure_seconds(partial(step, run, part), run.compute, seconds / 4)
     sizes = run.plan.batch_sizes[:_N_LOADED]
 
@@ -145,14 +120,6 @@ def _measure_steps(run: Run, number: int, seconds: float) -> float:
 
     load_seconds = measure_seconds(load, run.compute, seconds / 8)
     return 1 / (step_seconds / len(part.labels) + load_seconds / sum(sizes))
-
-
-def _evaluated_views(run: Run) -> float:
-    """Return how many views of images the run evaluates: of validation, then of the test split."""
-    evaluation, n_val = run.recipe.evaluation, len(run.validation or ())
-    n_test = count_test_images(run.dataset, run.recipe.data)
-    views = 1 + (evaluation.tta_views - 1) * evaluation.tta_fraction
-    return n_val * (len(run.plan.epochs) + views) + (n_test * views if evaluation.test else 0)
 
 
 def _measure_evaluation(run: Run, seconds: float) -> float:

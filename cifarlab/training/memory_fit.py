@@ -22,7 +22,7 @@ _SLOTS = 2  # tensors that an optimizer keeps of each parameter, at most, of the
 def fit_memory(run: Run) -> None:
     """Refuse a run that a GPU has no memory for; choose its micro-batches where they are auto.
 
-    What was chosen is in provenance.json, and a run that goes on keeps it.
+    What a GPU has memory for is in provenance.json, and a run that goes on keeps it.
 
     Raises:
         RecipeError: micro-batches are auto, and a layer has statistics of the batch
@@ -34,11 +34,12 @@ def fit_memory(run: Run) -> None:
         return
     provenance = on_main(folder.provenance)
     if "micro_batch_size" in provenance:
-        _set_size(run, provenance["micro_batch_size"])
+        _keep_micro_batches(run, provenance["micro_batch_size"])
     else:
         find_micro_batches(run)
-        provenance["micro_batch_size"] = run.plan.micro_batch_size
-        on_main(lambda: folder.write_provenance(provenance))
+        if run.compute.device.type != "cpu":  # where nothing was chosen
+            provenance["micro_batch_size"] = run.plan.micro_batch_size
+            on_main(lambda: folder.write_provenance(provenance))
     if size := run.plan.micro_batch_size:
         run.notes.append(f"training.micro_batch_size=auto: at most {size} images at a time")
 
@@ -64,18 +65,12 @@ def find_micro_batches(run: Run) -> None:
         )
     if run.compute.device.type == "cpu":
         return
-    if not _fits_everywhere(run, _predict):
-        raise _does_not_fit(run, "a prediction", "take a smaller network, or CIFARLAB_DEVICE=cpu")
-    first = run.plan.micro_batch_size
-    what = f"a pass over {first or max(run.plan.batch_sizes)} images"
+    _require_predictions_fit(run)
+    first, what = run.plan.micro_batch_size, _describe_pass(run)
     for size in _smaller_sizes(run):
         _set_size(run, size)
-        if _fits_everywhere(run, _compute_gradients):
+        if _fits(run, _compute_gradients):
             break
-        if run.loader.release_images():
-            run.notes.append("the images are read from the host's memory: the GPU's is full")
-            if _fits_everywhere(run, _compute_gradients):
-                break
     else:
         raise _does_not_fit(run, what, "nor do two images at a time: take a smaller network")
     if not is_auto and run.plan.micro_batch_size != first:
@@ -85,6 +80,30 @@ def find_micro_batches(run: Run) -> None:
             f"training.micro_batch_size={run.plan.micro_batch_size} fits; {note if norm else equal}"
         )
         raise _does_not_fit(run, what, fit)
+
+
+def _keep_micro_batches(run: Run, size: int | None) -> None:
+    """Set the micro-batches that were chosen where the run began; refuse a GPU too small for them.
+
+    Raises:
+        OutOfMemoryError: they don't fit
+    """
+    _set_size(run, size)
+    if run.compute.device.type == "cpu":
+        return
+    _require_predictions_fit(run)
+    if not _fits(run, _compute_gradients):
+        hint = "go on where it began, or on a GPU as large (CIFARLAB_DEVICE), or on the cpu"
+        raise _does_not_fit(run, f"{_describe_pass(run)}, as the run began with,", hint)
+
+
+def _require_predictions_fit(run: Run) -> None:
+    if not _fits(run, _predict):
+        raise _does_not_fit(run, "a prediction", "take a smaller network, or CIFARLAB_DEVICE=cpu")
+
+
+def _describe_pass(run: Run) -> str:
+    return f"a pass over {run.plan.micro_batch_size or max(run.plan.batch_sizes)} images"
 
 
 def _smaller_sizes(run: Run) -> Iterator[int | None]:
@@ -113,8 +132,25 @@ def _find_batch_statistics(network: nn.Module) -> str:
     return next((type(layer).__name__ for layer in layers), "")
 
 
+def _fits(run: Run, work: Callable[[Run], object]) -> bool:
+    """Return whether each process can do ``work``, if need be without images on its GPU."""
+    return _fits_everywhere(run, work) or (_make_room(run) and _fits_everywhere(run, work))
+
+
+def _make_room(run: Run) -> bool:
+    """Read the images from the host's memory; return whether any process had them on its GPU."""
+    # of one answer, since the next trial is one of all
+    (had_images,) = run.processes.all_reduce_max(int(run.loader.release_images()))
+    if had_images:
+        run.notes.append("the images are read from the host's memory: the GPU's is full")
+    return bool(had_images)
+
+
 def _fits_everywhere(run: Run, work: Callable[[Run], object]) -> bool:
-    """Return whether each process can do ``work``; its traces in the run are removed."""
+    """Return whether each process can do ``work``, beside what its optimizer will keep.
+
+    The traces of it in the run are removed.
+    """
     classifier = run.state.classifier
     weights = {name: t.clone() for name, t in classifier.state_dict().items()}
     trains = [(p, p.requires_grad) for p in classifier.parameters()]
@@ -131,8 +167,12 @@ def _fits_everywhere(run: Run, work: Callable[[Run], object]) -> bool:
 
 
 def _succeeds(run: Run, work: Callable[[Run], object]) -> bool:
+    state, slots = run.state, []
     try:
+        if not state.optimizer.state:
+            slots = [_slots_of(p) for p in state.classifier.parameters()]
         work(run)
+        del slots
     except RuntimeError as error:  # mps has no class of its own for it
         if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error):
             return False
@@ -147,12 +187,11 @@ def _predict(run: Run) -> Tensor:
 
 
 def _compute_gradients(run: Run) -> None:
-    """Compute the gradients of the largest step, beside what the optimizer will keep."""
+    """Compute the gradients of the largest step."""
     plan, device, state = run.plan, run.compute.device, run.state
     # an epoch's first batch is its largest one
     steps = [epoch.first for epoch in plan.epochs if epoch.first >= state.step]
     number = max(*steps, state.step, plan.steps - 1, key=lambda step: _count_pixels(run, step))
-    slots = [] if state.optimizer.state else [_slots_of(p) for p in state.classifier.parameters()]
     count = plan.n_trained(number, plan.n_images(number))
     local = plan.local_indices(count)
     shape = count if local is None else len(local), *run.dataset.image_shape
@@ -162,7 +201,6 @@ def _compute_gradients(run: Run) -> None:
     state.classifier.train()
     set_step(run, min(state.step, plan.steps - 1))
     backward(replace(run, network=state.classifier), resize(run, batch, number))
-    del slots
 
 
 def _slots_of(parameter: Tensor) -> Tensor:

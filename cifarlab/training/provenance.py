@@ -22,7 +22,7 @@ def record_start(run: Run, mean: list[float], std: list[float]) -> None:
     provenance = run.folder.provenance()
     environment = {
         "cifarlab": cifarlab.__version__,
-        "commit": _commit(),
+        "commit": code_commit(),
         "python": python_version(),
         "libraries": library_versions(),
         "device": run.compute.describe(),
@@ -61,7 +61,7 @@ def _describe_data(run: Run, mean: list[float], std: list[float]) -> dict[str, A
     }
 
 
-def _commit() -> str | None:
+def code_commit() -> str | None:
     """Return the code's git commit, with ``+`` where files differ from it; None without one."""
     root = Path(cifarlab.__file__).parents[1]
     if not (root / ".git").exists():

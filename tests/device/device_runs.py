@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mock_device import Device
 
-from cifarlab.explain.maps import class_activation_maps
+from cifarlab.explain.maps import class_activation_maps, map_shapes
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.tta import confidence_threshold
 from cifarlab.recipes.schema import Recipe
@@ -47,7 +47,7 @@ class WaitRecorder:
 
 @dataclass
 class Outcome:
-    """What a run came to: losses and measurements, and of made images logits and maps."""
+    """What a run came to: losses, measurements, and of made images logits and each layer's maps."""
 
     metrics: list[dict[str, Any]]
     result: dict[str, Any]
@@ -71,7 +71,7 @@ def read_outcome(folder: RunFolder) -> Outcome:
         metrics=without_cost(folder.metrics.read()),
         result={k: v for k, v in without_cost(folder.result()).items() if k != "weights_sha256"},
         logits=replace(predictor, tta_threshold=threshold).logits(images, 6).numpy(),
-        maps=class_activation_maps(predictor, images),
+        maps=class_activation_maps(predictor, images, list(map_shapes(predictor))),
     )
 
 

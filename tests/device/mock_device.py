@@ -236,13 +236,14 @@ class Backend:
     manual_seed_all = manual_seed
 
     def max_memory_allocated(self, _device: torch.device) -> int:
-        return GIBIBYTE
+        return OnDevice.memory.counted_peak if OnDevice.memory else GIBIBYTE
 
     def mem_get_info(self, _device: torch.device) -> tuple[int, int]:
         return self.free, 80 * GIBIBYTE
 
     def reset_peak_memory_stats(self, _device: torch.device) -> None:
-        """Nothing is counted."""
+        if OnDevice.memory:
+            OnDevice.memory.counted_peak = OnDevice.memory.used
 
     def synchronize(self, _device: torch.device) -> None:
         assert self.device is not None

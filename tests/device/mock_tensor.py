@@ -23,12 +23,14 @@ INDEXING = {
 class Memory:
     """The memory of the device, of which views have one piece; more than ``limit`` is an error.
 
+    ``peak`` is of all time, ``counted_peak`` is what the device tells, and can be counted anew.
+
     In a backward pass, which an error of Python's would end together with the process, it is raised
     afterwards.
     """
 
     def __init__(self, limit: int) -> None:
-        self.limit, self.peak, self.used = limit, 0, 0
+        self.limit, self.peak, self.counted_peak, self.used = limit, 0, 0, 0
         self.is_exceeded = False
         self.owners: Counter[int] = Counter()
 
@@ -42,6 +44,7 @@ class Memory:
             raise torch.OutOfMemoryError(f"mock out of memory. Tried to allocate {size} bytes")
         self.owners[address] += 1
         self.used, self.peak = needed, max(self.peak, needed)
+        self.counted_peak = max(self.counted_peak, needed)
         weakref.finalize(owner, self.release, address, size)
 
     def release(self, address: int, size: int) -> None:

@@ -91,6 +91,8 @@ def test_apple_s_gpu_is_taken_where_it_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 24 * GIBIBYTE)
     monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 2 * GIBIBYTE)
     monkeypatch.setattr(torch.mps, "synchronize", lambda: waits.append(1))
+    emptied: list[int] = []
+    monkeypatch.setattr(torch.mps, "empty_cache", lambda: emptied.append(1))
     monkeypatch.setenv("CIFARLAB_DEVICE", "")
     assert fastest_device() == torch.device("cpu")
     monkeypatch.setenv("CIFARLAB_DEVICE", "mps")
@@ -101,6 +103,7 @@ def test_apple_s_gpu_is_taken_where_it_is_named(monkeypatch: pytest.MonkeyPatch)
     assert waits == [1]
     assert free_memory(mps) == (22 * GIBIBYTE, 24 * GIBIBYTE)
     forget_peak_memory(mps)
+    assert emptied == [1]
     assert peak_memory(mps) == 2 * GIBIBYTE
     assert widest_float(mps) == torch.float32
     assert ("memory", "22.0 GiB free of 24.0 GiB on the GPU") in findings()

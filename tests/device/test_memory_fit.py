@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,17 @@ import pytest
 from device_runs import WaitRecorder, find_differences, read_outcome
 from mock_device import use_mock_device
 from mock_tensor import Memory
+from torch import Tensor
 
 from cifarlab.inference import predictor
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted, OutOfMemoryError, RecipeError
+from cifarlab.system.processes import Processes
 from cifarlab.training.forecast import forecast
+from cifarlab.training.memory_fit import find_micro_batches
+from cifarlab.training.setup import prepare
 from cifarlab.training.train import train
 
 PLAIN_CNN = {
@@ -95,17 +100,58 @@ def test_automatic_micro_batches_are_the_largest_halves_that_fit(
         assert not find_differences(actual, read_outcome(plain).metrics)
 
 
+def interrupt_within(limit: int, recipe: Recipe, folder: RunFolder, interrupt: Any) -> None:
+    with pytest.raises(Interrupted):
+        train_within(limit, recipe, folder, interrupt)
+
+
+def resume_within(limit: int, recipe: Recipe, folder: RunFolder) -> None:
+    with use_mock_device(memory=Memory(limit)):
+        train(recipe, folder, resume=True, callbacks=[])
+
+
 def test_a_run_that_goes_on_keeps_its_micro_batches(
     recipe: Recipe, tmp_path: Path, signal_after: Callable
 ) -> None:
     automatic, folder = change(recipe, AUTO), RunFolder(tmp_path / "run")
     limit = needed_bytes(recipe, tmp_path / "a") - 1
-    with pytest.raises(Interrupted):
-        train_within(limit, automatic, folder, signal_after(1))
+    interrupt_within(limit, automatic, folder, signal_after(1))
     assert folder.provenance()["micro_batch_size"] == 44
-    with use_mock_device():
-        train(automatic, folder, resume=True, callbacks=[])
+    resume_within(ENOUGH, automatic, folder)
     assert "at most 44 images" in " ".join(folder.result()["notes"])  # type: ignore[index]
+    assert folder.provenance()["micro_batch_size"] == 44
+
+
+@pytest.mark.parametrize(("begun_with", "then"), [(None, 44), (44, 22)])
+def test_a_smaller_gpu_refuses_a_run_that_goes_on_before_its_next_step(
+    begun_with: int | None, then: int, recipe: Recipe, tmp_path: Path, signal_after: Callable
+) -> None:
+    automatic, folder = change(recipe, AUTO), RunFolder(tmp_path / "run")
+    limits = {
+        size: needed_bytes(
+            change(recipe, {"training.micro_batch_size": size}), tmp_path / f"{size}"
+        )
+        for size in (begun_with, then)
+    }
+    interrupt_within(limits[begun_with], automatic, folder, signal_after(1))
+    before = folder.weights("last").read_bytes()
+    message = f"a pass over {begun_with or 87} images, as the run began with"
+    with pytest.raises(OutOfMemoryError, match=message) as error:
+        resume_within(limits[then], automatic, folder)
+    assert "CIFARLAB_DEVICE" in error.value.hint
+    assert folder.weights("last").read_bytes() == before
+    train(automatic, folder, resume=True, callbacks=[])  # the processor has room
+
+
+def test_a_run_that_was_begun_on_a_cpu_gets_its_micro_batches_on_the_gpu(
+    recipe: Recipe, tmp_path: Path, signal_after: Callable
+) -> None:
+    automatic, folder = change(recipe, AUTO), RunFolder(tmp_path / "run")
+    with pytest.raises(Interrupted):
+        train(automatic, folder, callbacks=[signal_after(1)])
+    assert "micro_batch_size" not in folder.provenance()
+    halves = change(recipe, {"training.micro_batch_size": 44})
+    resume_within(needed_bytes(halves, tmp_path / "a"), automatic, folder)
     assert folder.provenance()["micro_batch_size"] == 44
 
 
@@ -140,6 +186,50 @@ def test_the_images_make_room_first(recipe: Recipe, tmp_path: Path) -> None:
         assert not find_differences(read_outcome(folder).metrics, read_outcome(plain).metrics)
 
 
+def test_the_images_make_room_for_a_prediction(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor, "GPU_BATCH", 2000)  # all 359 test images at a time
+    recipe = change(recipe, {"training.micro_batch_size": 10})  # so that these take the most
+    limit = needed_bytes(recipe, tmp_path / "a", free=ENOUGH) - 1
+    assert limit > needed_bytes(recipe, tmp_path / "b")
+    folder = RunFolder(tmp_path / "run")
+    train_within(limit, recipe, folder)
+    assert any("read from the host's memory" in n for n in folder.result()["notes"])  # type: ignore[index]
+
+
+@dataclass(frozen=True)
+class OtherHasImages(Processes):
+    """The first of two processes, which fits; the other first has images on its GPU, and does not.
+
+    ``calls`` has what this process gave at each all-reduce.
+    """
+
+    rank: int = 0
+    world_size: int = 2
+    calls: list[int] = field(default_factory=list)
+
+    def all_reduce_max(self, *numbers: int) -> list[int]:
+        self.calls.extend(numbers)
+        # of predictions; of gradients, then whether there were images, then gradients again
+        return [max(numbers[0], (0, 1, 1, 0)[len(self.calls) - 1])]
+
+    def all_reduce(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+
+def test_all_processes_try_again_where_the_images_of_one_make_room(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    processes = OtherHasImages()
+    with use_mock_device(free=0):
+        run = prepare(recipe, RunFolder(tmp_path / "a"))
+        run.processes = processes
+        find_micro_batches(run)
+    assert processes.calls == [0, 0, 0, 0]
+    assert run.plan.micro_batch_size is None
+
+
 def test_micro_batches_of_the_recipe_may_be_too_large(recipe: Recipe, tmp_path: Path) -> None:
     recipe = change(recipe, {"training.micro_batch_size": 44})
     limit = needed_bytes(recipe, tmp_path / "a") - 1
@@ -170,4 +260,5 @@ def test_batch_statistics_forbid_automatic_micro_batches(tiny: Callable, tmp_pat
 def test_on_a_cpu_a_batch_stays_whole(recipe: Recipe, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "a")
     train(change(recipe, AUTO), folder, callbacks=[])
-    assert folder.provenance()["micro_batch_size"] is None
+    assert "micro_batch_size" not in folder.provenance()
+    assert "images at a time" not in " ".join(folder.result()["notes"])  # type: ignore[index]

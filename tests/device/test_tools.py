@@ -13,6 +13,7 @@ from mock_device import use_mock_device
 from cifarlab.audit.duplicates import find_near_duplicates
 from cifarlab.evaluation.features import features
 from cifarlab.evaluation.run_evaluation import evaluate_fully, evaluate_run
+from cifarlab.explain import maps
 from cifarlab.explain.maps import class_activation_maps, feature_maps, map_shapes
 from cifarlab.explain.sanity import randomize_layers
 from cifarlab.inference import predictor
@@ -103,4 +104,20 @@ def test_predicting_waits_for_the_logits_alone(
         ours.logits(IMAGES, 6)
         waits = device.take_waits()
     assert len(waits) == (1 if threshold is None else 2)
+    assert all(wait.startswith("a copy from the device") for wait in waits)
+
+
+@pytest.mark.parametrize("n_images", [7, 1])
+def test_class_activation_maps_wait_for_the_maps_alone(
+    n_images: int, finished: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maps, "_BATCH", 2)  # four batches, the last of a single image
+    with use_mock_device() as device:
+        ours = Predictor.load(finished.weights("last"))
+        layers = list(map_shapes(ours))
+        device.take_waits()
+        class_activation_maps(ours, IMAGES[:n_images], layers, np.zeros(n_images, int))
+        waits = device.take_waits()
+    # the layers' names come from a pass over one image, the classes predicted from one over all
+    assert len(waits) == 2 + len(layers)
     assert all(wait.startswith("a copy from the device") for wait in waits)

@@ -2,9 +2,13 @@
 
 import importlib
 import json
+import os
 import runpy
 import shlex
+import signal
+import subprocess
 import sys
+import time
 import zipfile
 from contextlib import redirect_stdout
 from io import BytesIO
@@ -26,6 +30,7 @@ RESULTS = {  # of each script, the start of its file's name
     "augmentation.py": "augmentation_",
     "gpu_agreement.py": "gpu-agreement_",
     "recording.py": "recording_",
+    "promises.py": "promises_",
 }
 SLEEPER = "import sys, time; time.sleep(float(sys.argv[1])); sys.exit(int(sys.argv[2]))"
 
@@ -133,26 +138,63 @@ def test_what_is_cut_off_or_failed_is_measured_by_the_next_call(
     assert read_outcomes(out) == {"first": "done", "fails": "done", "long": "done"}
 
 
+KILLED = """
+import sys
+sys.path.insert(0, {folder!r})
+import on_gpu
+class Fake(on_gpu.Measurement):
+    def command(self, _options):
+        return [sys.executable, "-c", "import time; time.sleep({seconds})"]
+on_gpu.measurements = lambda _options: [Fake(f"number {{n}}", 1, "") for n in range(40)]
+on_gpu.main()
+"""
+
+
+def count_done(out: Path) -> int:
+    """How many measurements stand in the file, which is whole at any moment."""
+    outcomes = read_outcomes(out) if (out / "progress.json").exists() else {}
+    assert set(outcomes.values()) <= {"done"}
+    return len(outcomes)
+
+
 def test_it_goes_on_after_a_kill(
     on_gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, run_command = tmp_path / "out", on_gpu.run_command
-    rows = [(f"number {n}", 1, ("0", "0")) for n in range(3)]
-    fake_measurements(on_gpu, monkeypatch, *rows)
-
-    def run_then_die(*args: Any) -> int | None:
-        if (out / "number 1").exists():
-            raise KeyboardInterrupt
-        code: int | None = run_command(*args)
-        return code
-
-    monkeypatch.setattr(on_gpu, "run_command", run_then_die)
-    with pytest.raises(KeyboardInterrupt):
-        call(on_gpu, monkeypatch, "--out", out)
-    assert read_outcomes(out) == {"number 0": "done"}
-    monkeypatch.setattr(on_gpu, "run_command", run_command)
+    """SIGKILL at moments that nobody chose; each measurement stands there once, and is whole."""
+    out = tmp_path / "out"
+    script = KILLED.format(folder=str(BENCHMARKS), seconds=0.01)
+    command = [sys.executable, "-c", script, "--rehearse", "--out", str(out)]
+    begun = 0
+    for moment in (0.05, 0.2, 0.11):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+        while count_done(out) == begun and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(moment)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        begun = count_done(out)
+    assert 3 <= begun < 40
+    fake_measurements(on_gpu, monkeypatch, *((f"number {n}", 1, ("0", "0")) for n in range(40)))
+    ran: list[list[str]] = []
+    monkeypatch.setattr(on_gpu, "run_command", lambda command, *_: ran.append(command) or 0)
     call(on_gpu, monkeypatch, "--out", out)
-    assert read_outcomes(out) == dict.fromkeys((name for name, *_ in rows), "done")
+    assert len(ran) == 40 - begun
+    assert [*read_outcomes(out)] == [f"number {n}" for n in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("machine", "another GPU"), ("torch", "1.0"), ("commit", "abc+")]
+)
+def test_results_of_something_else_are_not_gone_on_with(
+    name: str, value: str, on_gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_measurements(on_gpu, monkeypatch, ("first", 1, ("0", "0")))
+    call(on_gpu, monkeypatch, "--out", tmp_path)
+    call(on_gpu, monkeypatch, "--out", tmp_path)
+    identity = on_gpu.identify() | {name: value}
+    monkeypatch.setattr(on_gpu, "identify", lambda: identity)
+    with pytest.raises(on_gpu.UserError, match=f"results of another {name}: "):
+        call(on_gpu, monkeypatch, "--out", tmp_path)
 
 
 def test_nothing_is_begun_that_does_not_fit(
@@ -165,9 +207,6 @@ def test_nothing_is_begun_that_does_not_fit(
     on_gpu.main()
     assert read_outcomes(tmp_path) == {"short": "done"}
     assert "long left out: no time" in capsys.readouterr().out
-    monkeypatch.setattr(on_gpu, "device_name", lambda _: "another GPU")
-    with pytest.raises(on_gpu.UserError, match="another machine: a GPU"):
-        on_gpu.main()
 
 
 def test_the_first_half_hour_has_what_matters(on_gpu: ModuleType) -> None:
@@ -187,3 +226,44 @@ def test_every_benchmark_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     for file in BENCHMARKS.glob("*.py"):
         importlib.import_module(file.stem)
+
+
+def test_what_is_no_number_agrees_with_nothing(
+    on_gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agreement = importlib.import_module("gpu_agreement")
+    equal = {"loss": 0.0, "logits": 0.0, "maps": 0.0, "waits": []}
+    assert not agreement.misses_bar(equal)
+    for what, bar in agreement.BARS.items():
+        assert agreement.misses_bar(equal | {what: float("nan")})
+        assert agreement.misses_bar(equal | {what: 1.01 * bar})
+    assert agreement.misses_bar(equal | {"waits": ["loop.py:1"]})
+    zeros, ones = np.zeros(2), np.ones(2)
+    assert agreement.difference({"a": ones, "b": ones}, {"a": 2 * ones, "b": ones}) == 0.5
+    assert np.isnan(agreement.difference({"a": ones, "b": ones * np.nan}, {"a": ones, "b": ones}))
+    assert np.isnan(agreement.difference({"a": ones * np.nan, "b": zeros}, {"a": ones, "b": zeros}))
+    monkeypatch.setattr(sys.modules["_results"], "RESULTS", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["gpu_agreement.py", "x", "--device", "cpu"])
+    for row, code in ((equal, 0), (equal | {"maps": float("nan")}, 1)):
+        monkeypatch.setattr(agreement, "compare", lambda *_, row=row: row)
+        assert agreement.main() == code
+
+
+def test_agreement_is_measured_of_every_layer(
+    on_gpu: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On one device, once it is changed: the difference shows."""
+    agreement = importlib.import_module("gpu_agreement")
+    row = agreement.compare("quickstart", "digits", "cpu")
+    assert row == {"loss": 0.0, "logits": 0.0, "maps": 0.0, "waits": []}
+    real, layers = agreement.class_activation_maps, []
+
+    def shift_first_layer(*args: Any, **options: Any) -> Any:
+        maps = real(*args, **options)
+        layers.append([*maps])
+        first = layers[0][0]
+        return maps | {first: maps[first] + len(layers)}
+
+    monkeypatch.setattr(agreement, "class_activation_maps", shift_first_layer)
+    assert agreement.misses_bar(agreement.compare("quickstart", "digits", "cpu"))
+    assert len(layers[0]) > 2

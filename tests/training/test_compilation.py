@@ -12,7 +12,7 @@ from torch import nn
 
 import cifarlab.training.train
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.device import choose_compute
+from cifarlab.system.device import Compute, choose_compute
 from cifarlab.system.errors import Interrupted, UserError
 from cifarlab.system.signals import StopReason
 from cifarlab.training.run import Run, Session
@@ -172,3 +172,30 @@ def test_an_unknown_mode_is_refused(monkeypatch: pytest.MonkeyPatch, mode: str) 
     with pytest.raises(UserError, match=f"CIFARLAB_COMPILE={mode}") as caught:
         choose_compute()
     assert "max-autotune" in caught.value.hint
+
+
+class Maximum(nn.Module):
+    """The end of the airbench network: an activation, then the maximum over the map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.linear = nn.BatchNorm2d(4), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (N, 4, H, W) to (N, 2)."""
+        logits: torch.Tensor = self.linear(nn.functional.silu(self.norm(x)).amax((2, 3)))
+        return logits
+
+
+def test_the_gradient_of_a_maximum_in_bfloat16() -> None:
+    """Really compiled: of an activation that is computed again for the backward pass."""
+    network, x = Maximum(), torch.rand(4, 4, 4, 4).bfloat16()
+    gradients = []
+    for mode in (None, "default"):
+        compute = Compute(torch.device("cpu"), "bfloat16", mode)
+        network.zero_grad()
+        with compute.autocast():
+            out = compute.compile(network)(x)
+        out.float().square().sum().backward()
+        gradients.append([p.grad for p in network.parameters()])
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0.05, atol=0.01)

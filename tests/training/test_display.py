@@ -1,18 +1,18 @@
 """What ``train`` prints of itself, and where it trains, when it is called from Python."""
 
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from cifarlab.augment.pipeline import pixels_at
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.terminal import format_duration
 from cifarlab.training.callback import Callback
 from cifarlab.training.display import Display
+from cifarlab.training.plan import plan_batches
 from cifarlab.training.tensor_stats import TensorStats
 from cifarlab.training.train import train
+from cifarlab.training.workload import count_work
 
 FOUR_STEPS = {"training.duration": "4 steps"}
 
@@ -42,34 +42,43 @@ def test_the_folder_may_be_a_path_or_nothing(tiny, tmp_path, monkeypatch):
     assert len(list(Path("runs").glob("tiny-s0-*/result.json"))) == 2
 
 
-def run_at(step: int, steps: int = 1000, sizes: tuple[tuple[int, int], ...] = ()):
-    return SimpleNamespace(
-        state=SimpleNamespace(step=step, epoch=0),
-        plan=SimpleNamespace(steps=steps, epochs=range(3), image_size=partial(pixels_at, sizes)),
-        dataset=SimpleNamespace(image_shape=(32, 32, 3)),
-    )
-
-
-def estimates(monkeypatch, capsys, seconds_per_step: float, **run) -> list[str]:
-    """The estimates printed during a run's first 500 steps."""
+def estimates(monkeypatch, capsys, tiny, seconds_per_step: float, **changes) -> list[str]:
+    """The estimates printed during the first 500 steps of a run on 1,294 images of 8 pixels."""
+    recipe = tiny({"training.duration": "1000 steps", "evaluation.test": False, **changes})
+    plan = plan_batches(recipe, 1294)
+    state, dataset = SimpleNamespace(step=0, epoch=0), SimpleNamespace(image_shape=(8, 8, 1))
+    clock = SimpleNamespace(total=0.0)
+    run = SimpleNamespace(recipe=recipe, plan=plan, state=state, dataset=dataset, clock=clock)
+    run.freeze_schedule, run.validation = [], None
     display = Display()
-    for step in range(1, 501):
-        now = 100 + (step - 1) * seconds_per_step
+    display._work = count_work(run)
+    for step in range(500):
+        now = 100 + step * seconds_per_step
         monkeypatch.setattr("cifarlab.training.display.time.monotonic", lambda now=now: now)
-        display.on_step_end(run_at(step, **run), 64)
+        state.step += 1
+        display.on_step_end(run, plan.n_images(step))
     return [line for line in capsys.readouterr().out.splitlines() if "about" in line]
 
 
-def test_the_remaining_time_is_estimated_once_after_some_seconds(monkeypatch, capsys):
-    [line] = estimates(monkeypatch, capsys, 0.5)  # at step 7: 993 are left
-    assert line == "about 8.3 min of training to go"
-    assert estimates(monkeypatch, capsys, 0.5, steps=10) == []  # not worth a word
-    assert estimates(monkeypatch, capsys, 0.001) == []
+def test_the_remaining_time_is_estimated_once_after_some_seconds(monkeypatch, capsys, tiny):
+    [line] = estimates(monkeypatch, capsys, tiny, 0.5)  # at step 7: 993 are left, some smaller
+    assert line == "about 8.2 min to go"
+    few = {"training.duration": "10 steps"}
+    with pytest.raises(IndexError):  # there are no more steps
+        estimates(monkeypatch, capsys, tiny, 0.5, **few)
+    assert "about" not in capsys.readouterr().out  # not worth a word
+    assert estimates(monkeypatch, capsys, tiny, 0.001) == []
 
 
-def test_larger_images_later_on_take_longer(monkeypatch, capsys):
-    [line] = estimates(monkeypatch, capsys, 0.5, sizes=((0, 16), (500, 32)))
-    assert line == "about 21 min of training to go"  # 493 small steps and 500 of four times that
+def test_larger_images_later_on_take_longer(monkeypatch, capsys, tiny):
+    sizes = [{"start": "0 steps", "pixels": 4}, {"start": "500 steps", "pixels": 8}]
+    [line] = estimates(monkeypatch, capsys, tiny, 0.5, **{"augment.progressive_resize": sizes})
+    assert line == "about 21 min to go"  # 493 small steps and 500 of four times that
+
+
+def test_a_limit_of_time_ends_the_estimate(monkeypatch, capsys, tiny):
+    limit = {"training.max_time": "2 min"}
+    assert estimates(monkeypatch, capsys, tiny, 0.5, **limit) == ["about 2 min to go"]
 
 
 @pytest.mark.parametrize(
