@@ -57,8 +57,13 @@ def write_search(directory: Path, name: str, **settings: Any) -> Path:
 
 def start(file: Path, *words: str) -> subprocess.Popen[bytes]:
     """Begin a search with the command line, in its file's folder; one thread for each trial."""
+    return start_command(file, "search", *words)
+
+
+def start_command(file: Path, command: str, *words: str) -> subprocess.Popen[bytes]:
+    """Begin a search or study."""
     return subprocess.Popen(
-        [sys.executable, "-m", "cifarlab", "search", file.name, *words],
+        [sys.executable, "-m", "cifarlab", command, file.name, *words],
         cwd=file.parent,
         stdout=subprocess.DEVNULL,
         env={**os.environ, "CIFARLAB_DEVICE": "cpu", "OMP_NUM_THREADS": "1"},
