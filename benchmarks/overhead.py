@@ -16,14 +16,11 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
 from _results import summary, write_result
-from _searching import SMALL, start_command
+from _searching import SMALL, cluster_address, start_command
 
 JOBS = 2
 WAYS = [f"{kind}-{where}" for kind in ("search", "study") for where in ("processes", "ray")]
@@ -42,26 +39,12 @@ def main() -> None:
     options = parser.parse_args()
     for way in options.ways:
         kind, _, where = way.partition("-")
-        with cluster(where) as words, tempfile.TemporaryDirectory() as name:
+        with cluster_address(where, JOBS) as address, tempfile.TemporaryDirectory() as name:
+            words = ["--cluster", address] if address else []
             payload = measure(Path(name), kind, words, options)
         print(way, payload)
         for what, values in payload.items():
             print(f"written to {write_result(f'{what}-{way}', 'cpu', values)}")
-
-
-@contextmanager
-def cluster(where: str) -> Iterator[list[str]]:
-    """Yield the words of a command that trains there; Ray's cluster is one machine, this one."""
-    if where == "processes":
-        yield []
-        return
-    from ray.cluster_utils import Cluster
-
-    machine = Cluster(initialize_head=True, head_node_args={"num_cpus": JOBS})
-    try:
-        yield ["--cluster", machine.address]
-    finally:
-        machine.shutdown()
 
 
 def measure(
@@ -99,7 +82,7 @@ def run(directory: Path, kind: str, words: list[str], trials: int, epochs: int) 
     directory.mkdir()
     file = write_experiment(directory, kind, trials, epochs)
     began, wall = time.perf_counter(), time.time()
-    process = start_command(file, kind, "--jobs", str(JOBS), *words)
+    process = start_command(directory, kind, file.name, "--jobs", str(JOBS), *words)
     first: float | None = None
     while process.poll() is None:
         if first is None:
@@ -130,16 +113,14 @@ def write_experiment(directory: Path, kind: str, trials: int, epochs: int) -> Pa
         "space": {"optimizer.lr": {"kind": "loguniform", "low": 1e-3, "high": 0.1}},
     }
     if kind == "study":
+        settings = {"training.duration": length, **OVERRIDES}
         rows = [
-            {"name": f"{lr:g}", "overrides": {"optimizer.lr": lr, "training.duration": length}}
+            {"name": f"{lr:g}", "recipe": "quickstart", "overrides": {"optimizer.lr": lr} | settings}
             for lr in (0.01, 0.05)
         ]
-        for row in rows:
-            row["recipe"] = "quickstart"
-            row["overrides"] |= OVERRIDES
         content = {"about": "cost", "rows": rows, "n_seeds": max(1, trials // len(rows))}
     file = directory / "cost.yaml"
-    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    file.write_text(json.dumps(content), encoding="utf-8")  # which is YAML, without aliases
     return file
 
 

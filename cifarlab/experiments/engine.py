@@ -6,7 +6,6 @@ and waits for the answer. Only the driver decides, and it writes each decision d
 answers; so whichever process is killed, the record and the run folders are enough to resume.
 """
 
-import os
 import signal
 import sys
 import time
@@ -36,7 +35,6 @@ from cifarlab.system.threads import available_threads
 
 Log = Callable[[str], None]
 _POLL = 0.2  # seconds between two checks whether to end
-_GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of CUDA, ROCm, and CUDA under Windows
 _MAX_DEATHS = 4  # of workers that trained a run, after which it has failed
 # a terminal sends them to all processes; only the driver may handle them
 _TERMINAL_SIGNALS = {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}
@@ -90,12 +88,11 @@ def local_workers(jobs: int, log: Log, train: TrainJob = train_job) -> Workers:
     if available.note:
         log(available.note)
     threads = max(1, available.number // jobs)
-    context = _process_context()
+    context = get_context("spawn")  # a forked child can't use a GPU, and inherits locks
 
     def start(slot: int) -> Worker:
         connection, child = context.Pipe()
-        options = dict(os.environ), child, slot, threads, train
-        process = context.Process(target=_work_without_signals, args=options)
+        process = context.Process(target=_work_without_signals, args=(child, slot, threads, train))
         with _shielded_spawn():
             process.start()
         child.close()
@@ -108,19 +105,6 @@ def local_workers(jobs: int, log: Log, train: TrainJob = train_job) -> Workers:
         return Worker(slot, connection, connection.send, close)
 
     return Workers(jobs, start)
-
-
-def _process_context() -> Any:
-    """Return how workers start: where there is no GPU, as forks of one process with torch.
-
-    It imports torch and what training needs once for all of them. A GPU can't be used by a fork of
-    a process that has used it, which nothing rules out where many modules are imported.
-    """
-    if sys.platform != "linux" or any(map(os.path.exists, _GPU_FILES)):
-        return get_context("spawn")
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["torch._dynamo", "cifarlab.training.train"])
-    return context
 
 
 @contextmanager
@@ -141,13 +125,8 @@ def _shielded_spawn() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _work_without_signals(environment: dict[str, str], *options: Any) -> None:
-    """Call ``work`` in a process that was started with the terminal's signals blocked.
-
-    A fork has the environment that its parent had at its start: it gets the driver's.
-    """
-    os.environ.clear()
-    os.environ.update(environment)
+def _work_without_signals(*options: Any) -> None:
+    """Call ``work`` in a process that was started with the terminal's signals blocked."""
     for signum in _TERMINAL_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):

@@ -185,7 +185,7 @@ def test_a_dead_worker_costs_an_epoch_at_most(
 
 
 class Killer(threading.Thread):
-    """Kills the workers, once, when the first trial has an epoch."""
+    """Kills the worker that trains, once, when the first trial has an epoch."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(daemon=True)
@@ -197,7 +197,7 @@ class Killer(threading.Thread):
         metrics = self.path / "trial-000" / "metrics.jsonl"
         wait_for(metrics.exists)
         for process in psutil.Process().children(recursive=True):
-            if any("multiprocessing.forkserver" in word for word in process.cmdline()):
+            if any("multiprocessing.spawn" in word for word in process.cmdline()):
                 process.kill()
                 self.killed = True
 
