@@ -1,15 +1,16 @@
 """What searches and studies cost beside their training.
 
-    python benchmarks/overhead.py [--ways search-processes search-ray study-processes study-ray]
-        [--repeats 5] [--trials 30] [--seconds 30]
+    CIFARLAB_DATA=DATA python benchmarks/overhead.py [--repeats 5] [--trials 30] [--seconds 30]
+        [--ways search-processes search-ray study-processes study-ray]
 
-Real training on the embedded digits, two trials at a time of one thread each, as a user starts it:
-with the command line. Through Ray on a cluster that this script starts before the command. After
-how many seconds of the command the first step is taken, repeats of short ones; then so many trials
-of about so many seconds: which part of the command's time was not spent in training and validation,
-and how much of that lies before the first step and after the last run's end. Bars: 5 % at 30 trials
-of 30 s; the first step within 5 s of the command with processes, 10 s through Ray. With
-``--repeats 0`` or ``--trials 0`` only the other half.
+Real training of the recipe quickstart, two trials at a time of one thread each, as a user starts
+it: with the command line; through Ray on a cluster that this script starts before the command.
+After how many seconds of the command the first step is taken, repeats of short ones on the embedded
+digits; then so many trials of about so many seconds on a part of CIFAR-10, whose epochs take some
+seconds: which part of the command's time was not spent in training and validation, and how much of
+that lies before the first step and after the last run's end. Between them are the checkpoints, one
+an epoch. Bars: 5 % at 30 trials of 30 s; the first step within 5 s of the command with processes,
+10 s through Ray. With ``--repeats 0`` or ``--trials 0`` only the other half.
 """
 
 import argparse
@@ -23,10 +24,16 @@ from _results import summary, write_result
 from _searching import SMALL, cluster_address, start_command
 
 JOBS = 2
+Overrides = dict[str, Any]
 WAYS = [f"{kind}-{where}" for kind in ("search", "study") for where in ("processes", "ray")]
-# epochs of about a second
-NETWORK = {"model.stem_width": 64, "model.channels": [64, 128, 256], "evaluation.test": False}
-OVERRIDES = {**SMALL["overrides"], **NETWORK}
+SHORT = {**SMALL["overrides"], "evaluation.test": False}
+LONG = {
+    "data.source": "cifar10",
+    "data.val_fraction": 0.02,
+    "data.train_subset_fraction": 0.1,
+    "evaluation.test": False,
+    "training.precision": "float32",
+}
 
 
 def main() -> None:
@@ -53,14 +60,14 @@ def measure(
     """Return the seconds to the first step, and the overhead of many trials."""
     result: dict[str, dict[str, Any]] = {}
     short = [
-        run(directory / f"start-{n}", kind, words, JOBS, 1) for n in range(max(1, options.repeats))
+        run(directory / f"start-{n}", kind, words, SHORT, JOBS, 1) for n in range(options.repeats)
     ]
     if options.repeats:
         result["start"] = {"jobs": JOBS, "seconds": summary([row["start"] for row in short])}
     if options.trials:
-        probe = run(directory / "probe", kind, words, JOBS, 4)
-        epochs = max(1, round(options.seconds * 4 * JOBS / probe["training"]))
-        row = run(directory / "many", kind, words, options.trials, epochs)
+        probe = run(directory / "probe", kind, words, LONG, JOBS, 2)
+        epochs = max(1, round(options.seconds * 2 * JOBS / probe["training"]))
+        row = run(directory / "many", kind, words, LONG, options.trials, epochs)
         outside = row["seconds"] - row["training"] / JOBS
         result["overhead"] = {
             "trials": options.trials,
@@ -77,10 +84,12 @@ def measure(
     return result
 
 
-def run(directory: Path, kind: str, words: list[str], trials: int, epochs: int) -> dict[str, float]:
+def run(
+    directory: Path, kind: str, words: list[str], overrides: Overrides, trials: int, epochs: int
+) -> dict[str, float]:
     """Search or compare to the end; seconds of the command, of training, of start and end."""
     directory.mkdir()
-    file = write_experiment(directory, kind, trials, epochs)
+    file = write_experiment(directory, kind, overrides, trials, epochs)
     began, wall = time.perf_counter(), time.time()
     process = start_command(directory, kind, file.name, "--jobs", str(JOBS), *words)
     first: float | None = None
@@ -101,21 +110,27 @@ def run(directory: Path, kind: str, words: list[str], trials: int, epochs: int) 
     }
 
 
-def write_experiment(directory: Path, kind: str, trials: int, epochs: int) -> Path:
+def write_experiment(
+    directory: Path, kind: str, overrides: Overrides, trials: int, epochs: int
+) -> Path:
     """Write a search of a learning rate, or a study of one row over seeds."""
     length = f"{epochs} epochs"
     content: dict[str, Any] = {
         "recipe": "quickstart",
-        "overrides": OVERRIDES,
+        "overrides": overrides,
         "trials": trials,
         "max_epochs": length,
         "scheduler": {"kind": "none"},
         "space": {"optimizer.lr": {"kind": "loguniform", "low": 1e-3, "high": 0.1}},
     }
     if kind == "study":
-        settings = {"training.duration": length, **OVERRIDES}
+        settings = {"training.duration": length, **overrides}
         rows = [
-            {"name": f"{lr:g}", "recipe": "quickstart", "overrides": {"optimizer.lr": lr} | settings}
+            {
+                "name": f"{lr:g}",
+                "recipe": "quickstart",
+                "overrides": {"optimizer.lr": lr} | settings,
+            }
             for lr in (0.01, 0.05)
         ]
         content = {"about": "cost", "rows": rows, "n_seeds": max(1, trials // len(rows))}
