@@ -9,8 +9,9 @@ After how many seconds of the command the first step is taken, repeats of short 
 digits; then so many trials of about so many seconds on a part of CIFAR-10, whose epochs take some
 seconds: which part of the command's time was not spent in training and validation, and how much of
 that lies before the first step and after the last run's end. Between them are the checkpoints, one
-an epoch. Bars: 5 % at 30 trials of 30 s; the first step within 5 s of the command with processes,
-10 s through Ray. With ``--repeats 0`` or ``--trials 0`` only the other half.
+an epoch, and at the end one worker may be idle while the other trains the last. Bars: 5 % at 30
+trials of 30 s; the first step within 5 s of the command with processes, 10 s through Ray. With
+``--repeats 0`` or ``--trials 0`` only the other half.
 """
 
 import argparse
@@ -69,6 +70,7 @@ def measure(
         epochs = max(1, round(options.seconds * 2 * JOBS / probe["training"]))
         row = run(directory / "many", kind, words, LONG, options.trials, epochs)
         outside = row["seconds"] - row["training"] / JOBS
+        between = (outside - row["start"] - row["end"]) * JOBS
         result["overhead"] = {
             "trials": options.trials,
             "jobs": JOBS,
@@ -77,7 +79,8 @@ def measure(
             "seconds": row["seconds"],
             "before_first_step": row["start"],
             "after_last_run": row["end"],
-            "per_trial_between": (outside - row["start"] - row["end"]) * JOBS / options.trials,
+            "one_worker_idle": row["idle"],
+            "per_trial_between": (between - row["idle"]) / options.trials,
             "overhead_seconds": outside,
             "overhead_fraction": outside / row["seconds"],
         }
@@ -101,12 +104,13 @@ def run(
     if process.returncode or first is None:
         raise SystemExit(f"the {kind} ended with exit code {process.returncode}")
     costs = [cost for path in directory.rglob("metrics.jsonl") for cost in read_costs(path)]
-    last = max(path.stat().st_mtime for path in directory.rglob("result.json"))
+    *_, before, last = sorted(path.stat().st_mtime for path in directory.rglob("result.json"))
     return {
         "seconds": seconds,
         "training": sum(costs),
         "start": first - wall,
         "end": wall + seconds - last,
+        "idle": last - before,
     }
 
 
