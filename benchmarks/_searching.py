@@ -18,7 +18,7 @@ from cifarlab.run_folder.folder import RunFolder
 
 LONGEST = 27  # epochs of a simulated trial
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "recipe": "quickstart",
     "overrides": {"data.val_fraction": 0.3, "training.precision": "float32"},
     "space": {

@@ -48,7 +48,7 @@ def compare_schedulers(directory: Path, seed: int, trials: int) -> dict[str, Any
     """ASHA, then plain random search for as many epochs, with another seed."""
     length = f"{LONGEST} epochs"
     asha = write_search(directory, f"asha-{seed}", seed=seed, trials=trials, max_epochs=length)
-    result = {"seed": seed, "asha": run_search(asha)}
+    result: dict[str, Any] = {"seed": seed, "asha": run_search(asha)}
     n_trials = max(1, round(result["asha"]["epochs"] / LONGEST))
     # another seed: the first trials of the same one would be the same points
     plain = {"seed": 1000 + seed, "trials": n_trials, "scheduler": {"kind": "none"}}

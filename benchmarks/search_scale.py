@@ -90,8 +90,8 @@ def measure(trials: int, where: str) -> dict[str, Any]:
     with cluster_address(where, JOBS) as address, tempfile.TemporaryDirectory() as directory:
         progress = ProgressLog(Path(directory) / "searches" / "scale" / "search.jsonl")
         start_time = time.perf_counter()
-        options = {"jobs": JOBS, "cluster": address, "runs": Path(directory), "log": progress}
-        run_search(search, train=simulate, **options)
+        runs, log = Path(directory), progress
+        run_search(search, jobs=JOBS, cluster=address, runs=runs, log=log, train=simulate)
         seconds = time.perf_counter() - start_time
         size = progress.record.stat().st_size / 2**20
     return {

@@ -24,7 +24,9 @@ def read(name: str) -> dict[str, Any]:
 
 
 def median_of_rows(where: str, column: str) -> float:
-    return statistics.median(row[column] for row in read(f"search-scale-{where}")["rows"][1:])
+    return float(
+        statistics.median(row[column] for row in read(f"search-scale-{where}")["rows"][1:])
+    )
 
 
 def pieces() -> list[str]:
