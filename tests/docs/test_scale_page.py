@@ -29,7 +29,7 @@ def median_of_rows(where: str, column: str) -> float:
     )
 
 
-def pieces() -> list[str]:
+def measurements() -> list[str]:
     """The table's figures, as the page words them."""
     start = {
         way: read(f"start-{way}")["seconds"]["median"]
@@ -54,7 +54,7 @@ def pieces() -> list[str]:
         f"{memory['digits']:.2f} GiB on the digits, {memory['cifar10']:.2f} GiB on CIFAR-10; "
         f"the images once per machine: {images:.0f} MiB",
         f"{own['processes']:.1f} ms on one machine, {own['ray']:.1f} ms through Ray",
-        places(),
+        both_back_ends(),
         *(simulated(where) for where in ("processes", "ray")),
         f"{read('startup')['seconds']['first opening']['median']:.0f} s for 60,000 images",
         f"classic CNN {folders['asha2021/classic']['adam'] / MB:.0f} MB; "
@@ -83,7 +83,7 @@ def thirty() -> str:
     return f"{100 * outside / (outside + 15 * 30):.1f} %"
 
 
-def places() -> str:
+def both_back_ends() -> str:
     """asha2021's first search, whose trials seeds decide where one is trained at a time."""
     result = read("search-places-asha2021-classic")
     assert result["tables_are_equal"]
@@ -132,14 +132,14 @@ def conclusions() -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("sentence", [*pieces(), *conclusions()])
+@pytest.mark.parametrize("sentence", [*measurements(), *conclusions()])
 def test_a_figure_is_what_was_measured(sentence: str) -> None:
     assert sentence in PAGE
 
 
 def test_no_other_figure_is_there() -> None:
     text = COSTS
-    for sentence in (*pieces(), *conclusions()):
+    for sentence in (*measurements(), *conclusions()):
         text = text.replace(sentence, "")
     text = re.sub(r"`[^`]*`|ResNet-\d+|speed-94|torch [\d.]+|\]\([^)]*\)", "", text)
     assert set(re.findall(r"\d[\d,./]*\d|\d", text)) <= ASSUMED
