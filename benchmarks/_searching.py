@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from cifarlab.run_folder.folder import RunFolder
 
 LONGEST = 27  # epochs of a simulated trial
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "recipe": "quickstart",
     "overrides": {"data.val_fraction": 0.3, "training.precision": "float32"},
     "space": {
@@ -57,14 +58,14 @@ def write_search(directory: Path, name: str, **settings: Any) -> Path:
 
 def start(file: Path, *words: str) -> subprocess.Popen[bytes]:
     """Begin a search with the command line, in its file's folder; one thread for each trial."""
-    return start_command(file, "search", *words)
+    return start_command(file.parent, "search", file.name, *words)
 
 
-def start_command(file: Path, command: str, *words: str) -> subprocess.Popen[bytes]:
-    """Begin a search or study."""
+def start_command(directory: Path, *words: str) -> subprocess.Popen[bytes]:
+    """Begin a command in a folder; one thread for each trial."""
     return subprocess.Popen(
-        [sys.executable, "-m", "cifarlab", command, file.name, *words],
-        cwd=file.parent,
+        [sys.executable, "-m", "cifarlab", *words],
+        cwd=directory,
         stdout=subprocess.DEVNULL,
         env={**os.environ, "CIFARLAB_DEVICE": "cpu", "OMP_NUM_THREADS": "1"},
     )
@@ -76,6 +77,21 @@ def run(file: Path, *words: str) -> float:
     if code := start(file, *words).wait():
         sys.exit(f"the search ended with exit code {code}")
     return time.perf_counter() - start_time
+
+
+@contextmanager
+def cluster_address(where: str, cpus: int) -> Iterator[str | None]:
+    """Yield the address of a Ray cluster of one machine, this one; None for ``processes``."""
+    if where == "processes":
+        yield None
+        return
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus})
+    try:
+        yield cluster.address
+    finally:
+        cluster.shutdown()
 
 
 def folder(file: Path) -> SearchFolder:

@@ -101,7 +101,7 @@ class Killed:
 
     def start(self, *words: str) -> Any:
         """Begin it with one run at a time, in a process beside the driver's."""
-        return start_command(self.file, self.kind, "--jobs", "1", *words)
+        return start_command(self.file.parent, self.kind, self.file.name, "--jobs", "1", *words)
 
     def end(self, *words: str) -> None:
         """Run it to its end; a study in which runs diverge exits with 5."""
