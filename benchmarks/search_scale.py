@@ -37,7 +37,7 @@ class ProgressLog:
         self.rows: list[dict[str, float]] = []
         self.trials = self.read = self.decisions = 0
         self.since = self.last_line_time = time.perf_counter()
-        self.own = time.process_time()
+        self.cpu_seconds = time.process_time()
 
     def __call__(self, line: str) -> None:
         """A line that the search logs."""
@@ -54,7 +54,7 @@ class ProgressLog:
         events = [json.loads(line) for line in new.splitlines()]
         decisions = sum(event["event"] == "rung" for event in events)
         reports = sum(event["epochs"] for event in events if event["event"] == "ended")
-        now, own = time.perf_counter(), time.process_time()
+        now, cpu_seconds = time.perf_counter(), time.process_time()
         memory = psutil.Process().memory_full_info().uss / 2**20
         row = {
             "trials": self.trials,
@@ -62,10 +62,10 @@ class ProgressLog:
             "ms_per_epoch": 1000 * (now - self.since) / max(1, reports),
             "ms_per_decision": 1000 * (now - self.since) / max(1, decisions),
             "ms_per_trial": 1000 * (now - self.since) / TRIALS_PER_ROW,
-            "own_ms_per_epoch": 1000 * (own - self.own) / max(1, reports),
-            "own_ms_per_trial": 1000 * (own - self.own) / TRIALS_PER_ROW,
+            "own_ms_per_epoch": 1000 * (cpu_seconds - self.cpu_seconds) / max(1, reports),
+            "own_ms_per_trial": 1000 * (cpu_seconds - self.cpu_seconds) / TRIALS_PER_ROW,
         }
-        self.since, self.own = now, own
+        self.since, self.cpu_seconds = now, cpu_seconds
         self.rows.append(row)
         print({name: round(value, 2) for name, value in row.items()})
 

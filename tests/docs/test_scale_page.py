@@ -43,7 +43,7 @@ def measurements() -> list[str]:
     nets = read("sizes")["networks"]
     gradients = {name: net["gradient_bytes"] / MB for name, net in nets.items()}
     folders = {name: net["folder"] for name, net in nets.items()}
-    own = {w: median_of_rows(w, "own_ms_per_epoch") for w in ("processes", "ray")}
+    cpu_ms = {w: median_of_rows(w, "own_ms_per_epoch") for w in ("processes", "ray")}
     return [
         f"quickstart (78 thousand parameters): {read('processes-quickstart')['ratio']:.2f} of the",
         f"`speed/94` {gradients['speed/94']:.1f} MB, ResNet-18 {gradients['resnet18']:.0f} MB, "
@@ -53,7 +53,7 @@ def measurements() -> list[str]:
         *(overhead(way) for way in ("search-processes", "study-processes", "search-ray")),
         f"{memory['digits']:.2f} GiB on the digits, {memory['cifar10']:.2f} GiB on CIFAR-10; "
         f"the images once per machine: {images:.0f} MiB",
-        f"{own['processes']:.1f} ms on one machine, {own['ray']:.1f} ms through Ray",
+        f"{cpu_ms['processes']:.1f} ms on one machine, {cpu_ms['ray']:.1f} ms through Ray",
         both_back_ends(),
         *(simulated(where) for where in ("processes", "ray")),
         f"{read('startup')['seconds']['first opening']['median']:.0f} s for 60,000 images",
@@ -66,9 +66,9 @@ def measurements() -> list[str]:
 def overhead(way: str) -> str:
     row = read(f"overhead-{way}")
     kind, _, where = way.partition("-")
-    place = "through Ray" if where == "ray" else "in processes"
+    site = "through Ray" if where == "ray" else "in processes"
     return (
-        f"{kind} {place}, {row['trials']} trials of {row['seconds_per_trial']:.0f} s: "
+        f"{kind} {site}, {row['trials']} trials of {row['seconds_per_trial']:.0f} s: "
         f"{100 * row['overhead_fraction']:.1f} %; {row['before_first_step']:.1f} s before the "
         f"first step, {row['after_last_run']:.1f} s after the last run, "
         f"one worker idle for {row['one_worker_idle']:.0f} s at the end, "
@@ -76,7 +76,7 @@ def overhead(way: str) -> str:
     )
 
 
-def thirty() -> str:
+def thirty_trials() -> str:
     """30 trials of 30 s, two at a time: no less per trial than where two of four import torch."""
     row = read("overhead-search-processes")
     outside = row["before_first_step"] + row["after_last_run"] + 15 * row["per_trial_between"]
@@ -85,9 +85,9 @@ def thirty() -> str:
 
 def both_back_ends() -> str:
     """asha2021's first search, whose trials seeds decide where one is trained at a time."""
-    result = read("search-places-asha2021-classic")
+    result = read("search-backends-asha2021-classic")
     assert result["tables_are_equal"]
-    seconds = [result["places"][where]["seconds"] for where in ("processes", "ray")]
+    seconds = [result["backends"][where]["seconds"] for where in ("processes", "ray")]
     return (
         f"`asha2021/classic`, {result['trials']} trials, `--scale {result['scale']:g}`: equal "
         f"tables, in processes in {seconds[0]:.0f} s, through Ray in {seconds[1]:.0f} s"
@@ -119,7 +119,7 @@ def conclusions() -> list[str]:
     large, small = folder["asha2021/resnet34"]["adam"], folder["speed/94"]["own"]
     digits = max(read("search-memory")["sources"]["digits"]["private_mib"]) / GIB
     return [
-        f"30 trials of 30 s, two at a time, would not spend {thirty()} in training",
+        f"30 trials of 30 s, two at a time, would not spend {thirty_trials()} in training",
         f"{speed / MB:.0f} MB for `speed/94`, {resnet / MB:.0f} MB for ResNet-18; over links of "
         f"100 GB/s that is {1000 * speed / (100 * GB):.1f} ms and "
         f"{1000 * resnet / (100 * GB):.1f} ms",

@@ -1,6 +1,6 @@
 """One search on each back end: are the tables equal?
 
-    CIFARLAB_DATA=DATA python benchmarks/search_places.py [--search asha2021/classic] [--trials 30]
+    CIFARLAB_DATA=DATA python benchmarks/search_backends.py [--search asha2021/classic] [--trials 30]
         [--scale 0.02]
 
 In processes of this machine and on a Ray cluster that this script starts, one trial at a time, so
@@ -27,13 +27,13 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--scale", type=float, default=0.02)
     options = parser.parse_args()
-    places = {where: run(where, options) for where in ("processes", "ray")}
-    tables = {where: place.pop("table") for where, place in places.items()}
+    backends = {where: run(where, options) for where in ("processes", "ray")}
+    tables = {where: backend.pop("table") for where, backend in backends.items()}
     equal = json.dumps(tables["processes"]) == json.dumps(tables["ray"])
     best = tables["processes"][0]
-    payload = {**vars(options), "places": places, "best": best, "tables_are_equal": equal}
+    payload = {**vars(options), "backends": backends, "best": best, "tables_are_equal": equal}
     print(payload)
-    what = f"search-places-{options.search}".replace("/", "-")
+    what = f"search-backends-{options.search}".replace("/", "-")
     print(f"written to {write_result(what, 'cpu', payload)}")
     sys.exit(0 if equal else 1)
 
