@@ -24,7 +24,7 @@ class Collection:
         self.file = self.path / f"{self.what}.json"
 
     @classmethod
-    def named(
+    def locate(
         cls,
         name: str,
         scale: float,

@@ -175,10 +175,10 @@ def _contexts(search: Search, key: str, base: Recipe) -> Iterator[Params]:
 
 def _try_value(search: Search, base: Recipe, key: str, value: Any, context: Params) -> None:
     """Build the recipe with a value beside others. Raises RecipeError that names ``key``."""
-    beside = f" beside {', '.join(f'{k}={v}' for k, v in context.items())}" if context else ""
+    neighbours = f" beside {', '.join(f'{k}={v}' for k, v in context.items())}" if context else ""
     overrides = as_overrides(search.space, {**context, key: value})
     try:
-        change(base, overrides, f"search {search.name}, {key}{beside}")
+        change(base, overrides, f"search {search.name}, {key}{neighbours}")
     except RecipeError as error:
         unknown = "unknown key" in error.what and context
         hint = f"draw it only where it exists, by when: {{{next(iter(context), '')}: ...}}; "

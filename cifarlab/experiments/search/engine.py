@@ -93,7 +93,7 @@ def run_search(
     placement = Placement(jobs, cluster, gpus_per_trial)
     search, max_time = find_search(search), parse_time(max_time)
     base = _check_search(search, data, scale, placement)
-    folder = SearchFolder.named(search.name, scale, data, runs)
+    folder = SearchFolder.locate(search.name, scale, data, runs)
     with folder.lock():
         _require_same_search(search, base, scale, folder, command)
         driver = SearchDriver(search, base, scale, folder, command, log)

@@ -86,7 +86,7 @@ def run_study(
     plan = {"until": until, "margin": margin, "most": most, "first_seed": first_seed}
     study = change_plan(find_study(study), n_seeds=n_seeds, **plan)
     planned_runs = _plan(study, scale, study.select_rows(only), data)
-    folder = StudyFolder.named(study.name, scale, data, runs, first_seed)
+    folder = StudyFolder.locate(study.name, scale, data, runs, first_seed)
     with folder.lock():
         record = StudyRecord(study, scale, planned_runs, folder, runs, log)
         _train(record, command, resume, placement, log=log, train=train)

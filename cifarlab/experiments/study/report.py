@@ -130,10 +130,10 @@ def write_study_report(
 
     require_formats(formats)
     folder = StudyFolder(path)
-    if (stored := folder.content().get("comparison")) is None:
+    if (tree := folder.content().get("comparison")) is None:
         raise UserError(f"{path} has not come to its end", "run the study again, with --resume")
     study = folder.study()
-    comparison = restore_comparison(stored)
+    comparison = restore_comparison(tree)
     live, problems = compare_named([str(path)], metric=study.metric)
     if live:
         of_rows = tuple(live.runs_by_row.get(row.name, ()) for row in comparison.rows)

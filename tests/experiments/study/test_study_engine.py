@@ -277,7 +277,7 @@ def test_a_scaled_study_is_another_with_its_scale_in_all_that_it_writes(tmp_path
 def test_a_study_in_use_is_refused(tmp_path: Path) -> None:
     from cifarlab.experiments.study.folder import StudyFolder
 
-    with StudyFolder.named(STUDY.name, 1.0, None, tmp_path).lock():
+    with StudyFolder.locate(STUDY.name, 1.0, None, tmp_path).lock():
         command = [sys.executable, "-c", _SECOND, str(tmp_path)]
         process = subprocess.run(command, capture_output=True, text=True)
     assert "in use by another process" in process.stdout, process.stderr
