@@ -1,7 +1,7 @@
 """One search on each back end: are the tables equal?
 
-    CIFARLAB_DATA=DATA python benchmarks/search_backends.py [--search asha2021/classic] [--trials 30]
-        [--scale 0.02]
+    CIFARLAB_DATA=DATA python benchmarks/search_backends.py [--search asha2021/classic]
+        [--trials 30] [--scale 0.02]
 
 In processes of this machine and on a Ray cluster that this script starts, one trial at a time, so
 that seeds decide everything. asha2021's searches take days on a CPU: ``--scale`` is the fraction of
