@@ -35,7 +35,7 @@ def require_ray() -> None:
         MissingExtraError: Ray is not installed
     """
     os.environ.update({k: v for k, v in _SETTINGS.items() if k not in os.environ})
-    require_packages("a search on a cluster", "search", "ray")
+    require_packages("a cluster", "cluster", "ray")
 
 
 @contextmanager

@@ -7,8 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from cifarlab.plots.spec import require_formats
-from cifarlab.report.write import require_extra
-from cifarlab.system.errors import MissingExtraError, UserError
+from cifarlab.system.errors import UserError
 from cifarlab.system.formatting import rows_to_csv
 
 NOTHING = "-"
@@ -77,10 +76,6 @@ def write_figures(
     Raises:
         StorageError: a file can't be written
     """
-    try:
-        require_extra()
-    except MissingExtraError as error:
-        return [], [f"no figures: {error.what}; {error.hint}"]
     from cifarlab.plots.draw import draw_all
     from cifarlab.plots.style import save
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from cifarlab.plots.spec import require_formats
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import PluginError, RunFolderError
-from cifarlab.system.extras import require_packages
 from cifarlab.system.files import is_folder, write_text
 
 if TYPE_CHECKING:
@@ -46,10 +45,8 @@ def write_report(
         UserError: a format is unknown
         RecipeError: a run's recipe can't be read
         PluginError: every run is left out
-        MissingExtraError: the extra ``report`` is not installed
         StorageError: the page can't be written
     """
-    require_extra()
     from cifarlab.report.html import render_report
     from cifarlab.run_folder.run_data import describe_left_out, read_readable_runs
 
@@ -88,8 +85,3 @@ def write_page(html: str, figures: "Sequence[Picture]", default: Path, out: Path
         save(figure, target.parent / "figures")
     write_text(target, html)
     return target
-
-
-def require_extra() -> None:
-    """Raise MissingExtraError where Matplotlib or Jinja is not installed."""
-    require_packages("a report", "report", "matplotlib", "jinja2")

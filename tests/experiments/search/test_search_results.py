@@ -187,16 +187,6 @@ def test_all_files_are_written_and_search_json_has_the_results(tmp_path: Path) -
     assert content["importance"][0]["key"] == "optimizer.lr" and content["finalists"] is None
 
 
-def test_without_the_report_extra_the_rest_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
-    search, folder = made(tmp_path)
-    (problem,) = write_made(search, folder)
-    assert "no figures" in problem and "cifarlab[report]" in problem
-    assert (folder.path / "page.md").exists()
-
-
 def test_finalists_are_the_best_that_ran_to_their_end(results: SearchResults) -> None:
     finalists = select_finalists(results)
     assert len(finalists) == 3 and list(finalists) == [r.trial.number for r in results.rows[:3]]

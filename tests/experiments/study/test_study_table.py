@@ -125,15 +125,6 @@ def test_files(tmp_path):
     assert {f.name for f in tmp_path.iterdir()} == files | {"figure.png", "figure.pdf"}
 
 
-def test_without_the_drawing_library_the_table_is_written(tmp_path, monkeypatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    problems = write_comparison(made(), tmp_path)
-    assert problems[0].startswith("no figures: a report needs matplotlib")
-    assert {f.name for f in tmp_path.iterdir()} == {"table.md", "table.csv"}
-
-
 @pytest.mark.parametrize("data", ["CIFAR-10", "digits"])
 @pytest.mark.parametrize("reported", [True, False])
 def test_what_was_written_as_json_is_the_comparison_again(data, reported):
