@@ -10,5 +10,5 @@ The names stand in ``__init__.pyi``; each is imported when it is first used, so 
 
 import lazy_loader
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

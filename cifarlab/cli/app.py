@@ -11,11 +11,12 @@ from contextlib import redirect_stderr, redirect_stdout
 from functools import wraps
 from inspect import Parameter, signature
 from itertools import pairwise
-from typing import Any, TextIO, cast
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 from typer.core import TyperCommand
 
+from cifarlab import __version__
 from cifarlab.cli.options import Plugins, Trust
 from cifarlab.system.errors import (
     CifarlabError,
@@ -84,8 +85,19 @@ class SettingsCommand(TyperCommand):
         return super().parse_args(ctx, args)
 
 
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        echo(f"cifarlab {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _refuse_torchrun(context: typer.Context) -> None:
+def _refuse_torchrun(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="the version")
+    ] = False,
+) -> None:
     """Which recipe is better, by how much, and is that real?"""
     if context.invoked_subcommand != "train" and _local_rank() is not None:
         raise UserError(

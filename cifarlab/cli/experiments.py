@@ -69,8 +69,7 @@ def study(
         **_engine_options(figures),
     )
     print_comparison(result.comparison)
-    for line in (*result.problems, f"study: {result.folder.path}"):
-        echo(line)
+    echo(f"study: {result.folder.path}")
     print_next(*after_study(name, scale, data, **plan))
     _require_no_failures(result.n_failed, "its note under the table")
 
@@ -104,10 +103,9 @@ def compare(
     comparison = compare_runs(names, against, metric=metric, plugins=plugins, by=by, margin=margin)
     print_comparison(comparison)
     if out:
-        lines = write_comparison(comparison, out, parse_formats(figures))
+        write_comparison(comparison, out, parse_formats(figures))
         write_json(out / "comparison.json", as_json(comparison._replace(runs=())))
-        for line in (*lines, f"comparison: {out}"):
-            echo(line)
+        echo(f"comparison: {out}")
     words = after_compare(names, against, metric, out, by=by, margin=margin)
     print_next(*words, *(word for p in plugins for word in ("--plugin", p.file)))
 

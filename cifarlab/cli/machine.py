@@ -24,8 +24,8 @@ from cifarlab.system.threads import use_threads
 from cifarlab.training.forecast import forecast
 
 _EXTRAS = {
-    "report": ("matplotlib", "jinja2"),
-    "search": ("ray", "optuna"),
+    "search": ("optuna",),
+    "cluster": ("ray",),
     "notebook": ("pandas",),
     "explain": ("captum",),
     "audit": ("cleanlab",),

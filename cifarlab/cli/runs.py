@@ -10,7 +10,7 @@ from typer import Argument, Option
 from cifarlab.cli.app import SettingsCommand, app, command_line, echo, parse_formats, takes_plugins
 from cifarlab.cli.next_command import after_report, print_next
 from cifarlab.cli.options import Data, Figures, Plugins, Resume, Settings
-from cifarlab.system.errors import Interrupted, MissingExtraError, StorageError
+from cifarlab.system.errors import Interrupted, StorageError
 
 if TYPE_CHECKING:
     from cifarlab.system.processes import Processes
@@ -86,8 +86,6 @@ def _report_new_run(run: Path) -> None:
     hint = f"the run is complete; its report: {shlex.join(['cifarlab', 'report', str(run)])}"
     try:
         _report([run])
-    except MissingExtraError as error:
-        echo(f"no report: {error.hint}")
     except StorageError as error:
         raise StorageError(error.what, hint) from error
     except KeyboardInterrupt as error:

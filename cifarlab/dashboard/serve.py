@@ -48,7 +48,7 @@ def serve(
         UserError: the port is in use, or ``host`` is not this machine and has no password
         MissingExtraError: the extra ``dashboard`` is not installed
     """
-    require_packages("the dashboard", "dashboard", "nicegui", "matplotlib")
+    require_packages("the dashboard", "dashboard", "nicegui")
     import uvicorn
 
     from cifarlab.dashboard.guard import is_loopback

@@ -36,7 +36,7 @@ def require_ray() -> None:
         MissingExtraError: Ray is not installed
     """
     os.environ.update({k: v for k, v in _SETTINGS.items() if k not in os.environ})
-    require_packages("training on a cluster", "search", "ray")
+    require_packages("training on a cluster", "cluster", "ray")
 
 
 @contextmanager

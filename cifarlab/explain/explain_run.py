@@ -69,7 +69,7 @@ def explain_run(
         StorageError: a figure can't be written
     """
     require_formats(formats)
-    require_packages("explaining", "explain", "captum", "matplotlib")
+    require_packages("explaining", "explain", "captum")
     from cifarlab.explain.pictures import RunFigures
     from cifarlab.plots.style import figure_style, render, save
 
@@ -119,13 +119,11 @@ def draw_recipe(
 
     Raises:
         UserError: there is no such format, or the recipe augments nothing
-        MissingExtraError: the extra ``explain`` is not installed
         RecipeError: the network can't be built, or an augmentation doesn't fit the image
         DataError: the image can't be read
         StorageError: a figure can't be written
     """
     require_formats(formats)
-    require_packages("explaining", "explain", "matplotlib")
     from cifarlab.explain.drawing import draw_architecture
     from cifarlab.explain.previews import draw_activations, preview_augmentation
     from cifarlab.plots.draw import draw

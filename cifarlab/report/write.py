@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cifarlab.plots.spec import require_formats
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.errors import MissingExtraError, PluginError, RunFolderError
-from cifarlab.system.extras import require_packages
+from cifarlab.system.errors import PluginError, RunFolderError
 from cifarlab.system.files import is_folder, write_text
 
 if TYPE_CHECKING:
@@ -47,10 +46,8 @@ def write_report(
         UserError: a format is unknown
         RecipeError: a run's recipe can't be read
         PluginError: every run is left out
-        MissingExtraError: the extra ``report`` is not installed
         StorageError: the page can't be written
     """
-    require_extra()
     from cifarlab.report.html import render_report
     from cifarlab.run_folder.run_data import describe_left_out, read_readable_runs
 
@@ -93,7 +90,7 @@ def write_page(html: str, figures: "Sequence[Picture]", default: Path, out: Path
 
 def write_figures(
     figures: "Figures[Any]", subject: Any, folder: Path, formats: Sequence[str]
-) -> tuple[list[tuple[str, str]], list[str]]:
+) -> list[tuple[str, str]]:
     """Write figures to a folder.
 
     Args:
@@ -103,24 +100,15 @@ def write_figures(
         formats: file formats, such as ``svg``
 
     Returns:
-        (slug, alt text) of each figure written, and, in words, why there is none.
+        (slug, alt text) of each figure written.
 
     Raises:
         StorageError: a file can't be written
     """
-    try:
-        require_extra()
-    except MissingExtraError as error:
-        return [], [f"no figures: {error.what}; {error.hint}"]
     from cifarlab.plots.draw import draw_all
     from cifarlab.plots.style import save
 
     pictures = draw_all(figures, subject, formats).values()
     for picture in pictures:
         save(picture, folder)
-    return [(picture.slug, picture.alt) for picture in pictures], []
-
-
-def require_extra() -> None:
-    """Raise MissingExtraError where Matplotlib or Jinja is not installed."""
-    require_packages("a report", "report", "matplotlib", "jinja2")
+    return [(picture.slug, picture.alt) for picture in pictures]

@@ -15,6 +15,7 @@ from made_run import Plan as RunPlan
 from made_run import make as make_images
 from made_search import made
 
+from cifarlab import __version__
 from cifarlab.cli import machine
 from cifarlab.cli.machine import _EXTRAS
 from cifarlab.experiments.search.definition import shipped_searches
@@ -60,6 +61,11 @@ def test_help(cifarlab: Command, words: tuple[str, ...], flag: str) -> None:
     assert output.err == ""
 
 
+def test_the_version_is_that_of_the_package(cifarlab: Command) -> None:
+    output = cifarlab("--version")
+    assert (output.code, output.out) == (0, f"cifarlab {__version__}\n")
+
+
 def test_help_names_each_command(cifarlab: Command) -> None:
     text = cifarlab("--help").out
     assert all(words[0] in text for words in COMMANDS)
@@ -88,7 +94,7 @@ def test_every_key_is_listed(cifarlab: Command) -> None:
 
 def test_check_knows_every_extra_but_that_for_developers() -> None:
     pyproject = tomllib.loads(Path(__file__).parents[2].joinpath("pyproject.toml").read_text())
-    assert {*_EXTRAS, "dev"} == set(pyproject["project"]["optional-dependencies"])
+    assert {*_EXTRAS, "all", "dev"} == set(pyproject["project"]["optional-dependencies"])
 
 
 def test_check_names_the_machine(cifarlab: Command) -> None:

@@ -6,9 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-from command_line import Command
-
 
 def on_a_terminal(*words: str, folder: Path) -> tuple[int, str]:
     """Exit code and output of the command line, started on a pseudo-terminal."""
@@ -38,13 +35,3 @@ def test_training_on_a_terminal(tmp_path: Path) -> None:
     assert "test accuracy" in output
     assert "\x1b[" in output  # a bar was drawn
     assert (tmp_path / "a" / "report" / "report.html").exists()
-
-
-def test_without_the_extra_a_run_is_complete_without_its_report(
-    cifarlab: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    output = cifarlab("train", "quickstart", "training.duration=2 steps", "--run", "a")
-    assert (output.code, output.err) == (0, "")
-    assert "no report: pip install 'cifarlab[report]'" in output.out
-    assert cifarlab("report", "a").code == 2

@@ -167,7 +167,7 @@ def test_each_run_has_a_gpu_of_its_node_to_itself_though_nodes_are_lost(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CIFARLAB_DEVICE")
-    monkeypatch.setattr("cifarlab.experiments.study.engine.write_comparison", lambda *_: [])
+    monkeypatch.setattr("cifarlab.experiments.study.engine.write_comparison", lambda *_: None)
     rows = [StudyRow(name=f"row-{n}", recipe="quickstart", overrides={LR: 0.1 + n}) for n in (0, 1)]
     study, nodes = Study(name="gpus", n_seeds=6, rows=tuple(rows)), [*cluster.worker_nodes]
     first_nodes = {node.node_id for node in nodes}

@@ -1,7 +1,6 @@
 """Runs with parts missing, several runs, wrong folders, a missing extra."""
 
 import json
-import sys
 
 import pytest
 from made_run import Plan, digits, make
@@ -11,7 +10,7 @@ from cifarlab.experiments.study.outcomes import compare_runs
 from cifarlab.experiments.study.report import compare_for_report
 from cifarlab.report.write import write_report
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.errors import MissingExtraError, RunFolderError, StorageError
+from cifarlab.system.errors import RunFolderError, StorageError
 from cifarlab.system.formatting import p_value
 
 
@@ -262,12 +261,3 @@ def test_an_unwritable_folder_is_an_error(tmp_path):
     (tmp_path / "report.html").mkdir()
     with pytest.raises(StorageError, match=r"report\.html"):
         write_report([path], tmp_path)
-
-
-@pytest.mark.parametrize("package", ["matplotlib", "jinja2"])
-def test_missing_extra_is_named(tmp_path, monkeypatch, package):
-    path = make(tmp_path / "run", Plan(finished=False, epochs=0))
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingExtraError, match=package) as caught:
-        write_report([path])
-    assert caught.value.hint == "pip install 'cifarlab[report]'"

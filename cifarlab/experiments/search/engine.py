@@ -34,7 +34,7 @@ _RESTORE = "restore what was there, or give the search another name to begin ane
 
 
 class FinishedSearch(NamedTuple):
-    """The result of a search: folder, results, finalists, and problems with its files."""
+    """The result of a search: folder, results, finalists, and in words what is not finished."""
 
     folder: SearchFolder
     results: SearchResults
@@ -106,7 +106,7 @@ def run_search(
         if n_seeds and not problems and results.best_row:  # else trials are left, or all failed
             options = {"formats": formats, "command": command, "log": log, "train": train}
             finalists = retrain_finalists(results, folder, n_seeds, placement, **options)
-        problems += write_results(results, finalists, base, folder, formats)
+        write_results(results, finalists, base, folder, formats)
     return FinishedSearch(folder, results, finalists, problems)
 
 
@@ -197,7 +197,7 @@ def write_results(
     base: Recipe,
     folder: SearchFolder,
     formats: Sequence[str] = ("svg",),
-) -> list[str]:
+) -> None:
     """Write table, page, figures and the best trial's recipe.
 
     That recipe is the trained one, but may open the test split as the search's recipe does.
@@ -209,21 +209,17 @@ def write_results(
         folder: the search's folder
         formats: file formats of the figures
 
-    Returns:
-        Problems, in words.
-
     Raises:
         StorageError: a file can't be written
     """
     folder.write({**folder.content(), "results": results_as_json(results, finalists)})
     if not results.rows:
-        return []
+        return
     write_text(folder.path / "table.csv", csv_text(results))
-    figure_files, problems = write_figures(FIGURES, results, folder.path / "figures", formats)
+    figure_files = write_figures(FIGURES, results, folder.path / "figures", formats)
     figures = [(f"figures/{slug}.svg", words) for slug, words in figure_files]
     write_text(folder.path / "page.md", markdown_page(results, finalists, figures))
     if best := results.best_row:
         recipe = results.search.trial_recipe(best.params, base, results.scale)
         name = f"{results.search.name}/{trial_name(best.number)}"
         write_text(folder.best_recipe, to_yaml(recipe.model_copy(update={"name": name})))
-    return problems

@@ -23,11 +23,10 @@ from cifarlab.run_folder import RUNS
 
 
 class FinishedStudy(NamedTuple):
-    """The result of a study: folder, comparison, problems with its files, number of failed runs."""
+    """The result of a study: its folder, comparison, and number of failed runs."""
 
     folder: StudyFolder
     comparison: Comparison
-    problems: list[str]
     n_failed: int
 
 
@@ -122,8 +121,8 @@ def _finish(record: StudyRecord, formats: Sequence[str]) -> FinishedStudy:
     """Compare what is finished, and write it."""
     comparison = record.compare_finished()
     record.write(comparison)
-    problems = write_comparison(comparison, record.folder.path, formats)
-    return FinishedStudy(record.folder, comparison, problems, record.n_failed)
+    write_comparison(comparison, record.folder.path, formats)
+    return FinishedStudy(record.folder, comparison, record.n_failed)
 
 
 def _plan(

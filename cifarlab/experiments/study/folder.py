@@ -112,16 +112,13 @@ class StudyFolder(Collection):
 
 def write_comparison(
     comparison: Comparison, folder: Path, formats: Sequence[str] = ("svg",)
-) -> list[str]:
+) -> None:
     """Write table and figure.
 
     Args:
         comparison: the comparison
         folder: folder to write to
         formats: file formats of the figure
-
-    Returns:
-        Problems, in words.
 
     Raises:
         UserError: a format is unknown
@@ -133,4 +130,4 @@ def write_comparison(
     if comparison.by_image:
         write_text(folder / "flips.csv", dicts_to_csv(flips_rows(comparison.by_image)))
     figures = {name: (make, f"{alt}: {comparison.title}") for name, (make, alt) in FIGURES.items()}
-    return write_figures(figures, comparison, folder, formats)[1]
+    write_figures(figures, comparison, folder, formats)

@@ -18,7 +18,7 @@ from cifarlab.experiments.study.table import (
     restore_comparison,
 )
 from cifarlab.plots.spec import require_formats
-from cifarlab.report.write import require_extra, write_page
+from cifarlab.report.write import write_page
 from cifarlab.run_folder import RUNS
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CifarlabError, UserError
@@ -122,10 +122,8 @@ def write_study_report(
         UserError: a format is unknown, or the study has not come to its end
         RunFolderError: its file is damaged
         PluginError: a plug-in of the study can't be loaded
-        MissingExtraError: the extra ``report`` is not installed
         StorageError: the page can't be written
     """
-    require_extra()
     from cifarlab.report.html import parts, render_report
 
     require_formats(formats)

@@ -244,9 +244,9 @@ def test_finalists_are_trained_with_seeds_that_no_trial_had(
     assert "## Finalists" in (finished_search.folder.path / "page.md").read_text()
 
 
-@pytest.mark.parametrize("package", ["ray", "optuna"])
+@pytest.mark.parametrize(("package", "extra"), [("ray", "cluster"), ("optuna", "search")])
 def test_without_the_extra_it_says_what_to_install(
-    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    package: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster = "auto" if package == "ray" else None
     for name in [n for n in sys.modules if n == package or n.startswith(f"{package}.")]:
@@ -254,7 +254,7 @@ def test_without_the_extra_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError) as caught:
         run_search(tiny(), runs=tmp_path, cluster=cluster)
-    assert package in caught.value.what and "cifarlab[search]" in caught.value.hint
+    assert package in caught.value.what and f"cifarlab[{extra}]" in caught.value.hint
     assert not (tmp_path / "searches").exists()
 
 

@@ -103,11 +103,9 @@ def test_the_csv_has_every_number(results: SearchResults) -> None:
     assert read[-1]["stop_reason"] == "failed" and read[-1]["score"] == ""
 
 
-def write_made(
-    search: Search, folder: SearchFolder, formats: Sequence[str] = ("svg",)
-) -> list[str]:
+def write_made(search: Search, folder: SearchFolder, formats: Sequence[str] = ("svg",)) -> None:
     results = read_results(search, 1.0, folder)
-    return write_results(results, None, search.base_recipe(), folder, formats)
+    write_results(results, None, search.base_recipe(), folder, formats)
 
 
 def test_figures_are_four_and_the_same_each_time(results: SearchResults) -> None:
@@ -184,7 +182,7 @@ def test_a_search_without_rungs_or_scores_still_has_a_page(tmp_path: Path) -> No
 
 def test_all_files_are_written_and_search_json_has_the_results(tmp_path: Path) -> None:
     search, folder = made(tmp_path)
-    assert write_made(search, folder, ["pdf"]) == []
+    write_made(search, folder, ["pdf"])
     for name in (
         "page.md",
         "table.csv",
@@ -196,16 +194,6 @@ def test_all_files_are_written_and_search_json_has_the_results(tmp_path: Path) -
     content = json.loads(folder.file.read_text())["results"]
     assert len(content["table"]) == 12 and content["table"][0]["rungs"][0]["rung"] == 1
     assert content["importance"][0]["key"] == "optimizer.lr" and content["finalists"] is None
-
-
-def test_without_the_report_extra_the_rest_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
-    search, folder = made(tmp_path)
-    (problem,) = write_made(search, folder)
-    assert "no figures" in problem and "cifarlab[report]" in problem
-    assert (folder.path / "page.md").exists()
 
 
 def test_finalists_are_the_best_that_ran_to_their_end(results: SearchResults) -> None:
