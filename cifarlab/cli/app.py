@@ -94,7 +94,7 @@ def _print_version(is_asked: bool) -> None:
 @app.callback()
 def _refuse_torchrun(
     context: typer.Context,
-    version: Annotated[
+    _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="the version")
     ] = False,
 ) -> None:

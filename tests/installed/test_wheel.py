@@ -64,7 +64,8 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(dist: Path) 
 
 def test_the_sdist_holds_every_file_of_the_package(dist: Path) -> None:
     (sdist,) = dist.glob("*.tar.gz")
-    names = {name.partition("/")[2] for name in tarfile.open(sdist).getnames()}
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
     assert sources() <= names
     assert {"LICENSE", "NOTICE", "README.md", "pyproject.toml"} <= names
 
