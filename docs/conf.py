@@ -1,0 +1,54 @@
+"""The site: this folder's pages, and what the program says of itself. ``make docs`` builds it."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_site"))
+
+import made_pages
+
+import cifarlab
+
+project, author = "cifarlab", "cifarlab's authors"
+project_copyright = "Apache-2.0"
+version = release = cifarlab.__version__
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build", "_site", "reports/findings.md"]  # findings.md: reports.md has it
+myst_enable_extensions = ["deflist"]
+myst_heading_anchors = 3  # as a forge does
+suppress_warnings = ["myst.header"]  # reports.md begins below its title's level
+
+nb_execution_mode = "off"  # a test runs the notebook; the site shows what it left
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # they would come from another host
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_format = "short"
+autodoc_class_signature = "separated"
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+toc_object_entries_show_parents = "hide"
+nitpicky = True
+# types of other packages, and of ours that are not public
+nitpick_ignore_regex = [("py:.*", r"(?!cifarlab\.[A-Za-z_]+$).*")]
+
+html_theme = "pydata_sphinx_theme"
+html_title = "cifarlab"
+html_static_path = ["_site/static"]
+html_css_files = ["site.css"]
+html_sidebars = {page: [] for page in ("index", "first-hour", "api", "search")}
+html_copy_source = html_show_sourcelink = False
+html_theme_options = {
+    "header_links_before_dropdown": 6,
+    "navbar_persistent": ["search-button"],
+    "navigation_with_keys": True,
+    "show_prev_next": False,
+    "footer_start": ["copyright"],
+    "footer_end": ["sphinx-version"],
+}
+
+
+def setup(app: object) -> None:
+    """Let the pages that are made be read like those that are written."""
+    made_pages.connect(app)
