@@ -6,7 +6,7 @@ PYTEST := $(BIN)/pytest -n auto --dist loadfile
 QUICK := tests/contract tests/config tests/augment tests/losses tests/metrics tests/optim \
 	tests/stats tests/golden tests/run_folder
 
-.PHONY: run test quick lint chromium clean
+.PHONY: run test quick lint docs chromium clean
 
 run: .venv/installed
 	$(BIN)/cifarlab train quickstart
@@ -23,7 +23,11 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# the dashboard's tests drive it
+# the site, in build/docs/html: no network is needed, a warning is an error
+docs: .venv/installed
+	$(BIN)/sphinx-build -q -W --keep-going -d build/docs/doctrees docs build/docs/html
+
+# the dashboard's and the site's tests drive it
 chromium:
 	@$(PYTHON) tests/dashboard/chromium.py
 

@@ -160,7 +160,9 @@ def settings(config: type[Config]) -> Iterator[tuple[str, str, str, str]]:
     """Yield name, meaning, default and allowed values of a part's own settings."""
     for name, field in config.model_fields.items():
         if field.description or name != "kind":
-            default = "" if field.is_required() else str(field.get_default(call_default_factory=True))
+            default = (
+                "" if field.is_required() else str(field.get_default(call_default_factory=True))
+            )
             yield name, field.description or "", default, describe(field)
 
 
@@ -222,5 +224,3 @@ def escape(text: str) -> str:
     """Return a plain text as Markdown that shows it, with links to the pages that it names."""
     shown = re.sub(r"([\\`*_{}\[\]<>#|~$@])", r"\\\1", text)
     return re.sub(r"docs/([\w-]+)\.md", r"[\1](\1.md)", shown)
-
-
