@@ -3,17 +3,13 @@
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "_site"))
-
-import made_pages
-
 import cifarlab
 
+sys.path.insert(0, str(Path(__file__).parent / "_site"))
 project, author = "cifarlab", "cifarlab's authors"
-project_copyright = "Apache-2.0"
+project_copyright = "the authors of cifarlab; Apache-2.0"
 version = release = cifarlab.__version__
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "made_pages"]
 exclude_patterns = ["_build", "_site", "reports/findings.md"]  # findings.md: reports.md has it
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3  # as a forge does
@@ -24,10 +20,10 @@ nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # they would come from another
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
 autodoc_typehints_format = "short"
-autodoc_class_signature = "separated"
+autodoc_default_options = {"exclude-members": "model_config"}  # pydantic's
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True
 toc_object_entries_show_parents = "hide"
 nitpicky = True
 # types of other packages, and of ours that are not public
@@ -47,8 +43,3 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": ["sphinx-version"],
 }
-
-
-def setup(app: object) -> None:
-    """Let the pages that are made be read like those that are written."""
-    made_pages.connect(app)

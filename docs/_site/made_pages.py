@@ -21,13 +21,15 @@ from cifarlab.recipes.keys import Key, describe, keys
 
 ROOT = Path(__file__).parents[2]
 ABOVE = {"changelog": "CHANGELOG.md", "contributing": "CONTRIBUTING.md"}
+LISTS = ("index", "guides", "reference", "background")
 VALUE_NAMES = {"int": "N", "float": "NUMBER", "Path": "PATH"}
 
 
-def connect(app: Any) -> None:
-    """Have Sphinx add to each page that is read what is made for it."""
+def setup(app: Any) -> None:
+    """Have Sphinx, whose extension this is, add to each page that it reads what is made for it."""
     app.connect("source-read", add_made_text)
-    app.connect("autodoc-process-docstring", add_settings, priority=400)  # before napoleon
+    app.connect("autodoc-process-docstring", add_settings)
+    app.connect("autodoc-process-signature", drop_signature)
     app.connect("missing-reference", find_public_name)
 
 
@@ -36,7 +38,7 @@ def add_made_text(app: Any, docname: str, source: list[str]) -> None:
     if docname in ABOVE:
         source[0] = read_above(ABOVE[docname])
     made = {"commands": commands, "keys": all_keys, "api": api}
-    source[0] += made.get(docname, str)() + contents(source[0])
+    source[0] += made.get(docname, str)() + (contents(source[0]) if docname in LISTS else "")
 
 
 def read_above(name: str) -> str:
@@ -45,9 +47,10 @@ def read_above(name: str) -> str:
 
 
 def contents(page: str) -> str:
-    """Return the contents, which the page shows as a list: ``- [Title](page.md): what it is``."""
-    links = re.findall(r"^- \[.*?\]\(([\w/-]+\.(?:md|ipynb))\)", page, re.MULTILINE)
-    return "\n".join(["\n\n```{toctree}", ":hidden:", "", *links, "```\n"]) if links else ""
+    """Return the contents that the page shows as a list: ``- [Title](page.md): what it is``."""
+    links = re.findall(r"^- \[(.*?)\]\(([\w/-]+\.(?:md|ipynb))\)", page, re.MULTILINE)
+    lines = [f"{title} <{file}>" for title, file in links]
+    return "\n".join(["\n\n```{toctree}", ":hidden:", "", *lines, "```\n"])
 
 
 # ---------------------------------------------------------------------------------------- commands
@@ -202,16 +205,25 @@ def _group(thing: Any) -> str:
 def add_settings(
     app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]
 ) -> None:
-    """Add the settings of a class of ours to its docstring, as napoleon's attributes."""
-    if not (inspect.isclass(thing) and issubclass(thing, Config)):
+    """Add to the docstring of a class of settings what each of them is."""
+    if not (_has_settings(thing) and any(settings(thing))):
         return
-    rows = [(name, meaning) for name, meaning, *_ in settings(thing) if meaning]
-    if rows:
-        lines += ["Attributes:", *(f"    {name}: {meaning}" for name, meaning in rows), ""]
+    lines += ["Settings:", ""]
+    for setting, meaning, *_ in settings(thing):
+        lines.append(f"- ``{setting}``: " + re.sub(r"([*`|_])", r"\\\1", meaning))
+
+
+def drop_signature(app: Any, what: str, name: str, thing: Any, *_: Any) -> tuple[str, None] | None:
+    """Leave out the signature of a class of settings, which are listed."""
+    return ("", None) if _has_settings(thing) else None
+
+
+def _has_settings(thing: Any) -> bool:
+    return inspect.isclass(thing) and issubclass(thing, Config)
 
 
 def find_public_name(app: Any, env: Any, node: Any, content: Any) -> Any:
-    """Return the link to a class of ours by its public name, where a type has that of its module."""
+    """Return the link to a public class of ours that a type calls by its module's name."""
     module, _, name = node.get("reftarget", "").rpartition(".")
     if name not in cifarlab.__all__ or module == "cifarlab":
         return None
@@ -223,4 +235,5 @@ def find_public_name(app: Any, env: Any, node: Any, content: Any) -> Any:
 def escape(text: str) -> str:
     """Return a plain text as Markdown that shows it, with links to the pages that it names."""
     shown = re.sub(r"([\\`*_{}\[\]<>#|~$@])", r"\\\1", text)
+    shown = re.sub(r"(--[a-z][a-z-]*)", r"`\1`", shown)
     return re.sub(r"docs/([\w-]+)\.md", r"[\1](\1.md)", shown)

@@ -1,4 +1,4 @@
-"""All of examples/ is executed: plug-ins by their own commands, scripts; and the guides' notebook."""
+"""All of examples/ is executed: plug-ins by their own commands, scripts; so is the notebook."""
 
 import importlib
 import json
