@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import PICTURES
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -29,7 +30,7 @@ SHORT = "training.duration=4 steps"
 SHORTER = {
     "6 epochs": "4 steps",
     "9 epochs": "3 epochs",
-    "most: 10": "most: 3",
+    "most: 10": "most: 4",
     "trials: 12": "trials: 3",
 }
 
@@ -79,6 +80,8 @@ def test_what_a_page_shows_works(page: Path, working_folder: Path) -> None:
             continue
         for line in filter(str.strip, block.splitlines()):
             run_line(line)
+    for shown in PICTURES.get(page.relative_to(ROOT).as_posix().removeprefix("docs/"), {}).values():
+        assert Path(shown).exists(), f"{page.name} has a picture of what its commands do not make"
 
 
 def is_known(name: str) -> bool:
