@@ -10,10 +10,9 @@ project, author = "cifarlab", "cifarlab's authors"
 project_copyright = "the authors of cifarlab; Apache-2.0"
 version = release = cifarlab.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "made_pages"]
-exclude_patterns = ["_build", "_site", "reports/findings.md"]  # findings.md: reports.md has it
+exclude_patterns = ["_site", "reports/findings.md"]  # findings.md: reports.md has it
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3  # as a forge does
-suppress_warnings = ["myst.header"]  # reports.md begins below its title's level
 
 nb_execution_mode = "off"  # a test runs the notebook; the site shows what it left
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # they would come from another host
