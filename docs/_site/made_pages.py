@@ -152,7 +152,7 @@ def _describe_key(same: list[Key], entries: int) -> str:
     facts = [
         f"Allowed: {escape(allowed_values)}",
         f"default: {', '.join(texts)}" if texts else "",
-        f"of {escape(', '.join(kinds))}" if kinds else "",
+        f"of {escape(', '.join(kinds))}" if kinds and entries == 1 else "",
     ]
     signature = path if entries == 1 else f"{path} ({'; '.join(kinds)})"
     body = f"{escape(meaning)}\n\n{'; '.join(filter(None, facts))}."
