@@ -8,7 +8,7 @@ TOOLS := pytest pytest-xdist hypothesis playwright 'ray[tune]'
 QUICK := tests/contract tests/config tests/augment tests/losses tests/metrics tests/optim \
 	tests/stats tests/golden tests/run_folder
 
-.PHONY: run test quick lint wheel lowest chromium clean
+.PHONY: run test quick lint docs wheel lowest chromium clean
 
 run: .venv/installed
 	$(BIN)/cifarlab train quickstart
@@ -36,7 +36,11 @@ lowest: .venv/installed
 	VIRTUAL_ENV=.venv-lowest $(BIN)/uv pip install $(TOOLS)
 	.venv-lowest/bin/python -m pytest -n auto --dist loadfile $(QUICK) tests/kept tests/training
 
-# the dashboard's tests drive it
+# the site, in build/docs/html: no network is needed, a warning is an error
+docs: .venv/installed
+	$(BIN)/sphinx-build -q -W --keep-going -d build/docs/doctrees docs build/docs/html
+
+# the dashboard's and the site's tests drive it
 chromium:
 	@$(PYTHON) tests/dashboard/chromium.py
 

@@ -97,7 +97,7 @@ class TrainedRun:
 
     @property
     def history(self) -> "pd.DataFrame":
-        """Return the metrics of each epoch, a row each: ``epoch``, ``lr``, ``train.loss``, ..."""
+        """Return a row for each epoch, with ``epoch``, ``lr``, ``train.loss``, ..."""
         import pandas as pd
 
         return pd.json_normalize(self._read().lines)
@@ -162,7 +162,7 @@ class Evaluation(SimpleNamespace):
 
     @property
     def frame(self) -> "pd.DataFrame":
-        """Return a row for each class: images, correct ones, accuracy and its interval."""
+        """Return a row for each class, with images, correct ones, accuracy and its interval."""
         import pandas as pd
 
         return pd.DataFrame(self.per_class).set_index("class")
@@ -196,7 +196,7 @@ class RunTable(Sequence[TrainedRun]):
 
     @property
     def frame(self) -> "pd.DataFrame":
-        """Return a row for each run: recipe, seed, data, accuracies (0 to 1), if it finished.
+        """Return a row for each run, with recipe, seed, data, accuracies (0 to 1), if it finished.
 
         Seeds of one recipe on the same images have the same ``group``.
         """

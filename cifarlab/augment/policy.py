@@ -34,7 +34,7 @@ class PolicyConfig(Family):
 
     @property
     def level(self) -> int | None:
-        """Return the strength of all operations, 0..LEVELS; None: drawn for each image."""
+        """Return the strength of all operations, 0..LEVELS; None where drawn for each image."""
         return None
 
     @abstractmethod

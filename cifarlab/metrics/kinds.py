@@ -97,7 +97,7 @@ class MetricConfig(Family):
 
     @property
     def name(self) -> str:
-        """The name in metrics log, result and tables: the kind, with the settings that differ."""
+        """The name in metrics log, result and tables, the kind with the settings that differ."""
         settings = self.model_dump(exclude_defaults=True)
         text = ", ".join(f"{key}={value}" for key, value in settings.items() if key != "kind")
         return f"{self.kind}({text})" if text else self.kind

@@ -3,13 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
-from chromium import find_chromium
-from playwright.sync_api import Browser, sync_playwright
+from chromium import open_browser
+from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
-        yield opened
-        opened.close()
+    with open_browser() as browser:
+        yield browser

@@ -1,4 +1,4 @@
-"""Everything under examples/ is executed: plug-ins by their own commands, scripts, the notebook."""
+"""All of examples/ is executed: plug-ins by their own commands, scripts; so is the notebook."""
 
 import importlib
 import json
@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from cifarlab.cli import app
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+NOTEBOOK = EXAMPLES.parent / "docs" / "guides" / "data-to-verdict.ipynb"
 PLUGINS = ["own_network.py", "own_normalization.py", "own_optimizer_and_loss.py"]
 SHORT = ["training.duration=4 steps", "data.source=digits"]
 
@@ -26,7 +27,7 @@ def _folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_is_left_out() -> None:
     names = {path.name for path in EXAMPLES.iterdir() if path.is_file()}
-    assert names == {*PLUGINS, "own_data.py", "automatic_loop.py", "data_to_verdict.ipynb"}
+    assert names == {*PLUGINS, "own_data.py", "automatic_loop.py"}
 
 
 @pytest.mark.parametrize("name", PLUGINS)
@@ -77,12 +78,12 @@ def test_the_loop_without_the_judge_keeps_noise(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_notebook_runs_and_shows_what_it_made() -> None:
-    notebook = json.loads((EXAMPLES / "data_to_verdict.ipynb").read_text(encoding="utf-8"))
+    notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     names: dict[str, object] = {}
     for cell in cells:
         source = "".join(line for line in cell["source"] if not line.startswith("%"))
-        exec(compile(source, "data_to_verdict.ipynb", "exec"), names)
+        exec(compile(source, NOTEBOOK.name, "exec"), names)
     outputs = [output for cell in cells for output in cell["outputs"]]
     assert {output["output_type"] for output in outputs} == {"execute_result"}
     assert sum("image/png" in output["data"] for output in outputs) == 2

@@ -215,7 +215,7 @@ def find_search(name: Search | str, plugins: Sequence[Plugin] = ()) -> Search:
         return name.add_plugins(plugins)
     path = shipped_searches().get(name) or find_file("search", "searches", name, shipped_searches)
     tree = read_named(path, "search", plugins)
-    return validate_config(Search, tree, str(path), "see docs/search.md for what a search holds")
+    return validate_config(Search, tree, str(path), "see docs/searches.md for what a search holds")
 
 
 def apply_options(
@@ -243,7 +243,7 @@ def apply_options(
     for name, kind in (("sampler", sampler), ("scheduler", scheduler)):
         if kind is not None and kind != tree[name]["kind"]:
             tree[name] = {"kind": kind}
-    return validate_config(Search, tree, f"search {search.name}", "see docs/search.md")
+    return validate_config(Search, tree, f"search {search.name}", "see docs/searches.md")
 
 
 def parse_time(text: WallTime | str | None) -> WallTime | None:
