@@ -22,6 +22,7 @@ from cifarlab.system.threads import env_threads
 
 _PATH_VARS = {"CIFARLAB_DATA", "CIFARLAB_CACHE"}
 _ENV_VARS = (*_PATH_VARS, "CIFARLAB_DEVICE", "CIFARLAB_COMPILE", "CIFARLAB_PACK")
+_GOODBYE = 10.0  # seconds in which Ray says that a killed worker is dead
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -72,11 +73,13 @@ def cluster_workers(
             actor: Any = remote.remote(str(Path.cwd()), threads, train)
             messages, child = Pipe()
             causes: list[str] = []  # of its death
-            Thread(target=_forward_messages, args=(actor, child, causes), daemon=True).start()
+            forwarding = Thread(target=_forward_messages, args=(actor, child, causes), daemon=True)
+            forwarding.start()
 
             def close() -> str:
                 messages.close()
                 ray.kill(actor)
+                forwarding.join(_GOODBYE)  # a thread that still waits while Ray ends breaks it
                 return causes[0] if causes else "for no known reason"
 
             return Worker(slot, messages, actor.send.remote, close)

@@ -12,6 +12,7 @@ import pytest
 from made_search import made, small
 
 from cifarlab.evaluation.run_evaluation import evaluate_run
+from cifarlab.experiments.placement import Placement
 from cifarlab.experiments.search import figures
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.engine import write_results
@@ -211,9 +212,7 @@ def test_finalists_are_measured_as_the_score_was(
     views = {"evaluation.tta_views": 6, "evaluation.tta_fraction": 0.5}
     folder.trial(0).write_recipe(tiny({"training.duration": "2 epochs", "seed": 4, **views}))
     results = read_results(search, 1.0, folder)
-    finalists = retrain_finalists(
-        results, folder, 1, 1, ["svg"], "cifarlab search made", lambda _: None
-    )
+    finalists = retrain_finalists(results, folder, 1, Placement(jobs=1), log=lambda _: None)
     (run,) = (RunFolder(p.parent) for p in (folder.path / "studies").rglob("result.json"))
     curve = [line["val"]["accuracy"] for line in run.metrics.read()]
     assert finalists.selection_bias[0].mean == max(curve) and run.recipe().seed == 5
