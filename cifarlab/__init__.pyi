@@ -14,6 +14,7 @@ from .api.runs import Evaluation as Evaluation
 from .api.runs import RunTable as RunTable
 from .api.runs import TrainedRun as TrainedRun
 from .api.runs import evaluate as evaluate
+from .api.runs import export as export
 from .api.runs import find_recipe as find_recipe
 from .api.runs import load_run as load_run
 from .api.runs import predict as predict

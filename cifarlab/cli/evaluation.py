@@ -32,7 +32,7 @@ def _open_run(run: Path) -> "RunFolder":
 
 
 @contextmanager
-def _progress_display() -> Iterator[tuple["Display", dict[str, Any]]]:
+def progress_display() -> Iterator[tuple["Display", dict[str, Any]]]:
     """Show a computation's progress; yield the display, and the arguments that report to it."""
     from cifarlab.training.display import Display
 
@@ -60,7 +60,7 @@ def evaluate(
     if not full and (ood is not None or images is not None):
         raise UserError("--ood and --images belong to --full", "add it")
     folder, command = _open_run(run), command_line()
-    with _progress_display() as (_, display_options):
+    with progress_display() as (_, display_options):
         if full:
             evaluation = evaluate_fully(
                 folder, split, groups, ood, images, command=command, **display_options
@@ -90,7 +90,7 @@ def audit(
     from cifarlab.cli.printing import print_audit
     from cifarlab.run_folder.folder import RunFolder
 
-    with _progress_display() as (display, display_options):
+    with progress_display() as (display, display_options):
         result = run_audit(
             name,
             settings or [],
@@ -155,7 +155,7 @@ def explain(
     from cifarlab.system.terminal import print_table
 
     folder = _open_run(run)
-    with _progress_display() as (_, display_options):
+    with progress_display() as (_, display_options):
         explanation = explain_run(
             folder,
             images or [],

@@ -146,7 +146,7 @@ def collect_command(
         str,
         Option(
             metavar="PARTS",
-            help="with commas: checkpoints, weights, predictions, figures, tensor-stats, audit; "
+            help="with commas: checkpoints, weights, predictions, figures, tensor-stats, audit, exports; "
             "results are always kept",
         ),
     ],
