@@ -4,6 +4,7 @@ from .api.experiments import SearchTable as SearchTable
 from .api.experiments import compare as compare
 from .api.experiments import search as search
 from .api.experiments import study as study
+from .api.exporting import export as export
 from .api.judging import JudgementView as JudgementView
 from .api.judging import RecordTable as RecordTable
 from .api.judging import judge as judge
@@ -14,7 +15,6 @@ from .api.runs import Evaluation as Evaluation
 from .api.runs import RunTable as RunTable
 from .api.runs import TrainedRun as TrainedRun
 from .api.runs import evaluate as evaluate
-from .api.runs import export as export
 from .api.runs import find_recipe as find_recipe
 from .api.runs import load_run as load_run
 from .api.runs import predict as predict

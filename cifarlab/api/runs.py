@@ -146,6 +146,7 @@ class TrainedRun:
         scores, data = evaluate_run(self.folder, split, tta_views, groups)
         return Evaluation(split=split, data=data, **scores)
 
+    @plugin_errors()
     def export(
         self,
         to: str = "onnx",
@@ -154,16 +155,18 @@ class TrainedRun:
         test: bool = False,
         out: Path | None = None,
     ) -> "ExportedFile":
-        """Export the network to one file, certified to be what was measured (``export``).
+        """Export the network to one file, certified to be what was measured.
 
         Args:
-            to: ``onnx``, or ``torch`` for torch.export's .pt2
-            quantize: ``int8``, for ONNX alone
+            to: as in ``cifarlab.export``, and so the others
+            quantize: ``int8`` or None
             margin: points of accuracy that a quantized network may lose
-            test: compare on the test images, whose opening is recorded
-            out: a folder; without it, one under ``export`` in the run folder
+            test: compare on the test images
+            out: a folder
         """
-        return export(self, to, quantize, margin, test=test, out=out)
+        from cifarlab.export.export_run import export_run
+
+        return export_run(self.path, to, quantize, margin, test=test, out=out)
 
     def __repr__(self) -> str:
         run = self._read()
@@ -383,38 +386,3 @@ def evaluate(
         trust_plugins: as in ``load_run``
     """
     return load_run(run, trust_plugins).evaluate(split, tta_views, groups)
-
-
-@plugin_errors()
-def export(
-    run: AnyRun,
-    to: str = "onnx",
-    quantize: str | None = None,
-    margin: float = 0.3,
-    *,
-    test: bool = False,
-    row: str | None = None,
-    out: Path | None = None,
-    trust_plugins: bool = False,
-) -> "ExportedFile":
-    """Export a run, or one of a study, to one file that is certified to be what was measured.
-
-    Args:
-        run: a run, its folder or a study's
-        to: ``onnx``, or ``torch`` for torch.export's .pt2
-        quantize: ``int8``, for ONNX alone
-        margin: points of accuracy that a quantized network may lose
-        test: compare on the test images, whose opening is recorded
-        row: the study's row; without it, the best on validation
-        out: a folder; without it, one under ``export`` in the run folder
-        trust_plugins: as in ``load_run``
-
-    Raises:
-        ExportError: the network can't be exported, or is not the one that was measured
-        UserError: another argument is refused, or the run can't be read
-    """
-    from cifarlab.export.export_run import export_run
-
-    path = run.path if isinstance(run, TrainedRun) else Path(run)
-    with plugin_session((), trust_plugins):
-        return export_run(path, to, quantize, margin, test=test, row=row, out=out)

@@ -19,15 +19,21 @@ if TYPE_CHECKING:
     from cifarlab.training.display import Display
 
 
-def _open_run(run: Path) -> "RunFolder":
-    """Return a run's folder; on a CPU, use as many threads as cores are free."""
-    from cifarlab.run_folder.folder import RunFolder
+def use_free_threads() -> None:
+    """On a CPU, use as many threads as cores are free."""
     from cifarlab.system.device import fastest_device
     from cifarlab.system.threads import use_threads
 
-    folder = RunFolder(run).require()
     if fastest_device().type == "cpu" and (note := use_threads(None).note):
         sys.stderr.write(f"{note}\n")
+
+
+def _open_run(run: Path) -> "RunFolder":
+    """Return a run's folder, and use the free threads."""
+    from cifarlab.run_folder.folder import RunFolder
+
+    folder = RunFolder(run).require()
+    use_free_threads()
     return folder
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from cifarlab.cli.app import app, command_line, echo, takes_plugins
-from cifarlab.cli.evaluation import progress_display
+from cifarlab.cli.evaluation import progress_display, use_free_threads
 from cifarlab.cli.next_command import print_next
 
 
@@ -31,9 +31,8 @@ def export(
     """
     from cifarlab.export.export_run import check_export, export_run
     from cifarlab.export.parity import describe
-    from cifarlab.system.threads import use_threads
 
-    use_threads(None)
+    use_free_threads()
     with progress_display() as (_, options):
         options |= {"test": test, "row": row, "command": command_line()}
         if check:

@@ -146,8 +146,8 @@ def collect_command(
         str,
         Option(
             metavar="PARTS",
-            help="with commas: checkpoints, weights, predictions, figures, tensor-stats, audit, exports; "
-            "results are always kept",
+            help="with commas: checkpoints, weights, predictions, figures, tensor-stats, audit, "
+            "exports; results are always kept",
         ),
     ],
     where: Where = "",

@@ -13,7 +13,6 @@ from cifarlab.export.int8 import CALIBRATION_IMAGES, quantize_int8
 from cifarlab.export.measured_run import MeasuredRun
 from cifarlab.export.parity import describe, require_equal, require_not_inferior
 from cifarlab.export.study_run import find_run
-from cifarlab.report.html import render
 from cifarlab.run_folder.run_data import dig
 from cifarlab.system.errors import ExportError, UserError
 from cifarlab.system.extras import require_packages
@@ -211,10 +210,11 @@ def _digest(content: bytes) -> str:
 
 def _write(file: Path, content: bytes, certificate: dict[str, Any]) -> ExportedFile:
     """Write the network, its certificate and the page. Raises StorageError."""
+    from cifarlab.report.html import render  # it needs the extra
+
     exported = ExportedFile(file, certificate)
-    page = render(
-        "certificate.html", file=file, certificate=certificate, lines=describe(certificate)
-    )
+    values = {"file": file, "certificate": certificate, "lines": describe(certificate)}
+    page = render("certificate.html", **values)
     write_bytes(file, content)
     write_json(file.with_name("certificate.json"), certificate)
     write_text(exported.page, page)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.export import ExportedProgram
 
+from cifarlab.export.graph import ANY_NUMBER_OF_IMAGES
 from cifarlab.system.errors import ExportError
 from cifarlab.system.files import parse_json, reason
 
@@ -58,10 +59,16 @@ class Onnx:
 
     def write(self, program: ExportedProgram) -> bytes:
         """Return the bytes of a program."""
-        names = {"input_names": [INPUT], "output_names": list(OUTPUTS)}
-        options: dict[str, Any] = {"dynamo": True, "opset_version": _OPSET, "verbose": False}
-        onnx_program = torch.onnx.export(program, **names, **options)
-        content: bytes = onnx_program.model_proto.SerializeToString()
+        onnx_program = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=_OPSET,
+            input_names=[INPUT],
+            output_names=OUTPUTS,
+            dynamic_shapes=ANY_NUMBER_OF_IMAGES,
+            verbose=False,
+        )
+        content: bytes = onnx_program.model_proto.SerializeToString()  # type: ignore[union-attr]
         return content
 
     def add_facts(self, content: bytes, facts: dict[str, Any]) -> bytes:

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.tta import confidence, generate_views
 
+ANY_NUMBER_OF_IMAGES = ({0: torch.export.Dim("N")},)
+
 
 class ExportedNetwork(nn.Module):
     """Test-time views, normalisation, network, temperature and softmax in one forward pass.
@@ -38,6 +40,5 @@ class ExportedNetwork(nn.Module):
     def trace(self) -> torch.export.ExportedProgram:
         """Return the program of any number of images."""
         example = torch.zeros(2, *self.image_shape, dtype=torch.uint8)
-        n_images = ({0: torch.export.Dim("N")},)
         with torch.no_grad():
-            return torch.export.export(self, (example,), dynamic_shapes=n_images)
+            return torch.export.export(self, (example,), dynamic_shapes=ANY_NUMBER_OF_IMAGES)

@@ -22,10 +22,10 @@ def compare_outputs(ours: Outputs, base: Outputs, labels: np.ndarray) -> dict[st
         labels: the images' classes (N,)
 
     Returns:
-        ``max_logit_difference``, ``max_probability_difference``, ``largest_logit`` (of base, as a
-        magnitude), ``n_flips`` (predictions that differ), ``n_gained`` and ``n_lost`` (that became
-        right and wrong), ``accuracy`` and ``base_accuracy`` with their Wilson intervals, ``gain``
-        with its 95 % interval (see ``paired_gain``) and ``at_least``, its one-sided 95 % bound.
+        ``n``, ``max_logit_difference``, ``max_probability_difference``, ``largest_logit`` (of base,
+        in magnitude), ``n_flips`` (predictions that differ), ``n_gained`` and ``n_lost`` (that
+        became right and wrong), ``accuracy`` and ``base_accuracy`` with their Wilson intervals,
+        ``gain`` with its interval (see ``paired_gain``) and ``at_least``, its one-sided bound.
     """
     guesses, base_guesses = (outputs.logits.argmax(1) for outputs in (ours, base))
     right, base_right = guesses == labels, base_guesses == labels
@@ -33,6 +33,7 @@ def compare_outputs(ours: Outputs, base: Outputs, labels: np.ndarray) -> dict[st
     n_gained, n_lost = int((right & ~base_right).sum()), int((base_right & ~right).sum())
     gain = paired_gain(right, base_right)
     return {
+        "n": n,
         "max_logit_difference": float(np.abs(ours.logits - base.logits).max()),
         "max_probability_difference": float(np.abs(ours.probabilities - base.probabilities).max()),
         "largest_logit": float(np.abs(base.logits).max()),

@@ -43,9 +43,7 @@ def find_run(path: Path, row: str | None = None) -> tuple[RunFolder, dict[str, A
     if row is None:
         means = {name: _mean_accuracy(seeds) for name, seeds in runs.items()}
         if without := [name for name, mean in means.items() if mean is None]:
-            what = (
-                f"row {without[0]!r} of {path} held no images out: which row is best is not known"
-            )
+            what = f"row {without[0]!r} of {path} held nothing out: the best row is not known"
             raise UserError(what, "name one: --row NAME")
         row = max(means, key=lambda name: means[name] or 0.0)
         reason = "highest mean validation accuracy"

@@ -35,7 +35,8 @@ MAY_IMPORT = {
     "plots report",
     "explain": "system augment data models recipes run_folder inference plots",
     "audit": "system config metrics augment data recipes run_folder inference evaluation training",
-    "export": "system stats metrics data recipes run_folder inference evaluation report experiments",
+    "export": "system stats metrics data recipes run_folder inference evaluation report "
+    "experiments",
     "dashboard": "system config data recipes run_folder inference evaluation plots report "
     "experiments explain",
     "cli": "system config data models recipes run_folder inference evaluation training "
