@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cifarlab.api.runs import AnyRun, TrainedRun
 from cifarlab.config.plugins import plugin_errors, plugin_session
-from cifarlab.export.export_run import ExportedFile, export_run
+from cifarlab.exporting.export_run import ExportedFile, export_run
 
 
 @plugin_errors()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from cifarlab.export.export_run import ExportedFile
+    from cifarlab.exporting.export_run import ExportedFile
     from cifarlab.system.signals import StopRequest
     from cifarlab.training.callback import Callback
 
@@ -164,7 +164,7 @@ class TrainedRun:
             test: compare on the test images
             out: a folder
         """
-        from cifarlab.export.export_run import export_run
+        from cifarlab.exporting.export_run import export_run
 
         return export_run(self.path, to, quantize, margin, test=test, out=out)
 

@@ -29,8 +29,8 @@ def export(
     The file is compared with the run's network on all validation images; where it is another one,
     it is refused and nothing is written.
     """
-    from cifarlab.export.export_run import check_export, export_run
-    from cifarlab.export.parity import describe
+    from cifarlab.exporting.export_run import check_export, export_run
+    from cifarlab.exporting.parity import describe
 
     use_free_threads()
     with progress_display() as (_, options):

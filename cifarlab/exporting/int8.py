@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from cifarlab.export.formats import INPUT
+from cifarlab.exporting.formats import INPUT
 
 CALIBRATION_IMAGES = 512  # training images, on which the ranges of activations are measured
 _AT_ONCE = 64

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cifarlab.export.formats import FORMATS, INPUT, OUTPUTS, Outputs, export_errors
-from cifarlab.export.graph import ExportedNetwork
+from cifarlab.exporting.formats import FORMATS, INPUT, OUTPUTS, Outputs, export_errors
+from cifarlab.exporting.graph import ExportedNetwork
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.tta import confidence
 from cifarlab.metrics.calibration import scaled_softmax

@@ -11,11 +11,11 @@ import pytest
 from exported_runs import perturb_weights
 
 from cifarlab.data.opening import open_data
-from cifarlab.export import export_run as module
-from cifarlab.export.export_run import ExportedFile, check_export, export_run
-from cifarlab.export.formats import FORMATS, export_errors
-from cifarlab.export.measured_run import MeasuredRun
-from cifarlab.export.parity import require_equal
+from cifarlab.exporting import export_run as module
+from cifarlab.exporting.export_run import ExportedFile, check_export, export_run
+from cifarlab.exporting.formats import FORMATS, export_errors
+from cifarlab.exporting.measured_run import MeasuredRun
+from cifarlab.exporting.parity import require_equal
 from cifarlab.inference.run_predictor import predict_images
 from cifarlab.inference.tta import confidence
 from cifarlab.recipes.schema import Recipe

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cifarlab.export.formats import Outputs
+from cifarlab.exporting.formats import Outputs
 from cifarlab.stats.intervals import lower_bound_of_gain, paired_gain, wilson_interval
 from cifarlab.system.errors import ExportError
 from cifarlab.system.formatting import count, interval, percent, points

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from cifarlab.data.dataset import Log, Progress
 from cifarlab.experiments.study.margin import require_margin
-from cifarlab.export.formats import FORMATS, Format, export_errors
-from cifarlab.export.int8 import CALIBRATION_IMAGES, quantize_int8
-from cifarlab.export.measured_run import MeasuredRun
-from cifarlab.export.parity import describe, require_equal, require_not_inferior
-from cifarlab.export.study_run import find_run
+from cifarlab.exporting.formats import FORMATS, Format, export_errors
+from cifarlab.exporting.int8 import CALIBRATION_IMAGES, quantize_int8
+from cifarlab.exporting.measured_run import MeasuredRun
+from cifarlab.exporting.parity import describe, require_equal, require_not_inferior
+from cifarlab.exporting.study_run import find_run
 from cifarlab.run_folder.run_data import dig
 from cifarlab.system.errors import ExportError, UserError
 from cifarlab.system.extras import require_packages

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.export import ExportedProgram
 
-from cifarlab.export.graph import ANY_NUMBER_OF_IMAGES
+from cifarlab.exporting.graph import ANY_NUMBER_OF_IMAGES
 from cifarlab.system.errors import ExportError
 from cifarlab.system.files import parse_json, reason
 

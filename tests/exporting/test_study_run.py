@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cifarlab.export.study_run import find_run
+from cifarlab.exporting.study_run import find_run
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RunFolderError, UserError
 

@@ -11,9 +11,9 @@ from cifarlab.data.dataset import Log, Progress, Subset
 from cifarlab.data.opening import OpenData, open_data
 from cifarlab.evaluation.run_evaluation import open_split
 from cifarlab.evaluation.shift import space_evenly
-from cifarlab.export.formats import Network, Outputs
-from cifarlab.export.graph import ExportedNetwork
-from cifarlab.export.parity import compare_outputs
+from cifarlab.exporting.formats import Network, Outputs
+from cifarlab.exporting.graph import ExportedNetwork
+from cifarlab.exporting.parity import compare_outputs
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import load_run_predictor
 from cifarlab.inference.tta import confidence

@@ -1,0 +1,111 @@
+"""Exported networks on the CPU: images/s of onnxruntime against ``Predictor``, and INT8's accuracy.
+
+    python benchmarks/export.py RUN... [--threads 1] [--repeats 5]
+
+Of each run three ways, each from uint8 images to probabilities, one image and 128 images at a time,
+on its own validation images: cifarlab's predictor, in the arithmetic that the run was measured in;
+onnxruntime with the float32 graph; onnxruntime with the INT8 graph. Ways take turns; medians of the
+repeats, and the median ratio to the predictor. Where only some images get further views, the
+predictor computes them for those alone and the graph for all.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _results import in_turns, paired_ratio, write_result
+
+from cifarlab.exporting.export_run import CALIBRATION_IMAGES
+from cifarlab.exporting.formats import FORMATS, Network, export_errors
+from cifarlab.exporting.int8 import quantize_int8
+from cifarlab.exporting.measured_run import MeasuredRun
+from cifarlab.metrics.calibration import scaled_softmax
+from cifarlab.run_folder.folder import RunFolder
+
+BATCHES = {1: 32, 128: 2}  # images at a time -> how many calls are timed together
+
+
+def load_graphs(run: MeasuredRun) -> dict[str, Network]:
+    """The float32 and the INT8 graph of a run, in onnxruntime."""
+    with export_errors("the network can't be exported", ""):
+        content = FORMATS["onnx"].write(run.graph().trace())
+        quantized = quantize_int8(content, run.calibration_images(CALIBRATION_IMAGES))
+        return {"onnx": FORMATS["onnx"].load(content), "onnx int8": FORMATS["onnx"].load(quantized)}
+
+
+def timed(work: Callable[[np.ndarray], object], images: np.ndarray, calls: int) -> float:
+    """Images/s of ``work`` on so many equal parts of the images."""
+    start = time.perf_counter()
+    for part in np.split(images, calls):
+        work(part)
+    return len(images) / (time.perf_counter() - start)
+
+
+def measure_speed(run: MeasuredRun, graphs: dict[str, Network], repeats: int) -> dict[str, Any]:
+    """Images/s of each way by images at a time, all values, and their ratios to the predictor."""
+    subset = run.open_images(False, "").subset
+    ways: dict[str, Callable[[np.ndarray], object]] = {
+        "cifarlab": lambda images: scaled_softmax(
+            run.predictor.logits(images, run.views).numpy(), run.temperature or 1.0
+        ),
+        **graphs,
+    }
+    results = {}
+    for size, calls in BATCHES.items():
+        indices = np.resize(subset.indices, size * calls)
+        images = np.ascontiguousarray(subset.images[indices])
+        timings = {name: partial(timed, work, images, calls) for name, work in ways.items()}
+        speeds = in_turns(timings, repeats)
+        results[size] = {
+            "images_per_second": speeds,
+            "median": {name: statistics.median(values) for name, values in speeds.items()},
+            "ratio": {n: paired_ratio(values, speeds["cifarlab"]) for n, values in speeds.items()},
+        }
+    return results
+
+
+def measure_int8(run: MeasuredRun, network: Network) -> dict[str, Any]:
+    """How the INT8 graph compares with the run on its validation images."""
+    split = run.open_images(False, "")
+    figures = run.compare(run.run(network, split.subset), split.subset, True)["against_run"]
+    return {"split": split.name} | figures
+
+
+def main() -> None:
+    """Measure each run, print its figures and write the result."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    os.environ["CIFARLAB_DEVICE"] = "cpu"
+    torch.set_num_threads(options.threads)
+    results: dict[str, Any] = {}
+    for path in options.runs:
+        run = MeasuredRun(RunFolder(path))
+        graphs = load_graphs(run)
+        speed = measure_speed(run, graphs, options.repeats)
+        int8 = measure_int8(run, graphs["onnx int8"])
+        about = {"recipe": run.recipe.name, "precision": int8["precision"], "views": run.views}
+        results[path.name] = about | {"speed": speed, "int8": int8}
+        for size, row in speed.items():
+            medians = {name: float(f"{value:.4g}") for name, value in row["median"].items()}
+            ratios = {name: float(f"{value:.3g}") for name, value in row["ratio"].items()}
+            print(f"{path.name}, {size} at a time: {medians} images/s, ratios {ratios}", flush=True)
+        print(
+            f"  INT8 {100 * int8['accuracy']:.2f} % of {100 * int8['base_accuracy']:.2f} %, "
+            f"at least {100 * int8['at_least']:+.2f} points, {int8['n_flips']} flips of {int8['n']}"
+        )
+    payload = {"n": options.repeats, "threads": options.threads, "runs": results}
+    print(write_result("export", "cpu", payload))
+
+
+if __name__ == "__main__":
+    main()
