@@ -1,4 +1,4 @@
-"""Exported networks on the CPU: images/s of onnxruntime against ``Predictor``, and INT8's accuracy.
+"""Exported networks on the CPU: images/s of onnxruntime against ``Predictor``.
 
     python benchmarks/export.py RUN... [--threads 1] [--repeats 5]
 
@@ -6,7 +6,8 @@ Of each run three ways, each from uint8 images to probabilities, one image and 1
 on its own validation images: cifarlab's predictor, in the arithmetic that the run was measured in;
 onnxruntime with the float32 graph; onnxruntime with the INT8 graph. Ways take turns; medians of the
 repeats, and the median ratio to the predictor. Where only some images get further views, the
-predictor computes them for those alone and the graph for all.
+predictor computes them for those alone and the graph for all. What INT8 costs in accuracy, ``cifarlab
+export --quantize int8`` says.
 """
 
 import argparse
@@ -71,13 +72,6 @@ def measure_speed(run: MeasuredRun, graphs: dict[str, Network], repeats: int) ->
     return results
 
 
-def measure_int8(run: MeasuredRun, network: Network) -> dict[str, Any]:
-    """How the INT8 graph compares with the run on its validation images."""
-    split = run.open_images(False, "")
-    figures = run.compare(run.run(network, split.subset), split.subset, True)["against_run"]
-    return {"split": split.name} | figures
-
-
 def main() -> None:
     """Measure each run, print its figures and write the result."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -91,18 +85,14 @@ def main() -> None:
     for path in options.runs:
         run = MeasuredRun(RunFolder(path))
         graphs = load_graphs(run)
-        speed = measure_speed(run, graphs, options.repeats)
-        int8 = measure_int8(run, graphs["onnx int8"])
-        about = {"recipe": run.recipe.name, "precision": int8["precision"], "views": run.views}
-        results[path.name] = about | {"speed": speed, "int8": int8}
+        speed = measure_speed(run, load_graphs(run), options.repeats)
+        precision = run.predictor.compute.precision
+        about = {"recipe": run.recipe.name, "precision": precision, "views": run.views}
+        results[path.name] = about | {"speed": speed}
         for size, row in speed.items():
             medians = {name: float(f"{value:.4g}") for name, value in row["median"].items()}
             ratios = {name: float(f"{value:.3g}") for name, value in row["ratio"].items()}
             print(f"{path.name}, {size} at a time: {medians} images/s, ratios {ratios}", flush=True)
-        print(
-            f"  INT8 {100 * int8['accuracy']:.2f} % of {100 * int8['base_accuracy']:.2f} %, "
-            f"at least {100 * int8['at_least']:+.2f} points, {int8['n_flips']} flips of {int8['n']}"
-        )
     payload = {"n": options.repeats, "threads": options.threads, "runs": results}
     print(write_result("export", "cpu", payload))
 
