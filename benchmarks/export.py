@@ -6,8 +6,8 @@ Of each run three ways, each from uint8 images to probabilities, one image and 1
 on its own validation images: cifarlab's predictor, in the arithmetic that the run was measured in;
 onnxruntime with the float32 graph; onnxruntime with the INT8 graph. Ways take turns; medians of the
 repeats, and the median ratio to the predictor. Where only some images get further views, the
-predictor computes them for those alone and the graph for all. What INT8 costs in accuracy, ``cifarlab
-export --quantize int8`` says.
+predictor computes them for those alone and the graph for all. What INT8 costs in accuracy,
+``cifarlab export --quantize int8`` says.
 """
 
 import argparse
@@ -84,7 +84,6 @@ def main() -> None:
     results: dict[str, Any] = {}
     for path in options.runs:
         run = MeasuredRun(RunFolder(path))
-        graphs = load_graphs(run)
         speed = measure_speed(run, load_graphs(run), options.repeats)
         precision = run.predictor.compute.precision
         about = {"recipe": run.recipe.name, "precision": precision, "views": run.views}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from cifarlab.data.dataset import Log, Progress
 from cifarlab.experiments.study.margin import require_margin
-from cifarlab.exporting.formats import FORMATS, Format, export_errors
+from cifarlab.exporting.formats import FORMATS, ExportFormat, export_errors
 from cifarlab.exporting.int8 import CALIBRATION_IMAGES, quantize_int8
 from cifarlab.exporting.measured_run import MeasuredRun
 from cifarlab.exporting.parity import describe, require_equal, require_not_inferior
@@ -137,14 +137,16 @@ def check_export(
     with export_errors(f"{file} can't be read", _ANEW):
         facts = file_format.read_facts(content)
     expected = run.facts(facts.get("quantize"))
-    if wrong := [key for key, value in expected.items() if facts.get(key) != value]:
-        what = f"{file} is of another run than {run.folder.path}: {', '.join(wrong)} differ"
+    if differences := [key for key, value in expected.items() if facts.get(key) != value]:
+        what = f"{file} is of another run than {run.folder.path}: {', '.join(differences)} differ"
         raise ExportError(what, "name the run that it was exported from")
     margin = dig(certificate, "margin") or 0.0
     return _measure(run, file_format, content, facts.get("quantize"), margin, test, command)
 
 
-def _write_graph(run: MeasuredRun, file_format: Format, quantize: str | None, test: bool) -> bytes:
+def _write_graph(
+    run: MeasuredRun, file_format: ExportFormat, quantize: str | None, test: bool
+) -> bytes:
     """Return the bytes of the run's graph. Raises ExportError."""
     if quantize and not test and run.data.validation is None:
         what = f"the run in {run.folder.path} held nothing out, and training images flatter"
@@ -161,7 +163,7 @@ def _write_graph(run: MeasuredRun, file_format: Format, quantize: str | None, te
 
 def _measure(
     run: MeasuredRun,
-    file_format: Format,
+    file_format: ExportFormat,
     content: bytes,
     quantize: str | None,
     margin: float,
@@ -185,7 +187,7 @@ def _measure(
 
 def _certify(
     run: MeasuredRun,
-    file_format: Format,
+    file_format: ExportFormat,
     content: bytes,
     quantize: str | None,
     figures: dict[str, Any],

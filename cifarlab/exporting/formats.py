@@ -34,7 +34,7 @@ class Outputs(NamedTuple):
 Network = Callable[[np.ndarray], Outputs]  # of images uint8 (N, H, W, C)
 
 
-class Format(Protocol):
+class ExportFormat(Protocol):
     """How a program is written to bytes, and read."""
 
     suffix: str
@@ -52,7 +52,7 @@ class Format(Protocol):
         """Return the network, ready to run."""
 
 
-class Onnx:
+class OnnxFormat:
     """ONNX, for onnxruntime and many others."""
 
     suffix = ".onnx"
@@ -91,7 +91,7 @@ class Onnx:
         return lambda images: Outputs(*session.run(list(OUTPUTS), {INPUT: images}))
 
 
-class Torch:
+class TorchFormat:
     """torch.export's archive, for PyTorch without the code of the network."""
 
     suffix = ".pt2"
@@ -123,7 +123,7 @@ class Torch:
         return run
 
 
-FORMATS: dict[str, Format] = {"onnx": Onnx(), "torch": Torch()}
+FORMATS: dict[str, ExportFormat] = {"onnx": OnnxFormat(), "torch": TorchFormat()}
 
 
 def _session(content: bytes) -> Any:

@@ -123,8 +123,8 @@ class MeasuredRun:
         if not is_quantized:
             base = self._predict(in_float32, subset)
             decided = self._decided(in_float32, subset)
-            pair = (Outputs(*(values[decided] for values in outputs)) for outputs in (ours, base))
-            against_float32 = compare_outputs(*pair, labels[decided])
+            pair = [Outputs(*(values[decided] for values in outputs)) for outputs in (ours, base)]
+            against_float32 = compare_outputs(pair[0], pair[1], labels[decided])
         if is_quantized or compute.precision != "float32":
             base = self._predict(self.predictor, subset)
         against_run = {"precision": compute.precision, **compare_outputs(ours, base, labels)}

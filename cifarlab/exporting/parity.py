@@ -52,7 +52,8 @@ def compare_outputs(ours: Outputs, base: Outputs, labels: np.ndarray) -> dict[st
 
 def tolerance(figures: dict[str, Any]) -> float:
     """Return how far logits may differ by rounding, from what ``compare_outputs`` returned."""
-    return TOLERANCE * max(1.0, figures["largest_logit"])
+    bound: float = TOLERANCE * max(1.0, figures["largest_logit"])
+    return bound
 
 
 def require_equal(figures: dict[str, Any]) -> None:
@@ -104,11 +105,11 @@ def describe(certificate: dict[str, Any]) -> list[str]:
         f"{points(run['gain'])} points (95 % interval {low} to {high}), "
         f"{_count_flips(run)} of {count(images['n'])}",
     ]
-    if same := certificate["against_float32"]:
+    if float32 := certificate["against_float32"]:
         lines.append(
             f"the same network in float32: logits differ by at most "
-            f"{same['max_logit_difference']:.2g} (rounding explains {tolerance(same):.2g}), "
-            f"probabilities by {same['max_probability_difference']:.2g}, {_count_flips(same)}"
+            f"{float32['max_logit_difference']:.2g} (rounding explains {tolerance(float32):.2g}), "
+            f"probabilities by {float32['max_probability_difference']:.2g}, {_count_flips(float32)}"
         )
     else:
         lines.append(

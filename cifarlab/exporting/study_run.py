@@ -32,18 +32,18 @@ def find_run(path: Path, row: str | None = None) -> tuple[RunFolder, dict[str, A
             raise UserError(f"{path} is no study: it has no row {row!r}", "leave out --row")
         return RunFolder(path).require(), None
     runs: dict[str, dict[int, RunFolder]] = {}
-    for stored in study.content().get("runs", []):
-        folder = RunFolder(path / (stored.get("run") or ""))
-        if stored.get("run") and folder.is_finished:
-            runs.setdefault(stored["row"], {})[stored["seed"]] = folder
+    for entry in study.content().get("runs", []):
+        folder = RunFolder(path / (entry.get("run") or ""))
+        if entry.get("run") and folder.is_finished:
+            runs.setdefault(entry["row"], {})[entry["seed"]] = folder
     if not runs:
         what = f"no run of the study in {path} has finished"
         raise RunFolderError(what, "run it to its end: cifarlab study ... --resume")
     reason = "named"
     if row is None:
         means = {name: _mean_accuracy(seeds) for name, seeds in runs.items()}
-        if without := [name for name, mean in means.items() if mean is None]:
-            what = f"row {without[0]!r} of {path} held nothing out: the best row is not known"
+        if unknown := [name for name, mean in means.items() if mean is None]:
+            what = f"row {unknown[0]!r} of {path} held nothing out: the best row is not known"
             raise UserError(what, "name one: --row NAME")
         row = max(means, key=lambda name: means[name] or 0.0)
         reason = "highest mean validation accuracy"

@@ -54,8 +54,8 @@ def lower_bound_of_gain(n_gained: int, n_lost: int, n: int) -> float:
         b = -n_gained - n_lost + (2 * n - n_gained + n_lost) * gain
         c = -n_lost * gain * (1 - gain)
         # of losses, the likeliest fraction if the true gain is that
-        lost = (math.sqrt(b * b - 8 * n * c) - b) / (4 * n)
-        variance = n * (2 * lost + gain * (1 - gain))
+        loss_fraction = (math.sqrt(b * b - 8 * n * c) - b) / (4 * n)
+        variance = n * (2 * loss_fraction + gain * (1 - gain))
         return (n_gained - n_lost - n * gain) / math.sqrt(variance)
 
     z = float(norm.ppf(0.95))
