@@ -1,16 +1,18 @@
 """Exported networks on the CPU: images/s of onnxruntime against ``Predictor``.
 
-    python benchmarks/export.py RUN... [--threads 1] [--repeats 5]
+    python benchmarks/export.py RUN... [--repeats 5]
 
 Of each run three ways, each from uint8 images to probabilities, one image and 128 images at a time,
-on its own validation images: cifarlab's predictor, in the arithmetic that the run was measured in;
-onnxruntime with the float32 graph; onnxruntime with the INT8 graph. Ways take turns; medians of the
+of the first 128 validation images: cifarlab's predictor, in the arithmetic that the run was
+measured in; onnxruntime with the float32 graph; onnxruntime with the INT8 graph. One thread, and
+seconds of the processor, which other processes hardly lengthen. Ways take turns; medians of the
 repeats, and the median ratio to the predictor. Where only some images get further views, the
 predictor computes them for those alone and the graph for all. What INT8 costs in accuracy,
 ``cifarlab export --quantize int8`` says.
 """
 
 import argparse
+import itertools
 import os
 import statistics
 import time
@@ -30,7 +32,8 @@ from cifarlab.exporting.measured_run import MeasuredRun
 from cifarlab.metrics.calibration import scaled_softmax
 from cifarlab.run_folder.folder import RunFolder
 
-BATCHES = {1: 32, 128: 2}  # images at a time -> how many calls are timed together
+BATCHES = (1, 128)  # images at a time
+LEAST_SECONDS = 0.5
 
 
 def load_graphs(run: MeasuredRun) -> dict[str, Network]:
@@ -41,12 +44,15 @@ def load_graphs(run: MeasuredRun) -> dict[str, Network]:
         return {"onnx": FORMATS["onnx"].load(content), "onnx int8": FORMATS["onnx"].load(quantized)}
 
 
-def timed(work: Callable[[np.ndarray], object], images: np.ndarray, calls: int) -> float:
-    """Images/s of ``work`` on so many equal parts of the images."""
-    start = time.perf_counter()
-    for part in np.split(images, calls):
+def timed(work: Callable[[np.ndarray], object], images: np.ndarray, size: int) -> float:
+    """Images per second of the processor, so many at a time, for half a second."""
+    start, n_images = time.process_time(), 0
+    for part in itertools.cycle(np.split(images, len(images) // size)):
         work(part)
-    return len(images) / (time.perf_counter() - start)
+        n_images += size
+        if (seconds := time.process_time() - start) >= LEAST_SECONDS:
+            break
+    return n_images / seconds
 
 
 def measure_speed(run: MeasuredRun, graphs: dict[str, Network], repeats: int) -> dict[str, Any]:
@@ -58,11 +64,10 @@ def measure_speed(run: MeasuredRun, graphs: dict[str, Network], repeats: int) ->
         ),
         **graphs,
     }
+    images = np.ascontiguousarray(subset.images[subset.indices[: max(BATCHES)]])
     results = {}
-    for size, calls in BATCHES.items():
-        indices = np.resize(subset.indices, size * calls)
-        images = np.ascontiguousarray(subset.images[indices])
-        timings = {name: partial(timed, work, images, calls) for name, work in ways.items()}
+    for size in BATCHES:
+        timings = {name: partial(timed, work, images, size) for name, work in ways.items()}
         speeds = in_turns(timings, repeats)
         results[size] = {
             "images_per_second": speeds,
@@ -76,11 +81,10 @@ def main() -> None:
     """Measure each run, print its figures and write the result."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     os.environ["CIFARLAB_DEVICE"] = "cpu"
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)
     results: dict[str, Any] = {}
     for path in options.runs:
         run = MeasuredRun(RunFolder(path))
@@ -92,7 +96,7 @@ def main() -> None:
             medians = {name: float(f"{value:.4g}") for name, value in row["median"].items()}
             ratios = {name: float(f"{value:.3g}") for name, value in row["ratio"].items()}
             print(f"{path.name}, {size} at a time: {medians} images/s, ratios {ratios}", flush=True)
-    payload = {"n": options.repeats, "threads": options.threads, "runs": results}
+    payload = {"n": options.repeats, "threads": 1, "runs": results}
     print(write_result("export", "cpu", payload))
 
 
