@@ -116,5 +116,5 @@ def test_what_an_exporter_raises_is_one_error_of_two_lines() -> None:
         pytest.raises(ExportError, match="can't be done: no such operator") as raised,
         export_errors("it can't be done", "do something else"),
     ):
-        raise KeyError("no such operator")
+        raise ValueError("no such operator")
     assert raised.value.hint == "do something else"
