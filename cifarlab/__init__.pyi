@@ -4,6 +4,7 @@ from .api.experiments import SearchTable as SearchTable
 from .api.experiments import compare as compare
 from .api.experiments import search as search
 from .api.experiments import study as study
+from .api.exporting import export as export
 from .api.judging import JudgementView as JudgementView
 from .api.judging import RecordTable as RecordTable
 from .api.judging import judge as judge

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from cifarlab.exporting.export_run import ExportedFile
     from cifarlab.system.signals import StopRequest
     from cifarlab.training.callback import Callback
 
@@ -145,6 +146,28 @@ class TrainedRun:
 
         scores, data = evaluate_run(self.folder, split, tta_views, groups)
         return Evaluation(split=split, data=data, **scores)
+
+    @plugin_errors()
+    def export(
+        self,
+        to: str = "onnx",
+        quantize: str | None = None,
+        margin: float = 0.3,
+        test: bool = False,
+        out: Path | None = None,
+    ) -> "ExportedFile":
+        """Export the network to one file, certified to be what was measured.
+
+        Args:
+            to: as in ``cifarlab.export``, and so the others
+            quantize: ``int8`` or None
+            margin: points of accuracy that a quantized network may lose
+            test: compare on the test images
+            out: a folder
+        """
+        from cifarlab.exporting.export_run import export_run
+
+        return export_run(self.path, to, quantize, margin, test=test, out=out)
 
     def __repr__(self) -> str:
         run = self._read()

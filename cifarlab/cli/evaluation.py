@@ -19,20 +19,26 @@ if TYPE_CHECKING:
     from cifarlab.training.display import Display
 
 
-def _open_run(run: Path) -> "RunFolder":
-    """Return a run's folder; on a CPU, use as many threads as cores are free."""
-    from cifarlab.run_folder.folder import RunFolder
+def use_free_threads() -> None:
+    """On a CPU, use as many threads as cores are free."""
     from cifarlab.system.device import fastest_device
     from cifarlab.system.threads import use_threads
 
-    folder = RunFolder(run).require()
     if fastest_device().type == "cpu" and (note := use_threads(None).note):
         sys.stderr.write(f"{note}\n")
+
+
+def _open_run(run: Path) -> "RunFolder":
+    """Return a run's folder, and use the free threads."""
+    from cifarlab.run_folder.folder import RunFolder
+
+    folder = RunFolder(run).require()
+    use_free_threads()
     return folder
 
 
 @contextmanager
-def _progress_display() -> Iterator[tuple["Display", dict[str, Any]]]:
+def progress_display() -> Iterator[tuple["Display", dict[str, Any]]]:
     """Show a computation's progress; yield the display, and the arguments that report to it."""
     from cifarlab.training.display import Display
 
@@ -60,7 +66,7 @@ def evaluate(
     if not full and (ood is not None or images is not None):
         raise UserError("--ood and --images belong to --full", "add it")
     folder, command = _open_run(run), command_line()
-    with _progress_display() as (_, display_options):
+    with progress_display() as (_, display_options):
         if full:
             evaluation = evaluate_fully(
                 folder, split, groups, ood, images, command=command, **display_options
@@ -94,7 +100,7 @@ def audit(
     from cifarlab.experiments.placement import Placement
     from cifarlab.run_folder.folder import RunFolder
 
-    with _progress_display() as (display, display_options):
+    with progress_display() as (display, display_options):
         result = run_audit(
             name,
             settings or [],
@@ -160,7 +166,7 @@ def explain(
     from cifarlab.system.terminal import print_table
 
     folder = _open_run(run)
-    with _progress_display() as (_, display_options):
+    with progress_display() as (_, display_options):
         explanation = explain_run(
             folder,
             images or [],

@@ -30,6 +30,7 @@ _EXTRAS = {
     "explain": ("captum",),
     "audit": ("cleanlab",),
     "dashboard": ("nicegui",),
+    "export": ("onnx", "onnxscript", "onnxruntime"),
 }
 _NETWORKS = ("resnet18", "speed/94")  # whose speed --benchmark measures
 _FORECAST_TIME = 4.0  # seconds for which each recipe's steps are tried

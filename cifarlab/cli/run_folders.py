@@ -156,8 +156,8 @@ def collect_command(
         str,
         Option(
             metavar="PARTS",
-            help="with commas: checkpoints, weights, predictions, figures, tensor-stats, audit; "
-            "results are always kept",
+            help="with commas: checkpoints, weights, predictions, figures, tensor-stats, audit, "
+            "exports; results are always kept",
         ),
     ],
     where: Annotated[str | None, WHERE] = None,

@@ -20,7 +20,7 @@ def open_test_split(
         dataset: the data of the run or of the audit
         data: the recipe's part on data
         folder: of a run after its training, or of an audit; it keeps the record
-        opener: what opens the split: train, evaluate or audit
+        opener: what opens the split: train, evaluate, export or audit
         command: the command or function that the user called
 
     Raises:

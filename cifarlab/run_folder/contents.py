@@ -6,6 +6,7 @@ predictions    logits of each image, the worst mistakes
 figures        report/ and explained/
 tensor-stats   histograms by epoch
 audit          what an audit found, and the runs of its folds
+exports        the network as one file, with its certificate
 results        all else: recipe, plug-ins, provenance, metrics, result, evaluations
 """
 
@@ -20,7 +21,16 @@ from cifarlab.system.errors import UserError
 from cifarlab.system.files import disk_errors
 
 RESULTS = "results"
-PARTS = ("checkpoints", "weights", "predictions", "figures", "tensor-stats", "audit", RESULTS)
+PARTS = (
+    "checkpoints",
+    "weights",
+    "predictions",
+    "figures",
+    "tensor-stats",
+    "audit",
+    "exports",
+    RESULTS,
+)
 _FOLDERS = {
     "checkpoints": "checkpoints",
     "predictions": "predictions",
@@ -28,6 +38,7 @@ _FOLDERS = {
     "explained": "figures",
     "tensor_stats.jsonl": "tensor-stats",
     "audit": "audit",
+    "export": "exports",
 }
 _WEIGHTS = ("last.safetensors", "best.safetensors")
 

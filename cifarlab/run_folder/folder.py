@@ -16,6 +16,7 @@ runs/<name>/
   evaluation/         what 'cifarlab evaluate --full' found out of a split, as JSON
   report/             the report, written after its figures
   audit/              what 'cifarlab audit' found in the data
+  export/             what 'cifarlab export' wrote: the network as one file, its certificate
 """
 
 import math

@@ -18,7 +18,8 @@ from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import MAX_YAML_BYTES, read_text
 
-_JUDGES = ("train", "evaluate")  # an audit opens the test split, too, and judges no recipe
+# an audit opens the test split, too, and judges no recipe
+_JUDGES = ("train", "evaluate", "export")
 _NAME = re.compile(r"^name: *(\S.*)$", re.MULTILINE)
 _SEED = re.compile(r"^seed: *(\d{1,10}) *$", re.MULTILINE)
 

@@ -48,6 +48,10 @@ class CheckpointError(UserError):
     """A checkpoint that is missing, damaged or made by another model."""
 
 
+class ExportError(UserError):
+    """A network that can't be exported, or an exported one that is not the one measured."""
+
+
 class MissingExtraError(UserError):
     """A command needs a package that the installed extras do not bring."""
 

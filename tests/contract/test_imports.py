@@ -36,12 +36,14 @@ MAY_IMPORT = {
     "explain": "system augment data models recipes run_folder inference plots",
     "audit": "system config metrics augment data recipes run_folder inference evaluation training "
     "experiments",
+    "exporting": "system stats metrics data recipes run_folder inference evaluation report "
+    "experiments",
     "dashboard": "system config data recipes run_folder inference evaluation plots report "
     "experiments explain",
     "cli": "system config data models recipes run_folder inference evaluation training "
-    "report experiments explain audit dashboard",
+    "report experiments explain audit exporting dashboard",
     "api": "system config data recipes run_folder inference evaluation training plots report "
-    "experiments",
+    "experiments exporting",
     "__init__": "losses metrics augment data models optim recipes training experiments api",
     "__main__": "cli",
 }

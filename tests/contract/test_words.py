@@ -78,6 +78,7 @@ EXCEPTIONS: dict[str, str] = {
     "noise_rate": "the glossary's own word",
     "every": "the key of averaging, as in recipes",
     "by": "what is compared one by one: the option of compare, as in pandas",
+    "to": "the format of an export: the option of the command",
     "tell": "Optuna's word for handing a trial's score over",
 }
 

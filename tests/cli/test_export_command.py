@@ -1,0 +1,32 @@
+"""export and export --check as a person types them."""
+
+from pathlib import Path
+
+from command_line import Command
+
+from cifarlab.run_folder.folder import RunFolder
+
+
+def test_a_run_is_exported_and_checked(
+    cifarlab: Command, finished: RunFolder, tmp_path: Path
+) -> None:
+    output = cifarlab("export", finished.path, "--out", tmp_path / "out")
+    assert (output.code, output.err) == (0, "")
+    assert "0 predictions flip of 144" in output.out
+    file = tmp_path / "out" / "model.onnx"
+    assert f"exported: {file}\n" in output.out
+    assert output.out.endswith(f"next: cifarlab export {finished.path} --check {file}\n")
+    output = cifarlab("export", finished.path, "--check", file)
+    assert (output.code, output.err) == (0, "")
+    assert f"checked: {file} is the network of {finished.path}" in output.out
+
+
+def test_what_is_refused_has_two_lines_and_no_file(
+    cifarlab: Command, finished: RunFolder, tmp_path: Path
+) -> None:
+    words = ("--quantize", "int8", "--margin", 0.1, "--out", tmp_path / "out")
+    output = cifarlab("export", finished.path, *words)
+    assert output.code == 2 and not (tmp_path / "out").exists()
+    [what, hint] = output.err.splitlines()
+    assert what.startswith("error: the quantized network is not shown to be within 0.1 points")
+    assert "--margin" in hint
