@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "inference": "system config metrics data models run_folder",
     "evaluation": "system stats config metrics augment data models recipes run_folder inference",
     "training": "system config losses metrics augment data models optim recipes run_folder "
-    "inference evaluation",
+    "inference evaluation plots",
     "plots": "system stats recipes run_folder evaluation",
     "report": "system config recipes run_folder evaluation plots",
     "experiments": "system stats config metrics data recipes run_folder evaluation training "
