@@ -76,12 +76,12 @@ def cluster_workers(
         jobs, cpus, gpus = allocate_resources(jobs, gpus_per_trial)
         threads = max(1, int(cpus))
         log(f"{jobs} at a time; for each {gpus:g} GPU, {cpus:g} processors")
-        remote: Any = ray.remote(_RemoteWorker).options(
+        remote: Any = ray.remote(
             num_cpus=cpus,
             num_gpus=gpus,
             runtime_env={"env_vars": _env_vars(gpus)},
             concurrency_groups={"send": 1, "receive": 1},  # of one thread, which keeps the order
-        )
+        )(_RemoteWorker)
         waiting: set[Any] = set()  # actors that have sent nothing yet
 
         def mention_waiting() -> None:

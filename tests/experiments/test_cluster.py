@@ -105,13 +105,13 @@ class MadeRay:
         self.options: dict[str, Any] = {}
         self.killed = threading.Event()
         monkeypatch.setattr(ray, "is_initialized", lambda: True)
-        monkeypatch.setattr(ray, "remote", lambda _: MagicMock(options=self.take))
+        monkeypatch.setattr(ray, "remote", self.take)
         monkeypatch.setattr(ray, "get", self.wait)
         monkeypatch.setattr(ray, "kill", lambda _: self.killed.set())
 
     def take(self, **options: Any) -> Any:
         self.options = options
-        return MagicMock()
+        return lambda _: MagicMock()
 
     def wait(self, _: Any) -> None:
         assert self.killed.wait(20)

@@ -102,9 +102,9 @@ def _train(
     copy_plugins(record.study.plugins, record.folder.path)
     record.plan_jobs(command, resume)
     n_jobs, n_finished = len(record.jobs), len(record.finished_folders)
-    more = " of the first seed" if record.study.until == "decided" and n_jobs else ""
+    more = " before the next look" if record.study.until == "decided" and n_jobs else ""
     where = f"{n_finished} are there; {record.folder.path}"
-    log(f"{record.study.name}: {n_jobs} runs{more} to train, {where}")
+    log(f"{record.study.name}: {n_jobs} runs to train{more}, {where}")
     if not n_jobs:
         return
     for line in (*record.plan.notes(), *record.quote()):
