@@ -74,50 +74,64 @@ def cluster_workers(
         _connect(address)
     try:
         jobs, cpus, gpus = allocate_resources(jobs, gpus_per_trial)
-        threads = max(1, int(cpus))
         log(f"{jobs} at a time; for each {gpus:g} GPU, {cpus:g} processors")
-        remote: Any = ray.remote(
-            num_cpus=cpus,
-            num_gpus=gpus,
-            runtime_env={"env_vars": _env_vars(gpus)},
-            concurrency_groups={"send": 1, "receive": 1},  # of one thread, which keeps the order
-        )(_RemoteWorker)
-        waiting: set[Any] = set()  # actors that have sent nothing yet
-
-        def mention_waiting() -> None:
-            if waiting:
-                words = "have no place on the cluster yet ('ray status' says why)"
-                log(f"{len(waiting)} of {jobs} workers {words}")
-
-        timer = Timer(_PATIENCE, mention_waiting)
-        timer.daemon = True
-        timer.start()
+        options: dict[str, Any] = {
+            "num_cpus": cpus,
+            "num_gpus": gpus,
+            "runtime_env": {"env_vars": _env_vars(gpus)},
+            "concurrency_groups": {"send": 1, "receive": 1},  # a thread for each keeps the order
+        }
+        remote: Any = ray.remote(**options)(_RemoteWorker)
+        waiting: set[Any] = set()
 
         def start(slot: int) -> Worker:
-            actor: Any = remote.remote(str(Path.cwd()), threads, train)
-            waiting.add(actor)
-            messages, child = Pipe()
-            causes: list[str] = []  # of its death
-            options = actor, child, causes, waiting
-            forwarding = Thread(target=_forward_messages, args=options, daemon=True)
-            forwarding.start()
-            send = actor.send.options(concurrency_group="send")
+            actor = remote.remote(str(Path.cwd()), max(1, int(cpus)), train)
+            return _connect_actor(actor, slot, waiting)
 
-            def close() -> str:
-                messages.close()
-                ray.kill(actor)
-                forwarding.join(_GOODBYE)  # a thread that still waits while Ray ends breaks it
-                return causes[0] if causes else "for no known reason"
-
-            return Worker(slot, messages, send.remote, close)
-
-        try:
+        with _mention_waiting(waiting, jobs, log):
             yield Workers(jobs, start)
-        finally:
-            timer.cancel()
     finally:
         if not connected:
             ray.shutdown()
+
+
+@contextmanager
+def _mention_waiting(waiting: set[Any], jobs: int, log: Log) -> Iterator[None]:
+    """Log once, after a while, how many actors have sent nothing yet."""
+
+    def mention() -> None:
+        if waiting:
+            words = "still wait for the cluster ('ray status' says why)"
+            log(f"{len(waiting)} of {jobs} workers {words}")
+
+    timer = Timer(_PATIENCE, mention)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _connect_actor(actor: Any, slot: int, waiting: set[Any]) -> Worker:
+    """Return an actor as a worker; it is in ``waiting`` until it sends something, or ends."""
+    import ray
+
+    messages, child = Pipe()
+    causes: list[str] = []  # of its death
+    waiting.add(actor)
+    options = actor, child, causes, waiting
+    forwarding = Thread(target=_forward_messages, args=options, daemon=True)
+    forwarding.start()
+    send = actor.send.options(concurrency_group="send")
+
+    def close() -> str:
+        messages.close()
+        ray.kill(actor)
+        forwarding.join(_GOODBYE)  # a thread that still waits while Ray ends breaks it
+        return causes[0] if causes else "for no known reason"
+
+    return Worker(slot, messages, send.remote, close)
 
 
 class _RemoteWorker:
@@ -186,24 +200,24 @@ def allocate_resources(
     """Return how many trials the cluster trains at a time, and each one's processors and GPUs.
 
     Processors of a machine count only as far as it has GPUs for the trials on them, where trials
-    use GPUs, and as far as $OMP_NUM_THREADS says. A part of one is a place beside others on it.
+    use GPUs, and as far as $OMP_NUM_THREADS says. A part of one is shared with others.
     """
     import ray
 
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     nodes = [
         (min(int(node["CPU"]), env_threads() or sys.maxsize), int(node.get("GPU", 0)))
-        for node in alive
+        for node in resources
         if node.get("CPU")
     ]
     n_gpus = sum(gpus for _, gpus in nodes) if allows_gpus() else 0
     jobs, gpus = divide_gpus(n_gpus, jobs, gpus_per_trial)
     jobs = jobs or max(1, len(nodes))
     per_gpu = int(1 / gpus + 1e-9) if gpus else 0
-    places = [(cores, n * per_gpu if gpus else jobs) for cores, n in nodes]
+    slots = [(cores, n * per_gpu if gpus else jobs) for cores, n in nodes]
     most = max((cores for cores, _ in nodes), default=1)
     fractions = (math.floor(1e4 / n) / 1e4 for n in range(2, jobs + 1))  # as Ray counts
     for cpus in (*range(most, 0, -1), *fractions):
-        if sum(min(n, int(cores / cpus + 1e-9)) for cores, n in places) >= jobs:
+        if sum(min(n, int(cores / cpus + 1e-9)) for cores, n in slots) >= jobs:
             return jobs, cpus, gpus
     return jobs, 1, gpus  # no machine yet

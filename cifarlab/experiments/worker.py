@@ -20,7 +20,7 @@ from cifarlab.training.callbacks import CallbacksConfig
 
 LEAVE = "leave"  # sent by a driver at any time: leave the run at its checkpoint
 WORKER_READY = "ready"  # the first message of a worker
-NOT_SHARED = "a cluster needs one folder that all its machines share"
+NOT_SHARED = "a cluster needs one folder for all its machines"
 _HANDOVER = 120.0  # seconds that a killed worker may take to release its run folder
 
 

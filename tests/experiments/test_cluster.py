@@ -49,7 +49,7 @@ def set_nodes(monkeypatch: pytest.MonkeyPatch) -> Callable[[Nodes], None]:
     return set_them
 
 
-def count_places(nodes: Nodes, cpus: float, gpus: float) -> int:
+def count_slots(nodes: Nodes, cpus: float, gpus: float) -> int:
     """Return how many actors that ask for so much Ray starts at once; it counts in 1e-4."""
     cpu_need, gpu_need = round(1e4 * cpus), round(1e4 * gpus)
     per_gpu = 10**4 // gpu_need if gpus else 0
@@ -77,13 +77,13 @@ def count_places(nodes: Nodes, cpus: float, gpus: float) -> int:
         ([(7, 3)], (None, 0.0166), (180, 0.0384, 0.0166)),
     ],
 )
-def test_as_many_trials_run_at_once_as_are_said(
+def test_as_many_trials_run_at_once_as_are_announced(
     set_nodes: Callable[[Nodes], None], nodes: Nodes, options: Any, expected: Any
 ) -> None:
     set_nodes(nodes)
     jobs, cpus, gpus = allocate_resources(*options or (None,))
     assert (jobs, cpus, gpus) == expected
-    assert count_places(nodes, cpus, gpus) >= jobs
+    assert count_slots(nodes, cpus, gpus) >= jobs
 
 
 def test_the_user_says_how_many_processors_of_a_machine_and_whether_gpus_are_used(
@@ -137,7 +137,7 @@ def test_workers_on_a_connected_cluster_have_the_driver_s_variables(
         assert made.options["runtime_env"]["env_vars"]["CIFARLAB_DEVICE"] == "cpu"
 
 
-def test_workers_that_wait_for_a_place_are_mentioned(
+def test_workers_that_wait_for_the_cluster_are_mentioned(
     set_nodes: Callable[[Nodes], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_nodes([(8, 2)])
@@ -150,7 +150,7 @@ def test_workers_that_wait_for_a_place_are_mentioned(
         while len(lines) < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
         worker.close()
-    assert lines[1].startswith("1 of 2 workers have no place on the cluster yet")
+    assert lines[1].startswith("1 of 2 workers still wait for the cluster")
 
 
 def fail_at_init(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -256,6 +256,7 @@ def note_gpu(job: Job, driver: Driver) -> JobResult:
     """Train nothing for three epochs; note on which GPU of which node, from when to when."""
     path = Path(job.path)
     path.mkdir(exist_ok=True)
+    assert os.environ["CIFARLAB_DEVICE"] == "cuda"
     node, gpu = ray.get_runtime_context().get_node_id(), os.environ["CUDA_VISIBLE_DEVICES"]
     for epoch in (1, 2, 3):
         begin = time.time()
