@@ -18,6 +18,7 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, fingerprint
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import FailedRunsError, RunFolderError
+from cifarlab.system.files import disk_errors
 
 
 def fold_groups(pairs: np.ndarray, training: Subset, folds: int) -> tuple[list[list[int]], int]:
@@ -152,6 +153,8 @@ def out_of_fold_logits(
         if not folders[number].is_finished
     ]
     if jobs:
+        with disk_errors(path):
+            path.mkdir(exist_ok=True)  # a worker that lacks it has another disk
         train_folds(jobs, command=command, **options)
     for recipe_of_fold, folder in zip(recipes, folders, strict=True):
         held_out = held_out_fold(dataset, recipe_of_fold.data)

@@ -17,7 +17,7 @@ from cifarlab.data.dataset import Dataset, Log, Progress, Subset
 from cifarlab.data.opening import OpenData, open_data
 from cifarlab.evaluation.run_evaluation import open_split
 from cifarlab.evaluation.test_split import open_test_split
-from cifarlab.experiments.placement import Placement
+from cifarlab.experiments.placement import DEFAULT_PLACEMENT, Placement
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import apply_overrides, fingerprint
@@ -41,7 +41,7 @@ def audit(
     csv: bool = False,
     out: Path | None = None,
     plugins: Sequence[Plugin] = (),
-    placement: Placement | None = None,
+    placement: Placement = DEFAULT_PLACEMENT,
     callbacks: Sequence[Callback] = (),
     command: str = "cifarlab.audit.run_audit.audit",
     progress: Progress | None = None,
@@ -57,7 +57,7 @@ def audit(
         csv: whether to write the tables of ``write_tables``
         out: the audit's folder; None: ``audit`` in the run's, or ``audits/<name>-<fingerprint>``
         plugins: what the recipe may use
-        placement: where the folds' networks are trained; None: by this process, or one for each GPU
+        placement: where the folds' networks are trained
         callbacks: of the training of the folds, in this process
         command: stored in the findings, and recorded where the test split is opened
         progress: called while data are read, images compared and networks trained
@@ -99,8 +99,8 @@ def _in_use(folder: Audit) -> RunFolderError:
     return RunFolderError(f"{folder.path} is in use by another process", hint)
 
 
-def _require_folds(folds: int, placement: Placement | None) -> None:
-    (placement or Placement()).require_valid()
+def _require_folds(folds: int, placement: Placement) -> None:
+    placement.require_valid()
     if folds == 1 or folds < 0:
         raise DataError(f"labels can't be judged by {folds} folds", "take 0, or 2 and more")
     if folds:

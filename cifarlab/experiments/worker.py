@@ -4,6 +4,7 @@ It is the same in the driver's process, in another process of this machine and o
 """
 
 import os
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -12,13 +13,14 @@ from typing import Any, NamedTuple, Protocol
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CifarlabError, Interrupted, RunFolderError, StorageError
-from cifarlab.system.files import lock_folder
+from cifarlab.system.files import is_folder, lock_folder
 from cifarlab.system.signals import AT_ONCE, StopRequest
 from cifarlab.training.callback import Callback
 from cifarlab.training.callbacks import CallbacksConfig
 
 LEAVE = "leave"  # sent by a driver at any time: leave the run at its checkpoint
 WORKER_READY = "ready"  # the first message of a worker
+NOT_SHARED = "a cluster needs one folder for all its machines"
 _HANDOVER = 120.0  # seconds that a killed worker may take to release its run folder
 
 
@@ -127,6 +129,7 @@ def train_job(
     folder, stop = RunFolder(job.path), StopRequest()
     reporter = _Reporter(driver, stop)
     try:
+        _require_shared(folder)
         _wait_for_folder(folder)
         reporter.leave_if_requested()
         if folder.is_finished:  # the driver was killed before it received the result
@@ -158,6 +161,13 @@ def _failed_result(error: Exception) -> JobResult:
     if isinstance(error, CifarlabError):
         return JobResult(failure=Failure(kind, error.what, error.hint))
     return JobResult(failure=Failure(kind, f"{kind}: {str(error)[:200]}", "please report it"))
+
+
+def _require_shared(folder: RunFolder) -> None:
+    """Refuse a machine that does not see the experiment's folder, which its driver has made."""
+    if not is_folder(folder.path.parent):
+        what = f"{platform.node()} does not see {folder.path.parent}"
+        raise RunFolderError(what, NOT_SHARED)
 
 
 def _wait_for_folder(folder: RunFolder) -> None:

@@ -57,6 +57,12 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return folder.metrics.read()
 
 
+def test_a_machine_without_the_shared_folder_says_so_and_makes_none(tmp_path: Path) -> None:
+    result = train_job(job(tmp_path / "study"), AnsweringDriver())
+    assert result.failure and "does not see" in result.failure.what
+    assert "all its machines" in result.failure.hint and not list(tmp_path.iterdir())
+
+
 def test_a_whole_run_is_the_run_that_its_recipe_gives_without_an_engine(
     reference: list[dict[str, Any]], tmp_path: Path
 ) -> None:

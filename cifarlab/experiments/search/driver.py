@@ -76,6 +76,7 @@ class SearchDriver(Experiment):
         self.search, self._base, self._scale = search, base, scale
         self._command, self._log, self._metric = command, log, base.evaluation.metric.facts
         self._rungs, self._max_epochs = search.rungs(scale), search.epochs(scale)
+        self._callbacks = search.only_callbacks()
         self._waiting = self.unfinished_trials
         self._trials: dict[str, Trial] = {}
         self._sampler = ParamSampler(search, base)
@@ -113,7 +114,7 @@ class SearchDriver(Experiment):
                 continue
             path = str(self.folder.trial(trial.number).path.resolve())
             self._trials[path] = trial
-            return Job(trial_name(trial.number), recipe, path, self._command, self.search)
+            return Job(trial_name(trial.number), recipe, path, self._command, self._callbacks)
         return None
 
     def _draw_trial(self) -> Trial:

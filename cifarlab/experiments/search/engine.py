@@ -12,7 +12,7 @@ from cifarlab.experiments.engine import (
     run_experiment,
     unfinished_error,
 )
-from cifarlab.experiments.placement import Placement, open_workers
+from cifarlab.experiments.placement import DEFAULT_PLACEMENT, Placement, open_workers, require_count
 from cifarlab.experiments.search.definition import Search, find_search, parse_time, validate_space
 from cifarlab.experiments.search.driver import SearchDriver
 from cifarlab.experiments.search.figures import FIGURES
@@ -21,7 +21,7 @@ from cifarlab.experiments.search.folder import SearchFolder, trial_name
 from cifarlab.experiments.search.results import SearchResults, read_results
 from cifarlab.experiments.search.table import csv_text, markdown_page, results_as_json
 from cifarlab.experiments.worker import TrainJob, train_job
-from cifarlab.experiments.writing import require_valid_options
+from cifarlab.plots.spec import require_formats
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import to_yaml
 from cifarlab.report.write import write_figures
@@ -51,9 +51,7 @@ class FinishedSearch(NamedTuple):
 def run_search(
     search: Search | str,
     *,
-    jobs: int | None = None,
-    cluster: str | None = None,
-    gpus_per_trial: float | None = None,
+    placement: Placement = DEFAULT_PLACEMENT,
     max_time: WallTime | str | None = None,
     resume: bool = False,
     n_seeds: int | None = None,
@@ -69,9 +67,7 @@ def run_search(
 
     Args:
         search: the search, the name of a shipped one, or a YAML file
-        jobs: trials at a time; None for one per GPU, or on a cluster without GPUs per machine
-        cluster: address of a Ray cluster; None to train on this machine
-        gpus_per_trial: 1, or the part of a GPU that a trial has
+        placement: where the trials train, and how many at a time
         max_time: time ("2 h") after which the search ends, its trials at their last checkpoints
         resume: go on with unfinished trials
         n_seeds: once no trial is left, train the finalists with so many new seeds
@@ -89,8 +85,8 @@ def run_search(
         StorageError: the disk can't be written to
         Interrupted: a signal arrived
     """
-    require_valid_options(formats, n_seeds=n_seeds)
-    placement = Placement(jobs, cluster, gpus_per_trial)
+    require_formats(formats)
+    require_count("n-seeds", n_seeds)
     search, max_time = find_search(search), parse_time(max_time)
     base = _check_search(search, data, scale, placement)
     folder = SearchFolder.locate(search.name, scale, data, runs)
@@ -105,7 +101,8 @@ def run_search(
         problems = [f"{driver.n_pending} {hint}"] if driver.n_pending else []
         if n_seeds and not problems and results.best_row:  # else trials are left, or all failed
             options = {"formats": formats, "command": command, "log": log, "train": train}
-            finalists = retrain_finalists(results, folder, n_seeds, placement, **options)
+            options["placement"] = placement
+            finalists = retrain_finalists(results, folder, n_seeds, **options)
         problems += write_results(results, finalists, base, folder, formats)
     return FinishedSearch(folder, results, finalists, problems)
 

@@ -6,7 +6,6 @@ with seeds that the search did not use, the same recipe shows its real value.
 
 from typing import Any, NamedTuple
 
-from cifarlab.experiments.placement import Placement
 from cifarlab.experiments.search.folder import SearchFolder, trial_name
 from cifarlab.experiments.search.results import SearchResults
 from cifarlab.experiments.study.comparison import Comparison
@@ -56,7 +55,6 @@ def retrain_finalists(
     results: SearchResults,
     folder: SearchFolder,
     n_seeds: int,
-    placement: Placement,
     **options: Any,
 ) -> Finalists:
     """Train the best trials with new seeds and compare them.
@@ -68,7 +66,6 @@ def retrain_finalists(
         results: the results of the search
         folder: the search's folder
         n_seeds: seeds per finalist; no trial had one of them
-        placement: where they train
         **options: as ``run_study`` takes them
 
     Raises:
@@ -90,8 +87,7 @@ def retrain_finalists(
             StudyRow(name=name, recipe=str(folder.path / name / "recipe.yaml")) for name in scores
         ),
     )
-    options = {**placement._asdict(), **options, "n_seeds": n_seeds, "runs": folder.path}
-    study_end = run_study(study, resume=True, **options)
+    study_end = run_study(study, resume=True, n_seeds=n_seeds, runs=folder.path, **options)
     selection_bias = tuple(
         measure_selection_bias(number, scores[row.name], list(row.values.values()))
         for number, row in zip(finalists, study_end.comparison.rows, strict=True)

@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 from cifarlab.config.plugins import copy_plugins
 from cifarlab.experiments.engine import Log, resume_command, run_experiment
-from cifarlab.experiments.placement import Placement, open_workers
+from cifarlab.experiments.placement import DEFAULT_PLACEMENT, Placement, open_workers
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import Study, change_plan, find_study
 from cifarlab.experiments.study.folder import StudyFolder, write_comparison
 from cifarlab.experiments.study.record import PlannedRun, StudyRecord
 from cifarlab.experiments.worker import TrainJob, train_job
-from cifarlab.experiments.writing import require_valid_options
+from cifarlab.plots.spec import require_formats
 from cifarlab.recipes.scale import scale_recipe
 from cifarlab.recipes.text import change, fingerprint
 from cifarlab.run_folder import RUNS
@@ -41,9 +41,7 @@ def run_study(
     first_seed: int | None = None,
     scale: float = 1.0,
     only: str | None = None,
-    jobs: int | None = None,
-    cluster: str | None = None,
-    gpus_per_trial: float | None = None,
+    placement: Placement = DEFAULT_PLACEMENT,
     resume: bool = False,
     data: str | None = None,
     runs: Path = RUNS,
@@ -63,9 +61,7 @@ def run_study(
         first_seed: the first seed; another one than the study's makes another study
         scale: fraction of the training images and epochs, in (0, 1]
         only: shell pattern: train only the rows that match, and the baseline
-        jobs: runs at a time; None for one per GPU, or on a cluster without GPUs per machine
-        cluster: address of a Ray cluster; None to train on this machine
-        gpus_per_trial: 1, or the part of a GPU that a run has
+        placement: where the runs train, and how many at a time
         resume: go on with unfinished runs
         data: ``data.source`` of all rows; None for the recipes' own
         runs: folder of the runs; the study goes to its ``studies`` folder
@@ -81,8 +77,8 @@ def run_study(
         Interrupted: a signal arrived
         FailedRunsError: all runs failed
     """
-    require_valid_options(formats, n_seeds=n_seeds)
-    placement = Placement(jobs, cluster, gpus_per_trial).require_valid()
+    require_formats(formats)
+    placement.require_valid()
     plan = {"until": until, "margin": margin, "most": most, "first_seed": first_seed}
     study = change_plan(find_study(study), n_seeds=n_seeds, **plan)
     planned_runs = _plan(study, scale, study.select_rows(only), data)
@@ -106,9 +102,9 @@ def _train(
     copy_plugins(record.study.plugins, record.folder.path)
     record.plan_jobs(command, resume)
     n_jobs, n_finished = len(record.jobs), len(record.finished_folders)
-    more = " of the first seed" if record.study.until == "decided" and n_jobs else ""
+    more = " before the next look" if record.study.until == "decided" and n_jobs else ""
     where = f"{n_finished} are there; {record.folder.path}"
-    log(f"{record.study.name}: {n_jobs} runs{more} to train, {where}")
+    log(f"{record.study.name}: {n_jobs} runs to train{more}, {where}")
     if not n_jobs:
         return
     for line in (*record.plan.notes(), *record.quote()):
