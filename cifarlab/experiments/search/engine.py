@@ -1,6 +1,8 @@
 """Run a search: check everything, train the trials, write table, figures and the best recipe."""
 
+import time
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +28,7 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import to_yaml
 from cifarlab.report.write import write_figures
 from cifarlab.run_folder import RUNS
-from cifarlab.system.errors import CifarlabError, RunFolderError
+from cifarlab.system.errors import CifarlabError, RunFolderError, UserError
 from cifarlab.system.extras import require_packages
 from cifarlab.system.files import write_text
 
@@ -92,20 +94,29 @@ def run_search(
     require_valid_options(formats, n_seeds=n_seeds)
     placement = Placement(jobs, cluster, gpus_per_trial)
     search, max_time = find_search(search), parse_time(max_time)
+    end = time.monotonic() + max_time.seconds if max_time else inf
     base = _check_search(search, data, scale, placement)
     folder = SearchFolder.locate(search.name, scale, data, runs)
     with folder.lock():
         _require_same_search(search, base, scale, folder, command)
-        driver = SearchDriver(search, base, scale, folder, command, log)
+        driver = SearchDriver(search, base, scale, folder, command, log, resume)
         _require_resumable(base, driver, resume, command, log)
-        _train(driver, command, placement, max_time, log=log, train=train)
+        _train(driver, command, placement, end, log=log, train=train)
         results = read_results(search, scale, folder)
         finalists = None if n_seeds else read_finalists(results, folder)
-        hint = f"trials are not finished; go on with: {resume_command(command)}"
-        problems = [f"{driver.n_pending} {hint}"] if driver.n_pending else []
+        hint = f"not finished; go on with: {resume_command(command)}"
+        problems = [f"{driver.n_pending} trials are {hint}"] if driver.n_pending else []
         if n_seeds and not problems and results.best_row:  # else trials are left, or all failed
             options = {"formats": formats, "command": command, "log": log, "train": train}
-            finalists = retrain_finalists(results, folder, n_seeds, placement, **options)
+            try:
+                finalists = retrain_finalists(
+                    results, folder, n_seeds, placement, end=end, **options
+                )
+            except UserError:  # none of their runs has finished
+                if time.monotonic() < end:
+                    raise
+            if time.monotonic() >= end:
+                problems.append(f"the finalists are {hint}")
         problems += write_results(results, finalists, base, folder, formats)
     return FinishedSearch(folder, results, finalists, problems)
 
@@ -124,7 +135,7 @@ def _train(
     driver: SearchDriver,
     command: str,
     placement: Placement,
-    max_time: WallTime | None,
+    end: float,
     *,
     log: Log,
     train: TrainJob,
@@ -133,13 +144,16 @@ def _train(
     if driver.n_pending:
         log(f"{driver.search.name}: {driver.n_pending} trials to train; {driver.folder.path}")
         with open_workers(placement, log, train) as workers:
-            run_experiment(driver, resume_command(command), workers, max_time)
+            run_experiment(driver, resume_command(command), workers, end)
 
 
 def _require_same_search(
     search: Search, base: Recipe, scale: float, folder: SearchFolder, command: str
 ) -> None:
-    """Refuse to resume with another definition than the recorded one; more trials are allowed."""
+    """Refuse to resume with another definition than the recorded one; more trials are allowed.
+
+    A search that has drawn no trial has not begun.
+    """
     header: dict[str, Any] = {
         "search": search.model_dump(mode="json"),
         "base": base.model_dump(mode="json"),
@@ -147,7 +161,7 @@ def _require_same_search(
         "scale": scale,
         "command": command,
     }
-    content = folder.content()
+    content = folder.content() if folder.events() else {}
     if content:
         recorded, current = (_fixed_settings(tree.get("search", {})) for tree in (content, header))
         if differing_keys := [key for key in current if current[key] != recorded.get(key)]:

@@ -5,6 +5,7 @@ stands in study.json before the first run.
 """
 
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +45,7 @@ def run_study(
     jobs: int | None = None,
     cluster: str | None = None,
     gpus_per_trial: float | None = None,
+    end: float = inf,
     resume: bool = False,
     data: str | None = None,
     runs: Path = RUNS,
@@ -66,6 +68,7 @@ def run_study(
         jobs: runs at a time; None for one per GPU, or on a cluster without GPUs per machine
         cluster: address of a Ray cluster; None to train on this machine
         gpus_per_trial: 1, or the part of a GPU that a run has
+        end: when (``time.monotonic``) the runs at hand are left at their last checkpoints
         resume: go on with unfinished runs
         data: ``data.source`` of all rows; None for the recipes' own
         runs: folder of the runs; the study goes to its ``studies`` folder
@@ -89,7 +92,7 @@ def run_study(
     folder = StudyFolder.locate(study.name, scale, data, runs, first_seed)
     with folder.lock():
         record = StudyRecord(study, scale, planned_runs, folder, runs, log)
-        _train(record, command, resume, placement, log=log, train=train)
+        _train(record, command, resume, placement, end, log=log, train=train)
         return _finish(record, formats)
 
 
@@ -98,6 +101,7 @@ def _train(
     command: str,
     resume: bool,
     placement: Placement,
+    end: float,
     *,
     log: Log,
     train: TrainJob,
@@ -115,7 +119,7 @@ def _train(
         log(line)
     record.write()
     with open_workers(placement, log, train) as workers:
-        run_experiment(record, resume_command(command), workers)
+        run_experiment(record, resume_command(command), workers, end)
 
 
 def _finish(record: StudyRecord, formats: Sequence[str]) -> FinishedStudy:

@@ -15,11 +15,11 @@ from cifarlab.experiments.study.columns import measure_columns
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.folder import StudyFolder
-from cifarlab.experiments.study.outcomes import failed_outcome, find_warnings, is_final, run_outcome
+from cifarlab.experiments.study.outcomes import failed_outcome, find_warnings, run_outcome
 from cifarlab.experiments.study.plan import SeenRuns, StudyPlan, make_plan, require_same_plan
 from cifarlab.experiments.study.price import Question, find_earlier_runs, quote
 from cifarlab.experiments.study.reuse import ReusableRuns
-from cifarlab.experiments.worker import Failure, Job, JobResult
+from cifarlab.experiments.worker import Failure, Job, JobResult, is_final
 from cifarlab.metrics.kinds import MetricConfig
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint
@@ -177,12 +177,14 @@ class StudyRecord(Experiment):
             if not is_selected or key in self.finished_folders or key in {**self.jobs, **jobs}:
                 continue
             unfinished, failure = self._unfinished_folder(recipe), self.failures.get(key)
-            if failure and ((unfinished and is_final(failure)) or self._is_overtaken(row, recipe)):
+            if failure and (
+                (unfinished and is_final(failure.kind)) or self._is_overtaken(row, recipe)
+            ):
                 continue
             if unfinished and not failure and not self._resume:
                 raise unfinished_error(unfinished.path, self._command)
             self.failures.pop(key, None)
-            path = (unfinished or new_folder(recipe, self.folder.path)).path
+            path = (unfinished or new_folder(recipe, self.folder.path)).path.resolve()
             jobs[key] = Job(row, recipe, str(path), self._command, self.study)
         self.jobs |= jobs
         return list(jobs.values())
@@ -225,9 +227,13 @@ class StudyRecord(Experiment):
     def on_end(self, job: Job, result: JobResult) -> None:
         """Record the end of a run and log it."""
         self._n_ended += 1
-        if result.failure:
-            self.failures[fingerprint(job.recipe)] = result.failure
-            how = f"failed: {result.failure.what}"
+        failure = result.failure
+        if not failure and not RunFolder(job.path).is_finished:
+            what = f"{job.path} has no result here: a machine that does not share it trained it"
+            failure = Failure("RunFolderError", what, "a cluster needs one folder of all machines")
+        if failure:
+            self.failures[fingerprint(job.recipe)] = failure
+            how = f"failed: {failure.what}"
         else:
             self.finished_folders[fingerprint(job.recipe)] = RunFolder(job.path)
             how = _describe_score(job.path, self.study.metric)
