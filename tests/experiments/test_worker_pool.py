@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -12,11 +13,19 @@ from typing import Any
 
 import pytest
 
-from cifarlab.experiments.engine import ThisProcess, Worker, Workers, local_workers, run_experiment
-from cifarlab.experiments.worker import WORKER_READY, Driver, Failure, Job, JobResult
+from cifarlab.experiments.engine import (
+    ThisProcess,
+    Worker,
+    Workers,
+    _shielded_spawn,
+    local_workers,
+    run_experiment,
+)
+from cifarlab.experiments.worker import LEAVE, WORKER_READY, Driver, Failure, Job, JobResult, work
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted, RunFolderError, StorageError, UserError
+from cifarlab.system.signals import stop_on_signal
 
 FAILURE = Failure("DivergenceError", "NaN", "lower the learning rate")
 
@@ -327,3 +336,54 @@ def test_simultaneous_runs_divide_the_cores(
     experiment = MadeExperiment(tmp_path, "one", "two")
     run_experiment(experiment, "cifarlab made", local_workers(2, lambda line: None, return_threads))
     assert [result.stop_reason for result in experiment.results.values()] == ["2", "2"]
+
+
+def test_a_worker_gives_a_gpu_s_memory_back_after_each_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    calls: list[str] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: calls.append("released"))
+    monkeypatch.setattr("cifarlab.system.threads.limit_threads", lambda number: None)
+    parent, child = Pipe()
+    for message in [*MadeExperiment(tmp_path, "fails", "fails").jobs, LEAVE]:
+        parent.send(message)
+    work(child, 1, {}, train_made_job)
+    messages = [parent.recv() for _ in range(3)]
+    assert messages == [WORKER_READY, *[JobResult(failure=FAILURE)] * 2] and len(calls) == 2
+
+
+@pytest.mark.parametrize("can_mask", [True, False])
+def test_a_worker_never_runs_the_user_s_script(
+    monkeypatch: pytest.MonkeyPatch, can_mask: bool
+) -> None:
+    """Windows can't mask signals."""
+    if not can_mask:
+        monkeypatch.delattr(signal, "pthread_sigmask")
+    main = sys.modules["__main__"]
+    with _shielded_spawn():
+        assert not hasattr(sys.modules["__main__"], "__file__")
+    assert sys.modules["__main__"] is main
+
+
+def test_in_this_process_a_second_signal_acts_as_before(
+    tmp_path: Path,
+) -> None:
+    """The first reaches the run and the experiment, which each listen."""
+    caught: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda signum, frame: caught.append(signum))
+
+    def train(job: Job, driver: Driver) -> JobResult:
+        with stop_on_signal() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop.signum == signal.SIGINT and driver.poll() and not caught
+            os.kill(os.getpid(), signal.SIGINT)
+            assert caught == [signal.SIGINT]
+        return JobResult("planned")
+
+    try:
+        with pytest.raises(Interrupted):
+            run_experiment(MadeExperiment(tmp_path, "one", "two"), "made", ThisProcess(train))
+    finally:
+        signal.signal(signal.SIGINT, before)
