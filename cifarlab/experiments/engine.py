@@ -7,17 +7,13 @@ decision down before it answers; so whichever process is killed, the record and 
 enough to resume.
 """
 
-import signal
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from math import inf
-from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
 from cifarlab.experiments.worker import (
@@ -29,19 +25,15 @@ from cifarlab.experiments.worker import (
     TrainJob,
     describe_failure,
     train_job,
-    work,
 )
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CifarlabError, Interrupted, RunFolderError, UserError
 from cifarlab.system.signals import StopRequest, stop_on_signal
-from cifarlab.system.threads import available_threads
 
 Log = Callable[[str], None]
 _POLL = 0.2  # seconds between two checks whether to end
 _MAX_DEATHS = 4  # of workers that trained a run, without a new epoch, after which it has failed
 _MAX_FAULTS = 2  # of a worker, in a row, after which it gets no more runs
-# a terminal sends them to all processes; only the driver may handle them
-_TERMINAL_SIGNALS = {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}
 
 
 class Experiment(Protocol):
@@ -85,70 +77,6 @@ class ThisProcess(NamedTuple):
     """No workers: the driver's process trains one run after another."""
 
     train: TrainJob = train_job
-
-
-def local_workers(
-    jobs: int, log: Log, train: TrainJob = train_job, gpus: Sequence[str] = ()
-) -> Workers:
-    """Return workers that are processes of this machine and divide its free cores and its GPUs.
-
-    Args:
-        jobs: number of workers
-        log: receives a note where other processes use the machine
-        train: trains one job
-        gpus: as CUDA_VISIBLE_DEVICES names them; each worker sees the next one alone
-    """
-    available = available_threads()
-    if available.note:
-        log(available.note)
-    threads = max(1, available.number // jobs)
-    context = get_context("spawn")  # a forked child can't use a GPU, and inherits locks
-
-    def start(slot: int) -> Worker:
-        connection, child = context.Pipe()
-        gpu = gpus[slot % len(gpus)] if gpus else None
-        env_vars = {"CUDA_VISIBLE_DEVICES": gpu, "CIFARLAB_DEVICE": "cuda"} if gpu else {}
-        options = child, threads, env_vars, train
-        process = context.Process(target=_work_without_signals, args=options)
-        with _shielded_spawn():
-            process.start()
-        child.close()
-
-        def close() -> str:
-            connection.close()
-            process.join()
-            return f"exit code {process.exitcode}"
-
-        return Worker(slot, connection, connection.send, close)
-
-    return Workers(jobs, start)
-
-
-@contextmanager
-def _shielded_spawn() -> Iterator[None]:
-    """Keep the terminal's signals and the user's script away from processes started meanwhile."""
-    main = sys.modules["__main__"]
-    can_mask = hasattr(signal, "pthread_sigmask")  # not on Windows
-    if can_mask:
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS)
-        resource_tracker.ensure_running()  # its start unblocks SIGINT
-        signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS)
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-        if can_mask:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-def _work_without_signals(*options: Any) -> None:
-    """Call ``work`` in a process that was started with the terminal's signals blocked."""
-    for signum in _TERMINAL_SIGNALS:
-        signal.signal(signum, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TERMINAL_SIGNALS)
-    work(*options)
 
 
 def run_experiment(

@@ -13,14 +13,8 @@ from typing import Any
 
 import pytest
 
-from cifarlab.experiments.engine import (
-    ThisProcess,
-    Worker,
-    Workers,
-    _shielded_spawn,
-    local_workers,
-    run_experiment,
-)
+from cifarlab.experiments.engine import ThisProcess, Worker, Workers, run_experiment
+from cifarlab.experiments.local_workers import _shielded_spawn, local_workers
 from cifarlab.experiments.worker import LEAVE, WORKER_READY, Driver, Failure, Job, JobResult, work
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ from cifarlab.experiments.engine import (
     unfinished_error,
 )
 from cifarlab.experiments.placement import Placement, open_workers
-from cifarlab.experiments.search.definition import Search, find_search, parse_time, validate_space
+from cifarlab.experiments.search.definition import Search, find_search, parse_end, validate_space
 from cifarlab.experiments.search.driver import SearchDriver
 from cifarlab.experiments.search.figures import FIGURES
 from cifarlab.experiments.search.finalists import Finalists, read_finalists, retrain_finalists
@@ -28,7 +27,7 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import to_yaml
 from cifarlab.report.write import write_figures
 from cifarlab.run_folder import RUNS
-from cifarlab.system.errors import CifarlabError, RunFolderError, UserError
+from cifarlab.system.errors import CifarlabError, RunFolderError
 from cifarlab.system.extras import require_packages
 from cifarlab.system.files import write_text
 
@@ -93,30 +92,21 @@ def run_search(
     """
     require_valid_options(formats, n_seeds=n_seeds)
     placement = Placement(jobs, cluster, gpus_per_trial)
-    search, max_time = find_search(search), parse_time(max_time)
-    end = time.monotonic() + max_time.seconds if max_time else inf
+    search, end = find_search(search), parse_end(max_time)
     base = _check_search(search, data, scale, placement)
     folder = SearchFolder.locate(search.name, scale, data, runs)
     with folder.lock():
         _require_same_search(search, base, scale, folder, command)
         driver = SearchDriver(search, base, scale, folder, command, log, resume)
-        _require_resumable(base, driver, resume, command, log)
-        _train(driver, command, placement, end, log=log, train=train)
+        _train(driver, base, resume, command, placement, end, log=log, train=train)
         results = read_results(search, scale, folder)
         finalists = None if n_seeds else read_finalists(results, folder)
         hint = f"not finished; go on with: {resume_command(command)}"
         problems = [f"{driver.n_pending} trials are {hint}"] if driver.n_pending else []
         if n_seeds and not problems and results.best_row:  # else trials are left, or all failed
             options = {"formats": formats, "command": command, "log": log, "train": train}
-            try:
-                finalists = retrain_finalists(
-                    results, folder, n_seeds, placement, end=end, **options
-                )
-            except UserError:  # none of their runs has finished
-                if time.monotonic() < end:
-                    raise
-            if time.monotonic() >= end:
-                problems.append(f"the finalists are {hint}")
+            finalists = retrain_finalists(results, folder, n_seeds, placement, end, **options)
+            problems += [f"the finalists are {hint}"] * (time.monotonic() >= end)
         problems += write_results(results, finalists, base, folder, formats)
     return FinishedSearch(folder, results, finalists, problems)
 
@@ -133,6 +123,8 @@ def _check_search(search: Search, data: str | None, scale: float, placement: Pla
 
 def _train(
     driver: SearchDriver,
+    base: Recipe,
+    resume: bool,
     command: str,
     placement: Placement,
     end: float,
@@ -140,7 +132,8 @@ def _train(
     log: Log,
     train: TrainJob,
 ) -> None:
-    """Train the trials that have not ended."""
+    """Train the trials that have not ended. Raises what ``_require_resumable`` does."""
+    _require_resumable(base, driver, resume, command, log)
     if driver.n_pending:
         log(f"{driver.search.name}: {driver.n_pending} trials to train; {driver.folder.path}")
         with open_workers(placement, log, train) as workers:

@@ -229,7 +229,7 @@ class StudyRecord(Experiment):
         self._n_ended += 1
         failure = result.failure
         if not failure and not RunFolder(job.path).is_finished:
-            what = f"{job.path} has no result here: a machine that does not share it trained it"
+            what = f"{job.path} was trained on a machine that has another such folder"
             failure = Failure("RunFolderError", what, "a cluster needs one folder of all machines")
         if failure:
             self.failures[fingerprint(job.recipe)] = failure

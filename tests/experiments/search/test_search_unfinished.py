@@ -125,8 +125,8 @@ def test_a_resumed_search_takes_up_what_may_not_fail_again(tmp_path: Path, kind:
     search = small(trials=5, scheduler={"kind": "none"})  # else the order decides, too
     disturbed = run_search(search, runs=tmp_path / "a", train=fail)
     assert disturbed.n_failed == 2
-    again = run_search(search, runs=tmp_path / "a", train=train_nothing)
-    assert again.n_failed == 2  # not without --resume
+    repeated = run_search(search, runs=tmp_path / "a", train=train_nothing)
+    assert repeated.n_failed == 2  # not without --resume
     resumed = run_search(search, runs=tmp_path / "a", train=train_nothing, resume=True)
     undisturbed = run_search(search, runs=tmp_path / "b", train=train_nothing)
     if kind == "DivergenceError":

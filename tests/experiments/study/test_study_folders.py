@@ -10,7 +10,7 @@ from cifarlab.experiments.study.engine import FinishedStudy
 from cifarlab.experiments.worker import Job, JobResult
 
 
-def test_a_worker_in_another_folder_trains_at_the_same_place(
+def test_a_worker_in_another_folder_trains_in_the_same_run_folder(
     run: Callable[..., FinishedStudy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
@@ -34,5 +34,5 @@ def test_a_run_that_no_shared_folder_holds_is_a_failed_one(
         return JobResult("planned") if job.name == "good" else make_up(job)
 
     finished = run(train, until="seeds", n_seeds=2, log=lines.append)
-    assert finished.n_failed == 2 and "does not share it" in "".join(lines)
+    assert finished.n_failed == 2 and "another such folder" in "".join(lines)
     assert run(until="seeds", n_seeds=2).n_failed == 0
