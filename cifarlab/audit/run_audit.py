@@ -26,7 +26,6 @@ from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.device import choose_compute
 from cifarlab.system.errors import DataError, RunFolderError
 from cifarlab.system.files import lock_folder
-from cifarlab.training.callback import Callback
 
 AUDITS = Path("audits")
 MAX_ROWS = 1000  # pairs and suspects in findings.json; all are in the tables of --csv
@@ -42,7 +41,6 @@ def audit(
     out: Path | None = None,
     plugins: Sequence[Plugin] = (),
     placement: Placement = DEFAULT_PLACEMENT,
-    callbacks: Sequence[Callback] = (),
     command: str = "cifarlab.audit.run_audit.audit",
     progress: Progress | None = None,
     log: Log | None = None,
@@ -58,10 +56,9 @@ def audit(
         out: the audit's folder; None: ``audit`` in the run's, or ``audits/<name>-<fingerprint>``
         plugins: what the recipe may use
         placement: where the folds' networks are trained
-        callbacks: of the training of the folds, in this process
         command: stored in the findings, and recorded where the test split is opened
-        progress: called while data are read, images compared and networks trained
-        log: called with a line that describes the data
+        progress: called while data are read and images compared
+        log: called with a line that describes the data, and with each epoch of the folds
 
     Raises:
         CifarlabError: any error of cifarlab.system.errors
@@ -81,8 +78,7 @@ def audit(
         subsets = {"train": data.training, "val": data.validation, "test": test_split}
         pairs, duplicates, images = _find_duplicates(subsets, progress)
         findings = _metadata(data.dataset, recipe, command) | {"duplicates": duplicates}
-        options: dict[str, Any] = {"callbacks": callbacks, "progress": progress}
-        options |= {"command": command, "placement": placement, "log": log or (lambda _: None)}
+        options = {"command": command, "placement": placement, "log": log or (lambda _: None)}
         path = folder.path / "folds"
         labels = _judge_labels(recipe, data, pairs, folds, path, **options) if folds else None
         findings["labels"], rows = labels, labels["suspects"] if labels else []

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from typing import NamedTuple, Self
 
 from cifarlab.experiments.cluster import cluster_workers, require_ray
-from cifarlab.experiments.engine import Log, ThisProcess, Workers, local_workers
+from cifarlab.experiments.engine import Log, ThisProcess, Workers
 from cifarlab.experiments.gpus import divide_gpus, require_gpu_fraction, visible_gpus
+from cifarlab.experiments.local_workers import local_workers
 from cifarlab.experiments.worker import TrainJob, train_job
 from cifarlab.system.errors import UserError
 

@@ -282,7 +282,6 @@ def test_each_run_has_a_gpu_of_its_node_to_itself_though_nodes_are_lost(
 
     def lose_nodes(line: str) -> None:
         """Take a node away after the second, the fifth and the eighth end of a run."""
-        print(line)
         if line.startswith(("2/12", "5/12", "8/12")) and "validation" in line:
             if len(nodes) == 1:
                 cluster.add_node(num_cpus=2, num_gpus=2)

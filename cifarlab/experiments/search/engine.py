@@ -1,5 +1,6 @@
 """Run a search: check everything, train the trials, write table, figures and the best recipe."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from cifarlab.experiments.engine import (
     unfinished_error,
 )
 from cifarlab.experiments.placement import DEFAULT_PLACEMENT, Placement, open_workers, require_count
-from cifarlab.experiments.search.definition import Search, find_search, parse_time, validate_space
+from cifarlab.experiments.search.definition import Search, find_search, parse_end, validate_space
 from cifarlab.experiments.search.driver import SearchDriver
 from cifarlab.experiments.search.figures import FIGURES
 from cifarlab.experiments.search.finalists import Finalists, read_finalists, retrain_finalists
@@ -87,22 +88,27 @@ def run_search(
     """
     require_formats(formats)
     require_count("n-seeds", n_seeds)
-    search, max_time = find_search(search), parse_time(max_time)
+    search, end = find_search(search), parse_end(max_time)
     base = _check_search(search, data, scale, placement)
     folder = SearchFolder.locate(search.name, scale, data, runs)
     with folder.lock():
         _require_same_search(search, base, scale, folder, command)
-        driver = SearchDriver(search, base, scale, folder, command, log)
-        _require_resumable(base, driver, resume, command, log)
-        _train(driver, command, placement, max_time, log=log, train=train)
+        driver = SearchDriver(search, base, scale, folder, command, log, resume)
+        _train(driver, base, resume, command, placement, end, log=log, train=train)
         results = read_results(search, scale, folder)
         finalists = None if n_seeds else read_finalists(results, folder)
-        hint = f"trials are not finished; go on with: {resume_command(command)}"
-        problems = [f"{driver.n_pending} {hint}"] if driver.n_pending else []
+        hint = f"not finished; go on with: {resume_command(command)}"
+        problems = [f"{driver.n_pending} trials are {hint}"] if driver.n_pending else []
         if n_seeds and not problems and results.best_row:  # else trials are left, or all failed
-            options = {"formats": formats, "command": command, "log": log, "train": train}
-            options["placement"] = placement
+            options: dict[str, Any] = {
+                "formats": formats,
+                "command": command,
+                "log": log,
+                "train": train,
+            }
+            options |= {"placement": placement, "end": end}
             finalists = retrain_finalists(results, folder, n_seeds, **options)
+            problems += [f"the finalists are {hint}"] * (time.monotonic() >= end)
         problems += write_results(results, finalists, base, folder, formats)
     return FinishedSearch(folder, results, finalists, problems)
 
@@ -119,24 +125,30 @@ def _check_search(search: Search, data: str | None, scale: float, placement: Pla
 
 def _train(
     driver: SearchDriver,
+    base: Recipe,
+    resume: bool,
     command: str,
     placement: Placement,
-    max_time: WallTime | None,
+    end: float,
     *,
     log: Log,
     train: TrainJob,
 ) -> None:
-    """Train the trials that have not ended."""
+    """Train the trials that have not ended. Raises what ``_require_resumable`` does."""
+    _require_resumable(base, driver, resume, command, log)
     if driver.n_pending:
         log(f"{driver.search.name}: {driver.n_pending} trials to train; {driver.folder.path}")
         with open_workers(placement, log, train) as workers:
-            run_experiment(driver, resume_command(command), workers, max_time)
+            run_experiment(driver, resume_command(command), workers, end)
 
 
 def _require_same_search(
     search: Search, base: Recipe, scale: float, folder: SearchFolder, command: str
 ) -> None:
-    """Refuse to resume with another definition than the recorded one; more trials are allowed."""
+    """Refuse to resume with another definition than the recorded one; more trials are allowed.
+
+    A search that has drawn no trial has not begun.
+    """
     header: dict[str, Any] = {
         "search": search.model_dump(mode="json"),
         "base": base.model_dump(mode="json"),
@@ -144,7 +156,7 @@ def _require_same_search(
         "scale": scale,
         "command": command,
     }
-    content = folder.content()
+    content = folder.content() if folder.events() else {}
     if content:
         recorded, current = (_fixed_settings(tree.get("search", {})) for tree in (content, header))
         if differing_keys := [key for key in current if current[key] != recorded.get(key)]:

@@ -5,6 +5,7 @@ stands in study.json before the first run.
 """
 
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,6 +43,7 @@ def run_study(
     scale: float = 1.0,
     only: str | None = None,
     placement: Placement = DEFAULT_PLACEMENT,
+    end: float = inf,
     resume: bool = False,
     data: str | None = None,
     runs: Path = RUNS,
@@ -62,6 +64,7 @@ def run_study(
         scale: fraction of the training images and epochs, in (0, 1]
         only: shell pattern: train only the rows that match, and the baseline
         placement: where the runs train, and how many at a time
+        end: when (``time.monotonic``) runs are left at their last checkpoints
         resume: go on with unfinished runs
         data: ``data.source`` of all rows; None for the recipes' own
         runs: folder of the runs; the study goes to its ``studies`` folder
@@ -81,24 +84,24 @@ def run_study(
     placement.require_valid()
     plan = {"until": until, "margin": margin, "most": most, "first_seed": first_seed}
     study = change_plan(find_study(study), n_seeds=n_seeds, **plan)
-    planned_runs = _plan(study, scale, study.select_rows(only), data)
+    planned_runs = _plan(study, scale, only, data)
     folder = StudyFolder.locate(study.name, scale, data, runs, first_seed)
     with folder.lock():
         record = StudyRecord(study, scale, planned_runs, folder, runs, log)
-        _train(record, command, resume, placement, log=log, train=train)
-        return _finish(record, formats)
+        return _train(record, formats, command, resume, placement, end, log, train)
 
 
 def _train(
     record: StudyRecord,
+    formats: Sequence[str],
     command: str,
     resume: bool,
     placement: Placement,
-    *,
+    end: float,
     log: Log,
     train: TrainJob,
-) -> None:
-    """Train what is missing, after the price was said and the plan written."""
+) -> FinishedStudy:
+    """Train what is missing, after the price was said and the plan written; compare all."""
     copy_plugins(record.study.plugins, record.folder.path)
     record.plan_jobs(command, resume)
     n_jobs, n_finished = len(record.jobs), len(record.finished_folders)
@@ -106,12 +109,13 @@ def _train(
     where = f"{n_finished} are there; {record.folder.path}"
     log(f"{record.study.name}: {n_jobs} runs to train{more}, {where}")
     if not n_jobs:
-        return
+        return _finish(record, formats)
     for line in (*record.plan.notes(), *record.quote()):
         log(line)
     record.write()
     with open_workers(placement, log, train) as workers:
-        run_experiment(record, resume_command(command), workers)
+        run_experiment(record, resume_command(command), workers, end)
+    return _finish(record, formats)
 
 
 def _finish(record: StudyRecord, formats: Sequence[str]) -> FinishedStudy:
@@ -122,11 +126,9 @@ def _finish(record: StudyRecord, formats: Sequence[str]) -> FinishedStudy:
     return FinishedStudy(record.folder, comparison, problems, record.n_failed)
 
 
-def _plan(
-    study: Study, scale: float, row_names: Sequence[str], data: str | None
-) -> list[PlannedRun]:
+def _plan(study: Study, scale: float, only: str | None, data: str | None) -> list[PlannedRun]:
     """Return the study's runs, row by row within each seed. Raises RecipeError and UserError."""
-    recipes = study.recipes()
+    recipes, row_names = study.recipes(), study.select_rows(only)
     if data is not None:
         recipes = {row: change(r, {"data.source": data}) for row, r in recipes.items()}
     recipes = {row: scale_recipe(recipe, scale) for row, recipe in recipes.items()}

@@ -15,11 +15,11 @@ from cifarlab.experiments.study.columns import measure_columns
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.folder import StudyFolder
-from cifarlab.experiments.study.outcomes import failed_outcome, find_warnings, is_final, run_outcome
+from cifarlab.experiments.study.outcomes import failed_outcome, find_warnings, run_outcome
 from cifarlab.experiments.study.plan import SeenRuns, StudyPlan, make_plan, require_same_plan
 from cifarlab.experiments.study.price import Question, find_earlier_runs, quote
 from cifarlab.experiments.study.reuse import ReusableRuns
-from cifarlab.experiments.worker import NOT_SHARED, Failure, Job, JobResult
+from cifarlab.experiments.worker import NOT_SHARED, Failure, Job, JobResult, is_final
 from cifarlab.metrics.kinds import MetricConfig
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint
@@ -194,7 +194,9 @@ class StudyRecord(Experiment):
             if not is_selected or key in self.finished_folders or key in {**self.jobs, **jobs}:
                 continue
             unfinished, failure = self._unfinished_folder(recipe), self.failures.get(key)
-            if failure and ((unfinished and is_final(failure)) or self._is_overtaken(row, recipe)):
+            if failure and (
+                (unfinished and is_final(failure.kind)) or self._is_overtaken(row, recipe)
+            ):
                 continue
             if unfinished and not failure and not self._resume:
                 raise unfinished_error(unfinished.path, self._command)
