@@ -103,6 +103,10 @@ class CallbacksConfig(ExtensibleConfig):
         """Return new callbacks, for one run."""
         return [config.build() for config in self.callbacks]
 
+    def only_callbacks(self) -> "CallbacksConfig":
+        """Return the callbacks without what else a study or search says, for its workers."""
+        return CallbacksConfig(callbacks=self.callbacks).add_plugins(self.plugins)
+
 
 def name_callbacks(kinds: Sequence[str], plugins: Sequence[Plugin]) -> CallbacksConfig:
     """Return the callbacks of these kinds.

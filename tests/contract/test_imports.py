@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "experiments": "system stats config metrics data recipes run_folder evaluation training "
     "plots report",
     "explain": "system augment data models recipes run_folder inference plots",
-    "audit": "system config metrics augment data recipes run_folder inference evaluation training "
+    "audit": "system config metrics augment data recipes run_folder inference evaluation "
     "experiments",
     "exporting": "system stats metrics data recipes run_folder inference evaluation report "
     "experiments",

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from PIL import Image
 
@@ -53,7 +53,7 @@ class WandbLogger(Logger):
             group=run.group or None,
             config=run.settings | {"run_folder": str(path)},
             dir=str(path),
-            mode=mode,
+            mode=cast(Any, mode),
             resume=None if mode == "offline" else "allow",
             reinit="create_new",
             settings=settings,
