@@ -130,15 +130,20 @@ def unfinished_error(path: Path, command: str) -> RunFolderError:
 
 
 class _InProcessDriver(NamedTuple):
-    """The driver as a run in its own process sees it."""
+    """The driver as a run in its own process sees it; ``errors`` are its own, not the run's."""
 
     experiment: Experiment
     job: Job
     is_over: Callable[[], bool]
     answers: list[bool]
+    errors: list[Exception]
 
     def send(self, obj: Any) -> None:
-        self.answers.append(self.experiment.on_epoch(self.job, obj))
+        try:
+            self.answers.append(self.experiment.on_epoch(self.job, obj))
+        except Exception as error:
+            self.errors.append(error)
+            raise
 
     def recv(self) -> bool:
         return self.answers.pop()
@@ -155,8 +160,9 @@ def _run_in_process(
         if failure := _find_fruitless_starts(job):
             experiment.on_end(job, JobResult(failure=failure))
             continue
+        driver = _InProcessDriver(experiment, job, is_over, [], [])
         try:
-            result = train(job, _InProcessDriver(experiment, job, is_over, []))
+            result = train(job, driver)
         except Interrupted as error:
             stop.ask("signal", error.signum)
             return
@@ -168,6 +174,8 @@ def _run_in_process(
             if fastest_device().type != "cpu":  # it may have spoilt the GPU for this process
                 raise
             result = JobResult(failure=describe_failure(error))
+        if driver.errors:
+            raise driver.errors[0]
         experiment.on_end(job, result)
 
 

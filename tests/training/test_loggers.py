@@ -33,7 +33,7 @@ HOSTS: list[Any] = []  # what this process connected to, or looked up, while it 
 
 
 @pytest.fixture(autouse=True)
-def _own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _private_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Take away what a user may have set, and what switches usage statistics off under tests."""
     monkeypatch.chdir(tmp_path)
     for name in ("MLFLOW_TRACKING_URI", "WANDB_MODE", "PYTEST_CURRENT_TEST", "CI", "DO_NOT_TRACK"):
