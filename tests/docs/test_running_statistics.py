@@ -1,5 +1,8 @@
 """benchmarks/running_statistics.py tells statistics that dropout made wrong from slow ones."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -21,8 +24,7 @@ def predictor() -> Predictor:
     head = nn.Linear(48, 2, bias=False)
     body = nn.Sequential(nn.Flatten(), nn.Dropout(0.9), nn.BatchNorm1d(48), head)
     classifier = Classifier(body, [0.0] * 3, [1.0] * 3)
-    for parameter in head.parameters():
-        nn.init.normal_(parameter)
+    nn.init.normal_(head.weight, generator=torch.Generator().manual_seed(0))
     return Predictor(classifier.eval(), ("a", "b"), SHAPE, choose_compute())
 
 
@@ -48,7 +50,7 @@ def test_statistics_taken_anew_are_those_of_the_images_without_dropout(modules, 
     shift_statistics(norm)
     measured = modules.running_statistics.measure(predictor, images, classes(predictor, images))
     assert measured["running statistics taken anew without dropout"] > 97
-    assert measured["each batch's statistics"] > 93  # halves of the images
+    assert measured["each batch's statistics"] > 90  # halves of the images
     assert measured["as measured"] < 75
     assert measured["running statistics, dropout at work"] < 75
 
@@ -65,3 +67,15 @@ def test_measuring_leaves_running_statistics_as_they_were(modules, predictor, im
     assert torch.equal(norm.running_mean, before[0])
     assert torch.equal(norm.running_var, before[1])
     assert not predictor.classifier.body[1].training
+
+
+def test_the_finding_on_the_exchanged_order_has_the_measured_figures():
+    root = Path(__file__).parents[2]
+    results = (root / "benchmarks" / "results").glob("running-statistics-kth2024-exchanged_*.json")
+    measured = json.loads(max(results).read_text())
+    accuracy, page = measured["accuracy"], (root / "docs" / "reports.md").read_text()
+    assert f"After {measured['epoch']} of its 100 epochs" in page
+    assert f"measures {accuracy['as measured']:.1f} %" in page
+    for way in ("each batch's statistics", "running statistics taken anew without dropout"):
+        assert f"{accuracy[way]:.1f} %" in page
+    assert f"{accuracy['running statistics, dropout at work']:.1f} % by their own" in page
