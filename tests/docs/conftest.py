@@ -18,8 +18,8 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 @pytest.fixture(scope="session")
 def modules():
-    """The modules that train the reports' rows and write their page, by name."""
-    names = ("_published", "_reports", "_planning", "reproduce")
+    """The modules that train and explain the reports' rows, and write their page, by name."""
+    names = ("_published", "_reports", "_planning", "reproduce", "running_statistics")
     sys.path.insert(0, str(BENCHMARKS))
     try:
         return SimpleNamespace(**{name.strip("_"): importlib.import_module(name) for name in names})
