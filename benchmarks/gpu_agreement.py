@@ -29,6 +29,7 @@ from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
 from cifarlab.run_folder.folder import RunFolder
+from cifarlab.system.extras import require_packages
 from cifarlab.training.callback import Callback
 from cifarlab.training.run import Run
 from cifarlab.training.train import train
@@ -133,6 +134,7 @@ def main() -> int:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--data", default="digits")
     options = parser.parse_args()
+    require_packages("comparing maps", "explain", "captum")
     rows, outliers = {}, []
     for name in options.recipes:
         row = rows[name] = compare(name, options.data, options.device)

@@ -203,6 +203,19 @@ def test_fast_operations_are_repeated(
     assert len(done) == calls
 
 
+def test_what_a_gpu_sets_up_first_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, seconds = [0.0], [1.0]
+
+    def work() -> None:
+        now[0] += seconds[0]
+        seconds[0] = 0.02
+
+    monkeypatch.setattr(machine_speed.time, "perf_counter", lambda: now[0])
+    with use_mock_device(float64=False):
+        compute = Compute(torch.device("mock", 0), "float32")
+        assert machine_speed.measure_seconds(work, compute, 0.01) == pytest.approx(0.02)
+
+
 def test_operations_and_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(machine_speed, "_SIZES", {"cpu": (16, 2), "gpu": (16, 2)})
     monkeypatch.setattr(machine_speed, "_CONVOLUTIONS", ((4, 8),))
