@@ -65,16 +65,21 @@ class Admission:
 
     async def _read(self, request: Request, chunks: list[bytes]) -> None:
         """Append a request's body to ``chunks``. Raises RefusalError."""
-        limits, n = self._limits, 0
+        limits, n, has_more = self._limits, 0, True
         try:
             async with asyncio.timeout(limits.timeout):
-                async for chunk in request.stream():
+                while has_more:
+                    message = await request.receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientDisconnect
+                    chunk, has_more = message.get("body", b""), message.get("more_body", False)
+                    refusal = UnreadRefusalError if has_more else RefusalError
                     n += len(chunk)
                     if n > limits.body_bytes:
                         what = f"the body has more than {limits.body_bytes:,} bytes"
-                        raise UnreadRefusalError(413, what, "send less at once")
+                        raise refusal(413, what, "send less at once")
                     if self.n_bytes + len(chunk) > limits.held_bytes:
-                        raise UnreadRefusalError(503, "too many bytes at once", _LATER)
+                        raise refusal(503, "too many bytes at once", _LATER)
                     self.n_bytes += len(chunk)
                     chunks.append(chunk)
         except TimeoutError as error:
