@@ -263,16 +263,16 @@ async def _refuse(request: Request, error: Exception) -> Response:
     return _problem(error.status, error.what, error.hint)
 
 
-async def _refuse_by_route(request: Request, error: Exception) -> Response:
+async def _refuse_by_route(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return _problem(error.status_code, str(error.detail), "see /openapi.json for what there is")
 
 
-async def _fail(request: Request, error: Exception) -> Response:
+async def _fail(_request: Request, _error: Exception) -> Response:
     return _problem(500, "the server failed", "its log has the error")
 
 
-async def _leave(request: Request, error: Exception) -> Response:
+async def _leave(_request: Request, _error: Exception) -> Response:
     return Response(status_code=499)  # nobody reads it
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from cifarlab_serve.exported import ExportedNetwork, ServeError
@@ -97,7 +98,7 @@ def main() -> None:
     limits = replace(defaults, **{key: options.pop(key) for key in ("batch", "queue", "timeout")})
     options["token"] = options["token"] or os.environ.get(TOKEN_VARIABLE)
     try:
-        serve(**options, limits=limits, log=lambda line: print(line, flush=True))
+        serve(**options, limits=limits, log=partial(print, flush=True))
     except ServeError as error:
-        print(f"{error.what}\n{error.hint}", file=sys.stderr)
+        sys.stderr.write(f"error: {error.what}\n{error.hint}\n")
         raise SystemExit(2) from error
