@@ -5,7 +5,7 @@
 1, 8 and 64 clients on loopback each send one PNG after the other for some seconds: to our server,
 and to FastAPI with one forward pass for each request (``_serve_plain.py``). Both have one thread
 for the network, run in turns, and share the machine with the clients. Then ours alone: 1,000
-malformed requests, 200 clients that leave before they are answered, and 64 clients for a queue of 8.
+malformed requests, 200 clients that leave before they are answered, 64 clients for a queue of 8.
 """
 
 import argparse

@@ -60,7 +60,7 @@ def serve(
 
         config = uvicorn.Config(
             build_app(network, limits, token or None),
-            log_level="warning",
+            log_level="error",  # not a line for each piece of nonsense
             server_header=False,
             ws="none",
             lifespan="on",
