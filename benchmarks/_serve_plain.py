@@ -15,7 +15,7 @@ from cifarlab_serve.exported import ExportedNetwork
 
 def main() -> None:
     """Serve an exported file at a port."""
-    network = ExportedNetwork(Path(sys.argv[1]), "crop", threads=1)
+    network = ExportedNetwork(Path(sys.argv[1]), "crop")
     app = FastAPI()
 
     @app.post("/predict")

@@ -1,16 +1,9 @@
 """The page about the server: its commands, its figures."""
 
-import json
-import os
-import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 from cifarlab.exporting.export_run import export_run
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab_serve.limits import Limits
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
