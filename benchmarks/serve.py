@@ -203,7 +203,8 @@ def mistreat(file: Path, image: bytes, seconds: float) -> dict[str, Any]:
     port, request = free_port(), post(image)
     options = (str(file), "--port", str(port), "--resize-mode", "crop")
     with started(OURS, port, *options) as server:
-        asyncio.run(send_malformed(port, image, 200))  # each kind once, and what is kept for good
+        asyncio.run(load(server, request, 64, 1))  # what is kept for good: memory of a whole batch
+        asyncio.run(send_malformed(port, image, 100))
         before = server.memory_mib()
         statuses = asyncio.run(send_malformed(port, image, 1000))
         after = server.memory_mib()

@@ -1,7 +1,7 @@
 """The commands that hand a run over: export, serve."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
@@ -78,8 +78,8 @@ def serve(
     from cifarlab_serve.limits import Limits
     from cifarlab_serve.server import serve as serve_exported
 
-    limits = Limits(batch=batch, queue=queue, timeout=timeout)
-    options = {"resize_mode": resize_mode, "threads": threads, "limits": limits, "log": echo}
+    options: dict[str, Any] = {"resize_mode": resize_mode, "threads": threads, "log": echo}
+    options["limits"] = Limits(batch=batch, queue=queue, timeout=timeout)
     try:
         serve_exported(exported, host=host, port=port, token=token, **options)
     except ServeError as error:
