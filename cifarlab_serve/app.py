@@ -129,6 +129,7 @@ class PredictionServer:
 
     def __init__(self, network: ExportedNetwork, limits: Limits) -> None:
         self.network, self.limits = network, limits
+        self._most_images = min(limits.images, limits.queue)
         self.metrics = Metrics(network.identity)
         self.admission = Admission(limits)
         observe = self.metrics.batches.observe
@@ -173,7 +174,7 @@ class PredictionServer:
             return [("image", body)]
         parts = Request(request.scope, _replay(body))
         try:
-            form = await parts.form(max_files=self.limits.images + 1, max_fields=1)
+            form = await parts.form(max_files=self._most_images + 1, max_fields=1)
         except (HTTPException, ValueError, KeyError) as error:
             what = f"the body is not what its type says: {getattr(error, 'detail', error)}"
             if "Too many files" in what:
@@ -188,12 +189,12 @@ class PredictionServer:
             ]
         if not files or len(files) < len(uploads):
             raise RefusalError(422, "a part of the body is no file", "send each image as a file")
-        if len(files) > self.limits.images:
+        if len(files) > self._most_images:
             raise self._too_many()
         return files
 
     def _too_many(self) -> RefusalError:
-        what = f"the request has more than {self.limits.images} images"
+        what = f"the request has more than {self._most_images} images"
         return RefusalError(413, what, "send fewer at once")
 
     async def _decode(self, files: list[tuple[str, bytes]]) -> list[np.ndarray]:

@@ -53,3 +53,23 @@ def test_its_bounds_are_the_program_s() -> None:
         f"no longer than {limits.wait * 1000:g} ms",
     ):
         assert text in PAGE
+
+
+def test_its_figures_are_the_measured_ones() -> None:
+    [file] = (ROOT / "benchmarks" / "results").glob("serve_cpu_*.json")
+    result = json.loads(file.read_text(encoding="utf-8"))
+    for name, ways in result["networks"].items():
+        for n in (1, 8, 64):
+            cells = [
+                f"{way['images_per_s']:,.0f}; {way['p50_ms']:.1f}; {way['p99_ms']:.1f}; "
+                f"{way['cpu_ms_per_image']:.2f}"
+                for way in (ways[f"{side}, {n} clients"] for side in ("ours", "plain"))
+            ]
+            assert f"| `{name}` | {n} | {cells[0]} | {cells[1]} |" in PAGE
+    memory, full = result["memory_mib"], result["full_queue"]
+    assert f"before {memory['before']:.1f} MiB, after {memory['after']:.1f}." in PAGE
+    assert sum(result["malformed"].values()) == 1000
+    assert set(result["malformed"]) <= {"400", "403", "404", "405", "413", "422"}
+    statuses = full["statuses"]
+    assert f"{statuses['200']:,} answers and {statuses['503']:,} times 503" in PAGE
+    assert set(statuses) == {"200", "503"} and f"at {full['memory_mib']:.1f} MiB" in PAGE

@@ -82,6 +82,8 @@ def test_sizes_are_bounded(network: ExportedNetwork) -> None:
         assert "more than 63" in refusal(client.post("/predict", content=IMAGE))[1]
         many = [("images", (f"{n}.png", b"")) for n in range(4)]
         assert refusal(client.post("/predict", files=many))[0] == 413
+    with serving(network, queue=2) as client:  # more than that could never be queued
+        assert refusal(client.post("/predict", files=three))[0] == 413
 
 
 def test_a_token_is_asked_for_everywhere_but_for_health(network: ExportedNetwork) -> None:
