@@ -90,15 +90,17 @@ def png(shape: tuple[int, ...]) -> bytes:
 @contextmanager
 def started(command: tuple[str, ...], port: int, *options: str) -> Iterator[Server]:
     """A server that answers."""
-    with subprocess.Popen([sys.executable, *command, *options], stdout=subprocess.DEVNULL) as one:
+    with subprocess.Popen(
+        [sys.executable, *command, *options], stdout=subprocess.DEVNULL
+    ) as server:
         try:
             for _ in range(600):
                 time.sleep(0.1)
                 with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/openapi.json", timeout=5):
                     break
-            yield Server(port, psutil.Process(one.pid))
+            yield Server(port, psutil.Process(server.pid))
         finally:
-            one.terminate()
+            server.terminate()
 
 
 def free_port() -> int:

@@ -131,7 +131,7 @@ def test_the_image_serves_without_torch_and_cifarlab(
         assert server.wait(20) == -signal.SIGTERM
 
 
-def test_versions_and_libraries_stand_in_one_place(context: Path) -> None:
+def test_the_wheel_has_the_version_and_the_libraries_of_cifarlab(context: Path) -> None:
     [wheel], [sdist] = context.glob("*.whl"), context.glob("*.tar.gz")
     assert wheel.name.startswith(f"cifarlab_serve-{cifarlab.__version__}-py3")
     assert sdist.name == f"cifarlab_serve-{cifarlab.__version__}.tar.gz"

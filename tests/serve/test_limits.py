@@ -53,8 +53,8 @@ def test_what_is_no_image_is_refused(client: TestClient) -> None:
         (bomb(4097), "image declares 4097x4097 pixels, more than 16,777,216"),
         (bomb(100_000), "image declares too many pixels: "),
     ):
-        status, found = refusal(client.post("/predict", content=content))
-        assert status == 422 and found.startswith(error)
+        status, message = refusal(client.post("/predict", content=content))
+        assert status == 422 and message.startswith(error)
     good, bad = ("images", ("a.png", IMAGE)), ("images", ("b.png", b"no image"))
     assert refusal(client.post("/predict", files=[good, bad]))[1].startswith("b.png can't")
 
@@ -86,7 +86,7 @@ def test_sizes_are_bounded(network: ExportedNetwork) -> None:
         assert refusal(client.post("/predict", files=three))[0] == 413
 
 
-def test_a_token_is_asked_for_everywhere_but_for_health(network: ExportedNetwork) -> None:
+def test_all_but_health_needs_the_token(network: ExportedNetwork) -> None:
     with serving(network, token="täken") as client:
         assert client.get("/health").status_code == 200
         for header in (None, "Bearer token", "täken".encode(), b"Bearer t\xe4ken"):
@@ -225,7 +225,7 @@ def test_a_network_that_fails_is_a_fault_of_the_server(network: ExportedNetwork)
             assert refusal(client.post("/predict", content=IMAGE)) == (500, "the server failed")
 
 
-def test_requests_share_forward_passes(network: ExportedNetwork) -> None:
+def test_requests_have_forward_passes_in_common(network: ExportedNetwork) -> None:
     gate = Gate(network)
 
     async def play(client: httpx.AsyncClient) -> list[httpx.Response]:
