@@ -24,6 +24,8 @@ from typing import Any
 
 from _results import write_result
 
+from cifarlab.training.callback import Callback
+
 SKIPPED, BAR = 5, 1e-5
 CORES = len(os.sched_getaffinity(0))
 WAYS = {  # processes, threads of each
@@ -33,7 +35,7 @@ WAYS = {  # processes, threads of each
 }
 
 
-class StepRecorder:
+class StepRecorder(Callback):
     """A callback that notes when each step ended, and its loss."""
 
     def __init__(self) -> None:
@@ -41,9 +43,6 @@ class StepRecorder:
         self.losses: list[float] = []
         self.images = 0
         self._before = (0.0, 0)
-
-    def on_train_start(self, run: Any) -> None:
-        """Nothing."""
 
     def on_step_end(self, run: Any, images: int) -> None:
         """Read the sums of the epoch: on a CPU nothing waits for that."""
@@ -53,15 +52,9 @@ class StepRecorder:
         self.losses.append((self._before[0] - loss) / (totals.n_images - count))
         self.images = max(self.images, images)
 
-    def on_validation_end(self, run: Any) -> None:
-        """Nothing."""
-
     def on_epoch_end(self, run: Any, line: dict[str, Any]) -> None:
         """Sums begin anew."""
         self._before = (0.0, 0)
-
-    def on_train_end(self, run: Any, result: dict[str, Any]) -> None:
-        """Nothing."""
 
 
 def work(arguments: argparse.Namespace) -> None:

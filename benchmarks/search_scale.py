@@ -21,6 +21,7 @@ import psutil
 from _results import write_result
 from _searching import LONGEST, SMALL, cluster_address, simulate
 
+from cifarlab.experiments.placement import Placement
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.engine import run_search
 
@@ -91,7 +92,7 @@ def measure(trials: int, where: str) -> dict[str, Any]:
         progress = ProgressLog(Path(directory) / "searches" / "scale" / "search.jsonl")
         start_time = time.perf_counter()
         runs, log = Path(directory), progress
-        run_search(search, jobs=JOBS, cluster=address, runs=runs, log=log, train=simulate)
+        run_search(search, placement=Placement(JOBS, address), runs=runs, log=log, train=simulate)
         seconds = time.perf_counter() - start_time
         size = progress.record.stat().st_size / 2**20
     return {

@@ -20,6 +20,7 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, change
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.metrics_log import without_cost
+from cifarlab.training.callback import Callback
 
 # Every kind of draw takes part: order, crop, flip, dropout; so do momentum and running statistics.
 TINY = {
@@ -47,6 +48,7 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         patch.setenv("CIFARLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("CIFARLAB_DEVICE", "cpu")
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        patch.setenv("TRACKIO_DIR", str(tmp_path_factory.mktemp("trackio")))
         patch.delenv("FORCE_COLOR", raising=False)
         if hasattr(signal, "SIGHUP"):  # under nohup it is ignored, by cifarlab too
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -109,23 +111,15 @@ def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-class _SignalAfter:
+class _SignalAfter(Callback):
     """A callback that sends this process a signal after a step, counted from the run's start."""
 
     def __init__(self, step: int, signum: int) -> None:
         self.step, self.signum = step, signum
 
-    def on_train_start(self, run: Any) -> None: ...
-
     def on_step_end(self, run: Any, images: int) -> None:
         if run.state.step == self.step:
             os.kill(os.getpid(), self.signum)
-
-    def on_validation_end(self, run: Any) -> None: ...
-
-    def on_epoch_end(self, run: Any, line: dict[str, Any]) -> None: ...
-
-    def on_train_end(self, run: Any, result: dict[str, Any]) -> None: ...
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cifarlab.api.runs import AnyRun, Plots, TrainedRun
 from cifarlab.config.plugins import plugin_session
+from cifarlab.experiments.placement import Placement
 from cifarlab.experiments.search.definition import find_search
 from cifarlab.experiments.search.engine import run_search
 from cifarlab.experiments.search.results import SearchResults
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 Table = TypeVar("Table", "ComparisonTable", "SearchTable")
 _PLUGINS_DOC = """plugins: Files with kinds of your own; naming them here approves them.
         trust_plugins: Approve the plug-ins that the experiment and its recipes bring."""
+_PLACEMENT_DOC = """jobs: Runs at a time; None for one per GPU, else one, in this process.
+        cluster: Address of a Ray cluster; None to train on this machine.
+        gpus_per_trial: 1, or the part of a GPU that a run has."""
 
 
 class ComparisonTable:
@@ -152,21 +156,25 @@ def _in_python(
 
     It has the options of ``run``, save those that are not for people, and those for plug-ins.
     """
-    options = [p for p in signature(run).parameters.values() if p.name not in ("command", "train")]
+    hidden = ("command", "train", "placement")
+    options = [p for p in signature(run).parameters.values() if p.name not in hidden]
+    options += [p.replace(kind=p.KEYWORD_ONLY) for p in signature(Placement).parameters.values()]
     options += [p for p in signature(compare).parameters.values() if "plugins" in p.name]
     name, own_signature = options[0].name, Signature(options, return_annotation=table_type)
 
     def run_experiment(*args: Any, **keywords: Any) -> Table:
         values = own_signature.bind(*args, **keywords).arguments
         files, trust_plugins = values.pop("plugins", ()), values.pop("trust_plugins", False)
+        where = {key: values.pop(key) for key in Placement._fields if key in values}
+        values["placement"] = Placement(**where)
         with plugin_session(files, trust_plugins) as plugins:
             folder, outcome, *_ = run(find(values.pop(name), plugins), **values)
         return table_type(outcome, folder.path)
 
     run_experiment.__name__ = run_experiment.__qualname__ = name
     run_experiment.__signature__ = own_signature  # type: ignore[attr-defined]
-    hidden = r"command: .*(\n +train: .*)?"
-    run_experiment.__doc__ = re.sub(hidden, _PLUGINS_DOC, run.__doc__ or "")
+    doc = re.sub("placement: .*", _PLACEMENT_DOC, run.__doc__ or "")
+    run_experiment.__doc__ = re.sub(r"command: .*(\n +train: .*)?", _PLUGINS_DOC, doc)
     return run_experiment
 
 

@@ -1,7 +1,6 @@
 """Logits of each training image by a network that was trained without it."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,15 @@ import numpy as np
 from cifarlab.audit.duplicates import connected_groups
 from cifarlab.data.dataset import Dataset, Subset
 from cifarlab.data.splits import held_out_fold
-from cifarlab.experiments.engine import Experiment, Log, ThisProcess, run_experiment
+from cifarlab.experiments.engine import Experiment, Log, run_experiment
 from cifarlab.experiments.placement import Placement, open_workers
-from cifarlab.experiments.worker import Job, JobResult, train_job
+from cifarlab.experiments.worker import Job, JobResult
 from cifarlab.inference.run_predictor import load_run_predictor
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, fingerprint
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import FailedRunsError, RunFolderError
+from cifarlab.system.files import disk_errors
 
 
 def fold_groups(pairs: np.ndarray, training: Subset, folds: int) -> tuple[list[list[int]], int]:
@@ -79,6 +79,11 @@ class FoldRuns(Experiment):
         """Return the next fold's run."""
         return self._waiting.pop(0) if self._waiting else None
 
+    def on_epoch(self, job: Job, line: dict[str, Any]) -> bool:
+        """Log an epoch."""
+        self._log(f"{job.name}: epoch {line['epoch']}")
+        return True
+
     def on_end(self, job: Job, result: JobResult) -> None:
         """Log the end of a run.
 
@@ -91,9 +96,7 @@ class FoldRuns(Experiment):
         self._log(f"{job.name} is trained: {self.progress}")
 
 
-def train_folds(
-    jobs: Sequence[Job], placement: Placement | None, log: Log, command: str, **options: Any
-) -> None:
+def train_folds(jobs: Sequence[Job], placement: Placement | None, log: Log, command: str) -> None:
     """Train the folds' runs.
 
     Args:
@@ -101,7 +104,6 @@ def train_folds(
         placement: where they train; None: in this process, or one on each GPU
         log: receives lines about the progress
         command: goes on with the audit
-        **options: as ``train`` takes them; used in this process alone
 
     Raises:
         Interrupted: a signal came; the command goes on
@@ -109,8 +111,6 @@ def train_folds(
         UserError: there are too few GPUs, or no cluster answers
     """
     with open_workers(placement or Placement(), log) as workers:
-        if isinstance(workers, ThisProcess):
-            workers = ThisProcess(partial(train_job, **options))
         run_experiment(FoldRuns(jobs, log), command, workers)
 
 
@@ -152,6 +152,8 @@ def out_of_fold_logits(
         if not folders[number].is_finished
     ]
     if jobs:
+        with disk_errors(path):
+            path.mkdir(exist_ok=True)  # a worker that lacks it has another disk
         train_folds(jobs, command=command, **options)
     for recipe_of_fold, folder in zip(recipes, folders, strict=True):
         held_out = held_out_fold(dataset, recipe_of_fold.data)

@@ -17,7 +17,7 @@ from cifarlab.data.dataset import Dataset, Log, Progress, Subset
 from cifarlab.data.opening import OpenData, open_data
 from cifarlab.evaluation.run_evaluation import open_split
 from cifarlab.evaluation.test_split import open_test_split
-from cifarlab.experiments.placement import Placement
+from cifarlab.experiments.placement import DEFAULT_PLACEMENT, Placement
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import apply_overrides, fingerprint
@@ -26,7 +26,6 @@ from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.device import choose_compute
 from cifarlab.system.errors import DataError, RunFolderError
 from cifarlab.system.files import lock_folder
-from cifarlab.training.callback import Callback
 
 AUDITS = Path("audits")
 MAX_ROWS = 1000  # pairs and suspects in findings.json; all are in the tables of --csv
@@ -41,8 +40,7 @@ def audit(
     csv: bool = False,
     out: Path | None = None,
     plugins: Sequence[Plugin] = (),
-    placement: Placement | None = None,
-    callbacks: Sequence[Callback] = (),
+    placement: Placement = DEFAULT_PLACEMENT,
     command: str = "cifarlab.audit.run_audit.audit",
     progress: Progress | None = None,
     log: Log | None = None,
@@ -57,11 +55,10 @@ def audit(
         csv: whether to write the tables of ``write_tables``
         out: the audit's folder; None: ``audit`` in the run's, or ``audits/<name>-<fingerprint>``
         plugins: what the recipe may use
-        placement: where the folds' networks are trained; None: by this process, or one for each GPU
-        callbacks: of the training of the folds, in this process
+        placement: where the folds' networks are trained
         command: stored in the findings, and recorded where the test split is opened
-        progress: called while data are read, images compared and networks trained
-        log: called with a line that describes the data
+        progress: called while data are read and images compared
+        log: called with a line that describes the data, and with each epoch of the folds
 
     Raises:
         CifarlabError: any error of cifarlab.system.errors
@@ -81,8 +78,7 @@ def audit(
         subsets = {"train": data.training, "val": data.validation, "test": test_split}
         pairs, duplicates, images = _find_duplicates(subsets, progress)
         findings = _metadata(data.dataset, recipe, command) | {"duplicates": duplicates}
-        options: dict[str, Any] = {"callbacks": callbacks, "progress": progress}
-        options |= {"command": command, "placement": placement, "log": log or (lambda _: None)}
+        options = {"command": command, "placement": placement, "log": log or (lambda _: None)}
         path = folder.path / "folds"
         labels = _judge_labels(recipe, data, pairs, folds, path, **options) if folds else None
         findings["labels"], rows = labels, labels["suspects"] if labels else []
@@ -99,8 +95,8 @@ def _in_use(folder: Audit) -> RunFolderError:
     return RunFolderError(f"{folder.path} is in use by another process", hint)
 
 
-def _require_folds(folds: int, placement: Placement | None) -> None:
-    (placement or Placement()).require_valid()
+def _require_folds(folds: int, placement: Placement) -> None:
+    placement.require_valid()
     if folds == 1 or folds < 0:
         raise DataError(f"labels can't be judged by {folds} folds", "take 0, or 2 and more")
     if folds:

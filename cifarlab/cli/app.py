@@ -85,8 +85,8 @@ class SettingsCommand(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-def _print_version(is_asked: bool) -> None:
-    if is_asked:
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
         echo(f"cifarlab {__version__}")
         raise typer.Exit
 

@@ -16,7 +16,6 @@ from cifarlab.system.errors import UserError
 
 if TYPE_CHECKING:
     from cifarlab.run_folder.folder import RunFolder
-    from cifarlab.training.display import Display
 
 
 def use_free_threads() -> None:
@@ -38,12 +37,12 @@ def _open_run(run: Path) -> "RunFolder":
 
 
 @contextmanager
-def progress_display() -> Iterator[tuple["Display", dict[str, Any]]]:
-    """Show a computation's progress; yield the display, and the arguments that report to it."""
+def progress_display() -> Iterator[dict[str, Any]]:
+    """Show a computation's progress; yield the arguments that report to it."""
     from cifarlab.training.display import Display
 
     with Display() as display:
-        yield display, {"progress": display.prepare, "log": echo}
+        yield {"progress": display.prepare, "log": echo}
 
 
 @app.command()
@@ -66,7 +65,7 @@ def evaluate(
     if not full and (ood is not None or images is not None):
         raise UserError("--ood and --images belong to --full", "add it")
     folder, command = _open_run(run), command_line()
-    with progress_display() as (_, display_options):
+    with progress_display() as display_options:
         if full:
             evaluation = evaluate_fully(
                 folder, split, groups, ood, images, command=command, **display_options
@@ -100,7 +99,7 @@ def audit(
     from cifarlab.experiments.placement import Placement
     from cifarlab.run_folder.folder import RunFolder
 
-    with progress_display() as (display, display_options):
+    with progress_display() as display_options:
         result = run_audit(
             name,
             settings or [],
@@ -110,7 +109,6 @@ def audit(
             out=out,
             plugins=plugins,
             placement=Placement(jobs, cluster, gpus_per_trial),
-            callbacks=[display],
             command=command_line(),
             **display_options,
         )
@@ -166,7 +164,7 @@ def explain(
     from cifarlab.system.terminal import print_table
 
     folder = _open_run(run)
-    with progress_display() as (_, display_options):
+    with progress_display() as display_options:
         explanation = explain_run(
             folder,
             images or [],

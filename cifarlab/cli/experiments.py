@@ -51,6 +51,7 @@ def study(
     Exits with 5 where it came to its end but runs failed.
     """
     from cifarlab.cli.printing import print_comparison
+    from cifarlab.experiments.placement import Placement
     from cifarlab.experiments.study.definition import find_study
     from cifarlab.experiments.study.engine import run_study
 
@@ -61,9 +62,7 @@ def study(
         **plan,
         scale=scale,
         only=only,
-        jobs=jobs,
-        cluster=cluster,
-        gpus_per_trial=gpus_per_trial,
+        placement=Placement(jobs, cluster, gpus_per_trial),
         resume=resume,
         data=data,
         **_engine_options(figures),
@@ -147,14 +146,13 @@ def search(
     Exits with 5 where it came to its end but trials failed.
     """
     from cifarlab.cli.printing import print_search
+    from cifarlab.experiments.placement import Placement
     from cifarlab.experiments.search.definition import apply_options, find_search
     from cifarlab.experiments.search.engine import run_search
 
     result = run_search(
         apply_options(find_search(name, plugins), trials, max_epochs, sampler, scheduler),
-        jobs=jobs,
-        cluster=cluster,
-        gpus_per_trial=gpus_per_trial,
+        placement=Placement(jobs, cluster, gpus_per_trial),
         max_time=max_time,
         resume=resume,
         n_seeds=n_seeds,

@@ -37,7 +37,7 @@ def export(
     from cifarlab.exporting.parity import describe
 
     use_free_threads()
-    with progress_display() as (_, options):
+    with progress_display() as options:
         options |= {"test": test, "row": row, "command": command_line()}
         if check:
             certificate, file = check_export(check, run, **options), check

@@ -31,6 +31,10 @@ _EXTRAS = {
     "audit": ("cleanlab",),
     "dashboard": ("nicegui",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
+    "mlflow": ("mlflow",),
+    "tensorboard": ("tensorboard",),
+    "trackio": ("trackio",),
+    "wandb": ("wandb",),
 }
 _NETWORKS = ("resnet18", "speed/94")  # whose speed --benchmark measures
 _FORECAST_TIME = 4.0  # seconds for which each recipe's steps are tried

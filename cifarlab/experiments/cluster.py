@@ -4,25 +4,29 @@ Ray is used nowhere else: without ``--cluster`` none is started. Ray's usage sta
 """
 
 import logging
+import math
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from threading import Thread
+from threading import Thread, Timer
 from typing import Any
 
-from cifarlab.experiments.engine import Worker, Workers
-from cifarlab.experiments.gpus import divide_gpus
+from cifarlab.experiments.engine import Log, Worker, Workers
+from cifarlab.experiments.gpus import allows_gpus, divide_gpus
 from cifarlab.experiments.worker import TrainJob, train_job, work
+from cifarlab.system import files
 from cifarlab.system.errors import UserError
 from cifarlab.system.extras import require_packages
 from cifarlab.system.threads import env_threads
 
-_PATH_VARS = {"CIFARLAB_DATA", "CIFARLAB_CACHE"}
-_ENV_VARS = (*_PATH_VARS, "CIFARLAB_DEVICE", "CIFARLAB_COMPILE", "CIFARLAB_PACK")
+_PATH_VARS = {"CIFARLAB_DATA", "CIFARLAB_CACHE", "XDG_CACHE_HOME"}
+_ENV_VARS = _PATH_VARS | {f"CIFARLAB_{name}" for name in ("DEVICE", "COMPILE", "PACK", "MIRRORS")}
 _GOODBYE = 10.0  # seconds in which Ray says that a killed worker is dead
+_PATIENCE = 30.0  # seconds after which workers without a place are mentioned
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -42,7 +46,11 @@ def require_ray() -> None:
 
 @contextmanager
 def cluster_workers(
-    address: str, jobs: int | None, gpus_per_trial: float | None, train: TrainJob = train_job
+    address: str,
+    jobs: int | None,
+    gpus_per_trial: float | None,
+    log: Log,
+    train: TrainJob = train_job,
 ) -> Iterator[Workers]:
     """Yield workers on a Ray cluster.
 
@@ -52,6 +60,7 @@ def cluster_workers(
         address: the cluster's address, ``auto``, or ``local`` to start Ray on this machine
         jobs: trials at a time, which divide the processors; None for one per GPU or machine
         gpus_per_trial: GPUs of a trial; None: as many as ``jobs`` leaves
+        log: receives how the cluster is divided, and how many workers wait for a place on it
         train: trains one job
 
     Raises:
@@ -64,30 +73,65 @@ def cluster_workers(
     if not connected:
         _connect(address)
     try:
-        jobs, threads, gpus = allocate_resources(jobs, gpus_per_trial)
-        remote: Any = ray.remote(_RemoteWorker).options(
-            num_cpus=threads, num_gpus=gpus, max_concurrency=4
-        )
+        jobs, cpus, gpus = allocate_resources(jobs, gpus_per_trial)
+        log(f"{jobs} at a time; for each {gpus:g} GPU, {cpus:g} processors")
+        options: dict[str, Any] = {
+            "num_cpus": cpus,
+            "num_gpus": gpus,
+            "runtime_env": {"env_vars": _env_vars(gpus)},
+            "concurrency_groups": {"send": 1, "receive": 1},  # a thread for each keeps the order
+        }
+        remote: Any = ray.remote(**options)(_RemoteWorker)
+        waiting: set[Any] = set()
 
         def start(slot: int) -> Worker:
-            actor: Any = remote.remote(str(Path.cwd()), threads, train)
-            messages, child = Pipe()
-            causes: list[str] = []  # of its death
-            forwarding = Thread(target=_forward_messages, args=(actor, child, causes), daemon=True)
-            forwarding.start()
+            actor = remote.remote(str(Path.cwd()), max(1, int(cpus)), train)
+            return _connect_actor(actor, slot, waiting)
 
-            def close() -> str:
-                messages.close()
-                ray.kill(actor)
-                forwarding.join(_GOODBYE)  # a thread that still waits while Ray ends breaks it
-                return causes[0] if causes else "for no known reason"
-
-            return Worker(slot, messages, actor.send.remote, close)
-
-        yield Workers(jobs, start)
+        with _mention_waiting(waiting, jobs, log):
+            yield Workers(jobs, start)
     finally:
         if not connected:
             ray.shutdown()
+
+
+@contextmanager
+def _mention_waiting(waiting: set[Any], jobs: int, log: Log) -> Iterator[None]:
+    """Log once, after a while, how many actors have sent nothing yet."""
+
+    def mention() -> None:
+        if waiting:
+            words = "still wait for the cluster ('ray status' says why)"
+            log(f"{len(waiting)} of {jobs} workers {words}")
+
+    timer = Timer(_PATIENCE, mention)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _connect_actor(actor: Any, slot: int, waiting: set[Any]) -> Worker:
+    """Return an actor as a worker; it is in ``waiting`` until it sends something, or ends."""
+    import ray
+
+    messages, child = Pipe()
+    causes: list[str] = []  # of its death
+    waiting.add(actor)
+    options = actor, child, causes, waiting
+    forwarding = Thread(target=_forward_messages, args=options, daemon=True)
+    forwarding.start()
+    send = actor.send.options(concurrency_group="send")
+
+    def close() -> str:
+        messages.close()
+        ray.kill(actor)
+        forwarding.join(_GOODBYE)  # a thread that still waits while Ray ends breaks it
+        return causes[0] if causes else "for no known reason"
+
+    return Worker(slot, messages, send.remote, close)
 
 
 class _RemoteWorker:
@@ -107,59 +151,73 @@ class _RemoteWorker:
         return self._driver.recv()
 
 
-def _forward_messages(actor: Any, messages: Connection, causes: list[str]) -> None:
+def _forward_messages(
+    actor: Any, messages: Connection, causes: list[str], waiting: set[Any]
+) -> None:
     """Forward an actor's messages until it dies or the driver closes the connection."""
     import ray
 
+    receive = actor.receive.options(concurrency_group="receive")
     with messages, suppress(OSError):
         try:
             while True:
-                messages.send(ray.get(actor.receive.remote()))
+                message = ray.get(receive.remote())
+                waiting.discard(actor)
+                messages.send(message)
         except ray.exceptions.RayError as error:
             lines = str(error).strip().splitlines()
             causes.append((lines[-1] if "Error" in lines[-1] else lines[0])[:200])
+        finally:
+            waiting.discard(actor)
 
 
 def _connect(address: str) -> None:
     import ray
 
     options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
-    env_vars = {name: os.environ[name] for name in _ENV_VARS if name in os.environ}
-    for name in _PATH_VARS & env_vars.keys():
-        env_vars[name] = str(Path(env_vars[name]).absolute())  # workers begin in another folder
     try:
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-            runtime_env={"env_vars": env_vars},
-            **options,
-        )
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except (Exception, SystemExit) as error:  # Ray ends the process where nothing listens
-        reason = "nothing listens" if isinstance(error, SystemExit) else str(error)[:120]
+        reason = "nothing listens" if isinstance(error, SystemExit) else files.reason(error)
         raise UserError(
             f"--cluster {address}: no Ray cluster answers there: {reason}",
             "give the address that 'ray start --head' printed, or auto on its machines",
         ) from error
 
 
+def _env_vars(gpus: float) -> dict[str, str]:
+    """Return what a worker's environment is given, for runs with so many GPUs."""
+    env_vars = {name: os.environ[name] for name in _ENV_VARS if name in os.environ}
+    for name in _PATH_VARS & env_vars.keys():
+        env_vars[name] = str(Path(env_vars[name]).absolute())  # workers begin in another folder
+    # without this a run would take the processor where PyTorch does not find the GPU
+    return env_vars | ({"CIFARLAB_DEVICE": "cuda"} if gpus else {})
+
+
 def allocate_resources(
     jobs: int | None, gpus_per_trial: float | None = None
-) -> tuple[int, int, float]:
-    """Return how many trials the cluster trains at a time, and each one's threads and GPUs."""
+) -> tuple[int, float, float]:
+    """Return how many trials the cluster trains at a time, and each one's processors and GPUs.
+
+    Processors of a machine count only as far as it has GPUs for the trials on them, where trials
+    use GPUs, and as far as $OMP_NUM_THREADS says. A part of one is shared with others.
+    """
     import ray
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    processors = [int(node["CPU"]) for node in nodes if node.get("CPU")]
-    uses_gpus = os.environ.get("CIFARLAB_DEVICE", "") in ("", "cuda")
-    n_gpus = sum(int(node.get("GPU", 0)) for node in nodes) if uses_gpus else 0
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [
+        (min(int(node["CPU"]), env_threads() or sys.maxsize), int(node.get("GPU", 0)))
+        for node in resources
+        if node.get("CPU")
+    ]
+    n_gpus = sum(gpus for _, gpus in nodes) if allows_gpus() else 0
     jobs, gpus = divide_gpus(n_gpus, jobs, gpus_per_trial)
-    jobs = jobs or max(1, len(processors))
-    threads = _threads_per_trial(processors, jobs)
-    return jobs, min(threads, env_threads() or threads), gpus
-
-
-def _threads_per_trial(processors: list[int], jobs: int) -> int:
-    """Return the most threads that each of ``jobs`` trials can have, each on one machine."""
-    numbers = range(1, max(processors, default=1) + 1)
-    return max((n for n in numbers if sum(cores // n for cores in processors) >= jobs), default=1)
+    jobs = jobs or max(1, len(nodes))
+    per_gpu = int(1 / gpus + 1e-9) if gpus else 0
+    slots = [(cores, n * per_gpu if gpus else jobs) for cores, n in nodes]
+    most = max((cores for cores, _ in nodes), default=1)
+    fractions = (math.floor(1e4 / n) / 1e4 for n in range(2, jobs + 1))  # as Ray counts
+    for cpus in (*range(most, 0, -1), *fractions):
+        if sum(min(n, int(cores / cpus + 1e-9)) for cores, n in slots) >= jobs:
+            return jobs, cpus, gpus
+    return jobs, 1, gpus  # no machine yet

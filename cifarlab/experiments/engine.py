@@ -7,19 +7,15 @@ decision down before it answers; so whichever process is killed, the record and 
 enough to resume.
 """
 
-import signal
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from multiprocessing import get_context, resource_tracker
+from collections.abc import Callable
+from contextlib import suppress
+from math import inf
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
-from cifarlab.config.duration import WallTime
 from cifarlab.experiments.worker import (
     LEAVE,
     WORKER_READY,
@@ -27,18 +23,17 @@ from cifarlab.experiments.worker import (
     Job,
     JobResult,
     TrainJob,
+    describe_failure,
     train_job,
-    work,
 )
-from cifarlab.system.errors import Interrupted, RunFolderError, StorageError
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.system.errors import CifarlabError, Interrupted, RunFolderError, UserError
 from cifarlab.system.signals import StopRequest, stop_on_signal
-from cifarlab.system.threads import available_threads
 
 Log = Callable[[str], None]
 _POLL = 0.2  # seconds between two checks whether to end
-_MAX_DEATHS = 4  # of workers that trained a run, after which it has failed
-# a terminal sends them to all processes; only the driver may handle them
-_TERMINAL_SIGNALS = {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}
+_MAX_DEATHS = 4  # of workers that trained a run, without a new epoch, after which it has failed
+_MAX_FAULTS = 2  # of a worker, in a row, after which it gets no more runs
 
 
 class Experiment(Protocol):
@@ -84,75 +79,11 @@ class ThisProcess(NamedTuple):
     train: TrainJob = train_job
 
 
-def local_workers(
-    jobs: int, log: Log, train: TrainJob = train_job, gpus: Sequence[str] = ()
-) -> Workers:
-    """Return workers that are processes of this machine and divide its free cores and its GPUs.
-
-    Args:
-        jobs: number of workers
-        log: receives a note where other processes use the machine
-        train: trains one job
-        gpus: as CUDA_VISIBLE_DEVICES names them; each worker sees the next one alone
-    """
-    available = available_threads()
-    if available.note:
-        log(available.note)
-    threads = max(1, available.number // jobs)
-    context = get_context("spawn")  # a forked child can't use a GPU, and inherits locks
-
-    def start(slot: int) -> Worker:
-        connection, child = context.Pipe()
-        gpu = gpus[slot % len(gpus)] if gpus else None
-        env_vars = {"CUDA_VISIBLE_DEVICES": gpu, "CIFARLAB_DEVICE": "cuda"} if gpu else {}
-        options = child, threads, env_vars, train
-        process = context.Process(target=_work_without_signals, args=options)
-        with _shielded_spawn():
-            process.start()
-        child.close()
-
-        def close() -> str:
-            connection.close()
-            process.join()
-            return f"exit code {process.exitcode}"
-
-        return Worker(slot, connection, connection.send, close)
-
-    return Workers(jobs, start)
-
-
-@contextmanager
-def _shielded_spawn() -> Iterator[None]:
-    """Keep the terminal's signals and the user's script away from processes started meanwhile."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows, where processes mask no signals
-        yield
-        return
-    main = sys.modules["__main__"]
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS)
-    resource_tracker.ensure_running()  # its start unblocks SIGINT
-    sys.modules["__main__"] = ModuleType("__main__")
-    signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS)
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-def _work_without_signals(*options: Any) -> None:
-    """Call ``work`` in a process that was started with the terminal's signals blocked."""
-    for signum in _TERMINAL_SIGNALS:
-        signal.signal(signum, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TERMINAL_SIGNALS)
-    work(*options)
-
-
 def run_experiment(
     experiment: Experiment,
     resume: str,
     workers: Workers | ThisProcess,
-    max_time: WallTime | None = None,
+    end: float = inf,
 ) -> None:
     """Train all runs of an experiment.
 
@@ -160,13 +91,14 @@ def run_experiment(
         experiment: gives the runs and learns of their ends
         resume: the command that goes on with the experiment
         workers: train in these
-        max_time: time after which the current runs are left at their last checkpoints
+        end: when (``time.monotonic``) the current runs are left at their last checkpoints
 
     Raises:
         Interrupted: a signal arrived; the current runs are left at their last checkpoints
         StorageError: the disk can't be written to
+        RunFolderError: another process keeps a run
+        UserError: no worker starts
     """
-    end = time.monotonic() + max_time.seconds if max_time else float("inf")
     with stop_on_signal() as stop:
 
         def is_over() -> bool:
@@ -198,15 +130,20 @@ def unfinished_error(path: Path, command: str) -> RunFolderError:
 
 
 class _InProcessDriver(NamedTuple):
-    """The driver as a run in its own process sees it."""
+    """The driver as a run in its own process sees it; ``errors`` are its own, not the run's."""
 
     experiment: Experiment
     job: Job
     is_over: Callable[[], bool]
     answers: list[bool]
+    errors: list[Exception]
 
     def send(self, obj: Any) -> None:
-        self.answers.append(self.experiment.on_epoch(self.job, obj))
+        try:
+            self.answers.append(self.experiment.on_epoch(self.job, obj))
+        except Exception as error:
+            self.errors.append(error)
+            raise
 
     def recv(self) -> bool:
         return self.answers.pop()
@@ -220,33 +157,68 @@ def _run_in_process(
 ) -> None:
     """Train the runs in this process; ``stop`` also learns of a signal that a run has met."""
     while not is_over() and (job := experiment.next_job()):
+        if failure := _find_fruitless_starts(job):
+            experiment.on_end(job, JobResult(failure=failure))
+            continue
+        driver = _InProcessDriver(experiment, job, is_over, [], [])
         try:
-            result = train(job, _InProcessDriver(experiment, job, is_over, []))
+            result = train(job, driver)
         except Interrupted as error:
             stop.ask("signal", error.signum)
             return
+        except CifarlabError:
+            raise
+        except Exception as error:
+            from cifarlab.system.device import fastest_device
+
+            if fastest_device().type != "cpu":  # it may have spoilt the GPU for this process
+                raise
+            result = JobResult(failure=describe_failure(error))
+        if driver.errors:
+            raise driver.errors[0]
         experiment.on_end(job, result)
 
 
+def _find_fruitless_starts(job: Job) -> Failure | None:
+    """Return a failure where the last starts of a run led to no epoch: it may kill its process."""
+    folder = RunFolder(job.path)
+    last_starts = folder.provenance().get("starts", [])[-_MAX_DEATHS:]
+    steps = {start.get("step") for start in last_starts}
+    if folder.is_finished or len(last_starts) < _MAX_DEATHS or len(steps) > 1:
+        return None
+    what = f"it was begun {_MAX_DEATHS} times and came to no further epoch"
+    return Failure("WorkerDied", what, "try it in a process of its own, with --jobs 1")
+
+
 class _Pool:
-    """The workers: the idle ones, and by connection those with a job."""
+    """The workers: the idle ones by slot, and by connection those with a job.
+
+    A failure that may be the worker's does not count until another worker has met one with the
+    same run. A slot whose workers fail one run after another, or never start, is closed, unless it
+    is the last.
+    """
 
     def __init__(self, experiment: Experiment, workers: Workers) -> None:
         self._experiment, self._start = experiment, workers.start
         self._slots = list(range(workers.number))
-        self._idle_workers: list[Worker] = []
+        self._n_open = workers.number
+        self._idle_workers: dict[int, Worker] = {}
         self._assignments: dict[Any, tuple[Worker, Job]] = {}
-        self._orphaned_jobs: list[Job] = []  # their workers died
-        self._starting: set[Any] = set()  # connections of workers that have not sent WORKER_READY
-        self._deaths: Counter[str] = Counter()
+        self._returned_jobs: list[Job] = []  # to be given to another worker
+        self._starting: set[Any] = set()  # connections of workers that can't have begun their job
+        self._epochs: Counter[str] = Counter()  # that each run has shown
+        self._deaths: Counter[str] = Counter()  # of each run's workers since its last epoch
+        self._failed_slots: dict[str, int] = {}  # where a run failed that may be tried elsewhere
+        self._faults: Counter[int] = Counter()  # of each slot, in a row
+        self._failed_starts: Counter[int] = Counter()
         self._is_leaving = False
-        self._fatal_error: StorageError | None = None
+        self._fatal_error: CifarlabError | None = None
 
     def run(self, is_over: Callable[[], bool]) -> None:
         """Train all runs.
 
         Raises:
-            StorageError: a worker or the driver can't write to the disk
+            CifarlabError: what ``run_experiment`` raises, Interrupted apart
         """
         try:
             while True:
@@ -258,7 +230,8 @@ class _Pool:
                 for messages in wait(list(self._assignments), _POLL):
                     self._receive(messages)
         finally:
-            workers = [*self._idle_workers, *(worker for worker, _ in self._assignments.values())]
+            working = (worker for worker, _ in self._assignments.values())
+            workers = [*self._idle_workers.values(), *working]
             for worker in workers:  # close all connections before waiting for one worker
                 worker.messages.close()
             for worker in workers:
@@ -284,18 +257,27 @@ class _Pool:
 
     def _assign_jobs(self) -> None:
         """Give jobs to idle workers, and start workers while there are free slots."""
-        while not self._is_leaving and (self._idle_workers or self._slots):
-            job = self._orphaned_jobs.pop(0) if self._orphaned_jobs else self._experiment.next_job()
-            if job is None and self._idle_workers and self._starting:
+        for slot in () if self._is_leaving else (*self._idle_workers, *self._slots):
+            job = self._next_job(slot)
+            if job is None and slot in self._idle_workers and self._starting:
                 job = self._reclaim_job(next(iter(self._starting)))  # a cluster may have no room
             if job is None:
-                return
-            if not self._idle_workers:
-                self._idle_workers.append(self._start(self._slots.pop(0)))
-                self._starting.add(self._idle_workers[-1].messages)
-            worker = self._idle_workers.pop()
+                continue
+            worker = self._idle_workers.pop(slot, None)
+            if worker is None:
+                self._slots.remove(slot)
+                worker = self._start(slot)
+                self._starting.add(worker.messages)
             self._assignments[worker.messages] = worker, job
-            self._send(worker, job)
+            if not self._send(worker, job):
+                self._starting.add(worker.messages)
+
+    def _next_job(self, slot: int) -> Job | None:
+        """Return a job that another worker had and this slot did not fail at, or a new one."""
+        for number, job in enumerate(self._returned_jobs):
+            if self._n_open == 1 or self._failed_slots.get(job.path) != slot:
+                return self._returned_jobs.pop(number)
+        return self._experiment.next_job()
 
     def _receive(self, messages: Any) -> None:
         """Handle a worker's message: an epoch, its run's end, an error, or its death."""
@@ -304,34 +286,85 @@ class _Pool:
             message = messages.recv()
         except (EOFError, OSError):
             message = worker.close()
+        is_starting = messages in self._starting
         self._starting.discard(messages)
         if message == WORKER_READY:
+            self._failed_starts.pop(worker.slot, None)
             return
         if isinstance(message, dict):
-            if not self._is_leaving:
-                self._send(worker, self._experiment.on_epoch(job, message))
+            self._handle_epoch(worker, job, message)
             return
         del self._assignments[messages]
-        if isinstance(message, str):  # it has died: the cause
+        if isinstance(message, Failure):  # after which it ends
+            worker.close()
+        if isinstance(message, str | Failure):
             self._slots.append(worker.slot)
         else:
-            self._idle_workers.append(worker)
-        if isinstance(message, JobResult):
+            self._idle_workers[worker.slot] = worker
+        if isinstance(message, Failure):
+            self._handle_fault(worker.slot, job, message)
+        elif isinstance(message, JobResult) and message.failure and not message.failure.is_own:
+            self._handle_fault(worker.slot, job, message.failure)
+        elif isinstance(message, JobResult):
+            self._faults.pop(worker.slot, None)
             self._experiment.on_end(job, message)
-        elif isinstance(message, StorageError):
+        elif isinstance(message, CifarlabError) and not isinstance(message, Interrupted):
             self._fatal_error = message
+        elif is_starting:
+            self._handle_failed_start(worker.slot, job, str(message))
         elif not self._is_leaving:
             self._handle_death(job, str(message))
 
-    def _send(self, worker: Worker, message: Any) -> None:
-        with suppress(OSError):  # it has died: its connection ends
+    def _send(self, worker: Worker, message: Any) -> bool:
+        """Return whether a worker could be written to; if it has died, its connection ends."""
+        with suppress(OSError):
             worker.send(message)
+            return True
+        return False
+
+    def _handle_epoch(self, worker: Worker, job: Job, line: dict[str, Any]) -> None:
+        """Answer an epoch; a new one shows that the run gets further, however often it moves."""
+        if line["epoch"] > self._epochs[job.path]:
+            self._epochs[job.path] = line["epoch"]
+            self._deaths.pop(job.path, None)
+        if not self._is_leaving:
+            self._send(worker, self._experiment.on_epoch(job, line))
+
+    def _handle_fault(self, slot: int, job: Job, failure: Failure) -> None:
+        """Give a run whose failure may be its worker's to another, or record the failure."""
+        if job.path in self._failed_slots or self._n_open == 1:
+            self._experiment.on_end(job, JobResult(failure=failure))
+        else:
+            self._failed_slots[job.path] = slot
+            self._returned_jobs.append(job)
+        self._faults[slot] += 1
+        if self._faults[slot] >= _MAX_FAULTS:
+            self._close_slot(slot)
+
+    def _handle_failed_start(self, slot: int, job: Job, cause: str) -> None:
+        """Give the job of a worker that died before it could begin it to another."""
+        self._returned_jobs.insert(0, job)
+        self._failed_starts[slot] += 1
+        if self._failed_starts[slot] >= _MAX_DEATHS and not self._close_slot(slot):
+            hint = "start 'cifarlab check' where it should train"
+            self._fatal_error = UserError(f"no worker starts: {cause}", hint)
+
+    def _close_slot(self, slot: int) -> bool:
+        """Use a slot no more, unless it is the last; return whether it was not."""
+        if self._n_open == 1:
+            return False
+        self._n_open -= 1
+        if worker := self._idle_workers.pop(slot, None):
+            worker.close()
+        else:
+            self._slots.remove(slot)
+        return True
 
     def _handle_death(self, job: Job, cause: str) -> None:
         """Queue the run of a dead worker again, or record it as failed after too many deaths."""
         self._deaths[job.path] += 1
         if self._deaths[job.path] < _MAX_DEATHS:
-            self._orphaned_jobs.append(job)
+            self._returned_jobs.append(job)
             return
         what = f"the process that trained it died {_MAX_DEATHS} times: {cause}"
         hint = "if memory ran out: fewer --jobs, or a smaller batch or network"

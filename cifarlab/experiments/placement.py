@@ -6,15 +6,30 @@ from contextlib import contextmanager
 from typing import NamedTuple, Self
 
 from cifarlab.experiments.cluster import cluster_workers, require_ray
-from cifarlab.experiments.engine import Log, ThisProcess, Workers, local_workers
+from cifarlab.experiments.engine import Log, ThisProcess, Workers
 from cifarlab.experiments.gpus import divide_gpus, require_gpu_fraction, visible_gpus
+from cifarlab.experiments.local_workers import local_workers
 from cifarlab.experiments.worker import TrainJob, train_job
-from cifarlab.experiments.writing import require_valid_options
 from cifarlab.system.errors import UserError
 
 
+def require_count(option: str, count: int | None) -> None:
+    """Refuse a number of runs below 1.
+
+    Raises:
+        UserError: it is
+    """
+    if count is not None and count < 1:
+        raise UserError(f"--{option} {count}: that is no number of runs", "take 1 or more")
+
+
 class Placement(NamedTuple):
-    """What the user says about it: ``--jobs``, ``--cluster`` and ``--gpus-per-trial``."""
+    """What the user says about it: ``--jobs``, ``--cluster`` and ``--gpus-per-trial``.
+
+    ``jobs`` are the runs at a time; None: one per GPU, on a cluster without GPUs one per machine.
+    ``cluster`` is the address of a Ray cluster; None: this machine. ``gpus_per_trial`` is 1, or
+    the part of a GPU that a run has.
+    """
 
     jobs: int | None = None
     cluster: str | None = None
@@ -27,7 +42,7 @@ class Placement(NamedTuple):
             UserError: a number is out of its range, or a device is named that Ray would choose
             MissingExtraError: Ray is not installed, and a cluster named
         """
-        require_valid_options((), jobs=self.jobs)
+        require_count("jobs", self.jobs)
         require_gpu_fraction(self.gpus_per_trial)
         if self.cluster:
             require_ray()
@@ -35,6 +50,9 @@ class Placement(NamedTuple):
                 what = f"CIFARLAB_DEVICE={name}: on a cluster Ray chooses each trial's GPU"
                 raise UserError(what, "take cuda or cpu, or leave it out")
         return self
+
+
+DEFAULT_PLACEMENT = Placement()
 
 
 @contextmanager
@@ -48,7 +66,7 @@ def open_workers(
 
     Args:
         placement: what the user says
-        log: receives a note where other processes use the machine
+        log: receives how many train at a time, and what that depends on
         train: trains one job
 
     Raises:
@@ -56,7 +74,7 @@ def open_workers(
     """
     jobs, cluster, gpus_per_trial = placement
     if cluster:
-        with cluster_workers(cluster, jobs, gpus_per_trial, train) as workers:
+        with cluster_workers(cluster, jobs, gpus_per_trial, log, train) as workers:
             yield workers
         return
     gpus = visible_gpus()
@@ -64,4 +82,7 @@ def open_workers(
     if jobs is None and n_jobs == 1:
         yield ThisProcess(train)
     else:
+        if jobs is None:
+            where = "one per GPU" if n_jobs == len(gpus) else f"on {len(gpus)} GPUs"
+            log(f"{n_jobs} at a time, {where} (--jobs N for fewer; for equal seconds --jobs 1)")
         yield local_workers(n_jobs, log, train, gpus)

@@ -4,7 +4,9 @@ It is the same in the driver's process, in another process of this machine and o
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import platform
+import sys
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, Protocol
@@ -12,14 +14,17 @@ from typing import Any, NamedTuple, Protocol
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CifarlabError, Interrupted, RunFolderError, StorageError
-from cifarlab.system.files import lock_folder
+from cifarlab.system.files import is_folder, lock_folder, reason
 from cifarlab.system.signals import AT_ONCE, StopRequest
 from cifarlab.training.callback import Callback
 from cifarlab.training.callbacks import CallbacksConfig
 
 LEAVE = "leave"  # sent by a driver at any time: leave the run at its checkpoint
 WORKER_READY = "ready"  # the first message of a worker
-_HANDOVER = 120.0  # seconds that a killed worker may take to release its run folder
+NOT_SHARED = "a cluster needs one folder for all its machines"
+_HANDOVER = 120  # turns of a second that a killed worker may take to release its run folder
+_FINAL = ("DivergenceError", "RecipeError")
+_OWN = (*_FINAL, "OutOfMemoryError", "PluginError")
 
 
 class Job(NamedTuple):
@@ -38,6 +43,24 @@ class Failure(NamedTuple):
     kind: str
     what: str
     hint: str
+
+    @property
+    def is_own(self) -> bool:
+        """Return whether it comes from the run itself, not perhaps from where it was trained."""
+        return self.kind in _OWN
+
+
+def is_final(kind: str) -> bool:
+    """Return whether a run with a failure of this kind would fail so again."""
+    return kind in _FINAL
+
+
+def describe_failure(error: Exception) -> Failure:
+    """Return an error as the failure of a run."""
+    kind = type(error).__name__
+    if isinstance(error, CifarlabError):
+        return Failure(kind, error.what, error.hint)
+    return Failure(kind, f"{kind}: {reason(error)}", "please report it")
 
 
 class JobResult(NamedTuple):
@@ -109,26 +132,26 @@ class _Reporter(Callback):
             self._stop.ask("stopped")
 
 
-def train_job(
-    job: Job, driver: Driver, callbacks: Sequence[Callback] = (), **options: Any
-) -> JobResult:
+def train_job(job: Job, driver: Driver) -> JobResult:
     """Train a run to its end; of a run that has ended, send the epochs and the result again.
 
     Args:
         job: the run
         driver: receives each epoch and answers whether the run goes on
-        callbacks: see the run, beside the job's own
-        **options: as ``train`` takes them
 
     Raises:
         Interrupted: the driver asked to leave the run
         StorageError: the disk can't be written to, which other runs would meet as well
+        RunFolderError: another process keeps the run
+        Exception: a fault that may have spoilt this process, as an error of a GPU does
     """
     folder, stop = RunFolder(job.path), StopRequest()
     reporter = _Reporter(driver, stop)
+    if not is_folder(folder.path.parent):  # the driver has made it
+        what = f"{platform.node()} does not see {folder.path.parent}"
+        return JobResult(failure=Failure("RunFolderError", what, NOT_SHARED))
+    _wait_for_folder(folder, reporter)
     try:
-        _wait_for_folder(folder)
-        reporter.leave_if_requested()
         if folder.is_finished:  # the driver was killed before it received the result
             reporter.replay(folder)
             return JobResult(str((folder.result() or {}).get("stop_reason")))
@@ -138,42 +161,48 @@ def train_job(
             job.recipe,
             folder,
             resume=folder.exists,
-            callbacks=[reporter, *callbacks, *job.callback_config.build_callbacks()],
+            callbacks=[reporter, *job.callback_config.build_callbacks()],
             command=job.command,
             stop=stop,
-            **options,
         )
     except (Interrupted, StorageError):
         raise
     except Exception as error:
         if stop.reason in AT_ONCE:  # resumed, it will fail again if it must
             raise Interrupted("left as it failed", "go on with --resume", stop.signum) from error
-        return _failed_result(error)
+        if not isinstance(error, CifarlabError):
+            raise
+        return JobResult(failure=describe_failure(error))
     return JobResult(result["stop_reason"])
 
 
-def _failed_result(error: Exception) -> JobResult:
-    """Return the result of a run that an error ended."""
-    kind = type(error).__name__
-    if isinstance(error, CifarlabError):
-        return JobResult(failure=Failure(kind, error.what, error.hint))
-    return JobResult(failure=Failure(kind, f"{kind}: {str(error)[:200]}", "please report it"))
+def _wait_for_folder(folder: RunFolder, reporter: _Reporter) -> None:
+    """Wait until a killed worker that had the run before has released its folder.
 
-
-def _wait_for_folder(folder: RunFolder) -> None:
-    """Wait until a killed worker that had the run before has released its folder."""
-    timeout_error = RunFolderError(
-        f"{folder.path} was held by another process for {_HANDOVER:g} seconds",
+    Raises:
+        Interrupted: the driver asks to leave the run
+        RunFolderError: the folder is held for too long
+    """
+    error = RunFolderError(
+        f"{folder.path} was held by another process for {_HANDOVER} seconds",
         "end that process: it goes on with a run that was taken from it",
     )
-    with lock_folder(folder.path, timeout_error, _HANDOVER):
-        pass
+    for turn in range(1, _HANDOVER + 1):
+        reporter.leave_if_requested()
+        try:
+            with lock_folder(folder.path, error, timeout=1):
+                return
+        except RunFolderError:
+            if turn == _HANDOVER:
+                raise
 
 
 def work(
     driver: Connection, threads: int, env_vars: Mapping[str, str], train: TrainJob = train_job
 ) -> None:
     """Train one job after another, until the driver has none or its connection ends.
+
+    It also ends after an error that is none of ours: what a GPU reports stays in its process.
 
     Args:
         driver: connection to the driver
@@ -187,18 +216,19 @@ def work(
     limit_threads(threads)
     with driver, suppress(EOFError, OSError):
         driver.send(WORKER_READY)
-        while (job := _receive(driver)) != LEAVE:
+        while True:
+            message: Any
             try:
-                driver.send(train(job, driver) if isinstance(job, Job) else job)
-            except (Interrupted, StorageError) as error:
-                driver.send(error)
+                if (job := driver.recv()) == LEAVE:
+                    return
+                message = train(job, driver)
+            except CifarlabError as error:
+                message = error
+            except Exception as error:  # also a job of another version of ours, or of a plug-in
+                driver.send(describe_failure(error))
+                return
+            if "torch" in sys.modules:
+                from cifarlab.system.device_memory import release_memory
 
-
-def _receive(driver: Connection) -> Any:
-    """Return the next job or LEAVE, or the failure of a job that can't be read here."""
-    try:
-        return driver.recv()
-    except (EOFError, OSError):
-        raise
-    except Exception as error:  # another version of ours, or of a plug-in
-        return _failed_result(error)
+                release_memory()
+            driver.send(message)

@@ -11,6 +11,7 @@ runs/<name>/
   checkpoints/        last and best: weights as safetensors, the rest of the state beside them
   predictions/        logits and labels of each evaluated split, the worst mistakes as images
   tensor_stats.jsonl  weights, activations and gradients by epoch, where they were recorded
+  logged.json         the ids by which loggers know the run
   explained/          figures of 'cifarlab explain', and what they show
   result.json         written last, whole; a run without it is unfinished
   evaluation/         what 'cifarlab evaluate --full' found out of a split, as JSON
@@ -49,6 +50,7 @@ class RunFolder:
         self.result_file = self.path / "result.json"
         self.metrics = MetricsLog(self.path / "metrics.jsonl")
         self.tensor_stats = MetricsLog(self.path / "tensor_stats.jsonl", schemas.TensorStatsLine)
+        self.logged_file = self.path / "logged.json"
         self.explained = self.path / "explained"
         self.checkpoints = self.path / "checkpoints"
         self.predictions = self.path / "predictions"
@@ -186,6 +188,16 @@ class RunFolder:
     def write_result(self, result: dict[str, Any]) -> None:
         """Write result.json, which finishes the run."""
         files.write_json(self.result_file, result)
+
+    def logged_ids(self) -> dict[str, str]:
+        """Return the ids by which loggers know the run, by their kind; empty before one logged."""
+        check = schemas.make_check(schemas.LoggedIds)
+        content = files.read_json(self.logged_file, _RESTORE, check) or {}
+        return dict(content.get("ids", {}))
+
+    def write_logged_ids(self, ids: dict[str, str]) -> None:
+        """Replace logged.json."""
+        files.write_json(self.logged_file, {"ids": ids})
 
     def evaluation(self, split: str) -> dict[str, Any] | None:
         """Return what ``evaluate --full`` measured on that split, None before."""

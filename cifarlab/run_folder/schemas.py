@@ -80,6 +80,12 @@ class Result(StoredModel):
     temperature: dict[str, Any] | None = None
 
 
+class LoggedIds(StoredModel):
+    """The ids by which loggers know a run, by their kind."""
+
+    ids: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]] = Field({})
+
+
 @cache
 def make_check(schema: type[BaseModel]) -> Check:
     """Return a function that returns plain values as they are.

@@ -1,5 +1,6 @@
 """How much memory a device has, has free and has used."""
 
+import gc
 import platform
 
 import psutil
@@ -19,6 +20,14 @@ def free_memory(device: torch.device) -> tuple[int, int]:
         return max(0, total - int(torch.mps.driver_allocated_memory())), total
     free_bytes, total = torch.get_device_module(device).mem_get_info(device)
     return int(free_bytes), int(total)
+
+
+def release_memory() -> None:
+    """Give back what this process keeps of its GPU's memory and does not use."""
+    gc.collect()
+    torch.cuda.empty_cache()  # nothing where CUDA has not started
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 def forget_peak_memory(device: torch.device) -> None:

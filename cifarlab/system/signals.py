@@ -37,7 +37,8 @@ class StopRequest:
 def stop_on_signal(stop: StopRequest | None = None) -> Iterator[StopRequest]:
     """Turn the first SIGINT, SIGTERM or SIGHUP into a request; a second of its kind acts as before.
 
-    SIGHUP, of a closed terminal, stays ignored where it is (nohup).
+    SIGHUP, of a closed terminal, stays ignored where it is (nohup). Within another such context a
+    signal reaches both requests.
     """
     stop = stop or StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -48,9 +49,12 @@ def stop_on_signal(stop: StopRequest | None = None) -> Iterator[StopRequest]:
         caught.append(signal.SIGHUP)
     before = {signum: signal.getsignal(signum) for signum in caught}
 
-    def remember(signum: int, _frame: FrameType | None) -> None:
+    def remember(signum: int, frame: FrameType | None) -> None:
         stop.ask("signal", signum)
-        signal.signal(signum, before[signum])
+        outer = before[signum]
+        signal.signal(signum, outer)
+        if callable(outer) and getattr(outer, "__code__", None) is remember.__code__:
+            outer(signum, frame)
 
     for signum in before:
         signal.signal(signum, remember)
@@ -58,4 +62,5 @@ def stop_on_signal(stop: StopRequest | None = None) -> Iterator[StopRequest]:
         yield stop
     finally:
         for signum, handler in before.items():
-            signal.signal(signum, handler)
+            if signal.getsignal(signum) is remember:  # no signal has come
+                signal.signal(signum, handler)

@@ -26,3 +26,6 @@ class Callback:
 
     def on_train_end(self, run: "Run", result: dict[str, Any]) -> None:
         """Act when the ``result`` is on the disk."""
+
+    def teardown(self, run: "Run") -> None:
+        """Release what is held; called last, of an interrupted or failed run, too."""

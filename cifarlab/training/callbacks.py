@@ -40,6 +40,58 @@ class TensorStatsConfig(CallbackConfig):
         return TensorStats()
 
 
+class TensorBoardConfig(CallbackConfig):
+    """Log to TensorBoard: an event file in the run folder (docs/loggers.md)."""
+
+    kind: Literal["tensorboard"] = "tensorboard"
+
+    def build(self) -> Callback:
+        """Return the logger."""
+        from cifarlab.training.loggers.tensorboard import TensorBoardLogger
+
+        return TensorBoardLogger()
+
+
+class MLflowConfig(CallbackConfig):
+    """Log to MLflow: a server or a database (docs/loggers.md)."""
+
+    kind: Literal["mlflow"] = "mlflow"
+    tracking_uri: str = Field("", description="empty: $MLFLOW_TRACKING_URI, else ./mlflow.db")
+    experiment: str = Field("", description="empty: the study's or search's name, else cifarlab")
+
+    def build(self) -> Callback:
+        """Return the logger."""
+        from cifarlab.training.loggers.mlflow import MLflowLogger
+
+        return MLflowLogger(self.tracking_uri, self.experiment)
+
+
+class WandbConfig(CallbackConfig):
+    """Log to Weights & Biases, offline unless $WANDB_MODE says otherwise (docs/loggers.md)."""
+
+    kind: Literal["wandb"] = "wandb"
+    project: str = Field("cifarlab", description="where W&B shows the run")
+
+    def build(self) -> Callback:
+        """Return the logger."""
+        from cifarlab.training.loggers.wandb import WandbLogger
+
+        return WandbLogger(self.project)
+
+
+class TrackioConfig(CallbackConfig):
+    """Log to trackio's database on this machine (docs/loggers.md)."""
+
+    kind: Literal["trackio"] = "trackio"
+    project: str = Field("cifarlab", description="where trackio shows the run")
+
+    def build(self) -> Callback:
+        """Return the logger."""
+        from cifarlab.training.loggers.trackio import TrackioLogger
+
+        return TrackioLogger(self.project)
+
+
 class CallbacksConfig(ExtensibleConfig):
     """Base of the configs that name callbacks for their runs: of a study, a search, a command."""
 
@@ -50,6 +102,10 @@ class CallbacksConfig(ExtensibleConfig):
     def build_callbacks(self) -> list[Callback]:
         """Return new callbacks, for one run."""
         return [config.build() for config in self.callbacks]
+
+    def only_callbacks(self) -> "CallbacksConfig":
+        """Return the callbacks without what else a study or search says, for its workers."""
+        return CallbacksConfig(callbacks=self.callbacks).add_plugins(self.plugins)
 
 
 def name_callbacks(kinds: Sequence[str], plugins: Sequence[Plugin]) -> CallbacksConfig:

@@ -70,14 +70,18 @@ def train(
         on_main(lambda: _require_fitting_folder(recipe, folder, bool(resume)))
         run = prepare(recipe, folder, session)
         fit_memory(run)
-        for callback in run.callbacks:
-            callback.on_train_start(run)
-        compile_ahead(run)
-        with stop_on_signal(run.stop):
-            reason = fit(run)
-        result = on_main(lambda: finish(run, reason), patient=True)
-        for callback in run.callbacks:
-            callback.on_train_end(run, result)
+        try:
+            for callback in run.callbacks:
+                callback.on_train_start(run)
+            compile_ahead(run)
+            with stop_on_signal(run.stop):
+                reason = fit(run)
+            result = on_main(lambda: finish(run, reason), patient=True)
+            for callback in run.callbacks:
+                callback.on_train_end(run, result)
+        finally:
+            for callback in run.callbacks:
+                callback.teardown(run)
     return result
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 import cifarlab as lab
 from cifarlab.config.plugins import Plugin
+from cifarlab.experiments.placement import Placement
 from cifarlab.experiments.search.engine import run_search
 from cifarlab.experiments.study.engine import run_study
 from cifarlab.plots.catalog import FIGURES
@@ -22,7 +23,7 @@ from cifarlab.run_folder.index import RunIndex
 from cifarlab.system.errors import DataError, PluginError, RunFolderError, UserError
 
 SHORT = {"training.duration": "2 epochs"}
-HIDDEN = {"command", "train"}  # of the engines
+HIDDEN = {"command", "train", "placement"}  # of the engines
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,8 @@ def test_the_options_of_a_study_and_a_search_complete() -> None:
     for name, (function, engine) in expected.items():
         assert (function.__name__, function.__qualname__) == (name, name)
         shown, engine_options = inspect.signature(function), inspect.signature(engine).parameters
-        assert set(shown.parameters) == {*engine_options, "plugins", "trust_plugins"} - HIDDEN
+        more = {*Placement._fields, "plugins", "trust_plugins"}
+        assert set(shown.parameters) == {*engine_options, *more} - HIDDEN
         assert shown.return_annotation is {"study": lab.ComparisonTable}.get(name, lab.SearchTable)
         docstring = inspect.getdoc(function) or ""
         assert all(f"    {option}: " in docstring for option in shown.parameters)

@@ -263,7 +263,7 @@ def test_a_shipped_kind_that_a_plug_in_imports_first_is_everybody_s() -> None:
     )
     env = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=env)
-    assert done.stdout == b"tensor-stats\n", done.stderr
+    assert done.stdout == b"tensor-stats tensorboard mlflow wandb trackio\n", done.stderr
 
 
 def test_a_recipe_takes_its_parts_to_another_process(tmp_path: Path) -> None:

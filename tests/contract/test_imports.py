@@ -28,13 +28,13 @@ MAY_IMPORT = {
     "inference": "system config metrics data models run_folder",
     "evaluation": "system stats config metrics augment data models recipes run_folder inference",
     "training": "system config losses metrics augment data models optim recipes run_folder "
-    "inference evaluation",
+    "inference evaluation plots",
     "plots": "system stats recipes run_folder evaluation",
     "report": "system config recipes run_folder evaluation plots",
     "experiments": "system stats config metrics data recipes run_folder evaluation training "
     "plots report",
     "explain": "system augment data models recipes run_folder inference plots",
-    "audit": "system config metrics augment data recipes run_folder inference evaluation training "
+    "audit": "system config metrics augment data recipes run_folder inference evaluation "
     "experiments",
     "exporting": "system stats metrics data recipes run_folder inference evaluation report "
     "experiments",

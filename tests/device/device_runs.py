@@ -14,13 +14,14 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.metrics_log import without_cost
 from cifarlab.system.errors import Interrupted
+from cifarlab.training.callback import Callback
 from cifarlab.training.run import Run
 from cifarlab.training.train import train
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 1), dtype=np.uint8)
 
 
-class WaitRecorder:
+class WaitRecorder(Callback):
     """A callback that keeps what the host waited for between the first batch and the last step."""
 
     def __init__(self, device: Device) -> None:
@@ -41,8 +42,6 @@ class WaitRecorder:
 
     def on_epoch_end(self, run: Run, line: dict[str, Any]) -> None:
         self.device.take_waits()
-
-    def on_train_end(self, run: Run, result: dict[str, Any]) -> None: ...
 
 
 @dataclass

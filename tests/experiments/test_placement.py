@@ -1,6 +1,7 @@
 """Where runs train, and on which GPUs: the choice, its defaults and what it refuses."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,7 @@ import torch
 from made_search import small
 from test_worker_pool import MadeExperiment
 
-from cifarlab.experiments.cluster import allocate_resources
-from cifarlab.experiments.engine import ThisProcess, Workers
+from cifarlab.experiments.engine import Log, ThisProcess, Workers
 from cifarlab.experiments.gpus import divide_gpus, visible_gpus
 from cifarlab.experiments.placement import Placement, open_workers
 from cifarlab.experiments.search.engine import run_search
@@ -22,6 +22,7 @@ def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with four GPUs, of which nothing else is known."""
     monkeypatch.delenv("CIFARLAB_DEVICE")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("cifarlab.experiments.gpus._DRIVERS", ("/",))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
 
@@ -55,6 +56,18 @@ def test_the_gpus_are_those_that_the_user_named(
     if env_var is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", env_var)
     assert visible_gpus() == gpus
+
+
+def test_where_no_driver_for_gpus_is_torch_is_not_imported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("CIFARLAB_DEVICE")
+    monkeypatch.setattr("cifarlab.experiments.gpus._DRIVERS", (str(tmp_path / "nvidiactl"),))
+    monkeypatch.setitem(sys.modules, "torch", None)  # its import fails
+    assert visible_gpus() == []
+    (tmp_path / "nvidiactl").touch()
+    with pytest.raises(ImportError):
+        visible_gpus()
 
 
 def test_a_gpu_that_is_not_there_is_named(four_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +118,7 @@ def test_more_gpus_than_there_are_is_refused(
 @pytest.mark.parametrize("number", [0.0, -1.0, 1.5, 2.0, 0.001, float("nan")])
 def test_no_part_of_a_gpu(number: float, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--gpus-per-trial"):
-        run_search(small(), gpus_per_trial=number, runs=tmp_path)
+        run_search(small(), placement=Placement(gpus_per_trial=number), runs=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -117,28 +130,14 @@ def test_a_gpu_by_number_is_not_ray_s_to_give(
         Placement(cluster="auto").require_valid()
 
 
-def test_the_gpus_of_a_cluster_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
-    nodes = [{"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}}] * 2
-    monkeypatch.setattr("ray.nodes", lambda: nodes)
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    monkeypatch.delenv("CIFARLAB_DEVICE")
-    assert allocate_resources(None) == (4, 4, 1.0)
-    assert allocate_resources(5) == (5, 2, 0.5)
-    assert allocate_resources(None, 0.25) == (16, 1, 0.25)
-    monkeypatch.setenv("CIFARLAB_DEVICE", "cpu")
-    assert allocate_resources(4) == (4, 4, 0.0)
-    with pytest.raises(UserError, match="on no GPU"):
-        allocate_resources(4, 0.5)
-
-
 def return_gpu(job: Job, driver: Driver) -> JobResult:
     """Return which GPU a run would see, and which device it would take, as its stop reason."""
     assert not torch.cuda.is_initialized()
     return JobResult(f"{os.environ['CUDA_VISIBLE_DEVICES']} {os.environ['CIFARLAB_DEVICE']}")
 
 
-def choose(placement: Placement) -> Workers | ThisProcess:
-    with open_workers(placement, lambda line: None, return_gpu) as workers:
+def choose(placement: Placement, log: Log = print) -> Workers | ThisProcess:
+    with open_workers(placement, log, return_gpu) as workers:
         return workers
 
 
@@ -166,6 +165,13 @@ def test_several_runs_at_a_time_only_on_request_or_with_gpus(
     for jobs, number in numbers.items():
         workers = choose(Placement(jobs))
         assert isinstance(workers, Workers) and workers.number == number
+    lines: list[str] = []
+    choose(Placement(), lines.append)
+    choose(Placement(gpus_per_trial=0.5), lines.append)
+    assert [line.partition(" (--jobs N")[0] for line in lines] == [
+        "4 at a time, one per GPU",
+        "8 at a time, on 4 GPUs",
+    ]
     for device in ("cuda:3", "cpu"):
         monkeypatch.setenv("CIFARLAB_DEVICE", device)
         assert isinstance(choose(Placement()), ThisProcess)

@@ -15,7 +15,7 @@ from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import change
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.metrics_log import without_cost
-from cifarlab.system.errors import Interrupted, StorageError
+from cifarlab.system.errors import Interrupted, RunFolderError, StorageError
 from cifarlab.system.signals import StopRequest
 from cifarlab.training.train import train
 
@@ -55,6 +55,12 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = RunFolder(tmp_path_factory.mktemp("reference"))
     train(RECIPE, folder)
     return folder.metrics.read()
+
+
+def test_a_machine_without_the_shared_folder_says_so_and_makes_none(tmp_path: Path) -> None:
+    result = train_job(job(tmp_path / "study"), AnsweringDriver())
+    assert result.failure and "does not see" in result.failure.what
+    assert "all its machines" in result.failure.hint and not list(tmp_path.iterdir())
 
 
 def test_a_whole_run_is_the_run_that_its_recipe_gives_without_an_engine(
@@ -118,19 +124,22 @@ def test_a_diverged_run_fails_with_its_reason(tmp_path: Path) -> None:
     assert result.failure.kind == "DivergenceError" and driver.lines == []
 
 
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [(MemoryError(), "OutOfMemoryError"), (AssertionError("a fault"), "AssertionError")],
-)
-def test_other_failures_are_the_runs_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: str
+@pytest.mark.parametrize("error", [MemoryError(), AssertionError("a fault")])
+def test_of_other_errors_those_of_cifarlab_are_failures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
+    """Another may have spoilt the process."""
+
     def raise_error(*_: Any, **__: Any) -> None:
         raise error
 
     monkeypatch.setattr("cifarlab.training.train.fit", raise_error)
-    result = train_job(job(tmp_path), AnsweringDriver())
-    assert result.failure and result.failure.kind == kind
+    if isinstance(error, MemoryError):
+        result = train_job(job(tmp_path), AnsweringDriver())
+        assert result.failure and result.failure.kind == "OutOfMemoryError"
+        return
+    with pytest.raises(AssertionError, match="a fault"):
+        train_job(job(tmp_path), AnsweringDriver())
 
 
 def test_a_full_disk_is_no_failure_of_the_run(
@@ -144,14 +153,20 @@ def test_a_full_disk_is_no_failure_of_the_run(
         train_job(job(tmp_path), AnsweringDriver())
 
 
-def test_a_run_that_another_process_holds_fails_with_the_reason(
+def test_that_another_process_holds_a_run_is_no_failure_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_HANDOVER", 0.1)
-    with RunFolder(tmp_path / "run").lock():
-        result = train_job(job(tmp_path), AnsweringDriver())
-    assert result.failure and result.failure.kind == "RunFolderError"
-    assert "held by another" in result.failure.what
+    monkeypatch.setattr(worker, "_HANDOVER", 1)
+    with (
+        RunFolder(tmp_path / "run").lock(),
+        pytest.raises(RunFolderError, match="held by another"),
+    ):
+        train_job(job(tmp_path), AnsweringDriver())
+
+
+def test_a_run_that_another_process_holds_can_be_left(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run").lock(), pytest.raises(Interrupted):
+        train_job(job(tmp_path), AnsweringDriver(leave_after=2))
 
 
 @pytest.mark.parametrize("finished", [False, True])

@@ -19,7 +19,9 @@ from cifarlab.inference.weights import WeightsFile
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, fingerprint
 from cifarlab.run_folder.folder import RunFolder
+from cifarlab.system.errors import Interrupted
 from cifarlab.training import step
+from cifarlab.training.callback import Callback
 from cifarlab.training.run import Run
 from cifarlab.training.train import train
 
@@ -42,7 +44,7 @@ def test_another_seed_is_another_run_on_the_same_split(
     assert other.provenance()["data"] == finished.provenance()["data"]
 
 
-class Recording:
+class Recording(Callback):
     """A callback that writes down its calls."""
 
     def __init__(self) -> None:
@@ -67,6 +69,18 @@ class Recording:
         assert run.folder.result() == result
         self.calls.append(("on_train_end",))
 
+    def teardown(self, run: Run) -> None:
+        self.calls.append(("teardown",))
+
+
+def test_an_interrupted_run_tears_its_callbacks_down(
+    tmp_path: Path, tiny: Callable, signal_after: Callable
+) -> None:
+    callback = Recording()
+    with pytest.raises(Interrupted):
+        train(tiny(), RunFolder(tmp_path / "run"), callbacks=[callback, signal_after(2)])
+    assert callback.calls[-1] == ("teardown",)
+
 
 def test_hooks_are_called_in_order_and_change_nothing(
     tmp_path: Path, tiny: Callable, finished: RunFolder, end_of: Callable
@@ -79,7 +93,7 @@ def test_hooks_are_called_in_order_and_change_nothing(
     for epoch in range(3):
         expected += [("on_step_end", 11 * epoch + i, n) for i, n in enumerate(sizes, 1)]
         expected += [("on_validation_end", epoch + 1), ("on_epoch_end", epoch + 1)]
-    assert first.calls == second.calls == [*expected, ("on_train_end",)]
+    assert first.calls == second.calls == [*expected, ("on_train_end",), ("teardown",)]
     assert end_of(folder) == end_of(finished)
 
 

@@ -1,8 +1,9 @@
 """Judge a candidate: note the claim, race it against the incumbent, note the verdict."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -178,9 +179,9 @@ def run_race(
         race = Race(sides, seeds, decide, folder, command, log, times_count=times_count)
         left = None if budget is None else budget.seconds - race.spent_seconds
         if left is None or left > 0:
-            time_left = None if left is None else WallTime(Decimal(left), "s")
+            end = inf if left is None else time.monotonic() + left
             with hold_threads(threads), race.timed():
-                run_experiment(race, resume_command(command), ThisProcess(), time_left)
+                run_experiment(race, resume_command(command), ThisProcess(), end)
         elif entry.verdict and not race.is_over:
             return Judgement(event, entry.verdict, folder.path)
         decision, is_closed = conclude(race)

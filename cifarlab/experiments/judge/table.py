@@ -9,11 +9,10 @@ from cifarlab.experiments.judge.book import BookEntry, RecordBook
 from cifarlab.experiments.judge.claims import Claim, Evidence
 from cifarlab.experiments.judge.engine import Judgement
 from cifarlab.experiments.judge.shipped_records import ShippedRecord, shipped_records
-from cifarlab.experiments.writing import NOTHING
 from cifarlab.run_folder import RUNS
 from cifarlab.run_folder.schemas import as_json
 from cifarlab.system.errors import UserError
-from cifarlab.system.formatting import TextTable
+from cifarlab.system.formatting import NOTHING, TextTable
 
 
 class BookPage(NamedTuple):

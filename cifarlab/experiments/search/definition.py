@@ -6,6 +6,7 @@ schema, before the first trial.
 
 import itertools
 import math
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -246,13 +247,13 @@ def apply_options(
     return validate_config(Search, tree, f"search {search.name}", "see docs/searches.md")
 
 
-def parse_time(text: WallTime | str | None) -> WallTime | None:
-    """Return a time limit that a command line gives as text.
+def parse_end(text: WallTime | str | None) -> float:
+    """Return when (``time.monotonic``) a time that a command line gives as text is over.
 
     Raises:
         UserError: the text is no time
     """
     try:
-        return WallTime.parse(text) if isinstance(text, str) else text
+        return time.monotonic() + WallTime.parse(text).seconds if text else math.inf
     except ValueError as error:
         raise UserError(f"--max-time: {error}", "write e.g. --max-time '2 h'") from error

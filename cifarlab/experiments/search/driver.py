@@ -5,6 +5,9 @@ draws. Under TPE it depends on the scores so far, which the record has in their 
 decisions. A resumed search replays the record and goes on.
 """
 
+import math
+from bisect import bisect_right, insort
+from collections import defaultdict
 from typing import Any
 
 from cifarlab.experiments.engine import Experiment, Log
@@ -17,7 +20,7 @@ from cifarlab.experiments.search.trial_history import (
     TrialHistory,
     describe_stop,
 )
-from cifarlab.experiments.worker import Failure, Job, JobResult
+from cifarlab.experiments.worker import Failure, Job, JobResult, is_final
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
@@ -58,6 +61,8 @@ class ParamSampler:
 class SearchDriver(Experiment):
     """The trials of a search as an experiment of the engine; ``history`` has them so far.
 
+    Resumed, it takes up also the trials that have failed, but might not fail again.
+
     Raises StorageError where an event can't be recorded.
     """
 
@@ -69,6 +74,7 @@ class SearchDriver(Experiment):
         folder: SearchFolder,
         command: str,
         log: Log,
+        resume: bool = False,
     ) -> None:
         folder.repair()
         self.folder, events = folder, folder.events()
@@ -76,7 +82,12 @@ class SearchDriver(Experiment):
         self.search, self._base, self._scale = search, base, scale
         self._command, self._log, self._metric = command, log, base.evaluation.metric.facts
         self._rungs, self._max_epochs = search.rungs(scale), search.epochs(scale)
+        self._callbacks = search.only_callbacks()
+        for trial in self.history.trials.values():
+            if resume and trial.failure and not is_final(trial.failure.get("kind", "")):
+                trial.stop_reason = trial.failure = None
         self._waiting = self.unfinished_trials
+        self._scores_at = defaultdict[int, list[float]](list)  # by rung, ascending; more is better
         self._trials: dict[str, Trial] = {}
         self._sampler = ParamSampler(search, base)
         for event in events:
@@ -84,6 +95,8 @@ class SearchDriver(Experiment):
                 self._sampler.repeat(event["trial"], event["params"])
             elif event["event"] == "ended":
                 self._pass_score(event)
+            else:
+                self._keep_score(event)
 
     @property
     def unfinished_trials(self) -> list[Trial]:
@@ -113,7 +126,7 @@ class SearchDriver(Experiment):
                 continue
             path = str(self.folder.trial(trial.number).path.resolve())
             self._trials[path] = trial
-            return Job(trial_name(trial.number), recipe, path, self._command, self.search)
+            return Job(trial_name(trial.number), recipe, path, self._command, self._callbacks)
         return None
 
     def _draw_trial(self) -> Trial:
@@ -136,18 +149,22 @@ class SearchDriver(Experiment):
         at_rung = trial.epochs in self._rungs and trial.epochs < self._max_epochs
         if at_rung and trial.number not in self.history.decisions_at(trial.epochs):
             decision = self._decide(trial.epochs, score)
-            self._add_event("rung", trial.number, **decision._asdict())
+            self._keep_score(self._add_event("rung", trial.number, **decision._asdict()))
         return not trial.stopped
 
     def _decide(self, rung: int, score: float) -> RungDecision:
         """Return the decision about a score at a rung, given the earlier scores there."""
-        sign = self._metric.sign  # for the scheduler more is better
-        earlier = [sign * other.score for other in self.history.decisions_at(rung).values()]
+        sign, earlier = self._metric.sign, self._scores_at[rung]
         cutoff = self.search.scheduler.cutoff(earlier)
         limit = None if cutoff is None else sign * cutoff
-        rank = 1 + sum(other > sign * score for other in earlier)
+        rank = 1 + len(earlier) - bisect_right(earlier, sign * score)
         stopped = cutoff is not None and sign * score < cutoff
-        return RungDecision(rung, rung, score, limit, rank, len(earlier) + 1, stopped)
+        n_reached = 1 + len(self.history.decisions_at(rung))
+        return RungDecision(rung, rung, score, limit, rank, n_reached, stopped)
+
+    def _keep_score(self, rung: Event) -> None:
+        if not math.isnan(rung["score"]):
+            insort(self._scores_at[rung["rung"]], self._metric.sign * rung["score"])
 
     def on_end(self, job: Job, result: JobResult) -> None:
         """Record a trial's end and pass its score to the sampler."""
@@ -159,7 +176,10 @@ class SearchDriver(Experiment):
         self._pass_score(self._add_event("ended", trial.number, **end, failure=failure))
 
     def _pass_score(self, end: Event) -> None:
-        self._sampler.tell(end["trial"], None if end["failure"] else end["score"])
+        """Tell the sampler how a trial ended; not of a failure after which it may be resumed."""
+        failure = end["failure"]
+        if not failure or is_final(failure.get("kind", "")):
+            self._sampler.tell(end["trial"], None if failure else end["score"])
 
     def _add_event(self, kind: str, number: int, **content: Any) -> Event:
         """Write an event to the disk before anything depends on it."""

@@ -1,5 +1,6 @@
 """Run a search: check everything, train the trials, write table, figures and the best recipe."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +13,8 @@ from cifarlab.experiments.engine import (
     run_experiment,
     unfinished_error,
 )
-from cifarlab.experiments.placement import Placement, open_workers
-from cifarlab.experiments.search.definition import Search, find_search, parse_time, validate_space
+from cifarlab.experiments.placement import DEFAULT_PLACEMENT, Placement, open_workers, require_count
+from cifarlab.experiments.search.definition import Search, find_search, parse_end, validate_space
 from cifarlab.experiments.search.driver import SearchDriver
 from cifarlab.experiments.search.figures import FIGURES
 from cifarlab.experiments.search.finalists import Finalists, read_finalists, retrain_finalists
@@ -21,7 +22,7 @@ from cifarlab.experiments.search.folder import SearchFolder, trial_name
 from cifarlab.experiments.search.results import SearchResults, read_results
 from cifarlab.experiments.search.table import csv_text, markdown_page, results_as_json
 from cifarlab.experiments.worker import TrainJob, train_job
-from cifarlab.experiments.writing import require_valid_options
+from cifarlab.plots.spec import require_formats
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import to_yaml
 from cifarlab.report.write import write_figures
@@ -51,9 +52,7 @@ class FinishedSearch(NamedTuple):
 def run_search(
     search: Search | str,
     *,
-    jobs: int | None = None,
-    cluster: str | None = None,
-    gpus_per_trial: float | None = None,
+    placement: Placement = DEFAULT_PLACEMENT,
     max_time: WallTime | str | None = None,
     resume: bool = False,
     n_seeds: int | None = None,
@@ -69,9 +68,7 @@ def run_search(
 
     Args:
         search: the search, the name of a shipped one, or a YAML file
-        jobs: trials at a time; None for one per GPU, or on a cluster without GPUs per machine
-        cluster: address of a Ray cluster; None to train on this machine
-        gpus_per_trial: 1, or the part of a GPU that a trial has
+        placement: where the trials train, and how many at a time
         max_time: time ("2 h") after which the search ends, its trials at their last checkpoints
         resume: go on with unfinished trials
         n_seeds: once no trial is left, train the finalists with so many new seeds
@@ -89,23 +86,24 @@ def run_search(
         StorageError: the disk can't be written to
         Interrupted: a signal arrived
     """
-    require_valid_options(formats, n_seeds=n_seeds)
-    placement = Placement(jobs, cluster, gpus_per_trial)
-    search, max_time = find_search(search), parse_time(max_time)
+    require_formats(formats)
+    require_count("n-seeds", n_seeds)
+    search, end = find_search(search), parse_end(max_time)
     base = _check_search(search, data, scale, placement)
     folder = SearchFolder.locate(search.name, scale, data, runs)
     with folder.lock():
         _require_same_search(search, base, scale, folder, command)
-        driver = SearchDriver(search, base, scale, folder, command, log)
-        _require_resumable(base, driver, resume, command, log)
-        _train(driver, command, placement, max_time, log=log, train=train)
+        driver = SearchDriver(search, base, scale, folder, command, log, resume)
+        _train(driver, base, resume, command, placement, end, log=log, train=train)
         results = read_results(search, scale, folder)
         finalists = None if n_seeds else read_finalists(results, folder)
-        hint = f"trials are not finished; go on with: {resume_command(command)}"
-        problems = [f"{driver.n_pending} {hint}"] if driver.n_pending else []
+        hint = f"not finished; go on with: {resume_command(command)}"
+        problems = [f"{driver.n_pending} trials are {hint}"] if driver.n_pending else []
         if n_seeds and not problems and results.best_row:  # else trials are left, or all failed
-            options = {"formats": formats, "command": command, "log": log, "train": train}
-            finalists = retrain_finalists(results, folder, n_seeds, placement, **options)
+            options: dict[str, Any] = {"formats": formats, "command": command, "log": log}
+            options |= {"train": train, "placement": placement, "end": end}
+            finalists = retrain_finalists(results, folder, n_seeds, **options)
+            problems += [f"the finalists are {hint}"] * (time.monotonic() >= end)
         write_results(results, finalists, base, folder, formats)
     return FinishedSearch(folder, results, finalists, problems)
 
@@ -122,24 +120,30 @@ def _check_search(search: Search, data: str | None, scale: float, placement: Pla
 
 def _train(
     driver: SearchDriver,
+    base: Recipe,
+    resume: bool,
     command: str,
     placement: Placement,
-    max_time: WallTime | None,
+    end: float,
     *,
     log: Log,
     train: TrainJob,
 ) -> None:
-    """Train the trials that have not ended."""
+    """Train the trials that have not ended. Raises what ``_require_resumable`` does."""
+    _require_resumable(base, driver, resume, command, log)
     if driver.n_pending:
         log(f"{driver.search.name}: {driver.n_pending} trials to train; {driver.folder.path}")
         with open_workers(placement, log, train) as workers:
-            run_experiment(driver, resume_command(command), workers, max_time)
+            run_experiment(driver, resume_command(command), workers, end)
 
 
 def _require_same_search(
     search: Search, base: Recipe, scale: float, folder: SearchFolder, command: str
 ) -> None:
-    """Refuse to resume with another definition than the recorded one; more trials are allowed."""
+    """Refuse to resume with another definition than the recorded one; more trials are allowed.
+
+    A search that has drawn no trial has not begun.
+    """
     header: dict[str, Any] = {
         "search": search.model_dump(mode="json"),
         "base": base.model_dump(mode="json"),
@@ -147,7 +151,7 @@ def _require_same_search(
         "scale": scale,
         "command": command,
     }
-    content = folder.content()
+    content = folder.content() if folder.events() else {}
     if content:
         recorded, current = (_fixed_settings(tree.get("search", {})) for tree in (content, header))
         if differing_keys := [key for key in current if current[key] != recorded.get(key)]:

@@ -4,9 +4,10 @@ The best of N trials is best partly by luck: its score is the highest of N noisy
 with seeds that the search did not use, the same recipe shows its real value.
 """
 
+import time
+from math import inf
 from typing import Any, NamedTuple
 
-from cifarlab.experiments.placement import Placement
 from cifarlab.experiments.search.folder import SearchFolder, trial_name
 from cifarlab.experiments.search.results import SearchResults
 from cifarlab.experiments.study.comparison import Comparison
@@ -56,10 +57,10 @@ def retrain_finalists(
     results: SearchResults,
     folder: SearchFolder,
     n_seeds: int,
-    placement: Placement,
+    end: float = inf,
     **options: Any,
-) -> Finalists:
-    """Train the best trials with new seeds and compare them.
+) -> Finalists | None:
+    """Train the best trials with new seeds and compare them; None if no run had the time for it.
 
     They are measured as in the search: the best epoch's validation metric, in one view; the test
     split stays closed.
@@ -68,7 +69,7 @@ def retrain_finalists(
         results: the results of the search
         folder: the search's folder
         n_seeds: seeds per finalist; no trial had one of them
-        placement: where they train
+        end: when (``time.monotonic``) they are left
         **options: as ``run_study`` takes them
 
     Raises:
@@ -90,8 +91,13 @@ def retrain_finalists(
             StudyRow(name=name, recipe=str(folder.path / name / "recipe.yaml")) for name in scores
         ),
     )
-    options = {**placement._asdict(), **options, "n_seeds": n_seeds, "runs": folder.path}
-    study_end = run_study(study, resume=True, **options)
+    options |= {"n_seeds": n_seeds, "runs": folder.path, "end": end}
+    try:
+        study_end = run_study(study, resume=True, **options)
+    except UserError:
+        if time.monotonic() < end:
+            raise
+        return None
     selection_bias = tuple(
         measure_selection_bias(number, scores[row.name], list(row.values.values()))
         for number, row in zip(finalists, study_end.comparison.rows, strict=True)

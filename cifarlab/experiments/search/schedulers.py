@@ -9,7 +9,6 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import AfterValidator, Field
 
 from cifarlab.config.duration import Duration, Length
@@ -43,7 +42,8 @@ class TrialSchedulerConfig(Family):
     def cutoff(self, earlier_scores: Sequence[float]) -> float | None:
         """Return the score that a trial needs to go on after these; None where it always goes on.
 
-        A higher score is better: of a metric where less is better, scores are the negative values.
+        The scores are ascending. A higher one is better: of a metric where less is better, scores
+        are the negative values.
         """
 
 
@@ -70,9 +70,16 @@ class ASHA(TrialSchedulerConfig):
         return rungs[:-1]
 
     def cutoff(self, earlier_scores: Sequence[float]) -> float | None:
-        """Return a quantile of the earlier scores."""
-        quantile = 1 - 1 / self.reduction_factor
-        return float(np.nanpercentile(earlier_scores, 100 * quantile)) if earlier_scores else None
+        """Return a quantile of the earlier scores, to the bit as NumPy and so Ray compute it."""
+        if not earlier_scores:
+            return None
+        quantile = 100 * (1 - 1 / self.reduction_factor) / 100
+        lower, fraction = divmod(quantile * (len(earlier_scores) - 1), 1)
+        a, b = (
+            earlier_scores[int(lower)],
+            earlier_scores[min(int(lower) + 1, len(earlier_scores) - 1)],
+        )
+        return b - (b - a) * (1 - fraction) if fraction >= 0.5 else a + (b - a) * fraction
 
 
 class NoStopping(TrialSchedulerConfig):

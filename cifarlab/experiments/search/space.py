@@ -19,9 +19,9 @@ import yaml
 from pydantic import Field, model_validator
 
 from cifarlab.config.base import Config, PositiveFloat
-from cifarlab.experiments.writing import NOTHING
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.run_data import dig
+from cifarlab.system.formatting import NOTHING
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial

@@ -10,11 +10,10 @@ from cifarlab.experiments.search.results import RungSummary, SearchResults
 from cifarlab.experiments.search.space import format_params
 from cifarlab.experiments.search.trial_history import Trial, describe_stop
 from cifarlab.experiments.study.table import markdown
-from cifarlab.experiments.writing import NOTHING
 from cifarlab.metrics.kinds import ACCURACY, MetricFacts
 from cifarlab.recipes.scale import describe_scale
 from cifarlab.run_folder.schemas import as_json, restore
-from cifarlab.system.formatting import TextTable, dicts_to_csv
+from cifarlab.system.formatting import NOTHING, TextTable, dicts_to_csv
 from cifarlab.system.formatting import markdown_page as page
 
 _STOP_REASONS = {

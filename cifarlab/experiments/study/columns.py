@@ -10,10 +10,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from cifarlab.evaluation.groups import known_groups
-from cifarlab.experiments.writing import NOTHING
 from cifarlab.recipes.catalog import Reported
 from cifarlab.run_folder.run_data import RunData, as_rows, dig
-from cifarlab.system.formatting import number
+from cifarlab.system.formatting import NOTHING, number
 
 Column = Literal[
     "train_accuracy", "gap", "epochs_to_level", "best_epoch", "final_std", "train_seconds",

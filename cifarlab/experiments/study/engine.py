@@ -5,18 +5,19 @@ stands in study.json before the first run.
 """
 
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
 from cifarlab.config.plugins import copy_plugins
 from cifarlab.experiments.engine import Log, resume_command, run_experiment
-from cifarlab.experiments.placement import Placement, open_workers
+from cifarlab.experiments.placement import DEFAULT_PLACEMENT, Placement, open_workers
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import Study, change_plan, find_study
 from cifarlab.experiments.study.folder import StudyFolder, write_comparison
 from cifarlab.experiments.study.record import PlannedRun, StudyRecord
 from cifarlab.experiments.worker import TrainJob, train_job
-from cifarlab.experiments.writing import require_valid_options
+from cifarlab.plots.spec import require_formats
 from cifarlab.recipes.scale import scale_recipe
 from cifarlab.recipes.text import change, fingerprint
 from cifarlab.run_folder import RUNS
@@ -40,9 +41,8 @@ def run_study(
     first_seed: int | None = None,
     scale: float = 1.0,
     only: str | None = None,
-    jobs: int | None = None,
-    cluster: str | None = None,
-    gpus_per_trial: float | None = None,
+    placement: Placement = DEFAULT_PLACEMENT,
+    end: float = inf,
     resume: bool = False,
     data: str | None = None,
     runs: Path = RUNS,
@@ -62,9 +62,8 @@ def run_study(
         first_seed: the first seed; another one than the study's makes another study
         scale: fraction of the training images and epochs, in (0, 1]
         only: shell pattern: train only the rows that match, and the baseline
-        jobs: runs at a time; None for one per GPU, or on a cluster without GPUs per machine
-        cluster: address of a Ray cluster; None to train on this machine
-        gpus_per_trial: 1, or the part of a GPU that a run has
+        placement: where the runs train, and how many at a time
+        end: when (``time.monotonic``) runs are left at their last checkpoints
         resume: go on with unfinished runs
         data: ``data.source`` of all rows; None for the recipes' own
         runs: folder of the runs; the study goes to its ``studies`` folder
@@ -80,41 +79,42 @@ def run_study(
         Interrupted: a signal arrived
         FailedRunsError: all runs failed
     """
-    require_valid_options(formats, n_seeds=n_seeds)
-    placement = Placement(jobs, cluster, gpus_per_trial).require_valid()
+    require_formats(formats)
+    placement.require_valid()
     plan = {"until": until, "margin": margin, "most": most, "first_seed": first_seed}
     study = change_plan(find_study(study), n_seeds=n_seeds, **plan)
-    planned_runs = _plan(study, scale, study.select_rows(only), data)
+    planned_runs = _plan(study, scale, only, data)
     folder = StudyFolder.locate(study.name, scale, data, runs, first_seed)
     with folder.lock():
         record = StudyRecord(study, scale, planned_runs, folder, runs, log)
-        _train(record, command, resume, placement, log=log, train=train)
-        return _finish(record, formats)
+        return _train(record, formats, command, resume, placement, end, log, train)
 
 
 def _train(
     record: StudyRecord,
+    formats: Sequence[str],
     command: str,
     resume: bool,
     placement: Placement,
-    *,
+    end: float,
     log: Log,
     train: TrainJob,
-) -> None:
-    """Train what is missing, after the price was said and the plan written."""
+) -> FinishedStudy:
+    """Train what is missing, after the price was said and the plan written; compare all."""
     copy_plugins(record.study.plugins, record.folder.path)
     record.plan_jobs(command, resume)
     n_jobs, n_finished = len(record.jobs), len(record.finished_folders)
-    more = " of the first seed" if record.study.until == "decided" and n_jobs else ""
+    more = " before the next look" if record.study.until == "decided" and n_jobs else ""
     where = f"{n_finished} are there; {record.folder.path}"
-    log(f"{record.study.name}: {n_jobs} runs{more} to train, {where}")
+    log(f"{record.study.name}: {n_jobs} runs to train{more}, {where}")
     if not n_jobs:
-        return
+        return _finish(record, formats)
     for line in (*record.plan.notes(), *record.quote()):
         log(line)
     record.write()
     with open_workers(placement, log, train) as workers:
-        run_experiment(record, resume_command(command), workers)
+        run_experiment(record, resume_command(command), workers, end)
+    return _finish(record, formats)
 
 
 def _finish(record: StudyRecord, formats: Sequence[str]) -> FinishedStudy:
@@ -125,11 +125,9 @@ def _finish(record: StudyRecord, formats: Sequence[str]) -> FinishedStudy:
     return FinishedStudy(record.folder, comparison, record.n_failed)
 
 
-def _plan(
-    study: Study, scale: float, row_names: Sequence[str], data: str | None
-) -> list[PlannedRun]:
+def _plan(study: Study, scale: float, only: str | None, data: str | None) -> list[PlannedRun]:
     """Return the study's runs, row by row within each seed. Raises RecipeError and UserError."""
-    recipes = study.recipes()
+    recipes, row_names = study.recipes(), study.select_rows(only)
     if data is not None:
         recipes = {row: change(r, {"data.source": data}) for row, r in recipes.items()}
     recipes = {row: scale_recipe(recipe, scale) for row, recipe in recipes.items()}

@@ -14,7 +14,7 @@ from cifarlab.experiments.study.folder import StoredFailure, StudyFolder
 from cifarlab.experiments.study.margin import require_margin
 from cifarlab.experiments.study.plan import StudyPlan, Terms
 from cifarlab.experiments.study.run_metrics import RUN_METRICS, RunMetric
-from cifarlab.experiments.worker import Failure
+from cifarlab.experiments.worker import Failure, is_final
 from cifarlab.metrics.kinds import MetricConfig, measure_metrics
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import fingerprint, fingerprint_row
@@ -63,12 +63,7 @@ def failed_outcome(row: str, seed: int, failure: Failure | StoredFailure | None)
         failure: why it has no result; None where it was not trained yet
     """
     reason = f"{failure.kind}: {failure.what}" if failure else "not trained yet"
-    return Outcome(row, seed, failure=reason, is_pending=not (failure and is_final(failure)))
-
-
-def is_final(failure: Failure | StoredFailure) -> bool:
-    """Return whether a run would fail so again."""
-    return failure.kind == "DivergenceError"
+    return Outcome(row, seed, failure=reason, is_pending=not (failure and is_final(failure.kind)))
 
 
 def _value(run: RunData, split: str, metric: AnyMetric) -> float | None:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,11 +15,11 @@ from cifarlab.experiments.study.columns import measure_columns
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.folder import StudyFolder
-from cifarlab.experiments.study.outcomes import failed_outcome, find_warnings, is_final, run_outcome
+from cifarlab.experiments.study.outcomes import failed_outcome, find_warnings, run_outcome
 from cifarlab.experiments.study.plan import SeenRuns, StudyPlan, make_plan, require_same_plan
 from cifarlab.experiments.study.price import Question, find_earlier_runs, quote
 from cifarlab.experiments.study.reuse import ReusableRuns
-from cifarlab.experiments.worker import Failure, Job, JobResult
+from cifarlab.experiments.worker import NOT_SHARED, Failure, Job, JobResult, is_final
 from cifarlab.metrics.kinds import MetricConfig
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint
@@ -45,7 +45,8 @@ class StudyRecord(Experiment):
 
     ``finished_folders`` and ``failures`` are by the fingerprints of the planned runs. Where rows
     get seeds until they are decided, the runs of a seed are planned after a look at those before:
-    what comes next follows from the runs alone, whoever was killed in between.
+    what a look sees follows from the runs alone, whoever was killed in between. Workers that would
+    wait for the look begin with later seeds; where it decides the row, these runs are not used.
     """
 
     def __init__(
@@ -67,12 +68,14 @@ class StudyRecord(Experiment):
             for run in folder.content().get("runs", [])
             if (f := run.get("failure"))
         }
+        self._callbacks = study.only_callbacks()
         self.jobs: dict[str, Job] = {}  # by fingerprint
         self._waiting: list[Job] = []
         self._n_ended = 0
         groups = groupby(planned_runs, key=lambda run: run.recipe.seed)
         by_seed = [list(runs_of_seed) for _, runs_of_seed in groups]
-        self._groups = by_seed if study.until == "decided" else [planned_runs]
+        n_first = FIRST_LOOK if study.until == "decided" else len(by_seed)
+        self._groups = [[*chain(*by_seed[:n_first])], *by_seed[n_first:]]
         self._compared_runs: list[PlannedRun] = []
         self._next_runs: list[PlannedRun] | None = None  # None: to be found by a look
         self._run_data: dict[str, RunData] = {}
@@ -131,7 +134,8 @@ class StudyRecord(Experiment):
     def plan_jobs(self, command: str, resume: bool) -> None:
         """Plan the selected runs that are neither finished nor known to diverge.
 
-        Where seeds are added until rows are decided: those of the first seed that has such runs.
+        Where seeds are added until rows are decided: those before the first look, or of the first
+        seed after it that has such runs.
 
         Raises:
             RunFolderError: a run is unfinished and ``resume`` is false
@@ -146,10 +150,23 @@ class StudyRecord(Experiment):
                 open_rows = self._find_open_rows()
                 self._next_runs = [run for run in self._groups[0] if run.row in open_rows]
             self._waiting = self._make_jobs(self._next_runs)
-            if not self._waiting:  # these have ended
-                self._compared_runs += self._next_runs
-                self._groups = self._groups[1:] if self._next_runs else []
-                self._next_runs = None
+            if self._waiting:
+                return
+            if any(self._is_training(run) for run in self._next_runs):
+                self._plan_ahead({run.row for run in self._next_runs})
+                return
+            self._compared_runs += self._next_runs
+            self._groups = self._groups[1:] if self._next_runs else []
+            self._next_runs = None
+
+    def _plan_ahead(self, rows: Collection[str]) -> None:
+        """Plan the next run of these rows that comes after the next look."""
+        for run in chain(*self._groups[1:]):
+            if run.row in rows and not self._waiting:
+                self._waiting = self._make_jobs([run])
+
+    def _is_training(self, run: PlannedRun) -> bool:
+        return run.fingerprint in self.jobs and self._state(run) == "open"
 
     def _find_open_rows(self) -> Collection[str]:
         """Return the rows that get a next seed, and the baseline; none where all are decided."""
@@ -177,13 +194,15 @@ class StudyRecord(Experiment):
             if not is_selected or key in self.finished_folders or key in {**self.jobs, **jobs}:
                 continue
             unfinished, failure = self._unfinished_folder(recipe), self.failures.get(key)
-            if failure and ((unfinished and is_final(failure)) or self._is_overtaken(row, recipe)):
+            if failure and (
+                (unfinished and is_final(failure.kind)) or self._is_overtaken(row, recipe)
+            ):
                 continue
             if unfinished and not failure and not self._resume:
                 raise unfinished_error(unfinished.path, self._command)
             self.failures.pop(key, None)
-            path = (unfinished or new_folder(recipe, self.folder.path)).path
-            jobs[key] = Job(row, recipe, str(path), self._command, self.study)
+            path = (unfinished or new_folder(recipe, self.folder.path)).path.resolve()
+            jobs[key] = Job(row, recipe, str(path), self._command, self._callbacks)
         self.jobs |= jobs
         return list(jobs.values())
 
@@ -209,7 +228,7 @@ class StudyRecord(Experiment):
 
     def next_job(self) -> Job | None:
         """Return the next planned run."""
-        if not self._waiting and self._n_ended == len(self.jobs):
+        if not self._waiting:
             self._plan_next()
         if not self._waiting:
             return None
@@ -225,11 +244,15 @@ class StudyRecord(Experiment):
     def on_end(self, job: Job, result: JobResult) -> None:
         """Record the end of a run and log it."""
         self._n_ended += 1
-        if result.failure:
-            self.failures[fingerprint(job.recipe)] = result.failure
-            how = f"failed: {result.failure.what}"
+        folder, failure = RunFolder(job.path), result.failure
+        if not failure and not folder.is_finished:
+            what = f"{folder.path} has no result here: it was written to another disk"
+            failure = Failure("RunFolderError", what, NOT_SHARED)
+        if failure:
+            self.failures[fingerprint(job.recipe)] = failure
+            how = f"failed: {failure.what}"
         else:
-            self.finished_folders[fingerprint(job.recipe)] = RunFolder(job.path)
+            self.finished_folders[fingerprint(job.recipe)] = folder
             how = _describe_score(job.path, self.study.metric)
         self.write()
         seed = job.recipe.seed

@@ -8,14 +8,13 @@ from cifarlab.experiments.study.definition import MAX_SEEDS
 from cifarlab.experiments.study.margin import margin_table
 from cifarlab.experiments.study.price import REFERENCE_GAP, find_chance
 from cifarlab.experiments.study.verdicts import describe_margin, describe_plan
-from cifarlab.experiments.writing import NOTHING
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.recipes.scale import describe_scale
 from cifarlab.report import by_image
 from cifarlab.run_folder.run_data import SPLIT_NAMES
 from cifarlab.run_folder.schemas import restore
 from cifarlab.system.errors import RunFolderError
-from cifarlab.system.formatting import TextTable, dicts_to_csv, markdown_page, p_value
+from cifarlab.system.formatting import NOTHING, TextTable, dicts_to_csv, markdown_page, p_value
 
 COLUMNS_NOTE = (
     "Means over the seeds. In brackets the report's, or of how many seeds it is the mean: those "

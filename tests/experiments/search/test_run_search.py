@@ -14,6 +14,7 @@ import pytest
 from made_search import SPACE, TINY, small
 from PIL import Image
 
+from cifarlab.experiments.placement import Placement
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.engine import FinishedSearch, run_search
 from cifarlab.experiments.search.folder import SearchFolder
@@ -34,7 +35,7 @@ def tiny(**overrides: Any) -> Search:
 @pytest.fixture(scope="module")
 def finished_search(tmp_path_factory: pytest.TempPathFactory) -> FinishedSearch:
     """Five trials, one at a time, so that the seed decides everything."""
-    return run_search(tiny(), jobs=1, runs=tmp_path_factory.mktemp("searched"))
+    return run_search(tiny(), placement=Placement(1), runs=tmp_path_factory.mktemp("searched"))
 
 
 def table(finished: FinishedSearch) -> list[dict[str, Any]]:
@@ -42,7 +43,7 @@ def table(finished: FinishedSearch) -> list[dict[str, Any]]:
 
 
 def test_a_search_by_a_loss_looks_for_the_least(tmp_path: Path) -> None:
-    finished = run_search(tiny(metric="log_loss", trials=4), jobs=1, runs=tmp_path)
+    finished = run_search(tiny(metric="log_loss", trials=4), placement=Placement(1), runs=tmp_path)
     rows = table(finished)
     scores = [row["score"] for row in rows]
     assert scores == sorted(scores) and len(set(scores)) == 4
@@ -104,7 +105,9 @@ def count_epochs(job: Job, driver: Driver) -> JobResult:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_workers_are_reused(tmp_path: Path, jobs: int) -> None:
-    finished = run_search(tiny(trials=12), jobs=jobs, runs=tmp_path, train=count_epochs)
+    finished = run_search(
+        tiny(trials=12), placement=Placement(jobs), runs=tmp_path, train=count_epochs
+    )
     assert len(table(finished)) == 12
     assert len(list(finished.folder.path.glob("*.pid"))) <= jobs
 
@@ -146,7 +149,7 @@ def test_a_killed_driver_loses_nothing(
     copy_killed(finished_search, tmp_path, events)
     with pytest.raises(RunFolderError, match="--resume"):
         run_search(tiny(), runs=tmp_path, command="cifarlab search x")
-    finished = run_search(tiny(), jobs=1, runs=tmp_path, resume=True)
+    finished = run_search(tiny(), placement=Placement(1), runs=tmp_path, resume=True)
     assert table(finished) == table(finished_search)
     assert finished.folder.events_file.read_text() == finished_search.folder.events_file.read_text()
 
@@ -166,7 +169,9 @@ def test_data_lie_where_the_command_is_given_not_where_workers_began(
 
 def test_a_failing_trial_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
     space = {"optimizer.lr": {"kind": "choice", "values": [1e30, 0.1]}}
-    finished = run_search(tiny(space=space, max_epochs="1 epoch"), jobs=2, runs=tmp_path)
+    finished = run_search(
+        tiny(space=space, max_epochs="1 epoch"), placement=Placement(2), runs=tmp_path
+    )
     rows = table(finished)
     stop_reasons = {row["stop_reason"] for row in rows}
     assert stop_reasons == {"planned", "failed"} and len(rows) == 5
@@ -179,7 +184,7 @@ def test_a_dead_worker_costs_an_epoch_at_most(
 ) -> None:
     killer = Killer(tmp_path / "searches" / "made")
     killer.start()
-    finished = run_search(tiny(), jobs=1, runs=tmp_path)
+    finished = run_search(tiny(), placement=Placement(1), runs=tmp_path)
     killer.join()
     assert killer.killed and table(finished) == table(finished_search)
 
@@ -220,9 +225,9 @@ def test_a_signal_ends_the_search_and_resume_goes_on(
 
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(Interrupted, match="interrupted after") as caught:
-        run_search(tiny(), jobs=1, runs=tmp_path, command="cifarlab search made")
+        run_search(tiny(), placement=Placement(1), runs=tmp_path, command="cifarlab search made")
     assert caught.value.hint == "go on with: cifarlab search made --resume"
-    finished = run_search(tiny(), jobs=1, runs=tmp_path, resume=True)
+    finished = run_search(tiny(), placement=Placement(1), runs=tmp_path, resume=True)
     assert table(finished) == table(finished_search)
 
 
@@ -253,14 +258,18 @@ def test_without_the_extra_it_says_what_to_install(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError) as caught:
-        run_search(tiny(), runs=tmp_path, cluster=cluster)
+        run_search(tiny(), runs=tmp_path, placement=Placement(cluster=cluster))
     assert package in caught.value.what and f"cifarlab[{extra}]" in caught.value.hint
     assert not (tmp_path / "searches").exists()
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"jobs": 0}, "--jobs 0"), ({"n_seeds": 0}, "--n-seeds 0"), ({"scale": 2.0}, "scale of 2")],
+    [
+        ({"placement": Placement(0)}, "--jobs 0"),
+        ({"n_seeds": 0}, "--n-seeds 0"),
+        ({"scale": 2.0}, "scale of 2"),
+    ],
 )
 def test_bad_options_are_refused_before_anything_starts(
     options: dict[str, Any], words: str, tmp_path: Path

@@ -83,6 +83,16 @@ def test_a_scheduler_without_rungs_compares_after_each_epoch() -> None:
     assert Best().rungs(4, 1) == [1, 2, 3] and NoStopping().rungs(4, 1) == []
 
 
+@pytest.mark.parametrize("factor", [2, 3, 4, 7])
+def test_a_cutoff_is_numpy_s_percentile_to_the_bit(factor: int) -> None:
+    rng, asha = np.random.default_rng(factor), ASHA(reduction_factor=factor)
+    for n in range(1, 200):
+        scores = np.sort(rng.choice(rng.normal(size=1 + n // 2), n)).tolist()  # some are equal
+        expected = np.nanpercentile(scores, 100 * (1 - 1 / factor))
+        assert asha.cutoff(scores) == expected
+    assert asha.cutoff([]) is None
+
+
 class MadeDriver(SearchDriver):
     """A search whose trials are all begun; a loss is ``log_loss``."""
 
@@ -164,6 +174,25 @@ def test_recorded_scores_are_decided_on_as_by_ray_with_asha2021_s_settings(
         if stopped or epochs[trial] == search.epochs():
             del epochs[trial]
     assert 10 < n_stopped < 30 and {d.rung for d in driver.decisions} == {1, 2, 4, 8, 16}
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "log_loss"])
+def test_decisions_are_those_of_all_earlier_scores(tmp_path: Path, metric: str) -> None:
+    """Of scores of which many are equal, some no numbers; half of them by a new driver."""
+    search = small(trials=60, metric=metric)
+    driver, rng, earlier = MadeDriver(tmp_path / "s", search), np.random.default_rng(0), []
+    sign = 1 if metric == "accuracy" else -1
+    for number in range(60):
+        if number == 30:
+            driver = MadeDriver(tmp_path / "s", search)
+        score = float("nan") if number in (7, 40) else float(rng.integers(9)) / 9
+        driver.report(number, 1, score)
+        decision = driver.history.decisions_at(1)[number]
+        cutoff = sign * np.nanpercentile(earlier, 100 * (1 - 1 / 3)) if earlier else None
+        assert decision.cutoff == cutoff and decision.n_reached == number + 1
+        assert decision.rank == 1 + sum(other > sign * score for other in earlier)
+        assert decision.stopped == (cutoff is not None and sign * (score - cutoff) < 0)
+        earlier.append(sign * score)
 
 
 def test_each_decision_says_the_rung_the_cutoff_and_the_rank(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from cifarlab.experiments.search.definition import (
     Search,
     apply_options,
     find_search,
-    parse_time,
+    parse_end,
     shipped_searches,
     validate_space,
 )
@@ -161,7 +161,7 @@ def test_the_command_line_changes_just_what_it_names() -> None:
     with pytest.raises(RecipeError, match="ashaa"):
         apply_options(search, scheduler="ashaa")
     with pytest.raises(UserError, match="2 hours"):
-        parse_time("2 hours")
+        parse_end("2 hours")
 
 
 def test_an_unknown_search_is_answered_with_the_nearest() -> None:

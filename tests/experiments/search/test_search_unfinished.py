@@ -1,5 +1,6 @@
 """A search that ended before its trials: its results, and which trials go on."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.driver import SearchDriver
 from cifarlab.experiments.search.engine import run_search
 from cifarlab.experiments.search.folder import SearchFolder
+from cifarlab.experiments.worker import Driver, Failure, Job, JobResult
 from cifarlab.recipes.catalog import find
-from cifarlab.system.errors import DataError, RunFolderError
+from cifarlab.system.errors import DataError, Interrupted, RunFolderError, UserError
 
 SCORES = [0.5, 0.6, 0.4]
 
@@ -102,3 +104,65 @@ def test_all_begun_trials_go_on_even_with_fewer_trials(
     begin_search(search, tmp_path)
     run_search(search, runs=tmp_path, resume=True)
     assert n_pending_calls == [expected]
+
+
+def train_nothing(job: Job, driver: Driver) -> JobResult:
+    """Send an epoch with an accuracy that follows from the learning rate."""
+    driver.send({"epoch": 1, "val": {"accuracy": job.recipe.optimizer.lr}})
+    driver.recv()
+    return JobResult("planned")
+
+
+@pytest.mark.parametrize("kind", ["DataError", "OutOfMemoryError", "DivergenceError"])
+def test_a_resumed_search_takes_up_what_may_not_fail_again(tmp_path: Path, kind: str) -> None:
+    """And its sampler knows in the end what that of an undisturbed search does."""
+
+    def fail(job: Job, driver: Driver) -> JobResult:
+        if job.name in ("trial-001", "trial-003"):
+            return JobResult(failure=Failure(kind, "made", "mend it"))
+        return train_nothing(job, driver)
+
+    search = small(trials=5, scheduler={"kind": "none"})  # else the order decides, too
+    disturbed = run_search(search, runs=tmp_path / "a", train=fail)
+    assert disturbed.n_failed == 2
+    repeated = run_search(search, runs=tmp_path / "a", train=train_nothing)
+    assert repeated.n_failed == 2  # not without --resume
+    resumed = run_search(search, runs=tmp_path / "a", train=train_nothing, resume=True)
+    undisturbed = run_search(search, runs=tmp_path / "b", train=train_nothing)
+    if kind == "DivergenceError":
+        assert resumed.n_failed == 2
+        return
+    tables = [run.folder.content()["results"]["table"] for run in (resumed, undisturbed)]
+    assert resumed.n_failed == 0 and tables[0] == tables[1]
+
+
+def test_a_search_that_was_refused_before_its_first_trial_has_not_begun(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="GPU"):
+        run_search(small(trials=2), runs=tmp_path, gpus_per_trial=0.5, train=train_nothing)
+    search = small(trials=2, max_epochs="8 epochs")
+    assert run_search(search, runs=tmp_path, train=train_nothing).n_failed == 0
+    with pytest.raises(RunFolderError, match="begun with another"):
+        run_search(small(trials=2), runs=tmp_path, train=train_nothing)
+
+
+def test_finalists_have_the_time_that_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    begin_search(small(trials=3), tmp_path)
+    seeds: list[int] = []
+
+    def train(job: Job, driver: Driver) -> JobResult:
+        clock[0] += 50
+        seeds.append(job.recipe.seed)
+        if driver.poll():
+            raise Interrupted("left at its checkpoint", "go on", 0)
+        return train_nothing(job, driver)
+
+    options = {"runs": tmp_path, "resume": True, "n_seeds": 2, "max_time": "140 s"}
+    finished = run_search(small(trials=3), train=train, **options)
+    assert len(seeds) == 3 and seeds[2] > seeds[1]  # two trials, and a finalist
+    assert finished.problems == [
+        "the finalists are not finished; go on with: cifarlab.search(..., resume=True)"
+    ]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cifarlab.experiments.placement import Placement
 from cifarlab.experiments.study.definition import Study, StudyRow, change_plan
 from cifarlab.experiments.study.engine import FinishedStudy, run_study
 from cifarlab.run_folder.folder import RunFolder
@@ -193,7 +194,7 @@ def test_killed_and_resumed_is_the_same(undisturbed: FinishedStudy, tmp_path: Pa
 
 
 def test_several_at_a_time_give_the_same(undisturbed: FinishedStudy, tmp_path: Path) -> None:
-    finished_study = run_made(tmp_path, jobs=2)
+    finished_study = run_made(tmp_path, placement=Placement(2))
     assert plain_comparison(finished_study) == plain_comparison(undisturbed)
     assert runs_of(finished_study) == runs_of(undisturbed)
 
@@ -204,7 +205,7 @@ def test_until_decided_several_at_a_time_and_killed_give_the_same(tmp_path: Path
     alone = run_study(study, runs=tmp_path / "one-go")
     n_seeds = len(alone.comparison.rows[0].values)
     assert 3 <= n_seeds <= 10 and alone.comparison.rows[1].is_decided is (n_seeds < 10)
-    pool = run_study(study, runs=tmp_path / "pool", jobs=2)
+    pool = run_study(study, runs=tmp_path / "pool", placement=Placement(2))
     assert plain_comparison(pool) == plain_comparison(alone)
     assert runs_of(pool) == runs_of(alone)
     file = tmp_path / "race.yaml"
@@ -312,8 +313,17 @@ def test_a_study_s_folder_is_compared_with_its_own_baseline(tmp_path: Path) -> N
     )
 
 
-@pytest.mark.parametrize("options", [{"jobs": 0}, {"jobs": -1}, {"n_seeds": 0}])
-def test_no_number_of_processes_or_runs(tmp_path: Path, options: dict[str, int]) -> None:
-    with pytest.raises(UserError, match="that is no number of"):
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"placement": Placement(0)}, "--jobs 0: that is no number of runs"),
+        ({"placement": Placement(-1)}, "--jobs -1"),
+        ({"n_seeds": 0}, "n_seeds"),
+    ],
+)
+def test_no_number_of_processes_or_runs(
+    tmp_path: Path, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
         run_made(tmp_path, **options)
     assert not list(tmp_path.iterdir())

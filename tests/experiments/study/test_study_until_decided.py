@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,9 +15,11 @@ from made_plan import (
     seeds_by_row,
 )
 
+from cifarlab.experiments.engine import Experiment
 from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.outcomes import compare_runs
 from cifarlab.experiments.worker import Failure, Job, JobResult
+from cifarlab.training.callbacks import CallbacksConfig
 
 
 def test_decided_rows_get_no_more_seeds_and_the_others_do(run: Any) -> None:
@@ -132,6 +135,50 @@ def test_other_seeds_are_another_study(run: Any) -> None:
     assert second.folder.path.name == "tests-race-seed-100"
     assert set(second.comparison.rows[0].values) == set(range(100, 108))
     assert first.folder.path != second.folder.path
+
+
+def train_at_once(monkeypatch: pytest.MonkeyPatch, workers: int) -> list[list[Job]]:
+    """Let a study's runs end in any order, so many at a time; return those at each moment."""
+    moments: list[list[Job]] = []
+
+    def run_experiment(record: Experiment, *_: Any) -> None:
+        draw, running = Random(workers), list[Job]()
+        while True:
+            while len(running) < workers and (job := record.next_job()):
+                running.append(job)
+            if not running:
+                return
+            moments.append(running[:])
+            job = running.pop(draw.randrange(len(running)))
+            record.on_end(job, make_up(job))
+
+    monkeypatch.setattr("cifarlab.experiments.study.engine.run_experiment", run_experiment)
+    return moments
+
+
+@pytest.mark.parametrize("workers", [2, 5, 8, 16])
+def test_all_workers_have_work_and_the_looks_are_the_same(
+    run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, workers: int
+) -> None:
+    alone = run(runs=tmp_path / "alone")
+    moments = train_at_once(monkeypatch, workers)
+    together = run(runs=tmp_path / "together")
+    assert plain(together) == plain(alone)
+    n_runs = len({job.path for jobs in moments for job in jobs})
+    n_used = sum(seeds_by_row(together).values())
+    assert n_used <= n_runs < n_used + workers * 2
+    n_idle = [workers - len(jobs) for jobs in moments]
+    last_begin = max(n for n in range(1, len(moments)) if set(moments[n]) - set(moments[n - 1]))
+    assert last_begin > 3 and not any(n_idle[:last_begin])
+    assert all(Path(job.path).is_absolute() for job in moments[0])
+    assert all(type(job.callback_config) is CallbacksConfig for job in moments[0])
+
+
+def test_a_result_on_another_disk_is_a_failure_that_is_tried_again(run: Any) -> None:
+    finished = run(lambda job: JobResult("planned") if job.name == "open" else make_up(job))
+    failures = [run["failure"]["what"] for run in content_of(finished)["runs"] if run["failure"]]
+    assert finished.n_failed == len(failures) == 3 and "no result here" in failures[0]
+    assert run().n_failed == 0
 
 
 def test_a_study_that_was_killed_waits_for_its_look(run: Any, tmp_path: Path) -> None:
