@@ -1,0 +1,150 @@
+"""What a combination gains over its members, paired by image, and what it costs in time."""
+
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cifarlab.combining.members import Member, Members
+from cifarlab.evaluation.activity import subsample
+from cifarlab.evaluation.measure import predict
+from cifarlab.evaluation.run_evaluation import open_split
+from cifarlab.inference.predictor import Predictor
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.predictions import Predictions
+from cifarlab.stats.crossed import crossed_intervals
+from cifarlab.stats.intervals import paired_gain
+from cifarlab.system.errors import RunFolderError
+from cifarlab.system.formatting import percent, points
+
+_TIMED_IMAGES, _REPEATS = 500, 5
+
+
+def compare_with_members(folder: RunFolder, members: Members, command: str) -> dict[str, Any]:
+    """Compare a combination with its members on each split that it was measured on.
+
+    Args:
+        folder: of the combination, which has finished
+        members: its members; their test images are opened where the combination's were, and each
+            opening is recorded
+        command: recorded with that
+
+    Returns:
+        By split, ``n``, ``accuracy``, the ``members``' accuracies and their ``mean``;
+        ``over_mean``: ``gain`` and its 95 % ``interval`` over other images like these, the seeds
+        being these; ``over_best``: the same against the member that is best on validation
+        (``selected_by``; else on this split, which flatters it), with ``run`` and ``p``.
+
+    Raises:
+        RunFolderError: predictions are missing, damaged or of other images
+        CifarlabError: the test images of a member can't be opened
+    """
+    splits = [name for name in ("val", "test") if (folder.result() or {}).get(name)]
+    return {split: _compare(folder, members, split, command) for split in splits}
+
+
+def _compare(folder: RunFolder, members: Members, split: str, command: str) -> dict[str, Any]:
+    ours = Predictions.read(folder.predictions / f"{split}.safetensors")
+    theirs = [read_split(run, split, command) for run in members.runs]
+    require_same_split(ours, theirs)
+    right = ours.logits.argmax(1) == ours.labels
+    base = np.stack([p.logits.argmax(1) == p.labels for p in theirs])
+    accuracies = base.mean(1).tolist()
+    selecting = [run.val_accuracy for run in members.runs]
+    has_val = None not in selecting
+    best = int(np.argmax(selecting if has_val else accuracies))
+    over_mean = crossed_intervals((right - base.mean(0))[None])
+    return {
+        "n": len(right),
+        "accuracy": float(right.mean()),
+        "members": accuracies,
+        "mean": statistics.fmean(accuracies),
+        "over_mean": {"gain": over_mean.mean, "interval": over_mean.images},
+        "over_best": {
+            "run": str(members.runs[best].folder.path.resolve()),
+            "selected_by": "val" if has_val else split,
+            **paired_gain(right, base[best]),
+        },
+    }
+
+
+def read_split(member: Member, split: str, command: str = "") -> Predictions:
+    """Return a member's predictions; without those of test, it is measured on these now.
+
+    Args:
+        member: the run
+        split: val or test
+        command: recorded where the test split is opened
+
+    Raises:
+        RunFolderError: the predictions are missing or damaged
+    """
+    file = member.folder.predictions / f"{split}.safetensors"
+    if split == "val" or file.is_file():
+        return Predictions.read(file)
+    opened = open_split(member.folder, split, "evaluate", command, None)
+    return predict(opened.predictor, opened.subset, opened.recipe.evaluation.tta_views)
+
+
+def require_same_split(ours: Predictions, theirs: Sequence[Predictions]) -> None:
+    """Refuse predictions of other images.
+
+    Raises:
+        RunFolderError: a member was measured on others
+    """
+    if any(p.fingerprint != ours.fingerprint for p in theirs):
+        what = "a member was measured on other images than this combination"
+        raise RunFolderError(what, "restore its predictions, or train it again")
+
+
+def measure_speed(ours: Predictor, members: Members) -> dict[str, Any]:
+    """Return ``images_per_second`` of the combination and of the first member, taking turns.
+
+    Also ``ratio``, the median over the turns of how many times the combination's time is the
+    member's.
+    """
+    images = members.data.validation or members.data.training
+    indices = subsample(images.indices, _TIMED_IMAGES)
+    views = members.first.recipe.evaluation.tta_views
+    speeds: dict[str, list[float]] = {"combination": [], "member": []}
+    ways = {"combination": ours, "member": members.first.predictor}
+    for repeat in range(_REPEATS + 1):
+        for name, predictor in ways.items():
+            start = time.perf_counter()
+            predictor.logits(images.images, views, indices)
+            if repeat:  # the first one warms up
+                speeds[name].append(len(indices) / (time.perf_counter() - start))
+    pairs = zip(speeds["member"], speeds["combination"], strict=True)
+    return {
+        "images": len(indices),
+        "images_per_second": {name: statistics.median(s) for name, s in speeds.items()},
+        "ratio": statistics.median(member / combination for member, combination in pairs),
+    }
+
+
+def describe(combination: dict[str, Any]) -> list[str]:
+    """Return in sentences what a result's ``combination`` says."""
+    n, method = len(combination["members"]), combination["method"]
+    seen = "the same" if combination["same_training_images"] else "not all the same"
+    lines = [f"{method} of {n} runs, which trained on {seen} images"]
+    for split, figures in combination["gain"].items():
+        mean, best = figures["over_mean"], figures["over_best"]
+        lines.append(
+            f"{split} accuracy {percent(figures['accuracy'])}, {points(mean['gain'])} points over "
+            f"its members' mean{_bounds(mean['interval'])}, {points(best['gain'])} over the best by "
+            f"{best['selected_by']}{_bounds(best['interval'])}; n = {figures['n']:,} images, "
+            "intervals over other images like these"
+        )
+    cost = combination["cost"]
+    speed = cost["images_per_second"]
+    lines.append(
+        f"{speed['combination']:,.0f} images/s, a member {speed['member']:,.0f}: "
+        f"{cost['ratio']:.2f} times its time"
+    )
+    return lines
+
+
+def _bounds(interval: Sequence[float] | None) -> str:
+    return f" (95 % interval {' to '.join(map(points, interval))})" if interval else ""
