@@ -23,14 +23,12 @@ def combine(
     test: Annotated[bool, Option("--test", help="measure on test, too; it is recorded")] = False,
 ) -> None:
     """Make one run of several, and say what it gains over them and what it costs."""
-    from cifarlab.combining.combine import Reporting, combine_runs
+    from cifarlab.combining.combine import CombineSession, combine_runs
     from cifarlab.training.display import Display
 
     with Display() as display:
-        reporting = Reporting(command_line(), display.prepare, echo, [display])
-        folder, lines = combine_runs(
-            paths, method, row=row, run=run, test=test, reporting=reporting
-        )
+        session = CombineSession(command_line(), display.prepare, echo, [display])
+        folder, lines = combine_runs(paths, method, row=row, run=run, test=test, session=session)
     for line in (*lines, f"run: {folder.path}"):
         echo(line)
     print_next("report", folder.path)

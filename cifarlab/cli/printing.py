@@ -102,9 +102,9 @@ def _print_sets(sets: dict[str, Any]) -> None:
         f"coverage {as_percent(sets['coverage'])} (95 % interval "
         f"{_bounds(sets['interval'], '.2f')}, n = {sets['n']:,}), mean size {sets['mean_size']:.2f}"
     )
-    named = sets["named"]
-    right = f", {as_percent(named['accuracy'])} of them right" if named["n"] else ""
-    console.print(f"--reject names a class for {as_percent(named['fraction'])} of them{right}")
+    single = sets["single_class"]
+    right = f", {as_percent(single['accuracy'])} of them right" if single["n"] else ""
+    console.print(f"--reject names a class for {as_percent(single['fraction'])} of them{right}")
 
 
 def _print_full_evaluation(evaluation: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from cifarlab.combining.gain import compare_with_members, describe, measure_speed
-from cifarlab.combining.members import Members, find_runs, load_members
+from cifarlab.combining.members import MemberRuns, find_runs, load_members
 from cifarlab.combining.soup import cook_soup
 from cifarlab.data.dataset import Log, Progress
 from cifarlab.inference.predictor import Predictor
@@ -29,8 +29,8 @@ Method = Literal["ensemble", "soup", "distilled"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
-class Reporting(NamedTuple):
-    """Who is told what: ``command`` is recorded, the others are called."""
+class CombineSession(NamedTuple):
+    """``command`` is recorded; the others are called while data are read and a student trains."""
 
     command: str = "cifarlab.combine"
     progress: Progress | None = None
@@ -45,7 +45,7 @@ def combine_runs(
     row: str | None = None,
     run: Path | None = None,
     test: bool = False,
-    reporting: Reporting = Reporting(),  # noqa: B008  # frozen
+    session: CombineSession = CombineSession(),  # noqa: B008  # frozen
 ) -> tuple[RunFolder, list[str]]:
     """Combine finished runs; return the new run's folder, and what it gains, in sentences.
 
@@ -56,7 +56,7 @@ def combine_runs(
         row: the study's row; None: see ``find_runs``
         run: the new folder; None: one under runs/
         test: measure on the test images, too; each opening is recorded
-        reporting: who is told what
+        session: what is recorded and called meanwhile
 
     Raises:
         UserError: there is no such method, the runs can't be combined, or a soup is worse than they
@@ -64,10 +64,10 @@ def combine_runs(
     """
     if method not in METHODS:
         raise UserError(f"runs are not combined as {method!r}", f"take {', '.join(METHODS)}")
-    members = load_members(find_runs(paths, row), reporting.progress, reporting.log)
+    members = load_members(find_runs(paths, row), session.progress, session.log)
     make: Callable[..., RunFolder] = _distill if method == "distilled" else _join
-    folder = make(members, method, run, test, reporting)
-    gain = compare_with_members(folder, members, reporting.command)
+    folder = make(members, method, run, test, session)
+    gain = compare_with_members(folder, members, session.command)
     combination = {
         "method": method,
         "members": [member.facts() for member in members.runs],
@@ -83,7 +83,7 @@ def combine_runs(
 
 
 def _join(
-    members: Members, method: str, path: Path | None, test: bool, reporting: Reporting
+    members: MemberRuns, method: str, path: Path | None, test: bool, session: CombineSession
 ) -> RunFolder:
     """Make the run of an ensemble or a soup. Raises CifarlabError."""
     runs, first = members.runs, members.first
@@ -103,8 +103,7 @@ def _join(
         if not folder.is_vacant:
             what = f"{folder.path} holds {'a run' if folder.exists else 'other files'} already"
             raise RunFolderError(what, "give another folder with --run")
-        session = Session(command=reporting.command, progress=reporting.progress)
-        run = prepare(recipe, folder, session)
+        run = prepare(recipe, folder, Session(command=session.command, progress=session.progress))
         _record_members(folder, members)
         device = run.compute.device
         roles = parameter_roles(classifier)
@@ -121,36 +120,36 @@ def _join(
 
 
 def _distill(
-    members: Members, method: str, path: Path | None, test: bool, reporting: Reporting
+    members: MemberRuns, method: str, path: Path | None, test: bool, session: CombineSession
 ) -> RunFolder:
     """Train a student with the ensemble as its teacher. Raises CifarlabError."""
     folder = RunFolder(path) if path else new_folder(_derive(members, method, {}, test))
     teacher = folder.path.with_name(f"{folder.path.name}-teacher")
-    weights = _join(members, "ensemble", teacher, test, reporting).measured_weights()
+    weights = _join(members, "ensemble", teacher, test, session).measured_weights()
     distillation = {"teacher": str(teacher.resolve()), "weights_sha256": sha256(weights)}
     recipe = _derive(members, method, {"training.distillation": distillation}, test)
     train(
         recipe,
         folder,
-        callbacks=reporting.callbacks,
-        command=reporting.command,
-        progress=reporting.progress,
+        callbacks=session.callbacks,
+        command=session.command,
+        progress=session.progress,
     )
     _record_members(folder, members)
     return folder
 
 
-def _derive(members: Members, method: str, changes: dict[str, Any], test: bool) -> Recipe:
+def _derive(members: MemberRuns, method: str, changes: dict[str, Any], test: bool) -> Recipe:
     """Return the first member's recipe with changes; the plug-ins are those of all members."""
     first = members.first.recipe
     plugins = [plugin for run in members.runs for plugin in run.recipe.plugins]
-    derived = {"name": f"{first.name}-{method}", "evaluation.test": test, **changes}
+    settings = {"name": f"{first.name}-{method}", "evaluation.test": test, **changes}
     if method != "distilled":  # a combination has no epochs to choose from
-        derived["evaluation.checkpoint"] = "last"
-    return change(first.add_plugins(plugins), derived)
+        settings["evaluation.checkpoint"] = "last"
+    return change(first.add_plugins(plugins), settings)
 
 
-def _record_members(folder: RunFolder, members: Members) -> None:
+def _record_members(folder: RunFolder, members: MemberRuns) -> None:
     """Write into the provenance what the run was made of."""
     facts = {
         "members": [member.facts() for member in members.runs],

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cifarlab.combining.members import Member, Members
+from cifarlab.combining.members import MemberRun, MemberRuns
 from cifarlab.evaluation.activity import subsample
 from cifarlab.evaluation.measure import predict
 from cifarlab.evaluation.run_evaluation import open_split
@@ -22,12 +22,12 @@ from cifarlab.system.formatting import percent, points
 _TIMED_IMAGES, _REPEATS = 500, 5
 
 
-def compare_with_members(folder: RunFolder, members: Members, command: str) -> dict[str, Any]:
+def compare_with_members(folder: RunFolder, members: MemberRuns, command: str) -> dict[str, Any]:
     """Compare a combination with its members on each split that it was measured on.
 
     Args:
         folder: of the combination, which has finished
-        members: its members; their test images are opened where the combination's were, and each
+        members: its members; their test images are run where the combination's were, and each
             opening is recorded
         command: recorded with that
 
@@ -39,13 +39,13 @@ def compare_with_members(folder: RunFolder, members: Members, command: str) -> d
 
     Raises:
         RunFolderError: predictions are missing, damaged or of other images
-        CifarlabError: the test images of a member can't be opened
+        CifarlabError: the test images of a member can't be run
     """
     splits = [name for name in ("val", "test") if (folder.result() or {}).get(name)]
     return {split: _compare(folder, members, split, command) for split in splits}
 
 
-def _compare(folder: RunFolder, members: Members, split: str, command: str) -> dict[str, Any]:
+def _compare(folder: RunFolder, members: MemberRuns, split: str, command: str) -> dict[str, Any]:
     ours = Predictions.read(folder.predictions / f"{split}.safetensors")
     theirs = [read_split(run, split, command) for run in members.runs]
     require_same_split(ours, theirs)
@@ -70,13 +70,13 @@ def _compare(folder: RunFolder, members: Members, split: str, command: str) -> d
     }
 
 
-def read_split(member: Member, split: str, command: str = "") -> Predictions:
+def read_split(member: MemberRun, split: str, command: str = "") -> Predictions:
     """Return a member's predictions; without those of test, it is measured on these now.
 
     Args:
         member: the run
         split: val or test
-        command: recorded where the test split is opened
+        command: recorded where the test split is run
 
     Raises:
         RunFolderError: the predictions are missing or damaged
@@ -84,8 +84,8 @@ def read_split(member: Member, split: str, command: str = "") -> Predictions:
     file = member.folder.predictions / f"{split}.safetensors"
     if split == "val" or file.is_file():
         return Predictions.read(file)
-    opened = open_split(member.folder, split, "evaluate", command, None)
-    return predict(opened.predictor, opened.subset, opened.recipe.evaluation.tta_views)
+    run = open_split(member.folder, split, "evaluate", command, None)
+    return predict(run.predictor, run.subset, run.recipe.evaluation.tta_views)
 
 
 def require_same_split(ours: Predictions, theirs: Sequence[Predictions]) -> None:
@@ -99,13 +99,13 @@ def require_same_split(ours: Predictions, theirs: Sequence[Predictions]) -> None
         raise RunFolderError(what, "restore its predictions, or train it again")
 
 
-def measure_speed(ours: Predictor, members: Members) -> dict[str, Any]:
+def measure_speed(ours: Predictor, members: MemberRuns) -> dict[str, Any]:
     """Return ``images_per_second`` of the combination and of the first member, taking turns.
 
     Also ``ratio``, the median over the turns of how many times the combination's time is the
     member's.
     """
-    images = members.data.validation or members.data.training
+    images = members.data.training
     indices = subsample(images.indices, _TIMED_IMAGES)
     views = members.first.recipe.evaluation.tta_views
     speeds: dict[str, list[float]] = {"combination": [], "member": []}
@@ -127,15 +127,15 @@ def measure_speed(ours: Predictor, members: Members) -> dict[str, Any]:
 def describe(combination: dict[str, Any]) -> list[str]:
     """Return in sentences what a result's ``combination`` says."""
     n, method = len(combination["members"]), combination["method"]
-    seen = "the same" if combination["same_training_images"] else "not all the same"
-    lines = [f"{method} of {n} runs, which trained on {seen} images"]
+    extent = "the same" if combination["same_training_images"] else "not all the same"
+    lines = [f"{method} of {n} runs, which trained on {extent} images"]
     for split, figures in combination["gain"].items():
         mean, best = figures["over_mean"], figures["over_best"]
         lines.append(
-            f"{split} accuracy {percent(figures['accuracy'])}, {points(mean['gain'])} points over "
-            f"its members' mean{_bounds(mean['interval'])}, {points(best['gain'])} over the best by "
-            f"{best['selected_by']}{_bounds(best['interval'])}; n = {figures['n']:,} images, "
-            "intervals over other images like these"
+            f"{split} accuracy {percent(figures['accuracy'])}, n = {figures['n']:,}: "
+            f"{points(mean['gain'])} points over its members' mean{_bounds(mean['interval'])}, "
+            f"{points(best['gain'])} over the best by {best['selected_by']}"
+            f"{_bounds(best['interval'])}; intervals are over other images like these"
         )
     cost = combination["cost"]
     speed = cost["images_per_second"]

@@ -22,7 +22,7 @@ from cifarlab.system.files import sha256
 
 
 @dataclass(frozen=True)
-class Member:
+class MemberRun:
     """A finished run that is combined with others."""
 
     folder: RunFolder
@@ -32,7 +32,7 @@ class Member:
     val_accuracy: float | None
 
     @classmethod
-    def load(cls, folder: RunFolder) -> "Member":
+    def load(cls, folder: RunFolder) -> "MemberRun":
         """Load a run.
 
         Raises:
@@ -63,15 +63,15 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Members:
+class MemberRuns:
     """Runs that may be combined, their shared images, and whether all trained on the same ones."""
 
-    runs: list[Member]
+    runs: list[MemberRun]
     data: OpenData
     same_training_images: bool
 
     @property
-    def first(self) -> Member:
+    def first(self) -> MemberRun:
         """The run whose recipe the combination takes."""
         return self.runs[0]
 
@@ -95,10 +95,10 @@ def find_runs(paths: Sequence[Path], row: str | None = None) -> list[RunFolder]:
             raise UserError("--row is of a study, and these are runs", "leave it out")
         return [RunFolder(path) for path in paths]
     rows: dict[str, dict[int, RunFolder]] = {}
-    for stored in study.runs():
-        folder = RunFolder(study.path / (stored.run or ""))
-        if stored.run and folder.is_finished:
-            rows.setdefault(stored.row, {})[stored.seed] = folder
+    for study_run in study.runs():
+        folder = RunFolder(study.path / (study_run.run or ""))
+        if study_run.run and folder.is_finished:
+            rows.setdefault(study_run.row, {})[study_run.seed] = folder
     if row is None and len(rows) > 1:
         means = {name: _mean_accuracy(seeds) for name, seeds in rows.items()}
         if None in means.values():
@@ -120,7 +120,7 @@ def _mean_accuracy(seeds: dict[int, RunFolder]) -> float | None:
 
 def load_members(
     folders: Sequence[RunFolder], progress: Progress | None = None, log: Log | None = None
-) -> Members:
+) -> MemberRuns:
     """Load runs that are to be combined.
 
     Args:
@@ -134,7 +134,7 @@ def load_members(
         RunFolderError: one has not finished, or its data were changed
         CifarlabError: a recipe, weights or data can't be read
     """
-    runs = [Member.load(folder) for folder in folders]
+    runs = [MemberRun.load(folder) for folder in folders]
     if len(runs) < 2:
         raise UserError("one run alone is not combined", "name two or more, or a study")
     if len({run.weights_sha256 for run in runs}) < len(runs):
@@ -152,10 +152,10 @@ def load_members(
         same_training_images &= np.array_equal(ours.indices, theirs.indices) and np.array_equal(
             ours.labels[ours.indices], theirs.labels[theirs.indices]
         )
-    return Members(runs, data, same_training_images)
+    return MemberRuns(runs, data, same_training_images)
 
 
-def _require_same_form(first: Member, run: Member) -> None:
+def _require_same_form(first: MemberRun, run: MemberRun) -> None:
     """Raise UserError where two networks do not answer the same question in the same way."""
     ours, theirs = first.predictor, run.predictor
     by_image = [m.recipe.data.normalization == "image" for m in (first, run)]
@@ -174,7 +174,7 @@ def _require_same_form(first: Member, run: Member) -> None:
             raise UserError(what.replace("another classes", "other classes"), hint)
 
 
-def _require_same_images(first: Member, run: Member, data: OpenData, other: OpenData) -> None:
+def _require_same_images(first: MemberRun, run: MemberRun, data: OpenData, other: OpenData) -> None:
     """Raise UserError where what one run is measured on may have trained the other."""
     names = f"{run.folder.path} and {first.folder.path}"
     if data.dataset.fingerprint != other.dataset.fingerprint:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from cifarlab.combining.gain import read_split, require_same_split
-from cifarlab.combining.members import Members
+from cifarlab.combining.members import MemberRuns
 from cifarlab.data.dataset import Subset
 from cifarlab.evaluation.activity import subsample
 from cifarlab.evaluation.measure import predict
@@ -25,7 +25,7 @@ from cifarlab.system.formatting import percent, points
 _STATISTICS_IMAGES, _BATCH = 10_000, 250
 
 
-def cook_soup(members: Members) -> Classifier:
+def cook_soup(members: MemberRuns) -> Classifier:
     """Return the network of the members' mean weights, its running statistics measured anew.
 
     Raises:
@@ -53,7 +53,7 @@ def _mean(tensors: list[Tensor]) -> Tensor:
     return torch.stack(tensors).mean(0) if tensors[0].is_floating_point() else tensors[0]
 
 
-def _measure_statistics(soup: Classifier, members: Members) -> None:
+def _measure_statistics(soup: Classifier, members: MemberRuns) -> None:
     """Measure the running statistics of batch normalisation on training images."""
     training, compute = members.data.training, members.first.predictor.compute
     indices = subsample(training.indices, _STATISTICS_IMAGES)
@@ -64,7 +64,7 @@ def _measure_statistics(soup: Classifier, members: Members) -> None:
     soup.eval()
 
 
-def _require_worth(soup: Classifier, members: Members, validation: Subset) -> None:
+def _require_worth(soup: Classifier, members: MemberRuns, validation: Subset) -> None:
     """Raise UserError where the soup is worse than its members on average."""
     from dataclasses import replace
 

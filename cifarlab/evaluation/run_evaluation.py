@@ -185,12 +185,7 @@ def open_split(
         what = f"the run in {folder.path} has not finished; its test split stays closed until then"
         hint = "finish it with 'cifarlab train ... --resume', or evaluate --split val"
         raise RunFolderError(what, hint)
-    conformal = None
-    if coverage is not None:
-        if split != "test" or views not in (None, recipe.evaluation.tta_views):
-            what = "sets are calibrated on the validation images, in the recipe's views"
-            raise UserError(what, "measure them with --split test, and without --tta-views")
-        conformal = calibrate_sets(folder, coverage)
+    conformal = _calibrate(folder, split, views, coverage)
     predictor = load_run_predictor(folder, views, "; evaluate --tta-views 1 works without")
     class_groups = read_groups(groups, predictor.classes) if groups else None
     data = open_data(recipe.data, progress, log)
@@ -204,3 +199,15 @@ def open_split(
         what = f"the run in {folder.path} held nothing out: data.val_fraction is 0"
         raise DataError(what, "evaluate --split test, or train with data.val_fraction")
     return OpenSplit(folder, recipe, predictor, dataset, subset, class_groups, conformal)
+
+
+def _calibrate(
+    folder: RunFolder, split: str, views: int | None, coverage: float | None
+) -> Conformal | None:
+    """Return the threshold of sets that can be measured there. Raises UserError."""
+    if coverage is None:
+        return None
+    if split != "test" or views not in (None, folder.recipe().evaluation.tta_views):
+        what = "sets are calibrated on the validation images, in the recipe's views"
+        raise UserError(what, "measure them with --split test, and without --tta-views")
+    return calibrate_sets(folder, coverage)

@@ -23,12 +23,12 @@ def measure_sets(
     Returns:
         ``target``, ``threshold`` and ``n_calibration`` of the sets; ``n``, ``coverage`` with its
         Wilson ``interval``, ``mean_size``, ``sizes`` (images by the size of their set, from 1 on),
-        ``per_class`` (the first four of each class) and ``named``, the images whose set is a single
-        class: ``fraction`` of all, ``n``, ``correct``, ``accuracy``, ``interval``.
+        ``per_class`` (the first four of each class) and ``single_class``, the images whose set has
+        one class alone: ``fraction`` of all, ``n``, ``correct``, ``accuracy``, ``interval``.
     """
     sets = conformal.sets(probabilities)
     size, covered = sets.sum(1), sets[np.arange(len(labels)), labels]
-    named = size == 1
+    is_single = size == 1
     per_class = [
         {"class": name, **_coverage(covered[labels == number], size[labels == number])}
         for number, name in enumerate(classes)
@@ -40,20 +40,20 @@ def measure_sets(
         **_coverage(covered, size),
         "sizes": np.bincount(size, minlength=len(classes) + 1)[1:].tolist(),
         "per_class": per_class,
-        "named": {
-            "fraction": float(named.mean()),
-            **proportion(int((covered & named).sum()), int(named.sum())),
+        "single_class": {
+            "fraction": float(is_single.mean()),
+            **proportion(int((covered & is_single).sum()), int(is_single.sum())),
         },
     }
 
 
 def _coverage(covered: np.ndarray, size: np.ndarray) -> dict[str, Any]:
     """Return ``n``, ``coverage``, ``interval`` and ``mean_size`` of some images; None without."""
-    share = proportion(int(covered.sum()), len(covered))
+    figures = proportion(int(covered.sum()), len(covered))
     mean_size = float(size.mean()) if len(size) else None
     return {
-        "n": share["n"],
-        "coverage": share["accuracy"],
-        "interval": share["interval"],
+        "n": figures["n"],
+        "coverage": figures["accuracy"],
+        "interval": figures["interval"],
         "mean_size": mean_size,
     }

@@ -141,7 +141,7 @@ def to_json(predictions: ClassProbabilities, reject: bool = False) -> str:
     return json.dumps(tree, indent=2) + "\n"
 
 
-class _Image(NamedTuple):
+class _ImageAnswer(NamedTuple):
     """One image's answer; ``name`` is None where it is rejected, ``classes`` without sets."""
 
     id: str
@@ -150,14 +150,14 @@ class _Image(NamedTuple):
     probabilities: list[float]
 
 
-def _images(predictions: ClassProbabilities, reject: bool) -> Iterator[_Image]:
+def _images(predictions: ClassProbabilities, reject: bool) -> Iterator[_ImageAnswer]:
     """Yield each image's answer."""
     best = predictions.probabilities.argmax(1).tolist()
     sets = predictions.sets() or [None] * len(best)
     rows = zip(predictions.ids, best, sets, predictions.probabilities.tolist(), strict=True)
     for image_id, k, classes, row in rows:
         is_rejected = reject and classes is not None and len(classes) > 1
-        yield _Image(image_id, None if is_rejected else predictions.classes[k], classes, row)
+        yield _ImageAnswer(image_id, None if is_rejected else predictions.classes[k], classes, row)
 
 
 def to_kaggle(predictions: ClassProbabilities, sample: SampleSubmission | None) -> str:

@@ -62,7 +62,8 @@ class ClassProbabilities(NamedTuple):
         order = np.argsort(-self.probabilities, axis=1, kind="stable")
         members = np.take_along_axis(self.conformal.sets(self.probabilities), order, axis=1)
         return [
-            [self.classes[k] for k in row[kept]] for row, kept in zip(order, members, strict=True)
+            [self.classes[k] for k in row[in_set]]
+            for row, in_set in zip(order, members, strict=True)
         ]
 
 
@@ -88,9 +89,9 @@ def calibrate_sets(folder: RunFolder, coverage: float) -> Conformal:
             "was not trained on",
             "train with data.val_fraction=0.1, or leave out --coverage",
         )
-    stored = Predictions.read(folder.predictions / "val.safetensors")
-    probabilities = scaled_softmax(stored.logits, folder.temperature() or 1.0)
-    return calibrate(probabilities, stored.labels, coverage)
+    predictions = Predictions.read(folder.predictions / "val.safetensors")
+    probabilities = scaled_softmax(predictions.logits, folder.temperature() or 1.0)
+    return calibrate(probabilities, predictions.labels, coverage)
 
 
 class RunPredictor:

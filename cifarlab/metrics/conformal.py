@@ -37,8 +37,8 @@ def raps_scores(probabilities: np.ndarray) -> np.ndarray:
     ``probabilities`` are (N, K).
     """
     order = np.argsort(-probabilities, axis=1, kind="stable")
-    ranked = np.take_along_axis(probabilities.astype(np.float64), order, axis=1)
-    before = np.pad(np.cumsum(ranked, axis=1)[:, :-1], ((0, 0), (1, 0)))
+    descending = np.take_along_axis(probabilities.astype(np.float64), order, axis=1)
+    before = np.pad(np.cumsum(descending, axis=1)[:, :-1], ((0, 0), (1, 0)))
     ranks = np.arange(1, probabilities.shape[1] + 1)
     scores = np.empty_like(before)
     penalized = before + PENALTY * np.maximum(ranks - FREE_RANKS, 0)
@@ -66,8 +66,8 @@ def calibrate(probabilities: np.ndarray, labels: np.ndarray, coverage: float) ->
     n = len(labels)
     rank = math.ceil((n + 1) * coverage - 1e-9)  # (9 + 1) * 0.9 is 9, whatever a float makes of it
     if rank > n:
-        needed = math.ceil(coverage / (1 - coverage) - 1e-9)
+        minimum = math.ceil(coverage / (1 - coverage) - 1e-9)
         what = f"{n:,} validation images can't show a coverage of {coverage:g}"
-        raise DataError(what, f"it takes {needed:,}: raise data.val_fraction, or ask for less")
+        raise DataError(what, f"it takes {minimum:,}: raise data.val_fraction, or ask for less")
     scores = raps_scores(probabilities)[np.arange(n), labels]
     return Conformal(coverage, float(np.partition(scores, rank - 1)[rank - 1]), n)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cifarlab.models.classifier import Classifier
 
 
-class Member(nn.Module):
+class EnsembleMember(nn.Module):
     """A network with the channel statistics that it was trained with."""
 
     mean: Tensor
@@ -36,7 +36,7 @@ class Member(nn.Module):
 class Ensemble(nn.Module):
     """Members (N, C, H, W) -> (N, K); returns the logarithm of their mean probabilities."""
 
-    def __init__(self, members: Sequence[Member]) -> None:
+    def __init__(self, members: Sequence[EnsembleMember]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
         formats = {getattr(m.body, "memory_format", torch.contiguous_format) for m in members}
@@ -55,7 +55,9 @@ def build_ensemble(bodies: Sequence[nn.Module], channels: int) -> Ensemble:
         bodies: the networks
         channels: C, of their images
     """
-    return Ensemble([Member(b, torch.zeros(channels), torch.ones(channels)) for b in bodies])
+    return Ensemble(
+        [EnsembleMember(b, torch.zeros(channels), torch.ones(channels)) for b in bodies]
+    )
 
 
 def join_classifiers(classifiers: Sequence[Classifier]) -> Classifier:
@@ -63,7 +65,7 @@ def join_classifiers(classifiers: Sequence[Classifier]) -> Classifier:
 
     All normalise each image by itself, or none does.
     """
-    members = [Member(c.body, c.mean, c.std) for c in classifiers]
+    members = [EnsembleMember(c.body, c.mean, c.std) for c in classifiers]
     first = classifiers[0]
     zeros, ones = [0.0] * len(first.mean), [1.0] * len(first.mean)
     return Classifier(Ensemble(members), zeros, ones, first.by_image)

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "report": "system config recipes run_folder evaluation plots",
     "experiments": "system stats config metrics data recipes run_folder evaluation training "
     "plots report",
-    "combining": "system data models optim recipes run_folder inference evaluation stats training "
+    "combining": "system stats data models optim recipes run_folder inference evaluation training "
     "experiments",
     "explain": "system augment data models recipes run_folder inference plots",
     "audit": "system config metrics augment data recipes run_folder inference evaluation training "

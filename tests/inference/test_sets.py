@@ -61,7 +61,7 @@ def test_json_says_what_the_sets_are() -> None:
     assert "set" not in plain["images"][0]
 
 
-def test_sets_have_no_place_in_a_submission_and_reject_needs_them() -> None:
+def test_a_submission_has_no_sets_and_reject_needs_them() -> None:
     with pytest.raises(UserError, match="takes one class for each image"):
         format_predictions(SETS, "kaggle")
     with pytest.raises(UserError, match="there are no sets"):
@@ -108,8 +108,9 @@ def test_sets_are_measured_on_the_test_images(copied: RunFolder) -> None:
     assert sets["interval"][0] < covered.mean() < sets["interval"][1]
     assert sets["mean_size"] == members.sum(1).mean()
     assert sets["sizes"] == [int((members.sum(1) == size).sum()) for size in range(1, 11)]
-    named, row = members.sum(1) == 1, sets["per_class"][3]
-    assert (sets["named"]["n"], sets["named"]["correct"]) == (named.sum(), covered[named].sum())
+    single = sets["single_class"]
+    is_single, row = members.sum(1) == 1, sets["per_class"][3]
+    assert (single["n"], single["correct"]) == (is_single.sum(), covered[is_single].sum())
     of_class = stored.labels == 3
     assert (row["class"], row["n"]) == ("3", of_class.sum())
     assert row["coverage"] == covered[of_class].mean()

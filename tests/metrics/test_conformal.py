@@ -34,9 +34,11 @@ def test_scores_and_threshold_are_mapies_without_its_random_part() -> None:
     probabilities, labels = draw_images(999, 1)
     theirs = RAPSConformityScore()
     up_to, rank = theirs.get_true_label_cumsum_proba(labels, probabilities, np.arange(K))
-    own = probabilities[np.arange(999), labels][:, None]
+    label_probability = probabilities[np.arange(999), labels][:, None]
     free_ranks = np.array([FREE_RANKS])
-    scores = theirs._regularize_conformity_score(free_ranks, PENALTY, up_to - own, rank)[:, 0, 0]
+    scores = theirs._regularize_conformity_score(
+        free_ranks, PENALTY, up_to - label_probability, rank
+    )[:, 0, 0]
     assert np.allclose(raps_scores(probabilities)[np.arange(999), labels], scores)
     for coverage in (0.5, 0.9, 0.95):
         threshold = np.quantile(scores, np.ceil(1000 * coverage) / 999, method="inverted_cdf")
@@ -73,7 +75,7 @@ def test_sets_cover_as_mapies_do_and_are_no_larger() -> None:
     assert ours.sum(1).mean() <= theirs.sum(1).mean()
 
 
-def test_coverage_is_what_was_asked_on_average_over_calibrations() -> None:
+def test_coverage_over_calibrations_is_on_average_as_promised() -> None:
     means = []
     for seed in range(300):
         probabilities, labels = draw_images(99 + 200, 100 + seed)
