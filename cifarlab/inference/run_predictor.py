@@ -61,10 +61,8 @@ class ClassProbabilities(NamedTuple):
             return None
         order = np.argsort(-self.probabilities, axis=1, kind="stable")
         members = np.take_along_axis(self.conformal.sets(self.probabilities), order, axis=1)
-        return [
-            [self.classes[k] for k in row[in_set]]
-            for row, in_set in zip(order, members, strict=True)
-        ]
+        rows = zip(order, members, strict=True)
+        return [[self.classes[k] for k in row[in_set]] for row, in_set in rows]
 
 
 def calibrate_sets(folder: RunFolder, coverage: float) -> Conformal:
