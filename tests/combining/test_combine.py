@@ -110,7 +110,7 @@ def test_provenance_names_the_members(ensemble: RunFolder, seeds: list[Path]) ->
     assert provenance["starts"][0]["command"] == "cifarlab.combine"
 
 
-def test_the_test_split_stays_closed_unless_asked(
+def test_the_test_split_stays_closed_by_default(
     ensemble: RunFolder, seeds: list[Path], tmp_path: Path
 ) -> None:
     assert "test" not in ensemble.result()
