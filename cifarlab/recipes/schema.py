@@ -102,15 +102,15 @@ class Distillation(Config):
 class Combination(Config):
     """What 'cifarlab combine' made of finished runs; such a recipe is not trained."""
 
-    method: Literal["ensemble", "soup"] = Field(
-        description="ensemble: the mean probabilities of networks; soup: a network of their mean "
-        "weights"
-    )
     members: Annotated[tuple[Sha256, ...], Field(min_length=2)] = Field(
         description="SHA-256 of their weights files"
     )
     other_models: tuple[Model, ...] = Field(
         (), description="the networks of an ensemble's members but the first, which is model"
+    )
+    method: Literal["ensemble", "soup"] = Field(
+        description="ensemble: the mean probabilities of networks; soup: a network of their mean "
+        "weights"
     )
 
     @model_validator(mode="after")
