@@ -52,9 +52,9 @@ def _compare(folder: RunFolder, members: MemberRuns, split: str, command: str) -
     right = ours.logits.argmax(1) == ours.labels
     base = np.stack([p.logits.argmax(1) == p.labels for p in theirs])
     accuracies = base.mean(1).tolist()
-    selecting = [run.val_accuracy for run in members.runs]
-    has_val = None not in selecting
-    best = int(np.argmax(selecting if has_val else accuracies))
+    by_val = [run.val_accuracy for run in members.runs if run.val_accuracy is not None]
+    has_val = len(by_val) == len(accuracies)
+    best = int(np.argmax(by_val if has_val else accuracies))
     over_mean = crossed_intervals((right - base.mean(0))[None])
     return {
         "n": len(right),

@@ -179,8 +179,8 @@ def _require_same_images(first: MemberRun, run: MemberRun, data: OpenData, other
     names = f"{run.folder.path} and {first.folder.path}"
     if data.dataset.fingerprint != other.dataset.fingerprint:
         raise UserError(f"{names} were trained on other data", "combine runs on the same data")
-    indices = [None if d.validation is None else d.validation.indices for d in (data, other)]
-    if not np.array_equal(*indices):
+    held_out = [d.validation.indices.tolist() if d.validation else None for d in (data, other)]
+    if held_out[0] != held_out[1]:
         raise UserError(
             f"{names} held out other images: what one of them is measured on has trained the "
             "other, and the accuracy of both together would be false",

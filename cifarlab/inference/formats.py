@@ -5,7 +5,7 @@ import difflib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -153,7 +153,7 @@ class _ImageAnswer(NamedTuple):
 def _images(predictions: ClassProbabilities, reject: bool) -> Iterator[_ImageAnswer]:
     """Yield each image's answer."""
     best = predictions.probabilities.argmax(1).tolist()
-    sets = predictions.sets() or [None] * len(best)
+    sets: Sequence[list[str] | None] = predictions.sets() or [None] * len(best)
     rows = zip(predictions.ids, best, sets, predictions.probabilities.tolist(), strict=True)
     for image_id, k, classes, row in rows:
         is_rejected = reject and classes is not None and len(classes) > 1
