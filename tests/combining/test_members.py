@@ -55,9 +55,7 @@ def test_runs_on_other_test_images_are_refused(tiny, train_run) -> None:
         load_members(runs)
 
 
-def test_runs_on_other_training_images_are_combined_and_noted(
-    seeds: list[Path], train_run
-) -> None:
+def test_runs_on_other_training_images_are_combined_and_noted(seeds: list[Path], train_run) -> None:
     fraction = train_run({"data.train_subset_fraction": 0.5})
     assert not load_members([RunFolder(seeds[0]), fraction]).same_training_images
     noisy = train_run({"data.label_noise": {"kind": "symmetric", "noise_rate": 0.2}}, "noisy")
