@@ -1,4 +1,5 @@
 # the public names: __init__.py imports each when it is first used
+from .api.combining import combine as combine
 from .api.experiments import ComparisonTable as ComparisonTable
 from .api.experiments import SearchTable as SearchTable
 from .api.experiments import compare as compare

@@ -126,8 +126,39 @@ class TrainedRun:
         return pd.DataFrame(answer.probabilities, answer.ids, list(answer.classes))
 
     @plugin_errors()
+    def predict_sets(
+        self, images: Any, coverage: float = 0.9, resize_mode: str | None = None
+    ) -> "pd.DataFrame":
+        """Return whether each class is in the image's set, bool, a row for each image.
+
+        Args:
+            images: as in ``predict``
+            coverage: the fraction of images whose set has their true class, between 0 and 1
+            resize_mode: as in ``predict``
+
+        Raises:
+            UserError: the coverage is not between 0 and 1, or there is no such ``resize_mode``
+            DataError: as in ``predict``, or the run has no validation images, or too few
+            CheckpointError: the weights are missing or damaged
+        """
+        import pandas as pd
+
+        from cifarlab.inference.run_predictor import RunPredictor
+
+        predictor = RunPredictor(self.folder, resize_mode, coverage)
+        images = [images] if isinstance(images, str | Path) else images
+        answer = predictor.predict(predictor.read(images))
+        assert answer.conformal
+        sets = answer.conformal.sets(answer.probabilities)
+        return pd.DataFrame(sets, answer.ids, list(answer.classes))
+
+    @plugin_errors()
     def evaluate(
-        self, split: str = "val", tta_views: int | None = None, groups: Path | None = None
+        self,
+        split: str = "val",
+        tta_views: int | None = None,
+        groups: Path | None = None,
+        coverage: float | None = None,
     ) -> "Evaluation":
         """Measure a split anew, without a change to the run's result.
 
@@ -135,6 +166,7 @@ class TrainedRun:
             split: ``val`` or ``test``, whose opening is recorded
             tta_views: test-time views, 1, 2, 6 or 10; the recipe's where it is left out
             groups: a YAML file with groups of classes, which are measured, too
+            coverage: of sets of classes, which are measured on ``test``, too; under ``sets``
 
         Raises:
             UserError: the run has no such split, or another argument is refused
@@ -144,7 +176,7 @@ class TrainedRun:
         """
         from cifarlab.evaluation.run_evaluation import evaluate_run
 
-        scores, data = evaluate_run(self.folder, split, tta_views, groups)
+        scores, data = evaluate_run(self.folder, split, tta_views, groups, coverage)
         return Evaluation(split=split, data=data, **scores)
 
     @plugin_errors()
@@ -375,15 +407,17 @@ def evaluate(
     split: str = "val",
     tta_views: int | None = None,
     groups: Path | None = None,
+    coverage: float | None = None,
     trust_plugins: bool = False,
 ) -> Evaluation:
     """Measure a split of a run's data anew.
 
     Args:
         run: a run or its folder
-        split: as in ``TrainedRun.evaluate``, and so ``tta_views`` and ``groups``
+        split: as in ``TrainedRun.evaluate``, and so ``tta_views``, ``groups`` and ``coverage``
         tta_views: test-time views
         groups: a YAML file with groups of classes
+        coverage: that of sets of classes
         trust_plugins: as in ``load_run``
     """
-    return load_run(run, trust_plugins).evaluate(split, tta_views, groups)
+    return load_run(run, trust_plugins).evaluate(split, tta_views, groups, coverage)

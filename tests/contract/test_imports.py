@@ -33,6 +33,8 @@ MAY_IMPORT = {
     "report": "system config recipes run_folder evaluation plots",
     "experiments": "system stats config metrics data recipes run_folder evaluation training "
     "plots report",
+    "combining": "system stats data models optim recipes run_folder inference evaluation training "
+    "experiments",
     "explain": "system augment data models recipes run_folder inference plots",
     "audit": "system config metrics augment data recipes run_folder inference evaluation "
     "experiments",
@@ -41,9 +43,9 @@ MAY_IMPORT = {
     "dashboard": "system config data recipes run_folder inference evaluation plots report "
     "experiments explain",
     "cli": "system config data models recipes run_folder inference evaluation training "
-    "report experiments explain audit exporting dashboard",
+    "report experiments combining explain audit exporting dashboard",
     "api": "system config data recipes run_folder inference evaluation training plots report "
-    "experiments exporting",
+    "experiments combining exporting",
     "__init__": "losses metrics augment data models optim recipes training experiments api",
     "__main__": "cli",
 }
