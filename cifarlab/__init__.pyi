@@ -12,7 +12,6 @@ from .api.judging import judge as judge
 from .api.judging import records as records
 from .api.removal import RemovalTable as RemovalTable
 from .api.removal import remove_runs as remove_runs
-from .api.runs import Evaluation as Evaluation
 from .api.runs import RunTable as RunTable
 from .api.runs import TrainedRun as TrainedRun
 from .api.runs import evaluate as evaluate
@@ -21,6 +20,7 @@ from .api.runs import load_run as load_run
 from .api.runs import predict as predict
 from .api.runs import runs as runs
 from .api.runs import train as train
+from .api.views import Evaluation as Evaluation
 from .augment.kinds import AugmentationConfig as AugmentationConfig
 from .augment.mixing import MixConfig as MixConfig
 from .augment.policy import PolicyConfig as PolicyConfig
