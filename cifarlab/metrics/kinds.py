@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny
 from cifarlab.config.family import Family
 from cifarlab.config.plugins import plugin_errors
 from cifarlab.system.errors import RecipeError
+from cifarlab.system.formatting import NOTHING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,11 +58,11 @@ class MetricFacts(NamedTuple):
     def number(self, value: float | None, sign: str = "") -> str:
         """Return a value as in tables; ``sign`` is ``+`` for differences."""
         digits = 2 if self.percent else 4
-        return "-" if value is None else format(self.factor * value, f"{sign}.{digits}f")
+        return NOTHING if value is None else format(self.factor * value, f"{sign}.{digits}f")
 
     def interval(self, bounds: tuple[float, float] | None, sign: str = "") -> str:
         """Return an interval as in tables; ``sign`` is ``+`` for differences."""
-        return "-" if bounds is None else " to ".join(self.number(end, sign) for end in bounds)
+        return NOTHING if bounds is None else " to ".join(self.number(end, sign) for end in bounds)
 
     def text(self, value: float | None) -> str:
         """Return a value with its unit."""

@@ -35,6 +35,7 @@ from cifarlab.plots.draw import draw_all
 from cifarlab.plots.spec import Marks, Plot, Text
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
+from cifarlab.system.formatting import NOTHING
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_the_table_says_how_each_trial_ended(results: SearchResults) -> None:
     assert "at rung 1" in stopped and "35.00 % needed" in stopped and "rank" in stopped
     assert "ran to its end" in ends.values()
     adam = next(line for line in cells if line[-3] == "adam")
-    assert adam[-1] == "-"
+    assert adam[-1] == NOTHING
 
 
 def test_rungs_count_who_came_and_who_was_stopped(results: SearchResults) -> None:
@@ -212,7 +213,9 @@ def test_finalists_are_measured_as_the_score_was(
     views = {"evaluation.tta_views": 6, "evaluation.tta_fraction": 0.5}
     folder.trial(0).write_recipe(tiny({"training.duration": "2 epochs", "seed": 4, **views}))
     results = read_results(search, 1.0, folder)
-    finalists = retrain_finalists(results, folder, 1, Placement(jobs=1), log=lambda _: None)
+    finalists = retrain_finalists(
+        results, folder, 1, placement=Placement(jobs=1), log=lambda _: None
+    )
     (run,) = (RunFolder(p.parent) for p in (folder.path / "studies").rglob("result.json"))
     curve = [line["val"]["accuracy"] for line in run.metrics.read()]
     assert finalists.selection_bias[0].mean == max(curve) and run.recipe().seed == 5

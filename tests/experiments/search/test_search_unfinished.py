@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from made_search import SPACE, drawn_event, ended_event, small
 
+from cifarlab.experiments.placement import Placement
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.driver import SearchDriver
 from cifarlab.experiments.search.engine import run_search
@@ -138,7 +139,8 @@ def test_a_resumed_search_takes_up_what_may_not_fail_again(tmp_path: Path, kind:
 
 def test_a_search_that_was_refused_before_its_first_trial_has_not_begun(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="GPU"):
-        run_search(small(trials=2), runs=tmp_path, gpus_per_trial=0.5, train=train_nothing)
+        options = {"placement": Placement(gpus_per_trial=0.5), "train": train_nothing}
+        run_search(small(trials=2), runs=tmp_path, **options)
     search = small(trials=2, max_epochs="8 epochs")
     assert run_search(search, runs=tmp_path, train=train_nothing).n_failed == 0
     with pytest.raises(RunFolderError, match="begun with another"):

@@ -24,6 +24,7 @@ from cifarlab.metrics.kinds import Accuracy
 from cifarlab.plots.draw import draw
 from cifarlab.plots.spec import Band, Marks
 from cifarlab.run_folder.run_data import read_runs
+from cifarlab.system.formatting import NOTHING
 
 VAL = [0.5, 0.7, 0.85, 0.8, 0.9]
 TRAIN = [0.6, 0.8, 0.9, 0.95, 0.99]
@@ -105,7 +106,7 @@ def test_without_validation_images_what_needs_them_is_empty(make):
     run = make(val=[None] * 5)
     measured = measure_columns(["epochs_to_level", "final_std", "best_epoch"], 0.8, "test", run)
     assert set(measured.values()) == {None}
-    assert format_value(Value("best epoch", None)) == "-"
+    assert format_value(Value("best epoch", None)) == NOTHING
 
 
 def test_a_level_that_is_never_reached_is_left_out_of_the_mean(make):
@@ -115,7 +116,7 @@ def test_a_level_that_is_never_reached_is_left_out_of_the_mean(make):
     assert value == Value("epochs to 80 %", 3.0, None, n=2, n_missing=1)
     assert format_value(value) == "3.0 (1 of 2)"
     (value,) = summarize_columns(each[1:], None)
-    assert (value.mean, format_value(value)) == (None, "- (0 of 1)")
+    assert (value.mean, format_value(value)) == (None, f"{NOTHING} (0 of 1)")
 
 
 @pytest.mark.parametrize("seconds, text", [(286.4, "286"), (1.34, "1.3")])
@@ -146,7 +147,7 @@ def comparison(make):
 def test_the_table_has_the_columns_beneath_and_a_row_without_runs_is_empty(comparison):
     headers, cells = column_table(comparison)
     assert headers == ("row", "gap", "best epoch")
-    assert cells == [("a", "11.00", "5.0"), ("b", "11.00", "-"), ("c", "-", "-")]
+    assert cells == [("a", "11.00", "5.0"), ("b", "11.00", NOTHING), ("c", NOTHING, NOTHING)]
     assert "| a | 11.00 | 5.0 |" in markdown(comparison)
     lines = csv_text(comparison).splitlines()
     at = lines[0].split(",").index("best epoch")

@@ -34,5 +34,5 @@ def test_a_run_that_no_shared_folder_holds_is_a_failed_one(
         return JobResult("planned") if job.name == "good" else make_up(job)
 
     finished = run(train, until="seeds", n_seeds=2, log=lines.append)
-    assert finished.n_failed == 2 and "another such folder" in "".join(lines)
+    assert finished.n_failed == 2 and "written to another disk" in "".join(lines)
     assert run(until="seeds", n_seeds=2).n_failed == 0

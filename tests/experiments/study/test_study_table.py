@@ -19,6 +19,7 @@ from cifarlab.experiments.study.table import (
 )
 from cifarlab.run_folder.schemas import as_json
 from cifarlab.system.errors import RunFolderError, UserError
+from cifarlab.system.formatting import NOTHING
 
 SCALED = "At scale 0.1: 0.1 of the training images and 0.1 of the epochs."
 
@@ -63,7 +64,7 @@ def test_what_there_is_not_is_a_dash():
     row = cells(made(), "failed")
     assert row.pop("row") == "failed" and row.pop("n") == "0"
     assert row.pop("verdict") == "no run finished"
-    assert set(row.values()) == {"-"}
+    assert set(row.values()) == {NOTHING}
 
 
 def test_columns_of_reports_are_left_out_where_there_are_none():
