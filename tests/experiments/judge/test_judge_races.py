@@ -36,8 +36,8 @@ class PretendedClock:
 def test_a_budget_is_spent_over_all_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run has ten steps and is asked after each whether the time is over, or more often."""
     clock = PretendedClock()
-    for module in ("cifarlab.experiments.engine", "cifarlab.experiments.judge.race"):
-        monkeypatch.setattr(f"{module}.time", clock)
+    for module in ("engine", "judge.engine", "judge.race"):
+        monkeypatch.setattr(f"cifarlab.experiments.{module}.time", clock)
     recipes, options = (fast(optimizer__lr=0.11), fast()), {"most": 3, "resume": True}
     undisturbed = race(tmp_path / "undisturbed", *recipes, most=3)
     first = race(tmp_path, *recipes, most=3, budget="70 s")
