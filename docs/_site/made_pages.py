@@ -228,8 +228,8 @@ def find_public_name(app: Any, env: Any, node: Any, content: Any) -> Any:
     if name not in cifarlab.__all__ or module == "cifarlab":
         return None
     python = env.get_domain("py")
-    place = (env, node["refdoc"], app.builder, "obj", f"cifarlab.{name}", node, content)
-    return python.resolve_xref(*place)
+    arguments = (env, node["refdoc"], app.builder, "obj", f"cifarlab.{name}", node, content)
+    return python.resolve_xref(*arguments)
 
 
 def escape(text: str) -> str:

@@ -222,10 +222,11 @@ def test_the_first_half_hour_has_what_matters(on_gpu: ModuleType) -> None:
     assert "--peer 'a=b c'" in words and words.endswith("--data x training.micro_batch_size=null")
 
 
-def test_every_benchmark_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_benchmark_can_be_imported_and_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for file in BENCHMARKS.glob("*.py"):
-        importlib.import_module(file.stem)
+    modules = [importlib.import_module(file.stem) for file in BENCHMARKS.glob("*.py")]
+    scripts = [module for module in modules if not module.__name__.startswith("_")]
+    assert scripts and all(callable(module.main) for module in scripts)
 
 
 def test_what_is_no_number_agrees_with_nothing(
