@@ -5,10 +5,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -43,6 +44,13 @@ _MEANINGS = {
     503: "too much at once",
     504: "not answered in time",
 }
+
+_SEE = "see /openapi.json for what there is"
+_PERCENT = 90  # of coverage where none is asked for
+Coverage = Annotated[
+    float | None,
+    Query(gt=0, lt=1, description="of the sets, in steps of 0.01; default: 0.9, or the highest"),
+]
 
 
 class Model(BaseModel):
@@ -145,15 +153,16 @@ class PredictionServer:
             "image_shape": network.shape,
             "resize_mode": network.policy.resize_mode,
             "accuracy": network.facts.get("accuracy"),
-            "coverage": network.conformal and network.conformal.coverage,
+            "highest_coverage": network.conformal and len(network.conformal.thresholds) / 100,
         }
 
     async def show_metrics(self) -> Response:
         """Show the metrics in Prometheus' format."""
         return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    async def predict(self, request: Request) -> Answer:
+    async def predict(self, request: Request, coverage: Coverage = None) -> Answer:
         """Predict the image that is the body, or each file of a multipart body."""
+        percent = self._percent(coverage)
         async with self.admission.read(request) as body:
             try:
                 async with asyncio.timeout(self.limits.timeout):
@@ -166,7 +175,21 @@ class PredictionServer:
                 raise RefusalError(504, what, "send less at once, or later") from error
             except QueueFullError as error:
                 raise RefusalError(503, "too many images wait", "try again in a second") from error
-        return self._answer([name for name, _ in files], probabilities)
+        return self._answer([name for name, _ in files], probabilities, percent)
+
+    def _percent(self, coverage: float | None) -> int:
+        """Return the percent of coverage of the sets, 0: there are none. Raises RefusalError."""
+        conformal = self.network.conformal
+        highest = len(conformal.thresholds) if conformal else 0
+        if coverage is None:
+            return min(_PERCENT, highest)
+        percent = round(100 * coverage, 6)
+        if percent in range(1, highest + 1):
+            return int(percent)
+        hint = f"ask for 0.01, 0.02, ... or {highest / 100:g}"
+        if not highest:
+            hint = "leave it out: this network's run held no images out that calibrate sets"
+        raise UnreadRefusalError(422, f"no sets are calibrated for {coverage:g}", hint)
 
     async def _files(self, request: Request, body: bytes) -> list[tuple[str, bytes]]:
         """Return the names and contents of a body's images. Raises RefusalError."""
@@ -214,10 +237,10 @@ class PredictionServer:
         except ImageError as error:
             raise RefusalError(422, error.what, error.hint) from error
 
-    def _answer(self, names: list[str], probabilities: np.ndarray) -> Answer:
-        classes, rule = self.network.classes, self.network.conformal
+    def _answer(self, names: list[str], probabilities: np.ndarray, percent: int) -> Answer:
+        classes, conformal = self.network.classes, self.network.conformal
         order = np.argsort(-probabilities, axis=1, kind="stable")
-        members = rule.sets(probabilities) if rule else None
+        members = conformal.sets(probabilities, percent) if conformal and percent else None
         predictions = []
         for i, (name, row) in enumerate(zip(names, probabilities, strict=True)):
             first = int(order[i, 0])
@@ -234,7 +257,8 @@ class PredictionServer:
                 )
             )
         model = Model(**self.network.identity)
-        return Answer(model=model, coverage=rule and rule.coverage, predictions=predictions)
+        coverage = percent / 100 if percent else None
+        return Answer(model=model, coverage=coverage, predictions=predictions)
 
 
 def _replay(body: bytes) -> Callable[[], Awaitable[dict[str, Any]]]:
@@ -264,9 +288,17 @@ async def _refuse(request: Request, error: Exception) -> Response:
     return _problem(error.status, error.what, error.hint)
 
 
-async def _refuse_by_route(_request: Request, error: Exception) -> Response:
+async def _refuse_by_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _problem(error.status_code, str(error.detail), "see /openapi.json for what there is")
+    await discard_body(request)
+    return _problem(error.status_code, str(error.detail), _SEE)
+
+
+async def _refuse_query(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    await discard_body(request)
+    [first, *_] = error.errors()
+    return _problem(422, f"{first['loc'][-1]}: {first['msg']}", _SEE)
 
 
 async def _fail(_request: Request, _error: Exception) -> Response:
@@ -280,6 +312,7 @@ async def _leave(_request: Request, _error: Exception) -> Response:
 _HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
     RefusalError: _refuse,
     HTTPException: _refuse_by_route,
+    RequestValidationError: _refuse_query,
     ClientDisconnect: _leave,
     Exception: _fail,
 }

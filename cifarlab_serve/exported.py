@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cifarlab_serve.conformal import raps_scores
 from cifarlab_serve.images import BrokenError, RefusedError, decode_bytes
 
 RESIZE_MODES = ("error", "crop", "pad", "stretch")
@@ -45,23 +46,17 @@ class InputPolicy(NamedTuple):
 
 
 class Conformal(NamedTuple):
-    """The rule of conformal sets: RAPS scores at most ``threshold``, without their random part."""
+    """What the run's validation images calibrated: conformal sets of whole percents of coverage."""
 
-    coverage: float
-    threshold: float
+    n: int
     penalty: float
     free_ranks: int
+    thresholds: list[float]  # of 1 %, 2 %, ... as far as n images can show them
 
-    def sets(self, probabilities: np.ndarray) -> np.ndarray:
+    def sets(self, probabilities: np.ndarray, percent: int) -> np.ndarray:
         """Return which classes are in each image's set, bool (N, K), of probabilities (N, K)."""
-        order = np.argsort(-probabilities, axis=1, kind="stable")
-        descending = np.take_along_axis(probabilities.astype(np.float64), order, axis=1)
-        before = np.pad(np.cumsum(descending, axis=1)[:, :-1], ((0, 0), (1, 0)))
-        ranks = np.arange(1, probabilities.shape[1] + 1)
-        penalties = self.penalty * np.maximum(ranks - self.free_ranks, 0)
-        scores = np.empty_like(before)
-        np.put_along_axis(scores, order, before + penalties, axis=1)
-        return scores <= self.threshold
+        scores = raps_scores(probabilities, self.penalty, self.free_ranks)
+        return scores <= self.thresholds[percent - 1]
 
 
 class ExportedNetwork:

@@ -87,9 +87,17 @@ def calibrate_sets(folder: RunFolder, coverage: float) -> Conformal:
             "was not trained on",
             "train with data.val_fraction=0.1, or leave out --coverage",
         )
+    return calibrate(*read_validation(folder), coverage)
+
+
+def read_validation(folder: RunFolder) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probabilities (N, K) and labels (N,) of a run's measured validation images.
+
+    Raises:
+        RunFolderError: they are missing or damaged
+    """
     predictions = Predictions.read(folder.predictions / "val.safetensors")
-    probabilities = scaled_softmax(predictions.logits, folder.temperature() or 1.0)
-    return calibrate(probabilities, predictions.labels, coverage)
+    return scaled_softmax(predictions.logits, folder.temperature() or 1.0), predictions.labels
 
 
 class RunPredictor:

@@ -1,22 +1,19 @@
 """Sets of classes that hold the true one for at least the asked fraction of images.
 
-Split conformal prediction (Vovk et al. 2005) with the score of RAPS (Angelopoulos et al. 2021): the
-probability of all classes that are likelier than this one, and a penalty for each rank beyond the
-second. A set has the classes whose score is at most the threshold, a quantile of the true classes'
-scores on validation images. Where RAPS adds a random part of the class's own probability, none is
-added here: equal images get equal sets, and the likeliest class, whose score is 0, is in each.
+Split conformal prediction (Vovk et al. 2005) with the score of RAPS, see
+``cifarlab_serve.conformal``. A set has the classes whose score is at most the threshold, a quantile
+of the true classes' scores on validation images.
 
 Pure functions of NumPy arrays: probabilities (N, K), labels int (N,).
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cifarlab.system.errors import DataError, UserError
-
-PENALTY, FREE_RANKS = 0.05, 2  # fixed: tuning them would take validation images away
+from cifarlab_serve.conformal import FREE_RANKS, PENALTY, raps_scores
 
 
 class Conformal(NamedTuple):
@@ -29,21 +26,6 @@ class Conformal(NamedTuple):
     def sets(self, probabilities: np.ndarray) -> np.ndarray:
         """Return which classes are in each image's set, bool (N, K)."""
         return raps_scores(probabilities) <= self.threshold
-
-
-def raps_scores(probabilities: np.ndarray) -> np.ndarray:
-    """Return the score of each class, float64 (N, K); of equal probabilities the first is likelier.
-
-    ``probabilities`` are (N, K).
-    """
-    order = np.argsort(-probabilities, axis=1, kind="stable")
-    descending = np.take_along_axis(probabilities.astype(np.float64), order, axis=1)
-    before = np.pad(np.cumsum(descending, axis=1)[:, :-1], ((0, 0), (1, 0)))
-    ranks = np.arange(1, probabilities.shape[1] + 1)
-    scores = np.empty_like(before)
-    penalized = before + PENALTY * np.maximum(ranks - FREE_RANKS, 0)
-    np.put_along_axis(scores, order, penalized, axis=1)
-    return scores
 
 
 def calibrate(probabilities: np.ndarray, labels: np.ndarray, coverage: float) -> Conformal:
@@ -63,11 +45,30 @@ def calibrate(probabilities: np.ndarray, labels: np.ndarray, coverage: float) ->
     """
     if not 0 < coverage < 1:
         raise UserError(f"--coverage {coverage:g} is no fraction", "take one like 0.9")
-    n = len(labels)
-    rank = math.ceil((n + 1) * coverage - 1e-9)  # (9 + 1) * 0.9 is 9, whatever a float makes of it
+    scores, n = _sorted_scores(probabilities, labels), len(labels)
+    rank = _rank(n, coverage)
     if rank > n:
         minimum = math.ceil(coverage / (1 - coverage) - 1e-9)
         what = f"{n:,} validation images can't show a coverage of {coverage:g}"
         raise DataError(what, f"it takes {minimum:,}: raise data.val_fraction, or ask for less")
-    scores = raps_scores(probabilities)[np.arange(n), labels]
-    return Conformal(coverage, float(np.partition(scores, rank - 1)[rank - 1]), n)
+    return Conformal(coverage, float(scores[rank - 1]), n)
+
+
+def calibrate_percents(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Return what an exported file says of sets, in place of the images that calibrate them.
+
+    ``thresholds`` are those of ``calibrate`` for coverages of 0.01, 0.02, ..., as far as so many
+    images can show them.
+    """
+    scores, n = _sorted_scores(probabilities, labels), len(labels)
+    ranks = [_rank(n, percent / 100) for percent in range(1, 100)]
+    thresholds = [float(scores[rank - 1]) for rank in ranks if rank <= n]
+    return {"n": n, "penalty": PENALTY, "free_ranks": FREE_RANKS, "thresholds": thresholds}
+
+
+def _sorted_scores(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return np.sort(raps_scores(probabilities)[np.arange(len(labels)), labels])
+
+
+def _rank(n: int, coverage: float) -> int:
+    return math.ceil((n + 1) * coverage - 1e-9)  # (9 + 1) * 0.9 is 9, whatever a float makes of it

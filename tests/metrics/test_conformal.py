@@ -6,8 +6,9 @@ from mapie.classification import SplitConformalClassifier
 from mapie.conformity_scores import RAPSConformityScore
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from cifarlab.metrics.conformal import FREE_RANKS, PENALTY, calibrate, raps_scores
+from cifarlab.metrics.conformal import calibrate, calibrate_percents
 from cifarlab.system.errors import DataError, UserError
+from cifarlab_serve.conformal import FREE_RANKS, PENALTY, raps_scores
 
 K = 6
 
@@ -107,3 +108,12 @@ def test_nine_images_show_nine_tenths_and_eight_do_not() -> None:
 def test_a_coverage_is_a_fraction(coverage: float) -> None:
     with pytest.raises(UserError, match="is no fraction"):
         calibrate(*draw_images(50, 6), coverage)
+
+
+@pytest.mark.parametrize(("n", "highest"), [(1, 50), (9, 90), (98, 98), (99, 99), (1000, 99)])
+def test_percents_are_those_that_so_many_images_can_show(n: int, highest: int) -> None:
+    probabilities, labels = draw_images(n, 7)
+    thresholds = calibrate_percents(probabilities, labels)["thresholds"]
+    for percent, threshold in enumerate(thresholds, 1):
+        assert calibrate(probabilities, labels, percent / 100).threshold == threshold
+    assert len(thresholds) == highest

@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from made_images import image_files
+from made_images import as_file, image_files
+from PIL import Image
 from starlette.testclient import TestClient
 
-import cifarlab_serve.images
-from cifarlab.data import images as images_module
 from cifarlab.data.image_policy import ImagePolicy
+from cifarlab.data.opening import open_data
 from cifarlab.inference.inputs import decode_image, input_policy
 from cifarlab.inference.run_predictor import predict_images
 from cifarlab.recipes.text import fingerprint
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.files import sha256
 from cifarlab_serve.app import build_app
-from cifarlab_serve.exported import Conformal, ExportedNetwork, InputPolicy, ServeError
+from cifarlab_serve.exported import ExportedNetwork, InputPolicy, ServeError
 from cifarlab_serve.images import decode_bytes
 from cifarlab_serve.limits import Limits
 
@@ -33,10 +33,6 @@ def stamp(file: Path, target: Path, facts: dict[str, object]) -> Path:
     onnx.helper.set_model_props(model, {"cifarlab": json.dumps(facts)})
     onnx.save(model, target)
     return target
-
-
-def test_both_decode_by_the_same_code() -> None:
-    assert Path(cifarlab_serve.images.__file__).samefile(images_module.__file__)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -69,7 +65,7 @@ def test_probabilities_are_those_of_predict(
 def test_a_body_that_is_an_image_is_one(client: TestClient) -> None:
     alone = client.post("/predict", content=FILES["rgb.png"]).json()["predictions"]
     many = client.post("/predict", files=MULTIPART).json()["predictions"]
-    assert len(alone) == 1 and "set" not in alone[0]
+    assert len(alone) == 1
     expected = next(each for each in many if each["name"] == "rgb.png")
     assert alone[0]["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-6)
 
@@ -103,29 +99,47 @@ def test_an_image_of_another_size_is_refused_as_by_the_recipe(exported: Path) ->
     }
 
 
-def test_a_file_with_sets_answers_them(exported: Path, tmp_path: Path) -> None:
-    rule = {"coverage": 0.9, "threshold": 0.5, "penalty": 0.05, "free_ranks": 2}
-    facts = ExportedNetwork(exported).facts | {"conformal": rule}
-    network = ExportedNetwork(stamp(exported, tmp_path / "sets.onnx", facts), "crop")
-    with TestClient(build_app(network, Limits()), base_url="http://127.0.0.1") as client:
-        answer = client.post("/predict", content=FILES["rgb.png"]).json()
-    [prediction] = answer["predictions"]
-    by_rank = sorted(prediction["probabilities"].items(), key=lambda pair: -pair[1])
-    before, expected = 0.0, []
-    for rank, (label, probability) in enumerate(by_rank):
-        if before + 0.05 * max(rank - 1, 0) <= 0.5:
-            expected.append(label)
-        before += probability
-    assert answer["coverage"] == 0.9 and prediction["set"] == expected
-    assert 1 < len(expected) < len(by_rank)
+@pytest.mark.parametrize("coverage", [None, 0.5, 0.9, 0.97])
+def test_sets_are_those_of_predict(
+    client: TestClient, finished: RunFolder, coverage: float | None
+) -> None:
+    training = open_data(finished.recipe().data).training
+    images = training.images[training.indices[:200]]
+    files = [("images", ("a.png", as_file(Image.fromarray(image[..., 0])))) for image in images]
+    query = {"coverage": coverage} if coverage else {}
+    answer = client.post("/predict", files=files, params=query).json()
+    expected = predict_images(finished, images, coverage=coverage or 0.9)
+    assert answer["coverage"] == (coverage or 0.9)
+    assert [each["set"] for each in answer["predictions"]] == expected.sets()
 
 
-def test_a_set_s_scores_add_what_is_likelier_and_a_penalty() -> None:
-    probabilities = np.array([[0.1, 0.6, 0.3]])
-    scores = {0: 0.9 + 0.05, 1: 0.0, 2: 0.6}
-    for threshold in (0.5, 0.7, 0.96):
-        members = Conformal(0.9, threshold, 0.05, 2).sets(probabilities)[0]
-        assert members.tolist() == [scores[k] <= threshold for k in range(3)]
+def test_larger_coverages_have_larger_sets(client: TestClient) -> None:
+    sizes = []
+    for coverage in (0.05, 0.95):
+        answer = client.post("/predict", files=MULTIPART, params={"coverage": coverage}).json()
+        sizes.append(sum(len(each["set"]) for each in answer["predictions"]))
+    assert sizes[0] < sizes[1]
+
+
+def test_a_coverage_that_is_not_calibrated_is_refused(
+    client: TestClient, exported: Path, tmp_path: Path
+) -> None:
+    highest = client.get("/model").json()["highest_coverage"]
+    assert 0.9 < highest <= 0.99
+    image = FILES["rgb.png"]
+    for coverage in ("0.905", "0.001", "1", "-0.1", "nan", "inf", "x", "", "0.9999"):
+        answer = client.post(f"/predict?coverage={coverage}", content=image)
+        assert answer.status_code == 422 and set(answer.json()) == {"error", "hint"}
+    facts = ExportedNetwork(exported).facts
+    few = facts | {"conformal": facts["conformal"] | {"thresholds": [0.0, 0.0]}}
+    for file, calibrated in ((few, True), (facts | {"conformal": None}, False)):
+        network = ExportedNetwork(stamp(exported, tmp_path / "other.onnx", file), "crop")
+        with TestClient(build_app(network, Limits()), base_url="http://127.0.0.1") as other:
+            answer = other.post("/predict", content=image).json()
+            assert answer.get("coverage") == (0.02 if calibrated else None)
+            assert ("set" in answer["predictions"][0]) == calibrated
+            answer = other.post("/predict?coverage=0.9", content=image)
+            assert answer.json()["error"] == "no sets are calibrated for 0.9"
 
 
 def test_what_is_no_exported_network_is_refused(exported: Path, tmp_path: Path) -> None:
