@@ -25,9 +25,10 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# dist/: what is installed elsewhere
+# dist/: what is installed elsewhere; cifarlab-serve is the server without torch
 wheel: .venv/installed
 	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m build --no-isolation --outdir dist serve
 
 # the suite with the lowest versions that pyproject.toml allows (needs a network)
 lowest: .venv/installed

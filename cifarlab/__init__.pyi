@@ -1,4 +1,5 @@
 # the public names: __init__.py imports each when it is first used
+from .api.combining import combine as combine
 from .api.experiments import ComparisonTable as ComparisonTable
 from .api.experiments import SearchTable as SearchTable
 from .api.experiments import compare as compare
@@ -11,7 +12,6 @@ from .api.judging import judge as judge
 from .api.judging import records as records
 from .api.removal import RemovalTable as RemovalTable
 from .api.removal import remove_runs as remove_runs
-from .api.runs import Evaluation as Evaluation
 from .api.runs import RunTable as RunTable
 from .api.runs import TrainedRun as TrainedRun
 from .api.runs import evaluate as evaluate
@@ -20,6 +20,7 @@ from .api.runs import load_run as load_run
 from .api.runs import predict as predict
 from .api.runs import runs as runs
 from .api.runs import train as train
+from .api.views import Evaluation as Evaluation
 from .augment.kinds import AugmentationConfig as AugmentationConfig
 from .augment.mixing import MixConfig as MixConfig
 from .augment.policy import PolicyConfig as PolicyConfig

@@ -6,7 +6,8 @@ from inspect import Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cifarlab.api.runs import AnyRun, Plots, TrainedRun
+from cifarlab.api.runs import AnyRun, TrainedRun
+from cifarlab.api.views import Plots
 from cifarlab.config.plugins import plugin_session
 from cifarlab.experiments.placement import Placement
 from cifarlab.experiments.search.definition import find_search

@@ -4,13 +4,12 @@ Whatever the command line made can be loaded here, and the other way round. Noth
 torch before it trains or predicts.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from pkgutil import resolve_name
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from cifarlab.api.views import Evaluation, Plots
 from cifarlab.config.plugins import decisive_plugins, plugin_errors, plugin_session
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
@@ -26,39 +25,12 @@ from cifarlab.system.formatting import percent
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from cifarlab.exporting.export_run import ExportedFile
     from cifarlab.system.signals import StopRequest
     from cifarlab.training.callback import Callback
 
 Data = str | Path | tuple[Any, Any]  # a source, (images, labels), or two pairs: training, test
-
-
-class Plots:
-    """Figures by name, each a function that returns it, or None where there is nothing to show.
-
-    ``figures`` says where they are listed, which is imported when it is first looked at.
-    """
-
-    def __init__(self, figures: str, subject: Callable[[], Any]) -> None:
-        self._figures, self._subject = figures, subject
-
-    def __dir__(self) -> list[str]:
-        return list(resolve_name(self._figures))
-
-    def __getattr__(self, name: str) -> "Callable[[], Figure | None]":
-        if name.startswith("_") or name not in (figures := resolve_name(self._figures)):
-            raise AttributeError(f"there is no figure {name!r}")
-
-        def show() -> "Figure | None":
-            from cifarlab.plots.draw import draw
-
-            plot = figures[name][0](self._subject())
-            return draw(plot) if plot else None
-
-        show.__doc__ = f"{figures[name][1]}."
-        return show
 
 
 class TrainedRun:
@@ -126,8 +98,39 @@ class TrainedRun:
         return pd.DataFrame(answer.probabilities, answer.ids, list(answer.classes))
 
     @plugin_errors()
+    def predict_sets(
+        self, images: Any, coverage: float = 0.9, resize_mode: str | None = None
+    ) -> "pd.DataFrame":
+        """Return whether each class is in the image's set, bool, a row for each image.
+
+        Args:
+            images: as in ``predict``
+            coverage: the fraction of images whose set has their true class, between 0 and 1
+            resize_mode: as in ``predict``
+
+        Raises:
+            UserError: the coverage is not between 0 and 1, or there is no such ``resize_mode``
+            DataError: as in ``predict``, or the run has no validation images, or too few
+            CheckpointError: the weights are missing or damaged
+        """
+        import pandas as pd
+
+        from cifarlab.inference.run_predictor import RunPredictor
+
+        predictor = RunPredictor(self.folder, resize_mode, coverage)
+        images = [images] if isinstance(images, str | Path) else images
+        answer = predictor.predict(predictor.read(images))
+        assert answer.conformal
+        sets = answer.conformal.sets(answer.probabilities)
+        return pd.DataFrame(sets, answer.ids, list(answer.classes))
+
+    @plugin_errors()
     def evaluate(
-        self, split: str = "val", tta_views: int | None = None, groups: Path | None = None
+        self,
+        split: str = "val",
+        tta_views: int | None = None,
+        groups: Path | None = None,
+        coverage: float | None = None,
     ) -> "Evaluation":
         """Measure a split anew, without a change to the run's result.
 
@@ -135,6 +138,7 @@ class TrainedRun:
             split: ``val`` or ``test``, whose opening is recorded
             tta_views: test-time views, 1, 2, 6 or 10; the recipe's where it is left out
             groups: a YAML file with groups of classes, which are measured, too
+            coverage: of sets of classes, which are measured on ``test``, too; under ``sets``
 
         Raises:
             UserError: the run has no such split, or another argument is refused
@@ -144,7 +148,7 @@ class TrainedRun:
         """
         from cifarlab.evaluation.run_evaluation import evaluate_run
 
-        scores, data = evaluate_run(self.folder, split, tta_views, groups)
+        scores, data = evaluate_run(self.folder, split, tta_views, groups, coverage)
         return Evaluation(split=split, data=data, **scores)
 
     @plugin_errors()
@@ -178,25 +182,6 @@ class TrainedRun:
 
     def _repr_html_(self) -> str:
         return RunTable([self.path])._repr_html_()
-
-
-class Evaluation(SimpleNamespace):
-    """The scores of a ``split`` of the ``data``, by the names of result.json: ``accuracy``, ..."""
-
-    @property
-    def frame(self) -> "pd.DataFrame":
-        """Return a row for each class, with images, correct ones, accuracy and its interval."""
-        import pandas as pd
-
-        return pd.DataFrame(self.per_class).set_index("class")
-
-    def __repr__(self) -> str:
-        from cifarlab.training.display import format_score
-
-        return f"<Evaluation: {format_score(self.split, vars(self), self.data)}>"
-
-    def _repr_html_(self) -> str:
-        return f"<p>{escape(repr(self)[1:-1])}</p>{self.frame.to_html(float_format=percent)}"
 
 
 class RunTable(Sequence[TrainedRun]):
@@ -375,15 +360,17 @@ def evaluate(
     split: str = "val",
     tta_views: int | None = None,
     groups: Path | None = None,
+    coverage: float | None = None,
     trust_plugins: bool = False,
 ) -> Evaluation:
     """Measure a split of a run's data anew.
 
     Args:
         run: a run or its folder
-        split: as in ``TrainedRun.evaluate``, and so ``tta_views`` and ``groups``
+        split: as in ``TrainedRun.evaluate``, and so ``tta_views``, ``groups`` and ``coverage``
         tta_views: test-time views
         groups: a YAML file with groups of classes
+        coverage: that of sets of classes
         trust_plugins: as in ``load_run``
     """
-    return load_run(run, trust_plugins).evaluate(split, tta_views, groups)
+    return load_run(run, trust_plugins).evaluate(split, tta_views, groups, coverage)

@@ -4,7 +4,7 @@ from cifarlab.cli.app import app, main
 
 # Each registers its commands, in the order in which the help lists them.
 # isort: off
-from cifarlab.cli import runs, run_folders, evaluation, export, experiments  # noqa: F401
+from cifarlab.cli import runs, run_folders, evaluation, export, experiments, combine  # noqa: F401
 from cifarlab.cli import judge, dashboard, recipes  # noqa: F401
 # isort: on
 

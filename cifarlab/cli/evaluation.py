@@ -52,6 +52,9 @@ def evaluate(
     split: Annotated[str, Option(help="val or test")] = "val",
     tta_views: Annotated[int | None, Option(help="1, 2, 6 or 10 averaged views")] = None,
     groups: Annotated[Path | None, Option(help="YAML of classes: 'group: [class, class]'")] = None,
+    coverage: Annotated[
+        float | None, Option(help="with --split test: do sets of classes keep it? such as 0.9")
+    ] = None,
     full: Annotated[bool, Option("--full", help="also views, corruptions, OOD; is kept")] = False,
     ood: Annotated[str | None, Option(help="with --full: out-of-distribution images")] = None,
     images: Annotated[int | None, Option(min=1, help="with --full: how many to corrupt")] = None,
@@ -68,11 +71,11 @@ def evaluate(
     with progress_display() as display_options:
         if full:
             evaluation = evaluate_fully(
-                folder, split, groups, ood, images, command=command, **display_options
+                folder, split, groups, ood, images, coverage, command=command, **display_options
             )
         else:
             result, data = evaluate_run(
-                folder, split, tta_views, groups, command=command, **display_options
+                folder, split, tta_views, groups, coverage, command=command, **display_options
             )
             evaluation = {"measured": result, "data": data}
     print_evaluation(split, evaluation)
@@ -128,6 +131,12 @@ def predict(
     output_format: Annotated[str, Option("--format", help="table, csv, json or kaggle")] = "table",
     sample_submission: Annotated[Path | None, Option(help="its ids and labels must fit")] = None,
     resize_mode: Resize = None,
+    coverage: Annotated[
+        float | None, Option(help="sets of classes: so many have the true one, such as 0.9")
+    ] = None,
+    reject: Annotated[
+        bool, Option("--reject", help="name no class where the set has more than one")
+    ] = False,
     out: Annotated[Path | None, Option(help="a file; default: standard output")] = None,
 ) -> None:
     """Predict images, resized and normalised as in training, with calibrated confidence."""
@@ -135,9 +144,10 @@ def predict(
     from cifarlab.inference.run_predictor import predict_images
     from cifarlab.system.files import write_text
 
-    require_format(output_format, sample_submission)
-    predictions = predict_images(_open_run(run), paths, resize_mode)
-    text = format_predictions(predictions, output_format, sample_submission)
+    has_sets = coverage is not None
+    require_format(output_format, sample_submission, sets=has_sets, reject=reject)
+    predictions = predict_images(_open_run(run), paths, resize_mode, coverage)
+    text = format_predictions(predictions, output_format, sample_submission, reject=reject)
     if out:
         write_text(out, text)
     else:

@@ -1,13 +1,17 @@
-"""The command that hands a run over: export."""
+"""The commands that hand a run over: export, serve."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
 from cifarlab.cli.app import app, command_line, echo, takes_plugins
 from cifarlab.cli.evaluation import progress_display, use_free_threads
 from cifarlab.cli.next_command import print_next
+from cifarlab.system.errors import UserError
+from cifarlab.system.extras import require_packages
+
+_SERVER_PACKAGES = ("onnxruntime", "fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
 
 @app.command()
@@ -47,3 +51,36 @@ def export(
     else:
         echo(f"exported: {file}\ncertificate: {exported.page}")
         print_next("export", run, "--check", file)
+
+
+@app.command()
+def serve(
+    exported: Annotated[Path, Argument(help="an ONNX file of 'export', or its folder")],
+    host: Annotated[str, Option(help="to listen on; another one: with a token")] = "127.0.0.1",
+    port: Annotated[int, Option(help="0: a free one")] = 8643,
+    token: Annotated[
+        str | None, Option(envvar="CIFARLAB_SERVE_TOKEN", help="what a client must send")
+    ] = None,
+    resize_mode: Annotated[
+        str | None, Option(help="error, crop, pad or stretch; default: the recipe's")
+    ] = None,
+    threads: Annotated[int | None, Option(help="of the network; default: all cores")] = None,
+    batch: Annotated[int, Option(help="images in one forward pass, at most")] = 64,
+    queue: Annotated[int, Option(help="images that may wait; more are answered 503")] = 1024,
+    timeout: Annotated[float, Option(help="seconds to read a request, and to answer it")] = 10.0,
+) -> None:
+    """Answer HTTP requests with an exported network; SIGTERM or Ctrl-C ends it.
+
+    The server needs no torch: cifarlab-serve is the same one alone.
+    """
+    require_packages("the server", "serve", *_SERVER_PACKAGES)
+    from cifarlab_serve.exported import ServeError
+    from cifarlab_serve.limits import Limits
+    from cifarlab_serve.server import serve as serve_exported
+
+    options: dict[str, Any] = {"resize_mode": resize_mode, "threads": threads, "log": echo}
+    options["limits"] = Limits(batch=batch, queue=queue, timeout=timeout)
+    try:
+        serve_exported(exported, host=host, port=port, token=token, **options)
+    except ServeError as error:
+        raise UserError(error.what, error.hint) from error

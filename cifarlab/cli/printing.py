@@ -78,8 +78,33 @@ def print_evaluation(split: str, evaluation: dict[str, Any]) -> None:
                 f"calibration error {as_percent(row['ece'])}, Brier score {row['brier']:.4f} "
                 f"at temperature {row['temperature']:.3f}{fitted}"
             )
+    if sets := result.get("sets"):
+        _print_sets(sets)
     if "tta" in evaluation:
         _print_full_evaluation(evaluation)
+
+
+def _print_sets(sets: dict[str, Any]) -> None:
+    """Print the coverage and size of sets of classes, and how often a class is named."""
+    rows = [
+        (
+            row["class"],
+            as_percent(row["coverage"]),
+            _bounds(row["interval"], ".1f"),
+            f"{row['mean_size']:.2f}",
+        )
+        for row in sets["per_class"]
+        if row["n"]
+    ]
+    print_table(("class", "coverage of sets", "95 % interval", "mean size"), rows)
+    console.print(
+        f"sets for {100 * sets['target']:g} %, calibrated on {sets['n_calibration']:,} images: "
+        f"coverage {as_percent(sets['coverage'])} (95 % interval "
+        f"{_bounds(sets['interval'], '.2f')}, n = {sets['n']:,}), mean size {sets['mean_size']:.2f}"
+    )
+    single = sets["single_class"]
+    right = f", {as_percent(single['accuracy'])} of them right" if single["n"] else ""
+    console.print(f"--reject names a class for {as_percent(single['fraction'])} of them{right}")
 
 
 def _print_full_evaluation(evaluation: dict[str, Any]) -> None:

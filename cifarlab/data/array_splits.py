@@ -46,7 +46,7 @@ def write_arrays(
         DataError: the arrays are not as ``Arrays`` says, or the policy refuses them
         OSError: the folder can't be written
     """
-    from cifarlab.data.images import RefusedError, conform_images
+    from cifarlab_serve.images import RefusedError, conform_images
 
     if not isinstance(arrays, Arrays):
         raise DataError(f"{name}: read() gives a {type(arrays).__name__}", "return Arrays(...)")

@@ -15,10 +15,10 @@ import numpy as np
 from cifarlab.data.archives import Member, require_distinct
 from cifarlab.data.dataset import SPLITS, DecodeRequest, DecodeResult, images_file, write_labels
 from cifarlab.data.image_policy import MAX_BYTES, SUFFIX, ImagePolicy
-from cifarlab.data.images import BrokenError, RefusedError, SizeError, decode_bytes
 from cifarlab.data.layout import infer_layout
 from cifarlab.data.problems import describe_problems
 from cifarlab.system.errors import DataError
+from cifarlab_serve.images import BrokenError, RefusedError, SizeError, decode_bytes
 
 _METADATA = re.compile(
     r"\.(txt|csv|tsv|jsonl?|md|rst|ya?ml|toml|xml|html?|pdf)$"

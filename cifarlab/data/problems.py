@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from cifarlab.data.image_policy import ImagePolicy
-from cifarlab.data.images import MAX_SIDE, MIN_SIDE
 from cifarlab.system.errors import DataError
+from cifarlab_serve.images import MAX_SIDE, MIN_SIDE
 
 _SIZES = 3  # sizes that a message lists
 _SIDE_OF_PHOTOS = 64  # the side proposed where images are larger than any that can be used

@@ -13,6 +13,7 @@ from cifarlab.exporting.int8 import CALIBRATION_IMAGES, quantize_int8
 from cifarlab.exporting.measured_run import MeasuredRun
 from cifarlab.exporting.parity import describe, require_equal, require_not_inferior
 from cifarlab.exporting.study_run import find_run
+from cifarlab.metrics.conformal import calibrate_percents
 from cifarlab.run_folder.run_data import dig
 from cifarlab.system.errors import ExportError, UserError
 from cifarlab.system.extras import require_packages
@@ -182,6 +183,10 @@ def _measure(
         require_equal(figures["against_float32"])
     images = {"data": run.data.dataset.name, "split": split.name, "n": len(split.subset)}
     images |= {"fingerprint": split.subset.fingerprint()}
+    if quantize and (validation := run.data.validation):
+        own = outputs if split.name == "val" else run.run(network, validation)
+        labels = validation.labels[validation.indices]
+        figures["conformal"] = calibrate_percents(own.probabilities, labels)
     return {"images": images, "margin": margin if quantize else None, **figures}
 
 
@@ -195,6 +200,7 @@ def _certify(
     """Return the bytes with what they are in them, and the certificate."""
     accuracy = {key: figures["against_run"][key] for key in ("accuracy", "interval")}
     facts = run.facts(quantize) | {"accuracy": figures["images"] | accuracy}
+    facts.setdefault("conformal", figures.pop("conformal", None))
     with export_errors("the exported network can't be written", _ANEW):
         content = file_format.add_facts(content, facts)
     return content, {

@@ -15,9 +15,10 @@ from cifarlab.exporting.formats import Network, Outputs
 from cifarlab.exporting.graph import ExportedNetwork
 from cifarlab.exporting.parity import compare_outputs
 from cifarlab.inference.predictor import Predictor
-from cifarlab.inference.run_predictor import load_run_predictor
+from cifarlab.inference.run_predictor import load_run_predictor, read_validation
 from cifarlab.inference.tta import confidence
 from cifarlab.metrics.calibration import scaled_softmax
+from cifarlab.metrics.conformal import calibrate_percents
 from cifarlab.recipes.text import fingerprint
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import ExportError
@@ -144,7 +145,11 @@ class MeasuredRun:
         return np.abs(first - threshold) > _EDGE
 
     def facts(self, quantize: str | None) -> dict[str, Any]:
-        """Return what an exported file says of the run; ``quantize`` is int8 or None."""
+        """Return what an exported file says of the run; ``quantize`` is int8 or None.
+
+        ``conformal`` is what ``predict --coverage`` calibrates its sets by; None of a run without
+        validation images. A quantized network is calibrated by what it says itself.
+        """
         return {
             "cifarlab": __version__,
             "recipe": self.recipe.model_dump(mode="json"),
@@ -156,4 +161,10 @@ class MeasuredRun:
             "tta_views": self.views,
             "tta_threshold": self.graph().tta_threshold,
             "quantize": quantize,
+            **({} if quantize else {"conformal": self._conformal()}),
         }
+
+    def _conformal(self) -> dict[str, Any] | None:
+        if not (self.folder.result() or {}).get("val"):
+            return None
+        return calibrate_percents(*read_validation(self.folder))

@@ -5,14 +5,16 @@ import difflib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+import numpy as np
+
 from cifarlab.data.image_policy import SUFFIX
 from cifarlab.inference.run_predictor import ClassProbabilities
-from cifarlab.system.errors import DataError
+from cifarlab.system.errors import DataError, UserError
 from cifarlab.system.files import hint_to_read, read_text
 from cifarlab.system.formatting import rows_to_csv
 
@@ -27,12 +29,26 @@ class SampleSubmission(NamedTuple):
     labels: list[str]
 
 
-def require_format(output_format: str, sample_path: Path | None = None) -> SampleSubmission | None:
+def require_format(
+    output_format: str, sample_path: Path | None = None, *, sets: bool = False, reject: bool = False
+) -> SampleSubmission | None:
     """Check the format and read the sample submission, before images are read.
+
+    Args:
+        output_format: one of ``FORMATS``
+        sample_path: a competition's sample submission, for kaggle
+        sets: whether the predictions have sets of classes
+        reject: whether an image with several classes in its set gets none
 
     Raises:
         DataError: there is no such format, the sample needs another one, or it can't be read
+        UserError: sets are missing or have no place in the format
     """
+    if reject and not sets:
+        what = "--reject names no class where an image's set has several, and there are no sets"
+        raise UserError(what, "add --coverage, such as --coverage 0.9")
+    if sets and output_format == "kaggle":
+        raise UserError("a competition takes one class for each image", "leave out --coverage")
     if output_format not in FORMATS:
         what = f"there is no format {output_format!r}"
         raise DataError(what, f"take one of {', '.join(FORMATS)}")
@@ -43,7 +59,11 @@ def require_format(output_format: str, sample_path: Path | None = None) -> Sampl
 
 
 def format_predictions(
-    predictions: ClassProbabilities, output_format: str, sample_path: Path | None = None
+    predictions: ClassProbabilities,
+    output_format: str,
+    sample_path: Path | None = None,
+    *,
+    reject: bool = False,
 ) -> str:
     """Return the predictions as a text.
 
@@ -51,56 +71,93 @@ def format_predictions(
         predictions: probabilities and ids of the images
         output_format: one of ``FORMATS``
         sample_path: a competition's sample submission, for kaggle
+        reject: name no class of an image whose set has several
 
     Raises:
         DataError: as ``require_format`` and ``to_kaggle`` do
+        UserError: as ``require_format`` does
     """
-    sample = require_format(output_format, sample_path)
+    has_sets = predictions.conformal is not None
+    sample = require_format(output_format, sample_path, sets=has_sets, reject=reject)
     if output_format == "kaggle":
         return to_kaggle(predictions, sample)
-    return {"table": to_table, "csv": to_csv, "json": to_json}[output_format](predictions)
+    return {"table": to_table, "csv": to_csv, "json": to_json}[output_format](predictions, reject)
 
 
-def to_table(predictions: ClassProbabilities) -> str:
-    """Return per image the id and the three likeliest classes, in aligned columns."""
+def to_table(predictions: ClassProbabilities, reject: bool = False) -> str:
+    """Return per image the id and the three likeliest classes, in aligned columns.
+
+    With sets, the set stands after the id, in braces; before it, with ``reject``, the class or -.
+    """
     rows = []
-    for name, probabilities in zip(predictions.ids, predictions.probabilities, strict=True):
+    for image in _images(predictions, reject):
+        probabilities = np.array(image.probabilities)
         best = (-probabilities).argsort(kind="stable")[:3]
         likeliest = (f"{predictions.classes[k]} {100 * probabilities[k]:.1f} %" for k in best)
-        rows.append((name, *likeliest))
+        answer = [image.name or "-"] if reject else []
+        if image.classes is not None:
+            answer.append(f"{{{', '.join(image.classes)}}}")
+        rows.append((image.id, *answer, *likeliest))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(map(str.ljust, row, widths)) for row in rows)
     return "".join(line.rstrip() + "\n" for line in lines)
 
 
-def to_csv(predictions: ClassProbabilities) -> str:
-    """Return ``id,class,confidence`` and a column of probabilities per class."""
-    rows = [("id", "class", "confidence", *predictions.classes)]
-    for name, k, row in _with_best(predictions):
-        numbers = [f"{probability:.6f}" for probability in row]
-        rows.append((name, predictions.classes[k], numbers[k], *numbers))
+def to_csv(predictions: ClassProbabilities, reject: bool = False) -> str:
+    """Return ``id,class,confidence`` and a column of probabilities per class.
+
+    With sets there is ``set`` after these three, its classes with a | between them. With ``reject``
+    the class of an image with several is empty.
+    """
+    sets = () if predictions.conformal is None else ("set",)
+    rows = [("id", "class", "confidence", *sets, *predictions.classes)]
+    for image in _images(predictions, reject):
+        numbers = [f"{probability:.6f}" for probability in image.probabilities]
+        classes = () if image.classes is None else ("|".join(image.classes),)
+        confidence = f"{max(image.probabilities):.6f}"
+        rows.append((image.id, image.name or "", confidence, *classes, *numbers))
     return rows_to_csv(rows)
 
 
-def to_json(predictions: ClassProbabilities) -> str:
-    """Return temperature, and per image ``id``, ``class``, ``confidence``, ``probabilities``."""
-    classes = predictions.classes
+def to_json(predictions: ClassProbabilities, reject: bool = False) -> str:
+    """Return temperature, and per image ``id``, ``class``, ``confidence``, ``probabilities``.
+
+    With sets also ``coverage``, ``threshold`` and ``n`` under ``sets``, and per image ``set``. With
+    ``reject`` the class of an image with several is null.
+    """
+    conformal = predictions.conformal
     images = [
         {
-            "id": name,
-            "class": classes[k],
-            "confidence": row[k],
-            "probabilities": dict(zip(classes, row, strict=True)),
+            "id": image.id,
+            "class": image.name,
+            "confidence": max(image.probabilities),
+            **({} if image.classes is None else {"set": image.classes}),
+            "probabilities": dict(zip(predictions.classes, image.probabilities, strict=True)),
         }
-        for name, k, row in _with_best(predictions)
+        for image in _images(predictions, reject)
     ]
-    return json.dumps({"temperature": predictions.temperature, "images": images}, indent=2) + "\n"
+    about = {"sets": conformal._asdict()} if conformal else {}
+    tree = {"temperature": predictions.temperature, **about, "images": images}
+    return json.dumps(tree, indent=2) + "\n"
 
 
-def _with_best(predictions: ClassProbabilities) -> Iterator[tuple[str, int, list[float]]]:
-    """Yield each image's id, likeliest class and probabilities."""
+class _ImageAnswer(NamedTuple):
+    """One image's answer; ``name`` is None where it is rejected, ``classes`` without sets."""
+
+    id: str
+    name: str | None
+    classes: list[str] | None
+    probabilities: list[float]
+
+
+def _images(predictions: ClassProbabilities, reject: bool) -> Iterator[_ImageAnswer]:
+    """Yield each image's answer."""
     best = predictions.probabilities.argmax(1).tolist()
-    return zip(predictions.ids, best, predictions.probabilities.tolist(), strict=True)
+    sets: Sequence[list[str] | None] = predictions.sets() or [None] * len(best)
+    rows = zip(predictions.ids, best, sets, predictions.probabilities.tolist(), strict=True)
+    for image_id, k, classes, row in rows:
+        is_rejected = reject and classes is not None and len(classes) > 1
+        yield _ImageAnswer(image_id, None if is_rejected else predictions.classes[k], classes, row)
 
 
 def to_kaggle(predictions: ClassProbabilities, sample: SampleSubmission | None) -> str:

@@ -15,10 +15,16 @@ import numpy as np
 from cifarlab.data.archives import iter_members, require_distinct
 from cifarlab.data.cifar_pickles import load_pickle
 from cifarlab.data.image_policy import MAX_BYTES, SUFFIX, ImagePolicy
-from cifarlab.data.images import MAX_PIXELS, BrokenError, RefusedError, conform_images, decode_bytes
 from cifarlab.data.paths import ARCHIVE_SUFFIXES
 from cifarlab.system.errors import DataError, UserError
 from cifarlab.system.files import damage_errors, is_folder, read_bytes
+from cifarlab_serve.images import (
+    MAX_PIXELS,
+    BrokenError,
+    RefusedError,
+    conform_images,
+    decode_bytes,
+)
 
 RESIZE_MODES = ("crop", "pad", "stretch")
 MAX_PICKLE_BYTES = 2**30

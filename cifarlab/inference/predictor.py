@@ -54,7 +54,7 @@ class Predictor:
         about, tensors = WeightsFile.read(path)
         shape, compute = about.image_shape, choose_compute(about.precision)
         try:
-            body = build_for_weights(about.model, shape, len(about.classes))
+            body = build_for_weights(about.model, shape, len(about.classes), about.other_models)
         except RecipeError as error:
             what = f"{path} describes a network that can't be built: {error.what}"
             raise CheckpointError(what, "restore the file, or train again") from error

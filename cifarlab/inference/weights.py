@@ -31,7 +31,7 @@ class WeightsFile:
     """Metadata of a weights file, beside its tensors; ``image_shape`` is (H, W, C).
 
     ``tta_threshold`` as in ``Predictor``; where the recipe has ``tta_fraction``, it is determined
-    at the run's end.
+    at the run's end. ``other_models`` are those of an ensemble's members but the first.
     """
 
     model: Model
@@ -42,6 +42,7 @@ class WeightsFile:
     epoch: int
     step: int
     tta_threshold: float | None = None
+    other_models: tuple[Model, ...] = ()
 
     def write(self, path: Path, classifier: Classifier) -> str:
         """Write the file atomically; return its sha256 (hex).
@@ -55,7 +56,8 @@ class WeightsFile:
 
     def content(self, tensors: dict[str, Tensor]) -> bytes:
         """Return the bytes of a file of these tensors."""
-        plugins = {"plugins": sorted(set(_owners(self.model)))}
+        owners = (owner for m in (self.model, *self.other_models) for owner in _owners(m))
+        plugins = {"plugins": sorted({*owners})}
         metadata = plugins | _METADATA.dump_python(self, mode="json")
         # contiguous: safetensors stores plain memory, not channels_last strides
         contiguous = {name: t.contiguous() for name, t in tensors.items()}

@@ -1,9 +1,12 @@
 """Networks by the recipe's ``model`` part, for images of 8 to 96 pixels and 1 or 3 channels."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
 from cifarlab.models.configs import Model, Shape
+from cifarlab.models.ensemble import build_ensemble
 from cifarlab.system.errors import CifarlabError, RecipeError
 from cifarlab.system.files import reason
 
@@ -30,14 +33,20 @@ def build_body(model: Model, image_shape: Shape, classes: int) -> nn.Module:
     return _build(model, image_shape, classes)
 
 
-def build_for_weights(model: Model, image_shape: Shape, classes: int) -> nn.Module:
+def build_for_weights(
+    model: Model, image_shape: Shape, classes: int, other_models: Sequence[Model] = ()
+) -> nn.Module:
     """Build the network on the CPU, for weights that are loaded next; no random number is drawn.
 
     Args:
         model: the recipe's part
         image_shape: (H, W, C) of an image
         classes: K, the number of classes
+        other_models: those of an ensemble's further members
     """
+    if other_models:
+        bodies = [build_for_weights(m, image_shape, classes) for m in (model, *other_models)]
+        return build_ensemble(bodies, image_shape[2])
     body = _build_without_draws(model, image_shape, classes)
     return body.to_empty(device="cpu") if model.is_shipped() else body
 

@@ -69,7 +69,8 @@ def map_layers(body: nn.Module, map_modules: Iterable[nn.Module]) -> dict[str, n
         for name, child in named_children(body).items()
         if next(child.parameters(), None) is not None
     }
-    return {name: layer for name, layer in last.items() if layer}
+    # an empty Sequential, such as a block's identity, is false
+    return {name: layer for name, layer in last.items() if layer is not None}
 
 
 def last_linear(network: nn.Module) -> nn.Linear | None:

@@ -64,7 +64,7 @@ def suggest(word: Any, choices: list[str]) -> str:
     text = word if isinstance(word, str) and len(word) < 200 else ""
     match = difflib.get_close_matches(text, choices, n=1, cutoff=0.5)
     start = f"did you mean {match[0]!r}? " if match else ""
-    if len(choices) <= 12:
+    if len(choices) <= 13:
         return f"{start}Allowed: {', '.join(choices)}"
     return f"{start}{LIST_KEYS}"
 

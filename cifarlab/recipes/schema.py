@@ -78,6 +78,52 @@ class EarlyStopping(Config):
         return {"patience": max(1, round(self.patience * scale))}
 
 
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Distillation(Config):
+    """A trained run, the teacher, whose probabilities are a part of the target."""
+
+    decides_nothing: ClassVar[frozenset[str]] = frozenset({"teacher"})  # its weights do
+    teacher: Annotated[str, Field(min_length=1)] = Field(
+        description="the folder of a run, such as an ensemble of 'cifarlab combine'"
+    )
+    weights_sha256: Sha256 = Field(description="SHA-256 of the teacher's weights file")
+    temperature: PositiveFloat = Field(
+        4.0,
+        description="both networks' logits are divided by it; above 1 it shows the teacher's "
+        "small probabilities",
+    )
+    weight: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.9, description="fraction of the loss that is the distance to the teacher; 1: no labels"
+    )
+
+
+class Combination(Config):
+    """What 'cifarlab combine' made of finished runs; such a recipe is not trained."""
+
+    members: Annotated[tuple[Sha256, ...], Field(min_length=2)] = Field(
+        description="SHA-256 of their weights files"
+    )
+    other_models: tuple[Model, ...] = Field(
+        (), description="the networks of an ensemble's members but the first, which is model"
+    )
+    method: Literal["ensemble", "soup"] = Field(
+        description="ensemble: the mean probabilities of networks; soup: a network of their mean "
+        "weights"
+    )
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "Combination":
+        n_others = len(self.members) - 1 if self.method == "ensemble" else 0
+        if len(self.other_models) != n_others:
+            raise ValueError(
+                f"{self.method} of {len(self.members)} members has {n_others} other_models, not "
+                f"{len(self.other_models)}: 'cifarlab combine' writes it"
+            )
+        return self
+
+
 class Training(Config):
     """How long and how: everything about the loop that decides the outcome."""
 
@@ -96,6 +142,9 @@ class Training(Config):
         "whole batch; auto: without batch normalisation, what a GPU's memory holds",
     )
     selective_backprop: SelectiveBackprop = SelectiveBackprop()
+    distillation: Distillation | None = Field(
+        None, description="a teacher beside the labels; null: none"
+    )
     freeze: tuple[Freeze, ...] = Field(
         (),
         description="first stages whose weights stay as they are from then on; the passes back "
@@ -189,6 +238,14 @@ class Recipe(ExtensibleConfig):
     averaging: Averaging = NoAveraging()
     training: Training = Training()
     evaluation: EvaluationConfig = EvaluationConfig()
+    combination: Combination | None = Field(
+        None, description="what the network was made of, where it was not trained; null: trained"
+    )
+
+    @property
+    def other_models(self) -> tuple[ModelConfig, ...]:
+        """Return the networks of an ensemble's members but the first; of any other run none."""
+        return self.combination.other_models if self.combination else ()
 
     @property
     def metrics(self) -> list[MetricConfig]:

@@ -5,9 +5,20 @@ from pathlib import Path
 from cifarlab.recipes.schema import Extension, Recipe
 from cifarlab.recipes.text import change
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.errors import RunFolderError
+from cifarlab.system.errors import RecipeError, RunFolderError
 from cifarlab.system.files import write_bytes
 from cifarlab.training.checkpoint import Checkpoints
+
+
+def require_trained(recipe: Recipe) -> None:
+    """Refuse a recipe of a network that is not trained.
+
+    Raises:
+        RecipeError: it is a combination of other runs
+    """
+    if recipe.combination:
+        what = f"{recipe.name} is the {recipe.combination.method} of other runs: it is not trained"
+        raise RecipeError(what, "train its members, and join them with 'cifarlab combine RUN...'")
 
 
 def extend_run(folder: RunFolder, extension: Extension) -> tuple[Recipe, RunFolder]:
@@ -17,11 +28,13 @@ def extend_run(folder: RunFolder, extension: Extension) -> tuple[Recipe, RunFold
     is named after the finished one, e.g. ``runs/a+10-epochs-hold``.
 
     Raises:
+        RecipeError: the run is a combination of others
         RunFolderError: the run is not finished, or ended early, or the continuation exists
         CheckpointError: the weights are not those that the run ended with
         StorageError: the folder can't be written
     """
     recipe, result = folder.recipe(), folder.result()
+    require_trained(recipe)
     if result is None:
         what = f"the run in {folder.path} has not finished"
         raise RunFolderError(what, "finish it with --resume first")

@@ -24,6 +24,7 @@ from cifarlab.system.signals import StopRequest
 from cifarlab.training.callback import Callback
 from cifarlab.training.checkpoint import Checkpoints
 from cifarlab.training.clock import Clock
+from cifarlab.training.distillation import Teacher
 from cifarlab.training.plan import BatchPlan
 from cifarlab.training.state import State
 
@@ -67,6 +68,7 @@ class Run(Session):
     losses: Losses
     checkpoints: Checkpoints
     clock: Clock
+    teacher: Teacher | None = None
     threads_note: str = ""
     notes: list[str] = field(default_factory=list)
 
@@ -83,7 +85,8 @@ class Run(Session):
         recipe, dataset = self.recipe, self.dataset
         network = recipe.model, dataset.classes, dataset.image_shape, self.compute.precision
         progress, threshold = (self.state.epoch, self.state.step), recipe.evaluation.tta_threshold
-        return WeightsFile(*network, recipe.data.normalization, *progress, threshold)
+        rest = *progress, threshold, recipe.other_models
+        return WeightsFile(*network, recipe.data.normalization, *rest)
 
     @cached_property
     def body_parameters(self) -> list[nn.Parameter]:

@@ -29,6 +29,7 @@ from cifarlab.system.randomness import generator, seed_global
 from cifarlab.system.threads import use_threads
 from cifarlab.training.checkpoint import Checkpoints
 from cifarlab.training.clock import Clock
+from cifarlab.training.distillation import load_teacher
 from cifarlab.training.plan import BatchPlan, plan_batches
 from cifarlab.training.provenance import record_start
 from cifarlab.training.run import Run, Session
@@ -61,6 +62,7 @@ def prepare(recipe: Recipe, folder: RunFolder, session: Session | None = None) -
     mean, std = compute_normalization(recipe, data.training, channels)
     run = build_run(recipe, folder, data, mean, std, compute, session)
     run.threads_note = threads_note
+    run.teacher = processes.run_in_all(lambda: load_teacher(recipe, data))
     if session.resume:
         _load(run)
     else:

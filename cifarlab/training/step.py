@@ -72,6 +72,8 @@ def backward(run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
         with run.compute.autocast(), batch_position(shard.start, shard.size):
             logits = run.network(micro_batch.images)
         loss = mixed_loss(partial(mean_loss, run.losses.training), logits, micro_batch)
+        if run.teacher:
+            loss = run.teacher.blend(loss, logits, micro_batch.images)
         if len(micro_batch.labels) < batch.global_size:
             loss = loss * (len(micro_batch.labels) / batch.global_size)
         loss.backward()

@@ -19,6 +19,7 @@ from cifarlab.system.processes import SINGLE_PROCESS, Processes
 from cifarlab.system.signals import StopRequest, stop_on_signal
 from cifarlab.training.callback import Callback
 from cifarlab.training.display import Display
+from cifarlab.training.extend import require_trained
 from cifarlab.training.finish import finish
 from cifarlab.training.loop import fit
 from cifarlab.training.memory_fit import fit_memory
@@ -86,6 +87,7 @@ def train(
 
 
 def _require_fitting_folder(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
+    require_trained(recipe)
     if not resume and not folder.is_vacant:
         raise RunFolderError(
             f"{folder.path} holds {'a run' if folder.exists else 'other files'} already",

@@ -47,6 +47,8 @@ OTHER = {
     "data.label_noise.noise_rate": 0.3,
     "data.label_noise.transition_matrix": [[0.5, 0.5], [0.25, 0.75]],
     "data.normalization": "image",
+    "training.distillation": {"teacher": "runs/a", "weights_sha256": "0" * 64},
+    "combination": {"method": "soup", "members": ["0" * 64, "1" * 64]},
     "augment.crop.padding": 1,
     "augment.crop.padding_mode": "reflect",
     "augment.degrees": 15,

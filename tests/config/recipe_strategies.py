@@ -22,7 +22,7 @@ from cifarlab.models.cnn import CNNConfig
 from cifarlab.models.configs import WhiteningConfig
 from cifarlab.models.resnet import ResNetConfig
 from cifarlab.optim.optimizers import SGD, AuxSGD, Muon
-from cifarlab.recipes.schema import EvaluationConfig, Recipe, SelectiveBackprop
+from cifarlab.recipes.schema import Combination, EvaluationConfig, Recipe, SelectiveBackprop
 
 Agree = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -238,5 +238,6 @@ _AGREE = {
     Muon: _nesterov_needs_momentum,
     AuxSGD: _nesterov_needs_momentum,
     EvaluationConfig: _tta_needs_views,
+    Combination: lambda tree: tree | {"method": "soup", "other_models": []},
     Recipe: _parts_agree,
 }

@@ -166,6 +166,9 @@ def test_every_choice_that_is_printed_is_taken(key):
     words["{n_splits:"] = "{n_splits: 3, index: 1}"
     words["{monitor:"] = "{patience: 3}"
     words["{text:"] = "{cat: 2}"
+    digests = "0" * 64, "1" * 64
+    words["{teacher:"] = f"{{teacher: runs/a, weights_sha256: '{digests[0]}'}}"
+    words["{members:"] = f"{{method: soup, members: ['{digests[0]}', '{digests[1]}']}}"
     words |= {"text": __file__} if key.path.endswith(".file") else {}
     for choice in re.split(r" \| (?![^{]*\})", key.allowed_values):  # of none inside of braces
         word = choice.split(" ")[0]

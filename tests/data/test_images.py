@@ -10,7 +10,7 @@ from made_sources import bomb, encoded, png
 from PIL import Image
 
 from cifarlab.data.image_policy import ImagePolicy
-from cifarlab.data.images import MAX_SCANS, BrokenError, RefusedError, conform_images, decode_bytes
+from cifarlab_serve.images import MAX_SCANS, BrokenError, RefusedError, conform_images, decode_bytes
 
 AS_IS = ImagePolicy()
 RAMP = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4

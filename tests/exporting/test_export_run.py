@@ -18,6 +18,7 @@ from cifarlab.exporting.measured_run import MeasuredRun
 from cifarlab.exporting.parity import require_equal
 from cifarlab.inference.run_predictor import predict_images
 from cifarlab.inference.tta import confidence
+from cifarlab.metrics.conformal import calibrate_percents
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import ExportError, RunFolderError, UserError
@@ -151,6 +152,17 @@ def test_what_is_no_exported_file_is_refused(
         check_export(tmp_path / name, finished.path)
 
 
+def require_own_sets(exported: ExportedFile, folder: RunFolder) -> None:
+    """Assert that a file's thresholds are of what it says itself of the validation images."""
+    run = MeasuredRun(folder)
+    assert run.data.validation
+    outputs = run.run(FORMATS["onnx"].load(exported.path.read_bytes()), run.data.validation)
+    labels = run.data.validation.labels[run.data.validation.indices]
+    expected = calibrate_percents(outputs.probabilities, labels)
+    assert exported.certificate["facts"]["conformal"] == expected
+    assert "conformal" not in exported.certificate
+
+
 def test_int8_is_certified_within_a_margin_and_refused_below(
     finished: RunFolder, tmp_path: Path
 ) -> None:
@@ -163,6 +175,7 @@ def test_int8_is_certified_within_a_margin_and_refused_below(
     assert -0.2 < figures["at_least"] < figures["gain"]
     assert "within 20 points" in exported.page.read_text()
     check_export(exported.path, finished.path)
+    require_own_sets(exported, finished)
     with pytest.raises(ExportError, match=r"not shown to be within 0\.3 points") as raised:
         export_run(finished.path, quantize="int8", out=tmp_path / "narrow")
     assert f"--margin {-100 * figures['at_least']:.0f}"[:-1] in raised.value.hint
@@ -188,6 +201,7 @@ def test_a_run_without_validation_is_compared_on_training_images(
     assert exported.path == folder.path / "export" / "onnx" / "model.onnx"
     assert "says nothing of other images" in exported.page.read_text()
     assert exported.certificate["facts"]["temperature"] is None
+    assert exported.certificate["facts"]["conformal"] is None
     with pytest.raises(ExportError, match="training images flatter") as raised:
         export_run(folder.path, quantize="int8", margin=50)
     assert "--test" in raised.value.hint
@@ -200,6 +214,7 @@ def test_the_test_split_is_opened_on_request_and_recorded(copied: RunFolder) -> 
     assert exported.certificate["facts"]["accuracy"]["accuracy"] == test["accuracy"]
     openings = copied.provenance()["test_openings"]
     assert [(o["opener"], o["command"]) for o in openings[1:]] == [("export", "me")]
+    require_own_sets(export_run(copied.path, quantize="int8", margin=20, test=True), copied)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_archives_are_folders(tmp_path: Path) -> None:
 
 
 def test_images_are_brought_to_the_size_as_in_training(tmp_path: Path) -> None:
-    from cifarlab.data.images import decode_bytes
+    from cifarlab_serve.images import decode_bytes
 
     blob = encode(draw_picture(0, (50, 40)))
     path = write_file(tmp_path / "a.png", blob)

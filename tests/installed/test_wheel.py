@@ -51,18 +51,18 @@ def command(dist: Path) -> Path:
 
 
 def sources() -> set[str]:
-    """All files that belong to the package, as git knows them."""
-    return set(run("git", "ls-files", "cifarlab", folder=ROOT).split())
+    """All files that belong to the packages, as git knows them."""
+    return set(run("git", "ls-files", "cifarlab", "cifarlab_serve", folder=ROOT).split())
 
 
-def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(dist: Path) -> None:
+def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(dist: Path) -> None:
     (wheel,) = dist.glob("*.whl")
     assert wheel.name.startswith(f"cifarlab-{cifarlab.__version__}-py3")
     names = {n for n in zipfile.ZipFile(wheel).namelist() if not n.split("/")[0].endswith("-info")}
     assert names == sources()
 
 
-def test_the_sdist_holds_every_file_of_the_package(dist: Path) -> None:
+def test_the_sdist_holds_every_file_of_the_packages(dist: Path) -> None:
     (sdist,) = dist.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}

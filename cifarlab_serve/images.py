@@ -2,12 +2,11 @@
 
 import io
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from PIL import WebPImagePlugin as WebPImagePlugin
-
-from cifarlab.data.image_policy import ImagePolicy
 
 Image.preinit()  # and the plug-ins above make all of FORMATS; Image.init() would load fifty
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
@@ -19,6 +18,22 @@ _GREY_MODES = {"1", "L", "LA", "La"}
 _SET_SIZE = (
     "set data.images.size and data.images.resize_mode to have all images brought to one size"
 )
+
+
+class Policy(Protocol):
+    """What an image is brought to: an ``ImagePolicy``, or what an exported file says of one."""
+
+    @property
+    def size(self) -> int | None:
+        """Return the side in pixels; None: as it is."""
+
+    @property
+    def resize_mode(self) -> str:
+        """Return error, crop, pad or stretch."""
+
+    @property
+    def channels(self) -> str:
+        """Return auto, grey or rgb."""
 
 
 class RefusedError(Exception):
@@ -37,7 +52,7 @@ class BrokenError(RefusedError):
     """A file can't be decoded; ``images.on_bad_images`` decides whether that stops everything."""
 
 
-def decode_bytes(blob: bytes, policy: ImagePolicy, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode_bytes(blob: bytes, policy: Policy, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode an image file to uint8 (H, W, C); under ``channels: auto`` C is 1 if it is grey.
 
     Args:
@@ -72,7 +87,7 @@ def decode_bytes(blob: bytes, policy: ImagePolicy, max_pixels: int = MAX_PIXELS)
         ) from error
 
 
-def conform_images(images: np.ndarray, policy: ImagePolicy) -> np.ndarray:
+def conform_images(images: np.ndarray, policy: Policy) -> np.ndarray:
     """Bring decoded images, uint8 (N, H, W, C), to the policy's size and channels.
 
     For sources without image files.
@@ -144,7 +159,7 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(scaled)
 
 
-def _apply_policy(image: Image.Image, policy: ImagePolicy) -> Image.Image:
+def _apply_policy(image: Image.Image, policy: Policy) -> Image.Image:
     """Bring an image of mode L or RGB to the policy's channels and size. Raises SizeError."""
     mode, side = {"auto": image.mode, "grey": "L", "rgb": "RGB"}[policy.channels], policy.size
     image = image if image.mode == mode else image.convert(mode)

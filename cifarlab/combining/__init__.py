@@ -1,0 +1,1 @@
+"""Several finished runs as one: an ensemble, a soup of weights, a student of the ensemble."""

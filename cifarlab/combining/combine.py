@@ -1,0 +1,158 @@
+"""Make one run of several: its folder predicts, is measured, exported and served like any."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+from cifarlab.combining.gain import compare_with_members, describe, measure_speed
+from cifarlab.combining.members import MemberRuns, find_runs, load_members
+from cifarlab.combining.soup import cook_soup
+from cifarlab.data.dataset import Log, Progress
+from cifarlab.inference.predictor import Predictor
+from cifarlab.models.ensemble import join_classifiers
+from cifarlab.models.network import parameter_roles
+from cifarlab.optim.optimizers import build_optimizer
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import change
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.naming import new_folder
+from cifarlab.system.errors import RunFolderError, UserError
+from cifarlab.system.files import sha256
+from cifarlab.training.callback import Callback
+from cifarlab.training.finish import finish
+from cifarlab.training.run import Session
+from cifarlab.training.setup import prepare
+from cifarlab.training.state import State, Totals
+from cifarlab.training.train import train
+
+Method = Literal["ensemble", "soup", "distilled"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+class CombineSession(NamedTuple):
+    """``command`` is recorded; the others are called while data are read and a student trains."""
+
+    command: str = "cifarlab.combine"
+    progress: Progress | None = None
+    log: Log | None = None
+    callbacks: Sequence[Callback] | None = ()
+
+
+def combine_runs(
+    paths: Sequence[Path],
+    method: str = "ensemble",
+    *,
+    row: str | None = None,
+    run: Path | None = None,
+    test: bool = False,
+    session: CombineSession = CombineSession(),  # noqa: B008  # frozen
+) -> tuple[RunFolder, list[str]]:
+    """Combine finished runs; return the new run's folder, and what it gains, in sentences.
+
+    Args:
+        paths: the folders of runs, or of a study
+        method: ensemble: mean probabilities; soup: mean weights; distilled: a network of the first
+            run's recipe, trained with an ensemble as its teacher, which is made beside it
+        row: the study's row; None: see ``find_runs``
+        run: the new folder; None: one under runs/
+        test: measure on the test images, too; each opening is recorded
+        session: what is recorded and called meanwhile
+
+    Raises:
+        UserError: there is no such method, the runs can't be combined, or a soup is worse than they
+        CifarlabError: a run, its weights or its data can't be read, or a student can't be trained
+    """
+    if method not in METHODS:
+        raise UserError(f"runs are not combined as {method!r}", f"take {', '.join(METHODS)}")
+    members = load_members(find_runs(paths, row), session.progress, session.log)
+    make: Callable[..., RunFolder] = _distill if method == "distilled" else _join
+    folder = make(members, method, run, test, session)
+    gain = compare_with_members(folder, members, session.command)
+    combination = {
+        "method": method,
+        "members": [member.facts() for member in members.runs],
+        "same_training_images": members.same_training_images,
+        "gain": gain,
+        "cost": measure_speed(Predictor.load(folder.measured_weights()), members),
+    }
+    lines = describe(combination)
+    result = folder.result() or {}
+    notes = [*result["notes"], *lines]
+    folder.write_result({**result, "combination": combination, "notes": notes})
+    return folder, lines
+
+
+def _join(
+    members: MemberRuns, method: str, path: Path | None, test: bool, session: CombineSession
+) -> RunFolder:
+    """Make the run of an ensemble or a soup. Raises CifarlabError."""
+    runs, first = members.runs, members.first
+    if method == "soup":
+        classifier, others = cook_soup(members), []
+    else:
+        classifier = join_classifiers([run.predictor.classifier for run in runs])
+        others = [run.recipe.model.model_dump(mode="json") for run in runs[1:]]
+    combination = {
+        "method": method,
+        "members": [run.weights_sha256 for run in runs],
+        "other_models": others,
+    }
+    recipe = _derive(members, method, {"combination": combination}, test)
+    folder = RunFolder(path) if path else new_folder(recipe)
+    with folder.lock():
+        if not folder.is_vacant:
+            what = f"{folder.path} holds {'a run' if folder.exists else 'other files'} already"
+            raise RunFolderError(what, "give another folder with --run")
+        run = prepare(recipe, folder, Session(command=session.command, progress=session.progress))
+        _record_members(folder, members)
+        device = run.compute.device
+        roles = parameter_roles(classifier)
+        run.state = State(
+            classifier.to(device),
+            build_optimizer(recipe.optimizer, roles, run.compute.precision),
+            Totals.zero(device),
+            epoch=first.predictor.epoch,
+            step=first.predictor.step,
+        )
+        run.weights_file.write(run.checkpoints.last, classifier)
+        finish(run, "planned")
+    return folder
+
+
+def _distill(
+    members: MemberRuns, method: str, path: Path | None, test: bool, session: CombineSession
+) -> RunFolder:
+    """Train a student with the ensemble as its teacher. Raises CifarlabError."""
+    folder = RunFolder(path) if path else new_folder(_derive(members, method, {}, test))
+    teacher = folder.path.with_name(f"{folder.path.name}-teacher")
+    weights = _join(members, "ensemble", teacher, test, session).measured_weights()
+    distillation = {"teacher": str(teacher.resolve()), "weights_sha256": sha256(weights)}
+    recipe = _derive(members, method, {"training.distillation": distillation}, test)
+    train(
+        recipe,
+        folder,
+        callbacks=session.callbacks,
+        command=session.command,
+        progress=session.progress,
+    )
+    _record_members(folder, members)
+    return folder
+
+
+def _derive(members: MemberRuns, method: str, changes: dict[str, Any], test: bool) -> Recipe:
+    """Return the first member's recipe with changes; the plug-ins are those of all members."""
+    first = members.first.recipe
+    plugins = [plugin for run in members.runs for plugin in run.recipe.plugins]
+    settings = {"name": f"{first.name}-{method}", "evaluation.test": test, **changes}
+    if method != "distilled":  # a combination has no epochs to choose from
+        settings["evaluation.checkpoint"] = "last"
+    return change(first.add_plugins(plugins), settings)
+
+
+def _record_members(folder: RunFolder, members: MemberRuns) -> None:
+    """Write into the provenance what the run was made of."""
+    facts = {
+        "members": [member.facts() for member in members.runs],
+        "same_training_images": members.same_training_images,
+    }
+    folder.write_provenance({**folder.provenance(), **facts})

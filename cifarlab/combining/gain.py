@@ -1,0 +1,150 @@
+"""What a combination gains over its members, paired by image, and what it costs in time."""
+
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cifarlab.combining.members import MemberRun, MemberRuns
+from cifarlab.evaluation.activity import subsample
+from cifarlab.evaluation.measure import predict
+from cifarlab.evaluation.run_evaluation import open_split
+from cifarlab.inference.predictor import Predictor
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.predictions import Predictions
+from cifarlab.stats.crossed import crossed_intervals
+from cifarlab.stats.intervals import paired_gain
+from cifarlab.system.errors import RunFolderError
+from cifarlab.system.formatting import percent, points
+
+_TIMED_IMAGES, _REPEATS = 500, 5
+
+
+def compare_with_members(folder: RunFolder, members: MemberRuns, command: str) -> dict[str, Any]:
+    """Compare a combination with its members on each split that it was measured on.
+
+    Args:
+        folder: of the combination, which has finished
+        members: its members; their test images are run where the combination's were, and each
+            opening is recorded
+        command: recorded with that
+
+    Returns:
+        By split, ``n``, ``accuracy``, the ``members``' accuracies and their ``mean``;
+        ``over_mean``: ``gain`` and its 95 % ``interval`` over other images like these, the seeds
+        being these; ``over_best``: the same against the member that is best on validation
+        (``selected_by``; else on this split, which flatters it), with ``run`` and ``p``.
+
+    Raises:
+        RunFolderError: predictions are missing, damaged or of other images
+        CifarlabError: the test images of a member can't be run
+    """
+    splits = [name for name in ("val", "test") if (folder.result() or {}).get(name)]
+    return {split: _compare(folder, members, split, command) for split in splits}
+
+
+def _compare(folder: RunFolder, members: MemberRuns, split: str, command: str) -> dict[str, Any]:
+    ours = Predictions.read(folder.predictions / f"{split}.safetensors")
+    theirs = [read_split(run, split, command) for run in members.runs]
+    require_same_split(ours, theirs)
+    right = ours.logits.argmax(1) == ours.labels
+    base = np.stack([p.logits.argmax(1) == p.labels for p in theirs])
+    accuracies = base.mean(1).tolist()
+    by_val = [run.val_accuracy for run in members.runs if run.val_accuracy is not None]
+    has_val = len(by_val) == len(accuracies)
+    best = int(np.argmax(by_val if has_val else accuracies))
+    over_mean = crossed_intervals((right - base.mean(0))[None])
+    return {
+        "n": len(right),
+        "accuracy": float(right.mean()),
+        "members": accuracies,
+        "mean": statistics.fmean(accuracies),
+        "over_mean": {"gain": over_mean.mean, "interval": over_mean.images},
+        "over_best": {
+            "run": str(members.runs[best].folder.path.resolve()),
+            "selected_by": "val" if has_val else split,
+            **paired_gain(right, base[best]),
+        },
+    }
+
+
+def read_split(member: MemberRun, split: str, command: str = "") -> Predictions:
+    """Return a member's predictions; without those of test, it is measured on these now.
+
+    Args:
+        member: the run
+        split: val or test
+        command: recorded where the test split is run
+
+    Raises:
+        RunFolderError: the predictions are missing or damaged
+    """
+    file = member.folder.predictions / f"{split}.safetensors"
+    if split == "val" or file.is_file():
+        return Predictions.read(file)
+    run = open_split(member.folder, split, "evaluate", command, None)
+    return predict(run.predictor, run.subset, run.recipe.evaluation.tta_views)
+
+
+def require_same_split(ours: Predictions, theirs: Sequence[Predictions]) -> None:
+    """Refuse predictions of other images.
+
+    Raises:
+        RunFolderError: a member was measured on others
+    """
+    if any(p.fingerprint != ours.fingerprint for p in theirs):
+        what = "a member was measured on other images than this combination"
+        raise RunFolderError(what, "restore its predictions, or train it again")
+
+
+def measure_speed(ours: Predictor, members: MemberRuns) -> dict[str, Any]:
+    """Return ``images_per_second`` of the combination and of the first member, taking turns.
+
+    Also ``ratio``, the median over the turns of how many times the combination's time is the
+    member's.
+    """
+    images = members.data.training
+    indices = subsample(images.indices, _TIMED_IMAGES)
+    views = members.first.recipe.evaluation.tta_views
+    speeds: dict[str, list[float]] = {"combination": [], "member": []}
+    ways = {"combination": ours, "member": members.first.predictor}
+    for repeat in range(_REPEATS + 1):
+        for name, predictor in ways.items():
+            start = time.perf_counter()
+            predictor.logits(images.images, views, indices)
+            if repeat:  # the first one warms up
+                speeds[name].append(len(indices) / (time.perf_counter() - start))
+    pairs = zip(speeds["member"], speeds["combination"], strict=True)
+    return {
+        "images": len(indices),
+        "images_per_second": {name: statistics.median(s) for name, s in speeds.items()},
+        "ratio": statistics.median(member / combination for member, combination in pairs),
+    }
+
+
+def describe(combination: dict[str, Any]) -> list[str]:
+    """Return in sentences what a result's ``combination`` says."""
+    n, method = len(combination["members"]), combination["method"]
+    extent = "the same" if combination["same_training_images"] else "not all the same"
+    lines = [f"{method} of {n} runs, which trained on {extent} images"]
+    for split, figures in combination["gain"].items():
+        mean, best = figures["over_mean"], figures["over_best"]
+        lines.append(
+            f"{split} accuracy {percent(figures['accuracy'])}, n = {figures['n']:,}: "
+            f"{points(mean['gain'])} points over its members' mean{_bounds(mean['interval'])}, "
+            f"{points(best['gain'])} over the best by {best['selected_by']}"
+            f"{_bounds(best['interval'])}; intervals are over other images like these"
+        )
+    cost = combination["cost"]
+    speed = cost["images_per_second"]
+    lines.append(
+        f"{speed['combination']:,.0f} images/s, a member {speed['member']:,.0f}: "
+        f"{cost['ratio']:.2f} times its time"
+    )
+    return lines
+
+
+def _bounds(interval: Sequence[float] | None) -> str:
+    return f" (95 % interval {' to '.join(map(points, interval))})" if interval else ""

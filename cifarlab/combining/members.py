@@ -1,0 +1,192 @@
+"""Which runs are combined, and whether they may be: the combined accuracy has to be a true one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from cifarlab.data.dataset import Log, Progress
+from cifarlab.data.opening import OpenData, open_data
+from cifarlab.experiments.study.folder import StudyFolder
+from cifarlab.inference.predictor import Predictor
+from cifarlab.inference.run_predictor import load_run_predictor
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import fingerprint
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.run_data import dig
+from cifarlab.system.errors import RunFolderError, UserError
+from cifarlab.system.files import sha256
+
+
+@dataclass(frozen=True)
+class MemberRun:
+    """A finished run that is combined with others."""
+
+    folder: RunFolder
+    recipe: Recipe
+    predictor: Predictor
+    weights_sha256: str
+    val_accuracy: float | None
+
+    @classmethod
+    def load(cls, folder: RunFolder) -> "MemberRun":
+        """Load a run.
+
+        Raises:
+            RunFolderError: it has not finished
+            UserError: it is a combination of others
+            CifarlabError: its recipe or weights can't be read
+        """
+        result = folder.require().result()
+        if result is None:
+            what = f"the run in {folder.path} has not finished"
+            raise RunFolderError(what, "finish it with --resume, or leave it out")
+        recipe = folder.recipe()
+        if recipe.combination:
+            raise UserError(f"{folder.path} is a combination itself", "name its members instead")
+        digest = sha256(folder.measured_weights())
+        return cls(
+            folder, recipe, load_run_predictor(folder), digest, dig(result, "val", "accuracy")
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the provenance says of it."""
+        return {
+            "run": str(self.folder.path.resolve()),
+            "fingerprint": fingerprint(self.recipe),
+            "seed": self.recipe.seed,
+            "weights_sha256": self.weights_sha256,
+        }
+
+
+@dataclass(frozen=True)
+class MemberRuns:
+    """Runs that may be combined, their shared images, and whether all trained on the same ones."""
+
+    runs: list[MemberRun]
+    data: OpenData
+    same_training_images: bool
+
+    @property
+    def first(self) -> MemberRun:
+        """The run whose recipe the combination takes."""
+        return self.runs[0]
+
+
+def find_runs(paths: Sequence[Path], row: str | None = None) -> list[RunFolder]:
+    """Return the runs to combine, of a study those of a row, by seed.
+
+    It is the row that is named, the only one, or that of the highest mean accuracy on validation,
+    never on test: whoever chooses by the test images measures their luck.
+
+    Args:
+        paths: folders of runs, or of one study
+        row: name of the study's row
+
+    Raises:
+        UserError: the study has no such row with finished runs, or its best row is not known
+    """
+    study = StudyFolder(paths[0])
+    if len(paths) > 1 or not study.file.is_file():
+        if row is not None:
+            raise UserError("--row is of a study, and these are runs", "leave it out")
+        return [RunFolder(path) for path in paths]
+    rows: dict[str, dict[int, RunFolder]] = {}
+    for study_run in study.runs():
+        folder = RunFolder(study.path / (study_run.run or ""))
+        if study_run.run and folder.is_finished:
+            rows.setdefault(study_run.row, {})[study_run.seed] = folder
+    if row is None and len(rows) > 1:
+        means = {name: _mean_accuracy(seeds) for name, seeds in rows.items()}
+        if None in means.values():
+            what = f"rows of {study.path} held nothing out: the best one is not known"
+            raise UserError(what, f"name one with --row: {', '.join(rows)}")
+        row = max(means, key=lambda name: means[name] or 0.0)
+    row = row or next(iter(rows), None)
+    if row not in rows:
+        what = f"the study in {study.path} has no row {row!r} with a finished run"
+        raise UserError(what, f"take one of {', '.join(rows) or 'another study'}")
+    return [rows[row][seed] for seed in sorted(rows[row])]
+
+
+def _mean_accuracy(seeds: dict[int, RunFolder]) -> float | None:
+    """Return the mean accuracy on validation; None where a run has none."""
+    values = [dig(folder.result() or {}, "val", "accuracy") for folder in seeds.values()]
+    return None if None in values else fmean(values)
+
+
+def load_members(
+    folders: Sequence[RunFolder], progress: Progress | None = None, log: Log | None = None
+) -> MemberRuns:
+    """Load runs that are to be combined.
+
+    Args:
+        folders: of the runs
+        progress: called while data are read
+        log: called with a line that describes the data
+
+    Raises:
+        UserError: there are less than two, a run is there twice, or they differ in classes, sizes,
+            images, held-out images or arithmetic
+        RunFolderError: one has not finished, or its data were changed
+        CifarlabError: a recipe, weights or data can't be read
+    """
+    runs = [MemberRun.load(folder) for folder in folders]
+    if len(runs) < 2:
+        raise UserError("one run alone is not combined", "name two or more, or a study")
+    if len({run.weights_sha256 for run in runs}) < len(runs):
+        raise UserError("two of these runs have the same weights", "name each run once")
+    first = runs[0]
+    data = open_data(first.recipe.data, progress, log)
+    first.folder.require_same_data(data.dataset.fingerprint)
+    same_training_images = True
+    for run in runs[1:]:
+        _require_same_form(first, run)
+        other = open_data(run.recipe.data, progress)
+        run.folder.require_same_data(other.dataset.fingerprint)
+        _require_same_images(first, run, data, other)
+        ours, theirs = data.training, other.training
+        same_training_images &= np.array_equal(ours.indices, theirs.indices) and np.array_equal(
+            ours.labels[ours.indices], theirs.labels[theirs.indices]
+        )
+    return MemberRuns(runs, data, same_training_images)
+
+
+def _require_same_form(first: MemberRun, run: MemberRun) -> None:
+    """Raise UserError where two networks do not answer the same question in the same way."""
+    ours, theirs = first.predictor, run.predictor
+    by_image = [m.recipe.data.normalization == "image" for m in (first, run)]
+    for name, differs, hint in (
+        ("classes", ours.classes != theirs.classes, "combine runs on the same data"),
+        ("image size", ours.image_shape != theirs.image_shape, "combine runs of one size"),
+        ("data.normalization", by_image[0] != by_image[1], "all with image, or none"),
+        (
+            "arithmetic",
+            ours.compute.precision != theirs.compute.precision,
+            "train all with the same training.precision",
+        ),
+    ):
+        if differs:
+            what = f"{run.folder.path} has another {name} than {first.folder.path}"
+            raise UserError(what.replace("another classes", "other classes"), hint)
+
+
+def _require_same_images(first: MemberRun, run: MemberRun, data: OpenData, other: OpenData) -> None:
+    """Raise UserError where what one run is measured on may have trained the other."""
+    names = f"{run.folder.path} and {first.folder.path}"
+    if data.dataset.fingerprint != other.dataset.fingerprint:
+        raise UserError(f"{names} were trained on other data", "combine runs on the same data")
+    held_out = [d.validation.indices.tolist() if d.validation else None for d in (data, other)]
+    if held_out[0] != held_out[1]:
+        raise UserError(
+            f"{names} held out other images: what one of them is measured on has trained the "
+            "other, and the accuracy of both together would be false",
+            "combine runs with the same data.val_fraction and data.split_seed",
+        )
+    cuts = {(d.data.test_fraction, d.data.split_seed) for d in (data, other)}
+    if "test" not in data.dataset.split_names and len(cuts) > 1:
+        what = f"{names} cut off other test images: those of one have trained the other"
+        raise UserError(what, "combine runs with the same data.test_fraction and data.split_seed")

@@ -1,0 +1,88 @@
+"""One network of the mean weights of several (Wortsman et al. 2022), if it is worth anything.
+
+The weights of runs that share no training, such as those of other seeds, rarely average into
+anything: their networks are the same up to a permutation of units at best (Ainsworth et al. 2023).
+Of runs that went on from one checkpoint they often do.
+"""
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import update_bn
+
+from cifarlab.combining.gain import read_split, require_same_split
+from cifarlab.combining.members import MemberRuns
+from cifarlab.data.dataset import Subset
+from cifarlab.evaluation.activity import subsample
+from cifarlab.evaluation.measure import predict
+from cifarlab.models.classifier import Classifier
+from cifarlab.stats.crossed import crossed_intervals
+from cifarlab.system.errors import UserError
+from cifarlab.system.formatting import percent, points
+
+_STATISTICS_IMAGES, _BATCH = 10_000, 250
+
+
+def cook_soup(members: MemberRuns) -> Classifier:
+    """Return the network of the members' mean weights, its running statistics measured anew.
+
+    Raises:
+        UserError: the networks differ, no validation images say whether it is worth anything, or
+            they say that it is worse than its members on average
+    """
+    first, validation = members.first, members.data.validation
+    for run in members.runs[1:]:
+        if run.recipe.model != first.recipe.model:
+            what = f"{run.folder.path} is another network than {first.folder.path}"
+            raise UserError(f"{what}: their weights have no mean", "take --as ensemble")
+    if validation is None:
+        what = "these runs held nothing out, and a soup may be worth nothing"
+        raise UserError(what, "train with data.val_fraction=0.1, or take --as ensemble")
+    soup = copy.deepcopy(first.predictor.classifier)
+    states = [run.predictor.classifier.state_dict() for run in members.runs]
+    soup.load_state_dict({name: _mean([s[name] for s in states]) for name in states[0]})
+    _measure_statistics(soup, members)
+    _require_worth(soup, members, validation)
+    return soup
+
+
+def _mean(tensors: list[Tensor]) -> Tensor:
+    """Return the mean of floating-point tensors, of others the first."""
+    return torch.stack(tensors).mean(0) if tensors[0].is_floating_point() else tensors[0]
+
+
+def _measure_statistics(soup: Classifier, members: MemberRuns) -> None:
+    """Measure the running statistics of batch normalisation on training images."""
+    training, compute = members.data.training, members.first.predictor.compute
+    indices = subsample(training.indices, _STATISTICS_IMAGES)
+    parts = np.array_split(indices, -(-len(indices) // _BATCH))
+    batches = (torch.from_numpy(np.array(training.images[part])) for part in parts)
+    with compute.autocast():
+        update_bn(batches, soup, compute.device)
+    soup.eval()
+
+
+def _require_worth(soup: Classifier, members: MemberRuns, validation: Subset) -> None:
+    """Raise UserError where the soup is worse than its members on average."""
+    from dataclasses import replace
+
+    first = members.first
+    predictor = replace(first.predictor, classifier=soup)
+    ours = predict(predictor, validation, first.recipe.evaluation.tta_views)
+    theirs = [read_split(run, "val") for run in members.runs]
+    require_same_split(ours, theirs)
+    right = ours.logits.argmax(1) == ours.labels
+    base = np.stack([p.logits.argmax(1) == p.labels for p in theirs])
+    differences = (right.astype(np.float64) - base.mean(0))[None]
+    gain = crossed_intervals(differences)
+    if gain.mean < 0:
+        bounds = f" (95 % interval {' to '.join(map(points, gain.images))})" if gain.images else ""
+        raise UserError(
+            f"this soup is worse than its members: on {len(right):,} validation images it has "
+            f"{percent(right.mean())}, they {percent(base.mean())} on average, so "
+            f"{points(gain.mean)} points{bounds}",
+            "weights of independent seeds rarely average into anything: take --as ensemble, or "
+            "--as distilled for one network's time",
+        )

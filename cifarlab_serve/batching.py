@@ -1,0 +1,114 @@
+"""Images of several requests in one forward pass: one task gathers what waits and runs it."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+
+import numpy as np
+
+
+class QueueFullError(Exception):
+    """More images wait than may."""
+
+
+class Batcher:
+    """Runs a network on images from many tasks, each of which awaits its own probabilities."""
+
+    def __init__(
+        self,
+        run: Callable[[np.ndarray], np.ndarray],
+        max_batch: int,
+        wait_s: float,
+        max_queue: int,
+        observe: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Prepare; ``start`` starts the task.
+
+        Args:
+            run: from images (N, H, W, C) to probabilities (N, K)
+            max_batch: images of a forward pass at most
+            wait_s: how long an image waits for others that are on their way
+            max_queue: images that may wait
+            observe: called with the size of each batch
+        """
+        self._run, self._max_batch, self._wait_s = run, max_batch, wait_s
+        self._max_queue, self._observe = max_queue, observe
+        self._queue: deque[tuple[np.ndarray, asyncio.Future[np.ndarray]]] = deque()
+        self._arrival = asyncio.Event()
+        self._executor = ThreadPoolExecutor(1, "forward")
+        self._on_their_way = 0  # requests whose images are being decoded
+
+    @property
+    def n_waiting(self) -> int:
+        """Return how many images wait."""
+        return len(self._queue)
+
+    def start(self) -> None:
+        """Start the task that runs the batches."""
+        self._task = asyncio.create_task(self._work())
+
+    async def stop(self) -> None:
+        """End the task."""
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        self._executor.shutdown()
+
+    @contextmanager
+    def announce(self) -> Iterator[None]:
+        """Make a batch wait a little for images that come after this block."""
+        self._on_their_way += 1
+        try:
+            yield
+        finally:
+            self._on_their_way -= 1
+            self._arrival.set()
+
+    async def predict(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Return probabilities (N, K) of images (H, W, C). Raises QueueFullError."""
+        if len(self._queue) + len(images) > self._max_queue:
+            raise QueueFullError
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in images]
+        self._queue.extend(zip(images, futures, strict=True))
+        self._arrival.set()
+        return np.stack(await asyncio.gather(*futures))
+
+    async def _work(self) -> None:
+        while True:
+            batch = await self._gather()
+            if not batch:
+                continue
+            images = np.stack([image for image, _ in batch])
+            loop = asyncio.get_running_loop()
+            try:
+                rows = list(await loop.run_in_executor(self._executor, self._run, images))
+            except Exception as error:
+                rows = [error] * len(batch)
+            self._observe(len(batch))
+            for (_, future), row in zip(batch, rows, strict=True):
+                if future.done():  # its request is over: out of time
+                    continue
+                if isinstance(row, Exception):
+                    future.set_exception(row)
+                else:
+                    future.set_result(row)
+
+    async def _gather(self) -> list[tuple[np.ndarray, asyncio.Future[np.ndarray]]]:
+        """Wait for images, and a little for those that come with them; none of ended requests."""
+        await self._wait_for_arrival()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._wait_s):
+                while self.n_waiting < self._max_batch and self._on_their_way:
+                    self._arrival.clear()
+                    await self._arrival.wait()
+        n = min(self._max_batch, self.n_waiting)
+        taken = [self._queue.popleft() for _ in range(n)]
+        return [entry for entry in taken if not entry[1].done()]
+
+    async def _wait_for_arrival(self) -> None:
+        while not self._queue:
+            self._arrival.clear()
+            await self._arrival.wait()

@@ -1,0 +1,193 @@
+"""An ensemble, a soup and a student are runs like any other, and say what they gain."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax, logsumexp
+from typer.testing import CliRunner
+
+import cifarlab as lab
+from cifarlab.cli import app
+from cifarlab.combining.combine import combine_runs
+from cifarlab.evaluation.run_evaluation import evaluate_run
+from cifarlab.explain.maps import map_shapes
+from cifarlab.inference.predictor import Predictor
+from cifarlab.inference.run_predictor import predict_images
+from cifarlab.inference.weights import WeightsFile
+from cifarlab.recipes.text import fingerprint
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.predictions import Predictions
+from cifarlab.stats.crossed import crossed_intervals
+from cifarlab.stats.intervals import paired_gain
+from cifarlab.system.errors import RecipeError, RunFolderError, UserError
+from cifarlab.training.train import train
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 1), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def ensemble(seeds: list[Path], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return combine_runs(seeds, run=tmp_path_factory.mktemp("combined") / "ensemble")[0]
+
+
+def read_right(path: Path, split: str = "val") -> np.ndarray:
+    predictions = Predictions.read(path / "predictions" / f"{split}.safetensors")
+    return predictions.logits.argmax(1) == predictions.labels
+
+
+def test_an_ensemble_has_the_mean_of_its_members_probabilities(
+    ensemble: RunFolder, seeds: list[Path]
+) -> None:
+    logits = [RunFolder(path).predictions / "val.safetensors" for path in seeds]
+    by_member = np.stack([log_softmax(Predictions.read(f).logits, axis=1) for f in logits])
+    expected = logsumexp(by_member, axis=0) - np.log(3)
+    stored = Predictions.read(ensemble.predictions / "val.safetensors")
+    assert np.allclose(stored.logits, expected, atol=1e-5)
+    assert np.allclose(np.exp(stored.logits).sum(1), 1, atol=1e-5)
+
+
+def test_its_file_is_all_that_predicts(ensemble: RunFolder, seeds: list[Path], tmp_path) -> None:
+    file = shutil.copy(ensemble.measured_weights(), tmp_path / "moved.safetensors")
+    logits = Predictor.load(Path(file)).logits(IMAGES)
+    members = [Predictor.load(RunFolder(path).measured_weights()).logits(IMAGES) for path in seeds]
+    assert torch.allclose(logits.softmax(1), torch.stack(members).softmax(2).mean(0), atol=1e-5)
+    answer = predict_images(ensemble, IMAGES, coverage=0.9)
+    assert answer.temperature == ensemble.result()["temperature"]["value"] != 1
+
+
+def test_members_with_other_networks_and_normalisations_are_joined(
+    tiny, seeds: list[Path], tmp_path: Path
+) -> None:
+    other = tiny(
+        {
+            "model.kind": "cnn",
+            "model.channels": [4],
+            "model.hidden_features": 8,
+            "data.normalization": "half",
+            "training.duration": "4 steps",
+            "evaluation.test": False,
+        }
+    )
+    train(other, tmp_path / "cnn", callbacks=())
+    folder, _ = combine_runs([seeds[0], tmp_path / "cnn"], run=tmp_path / "both")
+    about, _ = WeightsFile.read(folder.measured_weights())
+    assert [model.kind for model in (about.model, *about.other_models)] == ["resnet", "cnn"]
+    logits = [
+        Predictor.load(RunFolder(p).measured_weights()).logits(IMAGES)
+        for p in (seeds[0], tmp_path / "cnn")
+    ]
+    mean = torch.stack(logits).softmax(2).mean(0)
+    ours = Predictor.load(folder.measured_weights()).logits(IMAGES)
+    assert torch.allclose(ours.softmax(1), mean, atol=1e-5)
+
+
+def test_the_gain_is_paired_by_image(ensemble: RunFolder, seeds: list[Path]) -> None:
+    row = ensemble.result()["combination"]["gain"]["val"]
+    ours, base = read_right(ensemble.path), np.stack([read_right(path) for path in seeds])
+    assert row["members"] == base.mean(1).tolist()
+    assert row["accuracy"] == ours.mean()
+    expected = crossed_intervals((ours - base.mean(0))[None])
+    assert row["over_mean"]["gain"] == pytest.approx(ours.mean() - base.mean())
+    assert row["over_mean"]["interval"] == list(expected.images)
+    best = int(base.mean(1).argmax())
+    assert row["over_best"]["run"] == str(seeds[best].resolve())
+    assert row["over_best"]["interval"] == paired_gain(ours, base[best])["interval"]
+    assert row["over_best"]["selected_by"] == "val"
+    cost = ensemble.result()["combination"]["cost"]
+    assert cost["ratio"] > 1
+    assert any("over its members' mean" in note for note in ensemble.result()["notes"])
+
+
+def test_provenance_names_the_members(ensemble: RunFolder, seeds: list[Path]) -> None:
+    provenance = ensemble.provenance()
+    assert [m["run"] for m in provenance["members"]] == [str(path.resolve()) for path in seeds]
+    recipes = [RunFolder(path).recipe() for path in seeds]
+    assert [m["fingerprint"] for m in provenance["members"]] == [*map(fingerprint, recipes)]
+    assert provenance["same_training_images"] is True
+    assert provenance["starts"][0]["command"] == "cifarlab.combine"
+
+
+def test_the_test_split_stays_closed_by_default(
+    ensemble: RunFolder, seeds: list[Path], tmp_path: Path
+) -> None:
+    assert "test" not in ensemble.result()
+    assert ensemble.provenance()["test_openings"] == []
+    copies = [Path(shutil.copytree(path, tmp_path / path.name)) for path in seeds]
+    folder, _ = combine_runs(copies, run=tmp_path / "ensemble", test=True)
+    assert folder.result()["combination"]["gain"]["test"]["n"] == 359
+    for path in (folder.path, *copies):
+        (opening,) = RunFolder(path).provenance()["test_openings"]
+        assert opening["command"] == "cifarlab.combine"
+    accuracies = folder.result()["combination"]["gain"]["test"]["members"]
+    assert accuracies[1] == evaluate_run(RunFolder(copies[1]), "test")[0]["accuracy"]
+
+
+def test_a_combination_is_no_recipe_to_train(ensemble: RunFolder, seeds, tmp_path: Path) -> None:
+    recipe = ensemble.recipe()
+    assert fingerprint(recipe) != fingerprint(RunFolder(seeds[0]).recipe())
+    with pytest.raises(RecipeError, match="is the ensemble of other runs: it is not trained"):
+        train(recipe, tmp_path / "anew")
+    words = ["train", recipe.name, "--run", str(ensemble.path), "--extend", "1 epoch"]
+    outcome = CliRunner().invoke(app, [*words, "--schedule", "hold"])
+    assert isinstance(outcome.exception, RecipeError)
+    assert not list(ensemble.path.parent.glob("*hold"))
+    with pytest.raises(UserError, match="is a combination itself"):
+        combine_runs([ensemble.path, seeds[0]], run=tmp_path / "twice")
+    with pytest.raises(RunFolderError, match="holds a run already"):
+        combine_runs(seeds, run=ensemble.path)
+
+
+def test_an_ensemble_is_explained_by_member(ensemble: RunFolder) -> None:
+    layers = map_shapes(Predictor.load(ensemble.measured_weights()))
+    assert list(layers) == ["members.0", "members.1", "members.2"]
+
+
+def test_a_soup_of_seeds_is_refused_with_figures(seeds: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"this soup is worse than its members: on 144") as error:
+        combine_runs(seeds, "soup", run=tmp_path / "soup")
+    assert "rarely average into anything" in error.value.hint
+    assert not (tmp_path / "soup").exists()
+
+
+def test_a_soup_of_siblings_is_their_mean_with_new_statistics(
+    siblings: list[Path], tmp_path: Path
+) -> None:
+    folder, _ = combine_runs(siblings, "soup", run=tmp_path / "soup")
+    tensors = [
+        WeightsFile.read(RunFolder(p).measured_weights())[1] for p in (*siblings, folder.path)
+    ]
+    head = next(name for name in tensors[0] if name.endswith("head.weight"))
+    assert torch.allclose(tensors[2][head], (tensors[0][head] + tensors[1][head]) / 2)
+    running = next(name for name in tensors[0] if name.endswith("running_var"))
+    assert not torch.allclose(tensors[2][running], (tensors[0][running] + tensors[1][running]) / 2)
+    row = folder.result()["combination"]["gain"]["val"]
+    assert row["over_mean"]["gain"] >= 0
+    assert folder.recipe().combination.method == "soup"
+
+
+def test_a_student_is_a_run_with_a_teacher(seeds: list[Path], tmp_path: Path) -> None:
+    folder, lines = combine_runs(seeds, "distilled", run=tmp_path / "student")
+    settings = folder.recipe().training.distillation
+    assert Path(settings.teacher) == (tmp_path / "student-teacher").resolve()
+    assert folder.result()["combination"]["method"] == "distilled"
+    assert folder.recipe().combination is None
+    assert lines[0].startswith("distilled of 3 runs")
+    plain = RunFolder(seeds[0])
+    assert folder.recipe().model == plain.recipe().model
+    assert folder.metrics.read()[0]["train"] != plain.metrics.read()[0]["train"]
+
+
+def test_from_python_and_from_the_command_line(seeds: list[Path], tmp_path: Path) -> None:
+    run = lab.combine([lab.load_run(seeds[0]), seeds[1]], run=tmp_path / "a")
+    assert run.result["combination"]["method"] == "ensemble"
+    words = ["combine", *map(str, seeds[:2]), "--run", str(tmp_path / "b")]
+    outcome = CliRunner().invoke(app, words)
+    assert outcome.exit_code == 0, outcome.output
+    assert "over its members' mean" in outcome.output
+    command = RunFolder(tmp_path / "b").provenance()["starts"][0]["command"]
+    assert command.startswith("cifarlab")
+    logits = [RunFolder(tmp_path / n).predictions / "val.safetensors" for n in "ab"]
+    assert np.array_equal(*(Predictions.read(file).logits for file in logits))

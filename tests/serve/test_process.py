@@ -1,0 +1,116 @@
+"""The server as a process: cut connections, nonsense, its end; and what the commands refuse."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from made_images import image_files
+
+IMAGE = image_files()["fits.png"]
+SLOW = """
+import sys, time
+from cifarlab_serve.exported import ExportedNetwork
+from cifarlab_serve.server import main
+run = ExportedNetwork.run
+def slow(self, images):
+    print("begun", flush=True)
+    time.sleep(1)
+    return run(self, images)
+ExportedNetwork.run = slow
+main()
+"""
+
+
+@contextmanager
+def process(*command: str | Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server in a process of its own, and its address."""
+    with subprocess.Popen(
+        [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            assert server.stdout
+            lines = iter(server.stdout.readline, "")
+            address = next(re.search(r"http://\S+(?=/)", line) for line in lines if "http" in line)
+            assert address
+            yield server, address[0]
+        finally:
+            server.kill()
+
+
+def raw(address: str, content: bytes) -> bytes:
+    """What a connection is answered that sends just these bytes, and no more."""
+    url = httpx.URL(address)
+    with socket.create_connection((url.host, url.port), timeout=10) as connection:
+        connection.sendall(content)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(4096), b""))
+
+
+def test_a_process_answers_through_nonsense_and_cut_connections(exported: Path) -> None:
+    command = ("-m", "cifarlab", "serve", exported, "--port", "0", "--threads", "1")
+    with process(*command) as (server, address):
+        for _ in range(20):
+            raw(
+                address, b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nx"
+            )
+            assert raw(address, b"\0\xff nonsense\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+        with httpx.Client(base_url=address) as client:
+            answer = client.post("/predict", content=IMAGE)
+            assert answer.status_code == 200 and len(answer.json()["predictions"]) == 1
+            too_large = client.post("/predict", content=b"x" * (2**24 + 2**20))
+            assert too_large.status_code == 413 and "bytes" in too_large.json()["error"]
+            metrics = client.get("/metrics").text
+            assert 'cifarlab_requests_total{path="/predict",status="499"} 20.0' in metrics
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
+        assert server.stderr and "Traceback" not in server.stderr.read()
+
+
+def test_sigterm_finishes_what_was_begun(exported: Path) -> None:
+    with process("-c", SLOW, exported, "--port", "0") as (server, address):
+        assert server.stdout
+        answers: list[int] = []
+
+        def send() -> None:
+            answers.append(httpx.post(f"{address}/predict", content=IMAGE).status_code)
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        assert "begun" in server.stdout.readline()
+        server.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{address}/health")
+        thread.join(20)
+        assert answers == [200]
+        assert server.wait(20) in (0, -signal.SIGTERM)
+
+
+def refused(*command: str | Path, **variables: str) -> list[str]:
+    """The two lines of a command that is refused."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    return done.stderr.splitlines()
+
+
+@pytest.mark.parametrize("program", [("cifarlab", "serve"), ("cifarlab_serve",)])
+def test_another_host_needs_a_token(program: tuple[str, ...], tmp_path: Path) -> None:
+    what, hint = refused(*program, tmp_path, "--host", "0.0.0.0", CIFARLAB_SERVE_TOKEN="")
+    assert "on 0.0.0.0 others can reach the server, so it needs a token" in what
+    assert "CIFARLAB_SERVE_TOKEN" in hint
