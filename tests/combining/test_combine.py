@@ -16,6 +16,7 @@ from cifarlab.combining.combine import CombineSession, combine_runs
 from cifarlab.combining.record import complete_record
 from cifarlab.evaluation.run_evaluation import evaluate_run
 from cifarlab.explain.maps import map_shapes
+from cifarlab.exporting.export_run import check_export, export_run
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import predict_images
 from cifarlab.inference.weights import WeightsFile
@@ -27,6 +28,7 @@ from cifarlab.stats.intervals import paired_gain
 from cifarlab.system.errors import Interrupted, RecipeError, RunFolderError, UserError
 from cifarlab.system.files import write_json
 from cifarlab.training.train import train
+from cifarlab_serve.exported import ExportedNetwork
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 1), np.uint8)
 
@@ -61,6 +63,17 @@ def test_its_file_is_all_that_predicts(ensemble: RunFolder, seeds: list[Path], t
     assert answer.temperature == ensemble.result()["temperature"]["value"] != 1
 
 
+def test_an_ensemble_is_exported_and_served_as_it_predicts(
+    ensemble: RunFolder, tmp_path: Path
+) -> None:
+    exported = export_run(ensemble.path, out=tmp_path)
+    assert check_export(exported.path, ensemble.path)["against_run"]["n_flips"] == 0
+    network = ExportedNetwork(exported.path)
+    expected = predict_images(ensemble, IMAGES).probabilities
+    np.testing.assert_allclose(network.run(IMAGES), expected, atol=1e-5)
+    assert network.identity["fingerprint"] == fingerprint(ensemble.recipe())
+
+
 def test_members_with_other_networks_and_normalisations_are_joined(
     tiny, seeds: list[Path], tmp_path: Path
 ) -> None:
@@ -85,6 +98,8 @@ def test_members_with_other_networks_and_normalisations_are_joined(
     mean = torch.stack(logits).softmax(2).mean(0)
     ours = Predictor.load(folder.measured_weights()).logits(IMAGES)
     assert torch.allclose(ours.softmax(1), mean, atol=1e-5)
+    exported = export_run(folder.path, "torch", out=tmp_path / "export")
+    assert exported.certificate["against_run"]["n_flips"] == 0
 
 
 def test_the_gain_is_paired_by_image(ensemble: RunFolder, seeds: list[Path]) -> None:
