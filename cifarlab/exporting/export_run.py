@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cifarlab.data.dataset import Log, Progress
+from cifarlab.experiments.study.finished_runs import find_runs
 from cifarlab.experiments.study.margin import require_margin
 from cifarlab.exporting.formats import FORMATS, ExportFormat, export_errors
 from cifarlab.exporting.int8 import CALIBRATION_IMAGES, quantize_int8
 from cifarlab.exporting.measured_run import MeasuredRun
 from cifarlab.exporting.parity import describe, require_equal, require_not_inferior
-from cifarlab.exporting.study_run import find_run
 from cifarlab.metrics.conformal import calibrate_percents
 from cifarlab.run_folder.run_data import dig
 from cifarlab.system.errors import ExportError, UserError
@@ -70,7 +70,7 @@ def export_run(
         quantize: int8, for ONNX alone; None: float32
         margin: points of accuracy that a quantized network may lose, by a one-sided paired test
         test: compare on the test images instead; their opening is recorded
-        row: the study's row; None: see ``find_run``
+        row: the study's row, whose first seed it is; None: see ``find_runs``
         out: a folder; None: one under ``export/`` in the run folder
         command: stored in the certificate, and recorded where the test split is opened
         progress: called while data are read and networks compared
@@ -86,7 +86,7 @@ def export_run(
     if to not in FORMATS or quantize not in (None, "int8") or (quantize and to != "onnx"):
         what = f"can't export to {to}" + (f", quantized to {quantize}" if quantize else "")
         raise UserError(what, "--to is onnx or torch; --quantize is int8, of --to onnx alone")
-    folder, choice = find_run(path, row)
+    (folder, *_), choice = find_runs(path, row)  # the first seed: the best one would be luck
     run = MeasuredRun(folder, progress, log)
     content = _write_graph(run, FORMATS[to], quantize, test)
     figures = _measure(run, FORMATS[to], content, quantize, margin, test, command)
@@ -128,7 +128,7 @@ def check_export(
         suffixes = " or ".join(f.suffix for f in FORMATS.values())
         raise UserError(f"{file} is no exported network", f"name a file that ends in {suffixes}")
     require_packages("an export", "export", *_RUNTIMES)
-    run = MeasuredRun(find_run(path, row)[0], progress, log)
+    run = MeasuredRun(find_runs(path, row).folders[0], progress, log)
     with damage_errors(f"can't read {file}", "check its name", ExportError):
         content = read_bytes(file, _MOST_BYTES)
     certificate = read_json(file.with_name("certificate.json"), _ANEW) or {}
