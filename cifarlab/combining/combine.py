@@ -111,8 +111,8 @@ def _distill(
     members: MemberRuns, method: str, path: Path | None, test: bool, session: CombineSession
 ) -> tuple[RunFolder, list[str]]:
     """Train a student with the ensemble as its teacher. Raises CifarlabError."""
-    beside = path and path.with_name(f"{path.name}-teacher")
-    teacher, _ = _join(members, "ensemble", beside, test, session)
+    sibling = path and path.with_name(f"{path.name}-teacher")
+    teacher, _ = _join(members, "ensemble", sibling, test, session)
     distillation = {
         "teacher": str(teacher.path.resolve()),
         "weights_sha256": sha256(teacher.measured_weights()),
