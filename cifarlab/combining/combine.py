@@ -111,12 +111,14 @@ def _distill(
     members: MemberRuns, method: str, path: Path | None, test: bool, session: CombineSession
 ) -> tuple[RunFolder, list[str]]:
     """Train a student with the ensemble as its teacher. Raises CifarlabError."""
-    folder = RunFolder(path) if path else new_folder(_derive(members, method, {}, test))
-    teacher = folder.path.with_name(f"{folder.path.name}-teacher")
-    ensemble, _ = _join(members, "ensemble", teacher, test, session)
-    digest = sha256(ensemble.measured_weights())
-    distillation = {"teacher": str(teacher.resolve()), "weights_sha256": digest}
+    sibling = path and path.with_name(f"{path.name}-teacher")
+    teacher, _ = _join(members, "ensemble", sibling, test, session)
+    distillation = {
+        "teacher": str(teacher.path.resolve()),
+        "weights_sha256": sha256(teacher.measured_weights()),
+    }
     recipe = _derive(members, method, {"training.distillation": distillation}, test)
+    folder = RunFolder(path) if path else new_folder(recipe)
     train(
         recipe,
         folder,

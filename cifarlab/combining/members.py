@@ -120,18 +120,17 @@ def _require_same_form(first: MemberRun, run: MemberRun) -> None:
     ours, theirs = first.predictor, run.predictor
     by_image = [m.recipe.data.normalization == "image" for m in (first, run)]
     for name, differs, hint in (
-        ("classes", ours.classes != theirs.classes, "combine runs on the same data"),
-        ("image size", ours.image_shape != theirs.image_shape, "combine runs of one size"),
-        ("data.normalization", by_image[0] != by_image[1], "all with image, or none"),
+        ("other classes", ours.classes != theirs.classes, "combine runs on the same data"),
+        ("another image size", ours.image_shape != theirs.image_shape, "combine runs of one size"),
+        ("another data.normalization", by_image[0] != by_image[1], "all with image, or none"),
         (
-            "arithmetic",
+            "another arithmetic",
             ours.compute.precision != theirs.compute.precision,
             "train all with the same training.precision",
         ),
     ):
         if differs:
-            what = f"{run.folder.path} has another {name} than {first.folder.path}"
-            raise UserError(what.replace("another classes", "other classes"), hint)
+            raise UserError(f"{run.folder.path} has {name} than {first.folder.path}", hint)
 
 
 def _require_same_images(first: MemberRun, run: MemberRun, data: OpenData, other: OpenData) -> None:
