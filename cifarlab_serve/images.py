@@ -11,7 +11,7 @@ from PIL import WebPImagePlugin as WebPImagePlugin
 Image.preinit()  # and the plug-ins above make all of FORMATS; Image.init() would load fifty
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MAX_PIXELS = 2**26
-MAX_SCANS = 64  # of the largest image; a progressive photo has about ten
+MAX_SCANS = 16  # of the largest image; a progressive photo has about ten
 MIN_SIDE, MAX_SIDE = 8, 96  # the sides that ImagePolicy.size allows
 _ORIENTATION_KEYS = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
 _GREY_MODES = {"1", "L", "LA", "La"}

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from starlette.requests import ClientDisconnect, Request
 
-_LINGER_SECONDS = 2.0  # a body is read so long after its refusal: clients send before they listen
-_LATER = "try again in a second"
+LINGER_SECONDS = 2.0  # a body is read so long after its refusal: clients send before they listen
+LATER = "try again in a second"
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,13 @@ class Limits:
     body_bytes: int = 2**24
     pixels: int = 2**24  # of an image as it is sent; some 300 MB while it is decoded
     images: int = 256  # of a request
+    connections: int = 512  # at once; a process may often open 1,024 files
     requests: int = 256  # at once
     held_bytes: int = 2**27  # bodies of all requests
     queue: int = 1024  # images that wait for the network
     batch: int = 64  # images of a forward pass
     wait: float = 0.002  # of an image for others that are being decoded
-    timeout: float = 10.0  # to read a body, and again to answer it
+    timeout: float = 10.0  # for a request's head, again for its body, and for the answer
 
 
 class RefusalError(Exception):
@@ -52,7 +53,7 @@ class Admission:
     async def read(self, request: Request) -> AsyncIterator[bytes]:
         """Read a request's body, which counts until the block is left. Raises RefusalError."""
         if self.n_requests >= self._limits.requests:
-            raise UnreadRefusalError(503, "too many requests at once", _LATER)
+            raise UnreadRefusalError(503, "too many requests at once", LATER)
         chunks: list[bytes] = []
         self.n_requests += 1
         try:
@@ -79,7 +80,7 @@ class Admission:
                         what = f"the body has more than {limits.body_bytes:,} bytes"
                         raise refusal(413, what, "send less at once")
                     if self.n_bytes + len(chunk) > limits.held_bytes:
-                        raise refusal(503, "too many bytes at once", _LATER)
+                        raise refusal(503, "too many bytes at once", LATER)
                     self.n_bytes += len(chunk)
                     chunks.append(chunk)
         except TimeoutError as error:
@@ -90,7 +91,7 @@ class Admission:
 async def discard_body(request: Request) -> None:
     """Read what is left of a body, for a moment, so that its sender gets to read the answer."""
     with suppress(TimeoutError, ClientDisconnect):
-        async with asyncio.timeout(_LINGER_SECONDS):
+        async with asyncio.timeout(LINGER_SECONDS):
             has_more = True
             while has_more:
                 has_more = (await request.receive()).get("more_body", False)

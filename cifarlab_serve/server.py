@@ -1,6 +1,7 @@
 """The server's process: its address, its end, and the command ``cifarlab-serve``."""
 
 import argparse
+import logging
 import os
 import socket
 import sys
@@ -57,9 +58,13 @@ def serve(
         import uvicorn
 
         from cifarlab_serve.app import build_app
+        from cifarlab_serve.connections import BoundedProtocol
 
+        logging.getLogger("python_multipart").setLevel(logging.ERROR)
         config = uvicorn.Config(
             build_app(network, limits, token or None),
+            http=partial(BoundedProtocol, limits=limits),  # type: ignore[arg-type]
+            backlog=256,  # all of which are accepted before the first is counted
             log_level="error",  # not a line for each piece of nonsense
             server_header=False,
             ws="none",
@@ -75,7 +80,7 @@ def serve(
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host.strip("[]"), port), family=family, backlog=1024)
+        return socket.create_server((host.strip("[]"), port), family=family)
     except (OSError, OverflowError) as error:
         what = f"can't listen on {host}, port {port}: {getattr(error, 'strerror', None) or error}"
         raise ServeError(what, "--port 0 takes a free one") from error

@@ -184,9 +184,9 @@ def _measure(
     images = {"data": run.data.dataset.name, "split": split.name, "n": len(split.subset)}
     images |= {"fingerprint": split.subset.fingerprint()}
     if quantize and (validation := run.data.validation):
-        own = outputs if split.name == "val" else run.run(network, validation)
+        quantized = outputs if split.name == "val" else run.run(network, validation)
         labels = validation.labels[validation.indices]
-        figures["conformal"] = calibrate_percents(own.probabilities, labels)
+        figures["conformal"] = calibrate_percents(quantized.probabilities, labels)
     return {"images": images, "margin": margin if quantize else None, **figures}
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from cifarlab.exporting.export_run import export_run
 from cifarlab.run_folder.folder import RunFolder
+from cifarlab_serve.images import MAX_SCANS
 from cifarlab_serve.limits import Limits
 
 ROOT = Path(__file__).parents[2]
@@ -47,8 +48,9 @@ def test_its_bounds_are_the_program_s() -> None:
     for text in (
         f"| {limits.timeout:g} s each |",
         f"| {limits.body_bytes // 2**20} MiB, {limits.images} images |",
-        f"| {limits.pixels / 1e6:.1f} million pixels |",
-        f"| {limits.queue:,}; {limits.requests}; {limits.held_bytes // 2**20} MiB |",
+        f"| {limits.pixels / 1e6:.1f} million pixels, {MAX_SCANS} passes |",
+        f"| {limits.queue:,}; {limits.requests}; {limits.held_bytes // 2**20} MiB; "
+        f"{limits.connections} |",
         f"up to `--batch` images ({limits.batch})",
         f"no longer than {limits.wait * 1000:g} ms",
     ):

@@ -1,0 +1,72 @@
+"""How many connections there may be, and how long each may keep the server waiting."""
+
+import asyncio
+import json
+from typing import Any
+
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+from cifarlab_serve.limits import LATER, LINGER_SECONDS, Limits
+
+_PROBLEM = json.dumps({"error": "too many connections at once", "hint": LATER}).encode()
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n"
+    b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(_PROBLEM), _PROBLEM)
+)
+_MOST_PIPELINED = 16  # requests behind another: with httptools uvicorn would read on without end
+
+
+class BoundedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """uvicorn's HTTP, with a time for a request's head, and for the rest until its answer is read.
+
+    uvicorn itself bounds only how long a connection is idle between two requests.
+    """
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, limits: Limits, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._most, self._head_seconds = limits.connections, limits.timeout
+        self._request_seconds = 3 * limits.timeout + LINGER_SECONDS  # body, answer, its way
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin, or answer at once that there are too many."""
+        super().connection_made(transport)
+        if len(self.connections) > self._most:
+            transport.write(_FULL)
+            transport.close()
+        self._watch(self._head_seconds)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand bytes on; those that end a request's head give it the time for the rest."""
+        before = self.cycle
+        super().data_received(data)
+        if len(getattr(self, "pipeline", ())) > _MOST_PIPELINED:
+            self.transport.abort()
+        elif self.cycle is not before:
+            self._watch(self._request_seconds)
+        elif self._timer is None:
+            self._watch(self._head_seconds)
+
+    def on_response_complete(self) -> None:
+        """Stop the clock where nothing is left to be read, by either side."""
+        super().on_response_complete()
+        is_over = self.cycle.response_complete and not self.cycle.more_body
+        if is_over and not self.transport.get_write_buffer_size():
+            self._unwatch()
+        else:
+            self._watch(self._request_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._unwatch()
+        super().connection_lost(exc)
+
+    def _watch(self, seconds: float) -> None:
+        self._unwatch()
+        self._timer = self.loop.call_later(seconds, self.transport.abort)
+
+    def _unwatch(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._timer = None

@@ -1,0 +1,119 @@
+"""A connection costs little and ends: too many, slow heads, answers that nobody reads."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from cifarlab_serve.connections import BoundedProtocol
+from cifarlab_serve.limits import LINGER_SECONDS, Limits
+
+HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
+LARGE = b"x" * 2**24  # more than the buffers of a connection hold
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer at once, under /large with much."""
+    body = LARGE if scope["path"] == "/large" else b"ok"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+
+
+@contextmanager
+def serving(**limits: float) -> Iterator[tuple[Callable[[], socket.socket], uvicorn.Server]]:
+    """A server with other bounds in a thread, and a function that connects to it."""
+    protocol = partial(BoundedProtocol, limits=Limits(**limits))  # type: ignore[arg-type]
+    options = {"http": protocol, "lifespan": "off", "log_level": "error"}
+    server = uvicorn.Server(uvicorn.Config(application, **options))  # type: ignore[arg-type]
+    with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as connections:
+
+        def connect() -> socket.socket:
+            connection = socket.create_connection(listener.getsockname(), timeout=10)
+            return connections.enter_context(connection)
+
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            while not server.started:
+                time.sleep(0.01)
+            yield connect, server
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def read(connection: socket.socket) -> bytes:
+    """What arrives until the connection ends."""
+    chunks = []
+    try:
+        while chunk := connection.recv(2**16):
+            chunks.append(chunk)
+    except ConnectionResetError:
+        pass
+    return b"".join(chunks)
+
+
+def ask(connection: socket.socket) -> bytes:
+    connection.sendall(HEAD + b"Connection: close\r\n\r\n")
+    return read(connection)
+
+
+def test_too_many_connections_are_answered_at_once_and_make_room_in_time() -> None:
+    with serving(connections=3, timeout=1.0) as (connect, _):
+        idle = [connect() for _ in range(3)]
+        assert read(connect()).startswith(b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1")
+        assert read(idle[0]) == b""  # after a second without a head
+        assert ask(connect()).startswith(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize("before", [b"", HEAD + b"\r\n"])
+def test_a_head_that_trickles_ends_its_connection(before: bytes) -> None:
+    with serving(timeout=0.5) as (connect, _):
+        connection = connect()
+        connection.sendall(before)
+        if before:
+            assert connection.recv(2**16).startswith(b"HTTP/1.1 200 OK")
+        start = time.monotonic()
+        with pytest.raises(ConnectionError):
+            for byte in HEAD * 10:
+                connection.sendall(bytes([byte]))
+                time.sleep(0.05)
+        assert time.monotonic() - start < 5
+
+
+def test_a_client_that_asks_again_and_again_is_not_cut() -> None:
+    with serving(timeout=0.5) as (connect, _):
+        connection = connect()
+        for _ in range(8):  # for longer than any of the bounds
+            connection.sendall(HEAD + b"\r\n")
+            assert connection.recv(2**16).startswith(b"HTTP/1.1 200 OK")
+            time.sleep(0.45)
+
+
+def test_an_answer_that_nobody_reads_ends_its_connection() -> None:
+    with serving(timeout=0.2) as (connect, server):
+        connection = connect()
+        connection.sendall(HEAD.replace(b"/ ", b"/large ") + b"\r\n")
+        deadline = time.monotonic() + LINGER_SECONDS + 20
+        while not server.server_state.connections:
+            time.sleep(0.01)
+        while server.server_state.connections and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not server.server_state.connections
+        assert len(read(connection)) < len(LARGE)
+
+
+def test_requests_behind_one_another_without_end_are_cut() -> None:
+    with serving() as (connect, _):
+        few, many = connect(), connect()
+        few.sendall((HEAD + b"\r\n") * 3 + HEAD + b"Connection: close\r\n\r\n")
+        assert read(few).count(b"HTTP/1.1 200 OK") == 4
+        many.sendall((HEAD + b"\r\n") * 5000)
+        assert read(many).count(b"HTTP/1.1 200 OK") < 5000
+        assert ask(connect()).startswith(b"HTTP/1.1 200 OK")
