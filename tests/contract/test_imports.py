@@ -53,8 +53,8 @@ MAY_IMPORT = {
 
 
 def rooms() -> list[str]:
-    inside = [p.stem for p in ROOT.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()]
-    return sorted([*inside, "cifarlab_serve"])
+    modules = (p for p in ROOT.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists())
+    return sorted([*(p.stem for p in modules), "cifarlab_serve"])
 
 
 def imported_rooms(file: Path) -> Iterator[str]:
