@@ -50,7 +50,7 @@ def local_workers(
 
         return Worker(slot, connection, connection.send, close)
 
-    return Workers(jobs, start)
+    return Workers(jobs, start, log)
 
 
 @contextmanager

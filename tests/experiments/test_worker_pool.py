@@ -135,10 +135,11 @@ def train_where_data_are(job: Job, driver: Driver) -> JobResult:
 
 
 def test_a_bad_machine_costs_no_run(tmp_path: Path) -> None:
-    experiment = MadeExperiment(tmp_path, *["fine"] * 12)
-    workers = local_workers(2, lambda line: None, train_where_data_are)
+    experiment, lines = MadeExperiment(tmp_path, *["fine"] * 12), list[str]()
+    workers = local_workers(2, lines.append, train_where_data_are)
     run_experiment(experiment, "cifarlab made", workers)
     assert [experiment.results[n] for n in range(12)] == [JobResult("planned")] * 12
+    assert lines[-1] == "1 workers go on, and one gets no more runs: no such folder"
 
 
 def fail_everywhere(job: Job, driver: Driver) -> JobResult:
@@ -297,14 +298,17 @@ def test_an_idle_worker_takes_the_job_of_one_that_never_starts(tmp_path: Path) -
     assert silent and [experiment.results[n] for n in range(3)] == [JobResult("planned")] * 3
 
 
-def test_at_the_time_limit_a_worker_that_never_starts_is_not_waited_for(tmp_path: Path) -> None:
+def test_at_the_time_limit_a_worker_that_never_starts_was_mentioned_and_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cifarlab.experiments.engine._PATIENCE", 0.1)
     parent, _child = Pipe()
     worker = Worker(0, parent, lambda message: None, lambda: str(parent.close()))
-    experiment = MadeExperiment(tmp_path, "fine")
-    run_experiment(
-        experiment, "cifarlab made", Workers(1, lambda slot: worker), time.monotonic() + 0.5
-    )
+    experiment, lines = MadeExperiment(tmp_path, "fine"), list[str]()
+    workers = Workers(1, lambda slot: worker, lines.append)
+    run_experiment(experiment, "cifarlab made", workers, time.monotonic() + 0.8)
     assert not experiment.results
+    assert len(lines) == 1 and lines[0].startswith("1 of 1 workers have not started yet")
 
 
 def test_a_worker_without_its_driver_ends(tmp_path: Path) -> None:
