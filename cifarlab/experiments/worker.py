@@ -42,17 +42,17 @@ class Failure(NamedTuple):
 
     kind: str
     what: str
-    hint: str
+    hint: str = ""
 
     @property
     def is_own(self) -> bool:
         """Return whether it comes from the run itself, not perhaps from where it was trained."""
         return self.kind in _OWN
 
-
-def is_final(kind: str) -> bool:
-    """Return whether a run with a failure of this kind would fail so again."""
-    return kind in _FINAL
+    @property
+    def is_final(self) -> bool:
+        """Return whether the run would fail so again."""
+        return self.kind in _FINAL
 
 
 def describe_failure(error: Exception) -> Failure:

@@ -137,7 +137,7 @@ def return_gpu(job: Job, driver: Driver) -> JobResult:
 
 
 def choose(placement: Placement, log: Log = print) -> Workers | ThisProcess:
-    with open_workers(placement, log, return_gpu) as workers:
+    with open_workers(placement._replace(train=return_gpu), log) as workers:
         return workers
 
 

@@ -7,14 +7,14 @@ schema, before the first trial.
 import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, SerializeAsAny, model_validator
 
 from cifarlab.config.base import Name
-from cifarlab.config.duration import Duration, WallTime
+from cifarlab.config.duration import Duration, WallTime, parse_time_option
 from cifarlab.config.plugins import Plugin
 from cifarlab.experiments.search.samplers import RandomSampler, TrialSamplerConfig
 from cifarlab.experiments.search.schedulers import ASHA, Epochs, TrialSchedulerConfig
@@ -31,7 +31,7 @@ from cifarlab.recipes.catalog import find_named
 from cifarlab.recipes.scale import scale_recipe
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, find_file, list_shipped, read_named, validate_config
-from cifarlab.system.errors import RecipeError, UserError
+from cifarlab.system.errors import RecipeError
 from cifarlab.training.callbacks import CallbacksConfig
 
 _MAX_CONTEXTS = 10_000  # of one key; each is tried on the recipe's schema
@@ -134,10 +134,7 @@ def validate_space(search: Search, base: Recipe) -> None:
     for key in sort_by_condition(search.space):
         for other in search.space[key].when:
             _require_valid_condition(search, base, key, other)
-        contexts = [
-            c for c in _contexts(search, key, base) if is_active(search.space, key, c, base)
-        ]
-        if not contexts:
+        if not (contexts := _contexts(search, key, base)):
             raise RecipeError(
                 f"search {search.name}, {key}: its condition is never met",
                 f"when: {search.space[key].when}: take values that these keys can have",
@@ -146,8 +143,8 @@ def validate_space(search: Search, base: Recipe) -> None:
             _try_value(search, base, key, value, context)
 
 
-def _contexts(search: Search, key: str, base: Recipe) -> Iterator[Params]:
-    """Yield the parameters drawn before ``key`` that decide whether it is drawn.
+def _contexts(search: Search, key: str, base: Recipe) -> list[Params]:
+    """Return the combinations of parameters drawn before ``key`` with which it is drawn.
 
     They are the searched kinds, and the keys in its condition.
     """
@@ -156,22 +153,23 @@ def _contexts(search: Search, key: str, base: Recipe) -> Iterator[Params]:
     # and the keys in their conditions
     while more := {k for n in parents for k in space[n].when if k in space} - parents - {key}:
         parents |= more
-    values_to_try = {
-        k: [v for v in space[k].probes() if k not in conditions or space[k].meets(v, conditions[k])]
-        for k in sort_by_condition(space)
-        if k in parents
-    }
-    if (count := math.prod(map(len, values_to_try.values()))) > _MAX_CONTEXTS:
-        raise RecipeError(
-            f"search {search.name}, {key}: it depends on {count:,} combinations of other values",
-            "name fewer values in its condition",
-        )
-    for values in itertools.product(*values_to_try.values()):
-        params: Params = {}
-        for parent, value in zip(values_to_try, values, strict=True):
-            if is_active(space, parent, params, base):
-                params[parent] = value
-        yield params
+    contexts: list[Params] = [{}]
+    for parent in (k for k in sort_by_condition(space) if k in parents):
+        dimension, allowed = space[parent], conditions.get(parent)
+        draws = [
+            {parent: v} for v in dimension.probes() if not allowed or dimension.meets(v, allowed)
+        ]
+        contexts = [
+            context | draw
+            for context in contexts
+            for draw in (draws if is_active(space, parent, context, base) else [{}])
+        ]
+        if (count := len(contexts)) > _MAX_CONTEXTS:
+            raise RecipeError(
+                f"search {search.name}, {key}: it depends on {count:,} combinations of values",
+                "name fewer values in its condition",
+            )
+    return [context for context in contexts if is_active(space, key, context, base)]
 
 
 def _try_value(search: Search, base: Recipe, key: str, value: Any, context: Params) -> None:
@@ -219,31 +217,22 @@ def find_search(name: Search | str, plugins: Sequence[Plugin] = ()) -> Search:
     return validate_config(Search, tree, str(path), "see docs/searches.md for what a search holds")
 
 
-def apply_options(
-    search: Search,
-    trials: int | None = None,
-    max_epochs: str | None = None,
-    sampler: str | None = None,
-    scheduler: str | None = None,
-) -> Search:
-    """Return a search with the options of a command line; None leaves the search's own.
+def apply_options(search: Search, **options: Any) -> Search:
+    """Return a search with the options of a command line.
 
     Args:
         search: the search
-        trials: number of trials
-        max_epochs: duration of the longest trial, as in ``30 epochs``
-        sampler: kind of the sampler
-        scheduler: kind of the scheduler
+        **options: its keys ``trials`` and ``max_epochs``, and the kinds of ``sampler`` and
+            ``scheduler``; None leaves the search's own value
 
     Raises:
         RecipeError: an option is not valid
     """
     tree = search.model_dump()
-    options = {"trials": trials, "max_epochs": max_epochs}
-    tree |= {name: value for name, value in options.items() if value is not None}
-    for name, kind in (("sampler", sampler), ("scheduler", scheduler)):
-        if kind is not None and kind != tree[name]["kind"]:
-            tree[name] = {"kind": kind}
+    for key, value in options.items():
+        is_kind = isinstance(tree[key], dict)  # with settings, which the same kind keeps
+        if value not in (None, tree[key]["kind"] if is_kind else tree[key]):
+            tree[key] = {"kind": value} if is_kind else value
     return validate_config(Search, tree, f"search {search.name}", "see docs/searches.md")
 
 
@@ -253,7 +242,5 @@ def parse_end(text: WallTime | str | None) -> float:
     Raises:
         UserError: the text is no time
     """
-    try:
-        return time.monotonic() + WallTime.parse(text).seconds if text else math.inf
-    except ValueError as error:
-        raise UserError(f"--max-time: {error}", "write e.g. --max-time '2 h'") from error
+    time_left = parse_time_option("--max-time", text)
+    return time.monotonic() + time_left.seconds if time_left else math.inf

@@ -10,21 +10,24 @@ from bisect import bisect_right, insort
 from collections import defaultdict
 from typing import Any
 
-from cifarlab.experiments.engine import Experiment, Log
+from cifarlab.experiments.engine import Experiment, Log, unfinished_error
 from cifarlab.experiments.search.definition import Search
-from cifarlab.experiments.search.folder import Event, SearchFolder, trial_name
-from cifarlab.experiments.search.space import Params, format_value, suggest_params
-from cifarlab.experiments.search.trial_history import (
+from cifarlab.experiments.search.folder import SearchFolder
+from cifarlab.experiments.search.record import (
+    EndedEvent,
+    Event,
     RungDecision,
     Trial,
     TrialHistory,
     describe_stop,
+    trial_name,
 )
-from cifarlab.experiments.worker import Failure, Job, JobResult, is_final
+from cifarlab.experiments.search.space import Params, format_value, suggest_params
+from cifarlab.experiments.worker import Failure, Job, JobResult
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
-from cifarlab.system.errors import RecipeError
+from cifarlab.system.errors import CifarlabError, RecipeError
 from cifarlab.system.randomness import derived_seed
 
 
@@ -80,11 +83,12 @@ class SearchDriver(Experiment):
         self.folder, events = folder, folder.events()
         self.history = TrialHistory(events)
         self.search, self._base, self._scale = search, base, scale
-        self._command, self._log, self._metric = command, log, base.evaluation.metric.facts
+        self._command, self._log, self._resume = command, log, resume
+        self._metric = base.evaluation.metric.facts
         self._rungs, self._max_epochs = search.rungs(scale), search.epochs(scale)
         self._callbacks = search.only_callbacks()
         for trial in self.history.trials.values():
-            if resume and trial.failure and not is_final(trial.failure.get("kind", "")):
+            if resume and trial.failure and not trial.failure.is_final:
                 trial.stop_reason = trial.failure = None
         self._waiting = self.unfinished_trials
         self._scores_at = defaultdict[int, list[float]](list)  # by rung, ascending; more is better
@@ -97,6 +101,33 @@ class SearchDriver(Experiment):
                 self._pass_score(event)
             else:
                 self._keep_score(event)
+
+    def require_resumable(self) -> None:
+        """Refuse unfinished trials without ``resume``, and other images than earlier trials had.
+
+        This decodes the images once, before many workers need them. Images that can't be opened
+        are no error where no trial is left to train.
+
+        Raises:
+            DataError: the images of the trials to train can't be opened
+            RunFolderError: a trial is unfinished, or has other images
+        """
+        from cifarlab.data.opening import open_data
+
+        if self.unfinished_trials and not self._resume:
+            path = self.folder.trial(self.unfinished_trials[0].number).path
+            raise unfinished_error(path, self._command)
+        try:
+            images = open_data(self._base.data, log=self._log if self.n_pending else None).dataset
+        except CifarlabError:
+            if self.n_pending:
+                raise
+            return
+        if not all(
+            self.folder.trial(n).has_same_data(images.fingerprint) for n in self.history.trials
+        ):
+            what = f"the images are not those that {self.folder.path} was begun with"
+            raise self.folder.change_error(what)
 
     @property
     def unfinished_trials(self) -> list[Trial]:
@@ -177,8 +208,8 @@ class SearchDriver(Experiment):
 
     def _pass_score(self, end: Event) -> None:
         """Tell the sampler how a trial ended; not of a failure after which it may be resumed."""
-        failure = end["failure"]
-        if not failure or is_final(failure.get("kind", "")):
+        failure = EndedEvent.model_validate(end).failure
+        if not failure or failure.is_final:
             self._sampler.tell(end["trial"], None if failure else end["score"])
 
     def _add_event(self, kind: str, number: int, **content: Any) -> Event:

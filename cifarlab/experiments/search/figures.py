@@ -7,10 +7,9 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
-from cifarlab.experiments.search.folder import trial_name
+from cifarlab.experiments.search.record import Trial, trial_name
 from cifarlab.experiments.search.results import SearchResults
 from cifarlab.experiments.search.space import AnyDimension, Choice
-from cifarlab.experiments.search.trial_history import Trial
 from cifarlab.plots import spec
 from cifarlab.plots.spec import Axis, Bars, Marks, Panel, Plot, Text, label
 from cifarlab.recipes.scale import describe_scale

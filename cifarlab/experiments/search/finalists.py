@@ -8,7 +8,8 @@ import time
 from math import inf
 from typing import Any, NamedTuple
 
-from cifarlab.experiments.search.folder import SearchFolder, trial_name
+from cifarlab.experiments.search.folder import SearchFolder
+from cifarlab.experiments.search.record import trial_name
 from cifarlab.experiments.search.results import SearchResults
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import Study, StudyRow

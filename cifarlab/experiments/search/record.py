@@ -1,20 +1,78 @@
-"""The state of each trial, from the record's events.
+"""The record of a search: its events, and the state of each trial that follows from them.
 
-The driver adds events to it; tables and figures read it.
+The driver adds events to it; tables and figures read it. It holds three kinds of events. With them,
+and its run folders, a killed search goes on:
+
+    {"event": "drawn", "trial": 7, "params": {"optimizer.lr": 0.0039, ...}}
+    {"event": "rung", "trial": 7, "rung": 4, "epoch": 4, "score": 0.431, "cutoff": 0.450,
+     "rank": 3, "n_reached": 5, "stopped": true}
+    {"event": "ended", "trial": 7, "stop_reason": "stopped", "epochs": 4, "score": 0.431,
+     "failure": null}
+
+``score`` is the best validation value of the metric so far; ``cutoff`` the score that was needed to
+go on, null for the first trial at a rung; ``rank`` is from 1, among the ``n_reached`` trials that
+had reached the rung by then, this one included.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
 
-from cifarlab.experiments.search.folder import Event
+from pydantic import Field, RootModel
+
 from cifarlab.experiments.search.space import Params
+from cifarlab.experiments.worker import Failure
 from cifarlab.metrics.kinds import MetricFacts
+from cifarlab.run_folder.schemas import Count, StoredModel, make_check
+from cifarlab.system.errors import RunFolderError
+from cifarlab.system.files import read_json_lines
+
+Event = dict[str, Any]
+
+
+class DrawnEvent(StoredModel):
+    """A trial was drawn."""
+
+    event: Literal["drawn"]
+    trial: Count
+    params: dict[str, Any]
+
+
+class RungEvent(StoredModel):
+    """A trial reached a rung."""
+
+    event: Literal["rung"]
+    trial: Count
+    rung: Count
+    epoch: Count
+    score: float
+    cutoff: float | None
+    rank: Count
+    n_reached: Count
+    stopped: bool
+
+
+class EndedEvent(StoredModel):
+    """A trial ended."""
+
+    event: Literal["ended"]
+    trial: Count
+    stop_reason: Literal["planned", "stopped", "early_stopping", "max_time", "failed"]
+    epochs: Count
+    score: float | None
+    failure: Failure | None
+
+
+class AnyEvent(
+    RootModel[Annotated[DrawnEvent | RungEvent | EndedEvent, Field(discriminator="event")]]
+):
+    """A line of the record."""
 
 
 class RungDecision(NamedTuple):
-    """A decision about a trial at a rung; see search.folder."""
+    """A decision about a trial at a rung, as its event has it."""
 
     rung: int
     epoch: int
@@ -39,7 +97,7 @@ class Trial:
     stop_reason: str | None = None
     epochs: int = 0
     score: float | None = None
-    failure: dict[str, str] | None = None
+    failure: Failure | None = None
     best_epoch: int | None = None
     train_accuracy: float | None = None
 
@@ -74,8 +132,9 @@ class TrialHistory:
             trial.rung_decisions.append(decision)
             self._decisions[decision.rung][number] = decision
             return
-        trial.stop_reason, trial.failure = event["stop_reason"], event["failure"]
-        trial.epochs, trial.score = event["epochs"], event["score"]
+        end = EndedEvent.model_validate(event)
+        trial.stop_reason, trial.failure = end.stop_reason, end.failure
+        trial.epochs, trial.score = end.epochs, end.score
 
     def ranking(self, metric: MetricFacts) -> list[Trial]:
         """Return the trials, the best first; failed ones and those without a score are last.
@@ -97,3 +156,26 @@ def describe_stop(rung: Event, metric: MetricFacts) -> str:
         f"at rung {rung['rung']}: {metric.text(rung['score'])},{cutoff}"
         f" rank {rung['rank']} of {rung['n_reached']}"
     )
+
+
+def read_events(file: Path) -> list[Event]:
+    """Return all complete lines of a record, oldest first.
+
+    Raises:
+        RunFolderError: a line is damaged
+    """
+    hint = "restore it, or search anew elsewhere"
+    events = read_json_lines(file, hint, make_check(AnyEvent))
+    drawn_trials: set[int] = set()
+    for event in events:
+        if event["event"] == "drawn":
+            drawn_trials.add(event["trial"])
+        elif event["trial"] not in drawn_trials:
+            name = trial_name(event["trial"])
+            raise RunFolderError(f"{file} is damaged: {name} was never drawn", hint)
+    return events
+
+
+def trial_name(number: int) -> str:
+    """Return a trial's name in tables, the page and run folders."""
+    return f"trial-{number:03d}"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.importance import Importance, measure_importance
-from cifarlab.experiments.search.trial_history import Trial, TrialHistory
+from cifarlab.experiments.search.record import Trial, TrialHistory
 from cifarlab.metrics.kinds import ACCURACY, MetricFacts
 from cifarlab.run_folder.run_data import EpochLines, dig, read_runs
 from cifarlab.system.formatting import number

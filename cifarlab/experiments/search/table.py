@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from cifarlab.experiments.search.finalists import Finalists, SelectionBias, restore_finalists
-from cifarlab.experiments.search.folder import trial_name
 from cifarlab.experiments.search.importance import Importance
+from cifarlab.experiments.search.record import Trial, describe_stop, trial_name
 from cifarlab.experiments.search.results import RungSummary, SearchResults
 from cifarlab.experiments.search.space import format_params
-from cifarlab.experiments.search.trial_history import Trial, describe_stop
 from cifarlab.experiments.study.table import markdown
 from cifarlab.metrics.kinds import ACCURACY, MetricFacts
 from cifarlab.recipes.scale import describe_scale
@@ -63,7 +62,7 @@ def format_rows(results: SearchResults) -> TextTable:
 def describe_end(trial: Trial, metric: MetricFacts) -> str:
     """Return how a trial ended, in words."""
     if trial.failure:
-        return f"failed: {trial.failure['what']}"
+        return f"failed: {trial.failure.what}"
     if stop := next((v for v in trial.rung_decisions if v.stopped), None):
         return f"stopped {describe_stop(stop._asdict(), metric)}"
     return _STOP_REASONS[trial.stop_reason]
@@ -87,11 +86,9 @@ def format_importance(importances: Sequence[Importance]) -> TextTable:
 
 def describe_selection_bias(bias: SelectionBias, metric: MetricFacts) -> str:
     """Return the selection bias of a trial as a sentence."""
-    reach, points = bias.interval, " points" if metric.percent else ""
-    interval = "; one seed gives no interval"
-    if reach:
-        low, high = (metric.number(end, "+") for end in reach)
-        interval = f" (95 % interval {low} to {high})"
+    points, interval = " points" if metric.percent else "", "; one seed gives no interval"
+    if bias.interval:
+        interval = f" (95 % interval {metric.interval(bias.interval, '+')})"
     return (
         f"{trial_name(bias.trial)}: {metric.text(bias.score)} in the search, "
         f"{metric.text(bias.mean)} over {bias.n} other seed{'s' if bias.n > 1 else ''}: the "

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cifarlab.config.plugins import copy_plugins
-from cifarlab.experiments.engine import Log, resume_command, run_experiment
-from cifarlab.experiments.placement import DEFAULT_PLACEMENT, Placement, open_workers
+from cifarlab.experiments.engine import Log, resume_command
+from cifarlab.experiments.placement import DEFAULT_PLACEMENT, Placement
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import Study, change_plan, find_study
 from cifarlab.experiments.study.folder import StudyFolder, write_comparison
 from cifarlab.experiments.study.record import PlannedRun, StudyRecord
-from cifarlab.experiments.worker import TrainJob, train_job
 from cifarlab.plots.spec import require_formats
 from cifarlab.recipes.scale import scale_recipe
 from cifarlab.recipes.text import change, fingerprint
@@ -49,7 +48,6 @@ def run_study(
     formats: Sequence[str] = ("svg",),
     log: Log = print,
     command: str = "cifarlab.study",
-    train: TrainJob = train_job,
 ) -> FinishedStudy:
     """Train the missing runs of a study and compare all; a failed run does not end it.
 
@@ -70,7 +68,6 @@ def run_study(
         formats: file formats of the figure
         log: receives lines about the progress
         command: the command that the user typed
-        train: trains one job
 
     Raises:
         UserError: the study or an option is not valid or can't be met, or its plan was another
@@ -87,7 +84,7 @@ def run_study(
     folder = StudyFolder.locate(study.name, scale, data, runs, first_seed)
     with folder.lock():
         record = StudyRecord(study, scale, planned_runs, folder, runs, log)
-        return _train(record, formats, command, resume, placement, end, log, train)
+        return _train(record, formats, command, resume, placement, end, log)
 
 
 def _train(
@@ -98,7 +95,6 @@ def _train(
     placement: Placement,
     end: float,
     log: Log,
-    train: TrainJob,
 ) -> FinishedStudy:
     """Train what is missing, after the price was said and the plan written; compare all."""
     copy_plugins(record.study.plugins, record.folder.path)
@@ -112,8 +108,7 @@ def _train(
     for line in (*record.plan.notes(), *record.quote()):
         log(line)
     record.write()
-    with open_workers(placement, log, train) as workers:
-        run_experiment(record, resume_command(command), workers, end)
+    placement.run(record, resume_command(command), log, end)
     return _finish(record, formats)
 
 

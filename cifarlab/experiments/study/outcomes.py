@@ -10,11 +10,11 @@ from cifarlab.config.plugins import Plugin
 from cifarlab.experiments.study.by_image import compare_rows_by_image, with_wear
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import parse_metric
-from cifarlab.experiments.study.folder import StoredFailure, StudyFolder
+from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.margin import require_margin
 from cifarlab.experiments.study.plan import StudyPlan, Terms
 from cifarlab.experiments.study.run_metrics import RUN_METRICS, RunMetric
-from cifarlab.experiments.worker import Failure, is_final
+from cifarlab.experiments.worker import Failure
 from cifarlab.metrics.kinds import MetricConfig, measure_metrics
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import fingerprint, fingerprint_row
@@ -54,7 +54,7 @@ def run_outcome(row: str, run: RunData, metric: AnyMetric) -> Outcome:
     return Outcome(row, *facts, test, val, failure, time=str(start.get("time", "")))
 
 
-def failed_outcome(row: str, seed: int, failure: Failure | StoredFailure | None) -> Outcome:
+def failed_outcome(row: str, seed: int, failure: Failure | None) -> Outcome:
     """Return the outcome of a run that is not finished.
 
     Args:
@@ -63,7 +63,7 @@ def failed_outcome(row: str, seed: int, failure: Failure | StoredFailure | None)
         failure: why it has no result; None where it was not trained yet
     """
     reason = f"{failure.kind}: {failure.what}" if failure else "not trained yet"
-    return Outcome(row, seed, failure=reason, is_pending=not (failure and is_final(failure.kind)))
+    return Outcome(row, seed, failure=reason, is_pending=not (failure and failure.is_final))
 
 
 def _value(run: RunData, split: str, metric: AnyMetric) -> float | None:

@@ -155,7 +155,9 @@ def test_the_command_line_changes_just_what_it_names() -> None:
     search = small(sampler={"kind": "tpe", "n_startup_trials": 4})
     assert apply_options(search) == search
     assert apply_options(search, sampler="tpe").sampler.n_startup_trials == 4
-    other = apply_options(search, 3, "5 epochs", "random", "none")
+    other = apply_options(
+        search, trials=3, max_epochs="5 epochs", sampler="random", scheduler="none"
+    )
     assert (other.trials, str(other.max_epochs)) == (3, "5 epochs")
     assert (other.sampler.kind, other.scheduler.kind) == ("random", "none")
     with pytest.raises(RecipeError, match="ashaa"):

@@ -152,7 +152,7 @@ def train_at_once(monkeypatch: pytest.MonkeyPatch, workers: int) -> list[list[Jo
             job = running.pop(draw.randrange(len(running)))
             record.on_end(job, make_up(job))
 
-    monkeypatch.setattr("cifarlab.experiments.study.engine.run_experiment", run_experiment)
+    monkeypatch.setattr("cifarlab.experiments.placement.run_experiment", run_experiment)
     return moments
 
 
