@@ -16,11 +16,12 @@ from threading import Thread
 from typing import Any
 
 from cifarlab.experiments.engine import Log, Worker, Workers
-from cifarlab.experiments.gpus import allows_gpus, divide_gpus
+from cifarlab.experiments.gpus import divide_gpus
 from cifarlab.experiments.worker import TrainJob, train_job, work
 from cifarlab.system import files
 from cifarlab.system.errors import UserError
 from cifarlab.system.extras import require_packages
+from cifarlab.system.gpus import allows_gpus
 from cifarlab.system.threads import env_threads
 
 _PATH_VARS = {"CIFARLAB_DATA", "CIFARLAB_CACHE", "XDG_CACHE_HOME"}
@@ -82,8 +83,8 @@ def cluster_workers(
         }
         remote: Any = ray.remote(**options)(_RemoteWorker)
 
-        def start(slot: int) -> Worker:
-            return _connect_actor(remote.remote(str(Path.cwd()), max(1, int(cpus)), train), slot)
+        def start(_slot: int) -> Worker:
+            return _connect_actor(remote.remote(str(Path.cwd()), max(1, int(cpus)), train))
 
         yield Workers(jobs, start, log)
     finally:
@@ -91,7 +92,7 @@ def cluster_workers(
             ray.shutdown()
 
 
-def _connect_actor(actor: Any, slot: int) -> Worker:
+def _connect_actor(actor: Any) -> Worker:
     """Return an actor as a worker."""
     import ray
 
@@ -107,7 +108,7 @@ def _connect_actor(actor: Any, slot: int) -> Worker:
         forwarding.join(_GOODBYE)  # a thread that still waits while Ray ends breaks it
         return causes[0] if causes else "for no known reason"
 
-    return Worker(slot, messages, send.remote, close)
+    return Worker(messages, send.remote, close)
 
 
 class _RemoteWorker:

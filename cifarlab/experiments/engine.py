@@ -62,7 +62,6 @@ class Worker(NamedTuple):
     ``messages`` ends where the worker dies; ``close`` returns how it died.
     """
 
-    slot: int
     messages: Connection
     send: Callable[[Any], Any]
     close: Callable[[], str]

@@ -8,10 +8,11 @@ from typing import NamedTuple, Self
 
 from cifarlab.experiments.cluster import cluster_workers, require_ray
 from cifarlab.experiments.engine import Experiment, Log, ThisProcess, Workers, run_experiment
-from cifarlab.experiments.gpus import divide_gpus, require_gpu_fraction, visible_gpus
+from cifarlab.experiments.gpus import divide_gpus, require_gpu_fraction
 from cifarlab.experiments.local_workers import local_workers
 from cifarlab.experiments.worker import TrainJob, train_job
 from cifarlab.system.errors import UserError
+from cifarlab.system.gpus import visible_gpus
 
 
 def require_count(option: str, count: int | None) -> None:

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from cifarlab.experiments.engine import ThisProcess, Worker, Workers, run_experiment
-from cifarlab.experiments.local_workers import _shielded_spawn, local_workers
+from cifarlab.experiments.local_workers import local_workers
 from cifarlab.experiments.worker import LEAVE, WORKER_READY, Driver, Failure, Job, JobResult, work
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted, RunFolderError, StorageError, UserError
 from cifarlab.system.signals import stop_on_signal
+from cifarlab.system.spawning import _shielded_spawn
 
 FAILURE = Failure("DivergenceError", "NaN", "lower the learning rate")
 
@@ -192,11 +193,11 @@ def test_a_run_that_kills_this_process_is_not_begun_for_ever(tmp_path: Path) -> 
     assert experiment.results[1] == experiment.results[2] == JobResult("planned")
 
 
-def dead_worker(slot: int) -> Worker:
+def dead_worker() -> Worker:
     """A worker whose process ends before it is ready."""
     parent, child = Pipe()
     child.close()
-    return Worker(slot, parent, lambda message: None, lambda: str(parent.close()) and "exit code 1")
+    return Worker(parent, lambda message: None, lambda: str(parent.close()) and "exit code 1")
 
 
 def test_workers_that_never_start_are_no_fault_of_the_runs(tmp_path: Path) -> None:
@@ -204,14 +205,14 @@ def test_workers_that_never_start_are_no_fault_of_the_runs(tmp_path: Path) -> No
 
     def start(slot: int) -> Worker:
         slots.append(slot)
-        return dead_worker(slot)
+        return dead_worker()
 
     with pytest.raises(UserError, match="no worker starts: exit code 1"):
         run_experiment(experiment, "cifarlab made", Workers(2, start))
     assert not experiment.results and max(slots.count(0), slots.count(1)) == 4
 
     local = local_workers(1, lambda line: None, train_made_job)
-    mixed = Workers(2, lambda slot: local.start(0)._replace(slot=1) if slot else dead_worker(0))
+    mixed = Workers(2, lambda slot: local.start(0) if slot else dead_worker())
     experiment = MadeExperiment(tmp_path, *["fine"] * 3)
     run_experiment(experiment, "cifarlab made", mixed)
     assert [experiment.results[n] for n in range(3)] == [JobResult("planned")] * 3
@@ -291,7 +292,7 @@ def test_an_idle_worker_takes_the_job_of_one_that_never_starts(tmp_path: Path) -
             return local.start(0)
         parent, *children = Pipe()
         silent.extend(children)
-        return Worker(slot, parent, lambda message: None, lambda: str(parent.close()))
+        return Worker(parent, lambda message: None, lambda: str(parent.close()))
 
     experiment = MadeExperiment(tmp_path, "fine", "fine", "fine")
     run_experiment(experiment, "cifarlab made", Workers(2, start))
@@ -303,7 +304,7 @@ def test_at_the_time_limit_a_worker_that_never_starts_was_mentioned_and_is_not_w
 ) -> None:
     monkeypatch.setattr("cifarlab.experiments.engine._PATIENCE", 0.1)
     parent, _child = Pipe()
-    worker = Worker(0, parent, lambda message: None, lambda: str(parent.close()))
+    worker = Worker(parent, lambda message: None, lambda: str(parent.close()))
     experiment, lines = MadeExperiment(tmp_path, "fine"), list[str]()
     workers = Workers(1, lambda slot: worker, lines.append)
     run_experiment(experiment, "cifarlab made", workers, time.monotonic() + 0.8)

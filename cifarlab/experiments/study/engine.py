@@ -84,40 +84,27 @@ def run_study(
     folder = StudyFolder.locate(study.name, scale, data, runs, first_seed)
     with folder.lock():
         record = StudyRecord(study, scale, planned_runs, folder, runs, log)
-        return _train(record, formats, command, resume, placement, end, log)
+        _begin(record, command, resume, log)
+        if record.jobs:
+            placement.run(record, resume_command(command), log, end)
+        comparison = record.compare_finished()
+        record.write(comparison)
+        write_comparison(comparison, folder.path, formats)
+    return FinishedStudy(folder, comparison, record.n_failed)
 
 
-def _train(
-    record: StudyRecord,
-    formats: Sequence[str],
-    command: str,
-    resume: bool,
-    placement: Placement,
-    end: float,
-    log: Log,
-) -> FinishedStudy:
-    """Train what is missing, after the price was said and the plan written; compare all."""
+def _begin(record: StudyRecord, command: str, resume: bool, log: Log) -> None:
+    """Plan what is missing; log what it costs, and write it down."""
     copy_plugins(record.study.plugins, record.folder.path)
     record.plan_jobs(command, resume)
     n_jobs, n_finished = len(record.jobs), len(record.finished_folders)
     more = " before the next look" if record.study.until == "decided" and n_jobs else ""
     where = f"{n_finished} are there; {record.folder.path}"
     log(f"{record.study.name}: {n_jobs} runs to train{more}, {where}")
-    if not n_jobs:
-        return _finish(record, formats)
-    for line in (*record.plan.notes(), *record.quote()):
-        log(line)
-    record.write()
-    placement.run(record, resume_command(command), log, end)
-    return _finish(record, formats)
-
-
-def _finish(record: StudyRecord, formats: Sequence[str]) -> FinishedStudy:
-    """Compare what is finished, and write it."""
-    comparison = record.compare_finished()
-    record.write(comparison)
-    write_comparison(comparison, record.folder.path, formats)
-    return FinishedStudy(record.folder, comparison, record.n_failed)
+    if n_jobs:
+        for line in (*record.plan.notes(), *record.quote()):
+            log(line)
+        record.write()
 
 
 def _plan(study: Study, scale: float, only: str | None, data: str | None) -> list[PlannedRun]:

@@ -75,7 +75,7 @@ def compare_within_margin(comparison: "Comparison") -> tuple[MarginRow, ...]:
 
 
 def _by_seed(runs: Sequence[RunData]) -> dict[int, RunData]:
-    return {run.recipe.seed: run for run in runs if run.is_finished and not run.early_end}
+    return {run.recipe.seed: run for run in runs if run.is_complete}
 
 
 def _with_costs(row: MarginRow, pairs: Sequence[tuple[RunData, RunData]], plan: Plan) -> MarginRow:

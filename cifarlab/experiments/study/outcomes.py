@@ -22,10 +22,10 @@ from cifarlab.report.compare import comparability_warnings
 from cifarlab.report.settings import distinct_names
 from cifarlab.run_folder import RUNS
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.run_folder.naming import add_number, finished_runs
+from cifarlab.run_folder.naming import add_number, runs_of_row
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.run_folder.run_data import RunData, as_rows, dig, read_runs
-from cifarlab.system.errors import PluginError, RecipeError, RunFolderError, UserError
+from cifarlab.system.errors import RecipeError, RunFolderError, UserError
 from cifarlab.system.files import is_folder
 from cifarlab.system.formatting import number
 
@@ -80,13 +80,13 @@ def _value(run: RunData, split: str, metric: AnyMetric) -> float | None:
 
 def find_warnings(runs: Sequence[RunData]) -> list[str]:
     """Return warnings about comparing those of the runs that are finished."""
-    return comparability_warnings([run for run in runs if run.is_finished and not run.early_end])
+    return comparability_warnings([run for run in runs if run.is_complete])
 
 
 def _find_metric(text: str, plugins: Sequence[Plugin], runs: Sequence[RunData]) -> AnyMetric:
     """Return a metric of cifarlab or of these plug-ins; if they lack it, of the runs' plug-ins."""
     if text in RUN_METRICS:
-        RUN_METRICS[text].require([run for run in runs if run.is_finished and not run.early_end])
+        RUN_METRICS[text].require([run for run in runs if run.is_complete])
         return RUN_METRICS[text]
     try:
         return parse_metric(text, plugins)
@@ -287,25 +287,8 @@ def _run_folders(path: Path) -> list[Path]:
 
 
 def _recipe_runs(name: str, runs: Path) -> list[Path]:
-    recipe = find(name)
-    row_fingerprint = fingerprint_row(recipe)
-    paths = [
-        folder.path
-        for is_early in (False, True)  # those that ended early are named, not compared
-        for folders in finished_runs(runs, ended_early=is_early).values()
-        if _read_row_fingerprint(folders[0]) == row_fingerprint
-        for folder in folders
-    ]
-    if not paths:
-        raise RunFolderError(
-            f"there is no finished run of {name} under {runs}", f"start with: cifarlab train {name}"
-        )
-    return paths
-
-
-def _read_row_fingerprint(folder: RunFolder) -> str | None:
-    """Return a run's ``fingerprint_row``; None where its plug-ins may not be loaded."""
-    try:
-        return fingerprint_row(folder.recipe())
-    except PluginError:
-        return None
+    if paths := [folder.path for folder in runs_of_row(find(name), runs)]:
+        return paths
+    raise RunFolderError(
+        f"there is no finished run of {name} under {runs}", f"start with: cifarlab train {name}"
+    )
