@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 
 from cifarlab.experiments.worker import (
     LEAVE,
+    NOT_SHARED,
     WORKER_READY,
     Failure,
     Job,
@@ -184,6 +185,14 @@ def _run_in_process(
         experiment.on_end(job, result)
 
 
+def _find_on_disk(job: Job, result: JobResult) -> JobResult:
+    """Return a run's end, as failed where its result was written to a disk that is not here."""
+    if not result.has_result or RunFolder(job.path).is_finished:
+        return result
+    what = f"{job.path} has no result here: it was written to another disk"
+    return JobResult(failure=Failure("RunFolderError", what, NOT_SHARED))
+
+
 def _find_fruitless_starts(job: Job) -> Failure | None:
     """Return a failure where the last starts of a run led to no epoch: it may kill its process."""
     folder = RunFolder(job.path)
@@ -319,6 +328,8 @@ class _Pool:
             self._handle_epoch(slot, job, message)
             return
         slot.job = None
+        if isinstance(message, JobResult):
+            message = _find_on_disk(job, message)
         if isinstance(message, Failure):  # after which the worker ends
             self._dismiss(slot)
             self._handle_fault(slot, job, message)

@@ -64,10 +64,14 @@ def describe_failure(error: Exception) -> Failure:
 
 
 class JobResult(NamedTuple):
-    """The end of a run: why training stopped, or how it failed."""
+    """The end of a run: why training stopped, or how it failed.
+
+    ``has_result``: its folder has the result.
+    """
 
     stop_reason: str = "failed"
     failure: Failure | None = None
+    has_result: bool = False
 
 
 class Driver(Protocol):
@@ -154,7 +158,7 @@ def train_job(job: Job, driver: Driver) -> JobResult:
     try:
         if folder.is_finished:  # the driver was killed before it received the result
             reporter.replay(folder)
-            return JobResult(str((folder.result() or {}).get("stop_reason")))
+            return JobResult(str((folder.result() or {}).get("stop_reason")), has_result=True)
         from cifarlab.training.train import train
 
         result = train(
@@ -173,7 +177,7 @@ def train_job(job: Job, driver: Driver) -> JobResult:
         if not isinstance(error, CifarlabError):
             raise
         return JobResult(failure=describe_failure(error))
-    return JobResult(result["stop_reason"])
+    return JobResult(result["stop_reason"], has_result=True)
 
 
 def _wait_for_folder(folder: RunFolder, reporter: _Reporter) -> None:

@@ -44,6 +44,8 @@ def train_made_job(job: Job, driver: Driver) -> JobResult:
         raise RunFolderError("held by another process", "end it")
     if job.name == "fails":
         return JobResult(failure=FAILURE)
+    if job.name == "elsewhere":
+        return JobResult("planned", has_result=True)
     if job.name == "full":
         raise StorageError("can't write", "free some space")
     for epoch in range(1, 101 if job.name == "slow" else 2):
@@ -141,6 +143,15 @@ def test_a_bad_machine_costs_no_run(tmp_path: Path) -> None:
     run_experiment(experiment, "cifarlab made", workers)
     assert [experiment.results[n] for n in range(12)] == [JobResult("planned")] * 12
     assert lines[-1] == "1 workers go on, and one gets no more runs: no such folder"
+
+
+@pytest.mark.parametrize("workers", ["here", "process"])
+def test_a_run_whose_result_lies_on_another_disk_has_failed(tmp_path: Path, workers: str) -> None:
+    experiment = MadeExperiment(tmp_path, "elsewhere")
+    local = local_workers(1, lambda line: None, train_made_job)
+    run_experiment(experiment, "made", ThisProcess(train_made_job) if workers == "here" else local)
+    failure = experiment.results[0].failure
+    assert failure and "written to another disk" in failure.what and "one folder" in failure.hint
 
 
 def fail_everywhere(job: Job, driver: Driver) -> JobResult:

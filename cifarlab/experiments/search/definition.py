@@ -112,7 +112,8 @@ class Search(CallbacksConfig):
 
     def rungs(self, scale: float = 1.0) -> list[int]:
         """Return the epochs at which trials may be stopped, ascending."""
-        return self.scheduler.rungs(self.epochs(scale), scale)
+        epochs = self.epochs(scale)
+        return [rung for rung in self.scheduler.rungs(epochs, scale) if rung < epochs]
 
     def epochs(self, scale: float = 1.0) -> int:
         """Return the epochs of a complete trial; at a scale the last one may be shorter."""

@@ -84,8 +84,7 @@ class SearchDriver(Experiment):
         self.history = TrialHistory(events)
         self.search, self._base, self._scale = search, base, scale
         self._command, self._log, self._resume = command, log, resume
-        self._metric = base.evaluation.metric.facts
-        self._rungs, self._max_epochs = search.rungs(scale), search.epochs(scale)
+        self._metric, self._rungs = base.evaluation.metric.facts, search.rungs(scale)
         self._callbacks = search.only_callbacks()
         for trial in self.history.trials.values():
             if resume and trial.failure and not trial.failure.is_final:
@@ -97,10 +96,7 @@ class SearchDriver(Experiment):
         for event in events:
             if event["event"] == "drawn":
                 self._sampler.repeat(event["trial"], event["params"])
-            elif event["event"] == "ended":
-                self._pass_score(event)
-            else:
-                self._keep_score(event)
+            self._apply(event)
 
     def require_resumable(self) -> None:
         """Refuse unfinished trials without ``resume``, and other images than earlier trials had.
@@ -177,10 +173,10 @@ class SearchDriver(Experiment):
         if trial.score is not None:
             score = self._metric.sign * max(self._metric.sign * s for s in (score, trial.score))
         trial.epochs, trial.score = line["epoch"], score
-        at_rung = trial.epochs in self._rungs and trial.epochs < self._max_epochs
-        if at_rung and trial.number not in self.history.decisions_at(trial.epochs):
+        decisions = self.history.decisions_at(trial.epochs)
+        if trial.epochs in self._rungs and trial.number not in decisions:
             decision = self._decide(trial.epochs, score)
-            self._keep_score(self._add_event("rung", trial.number, **decision._asdict()))
+            self._add_event("rung", trial.number, **decision._asdict())
         return not trial.stopped
 
     def _decide(self, rung: int, score: float) -> RungDecision:
@@ -193,10 +189,6 @@ class SearchDriver(Experiment):
         n_reached = 1 + len(self.history.decisions_at(rung))
         return RungDecision(rung, rung, score, limit, rank, n_reached, stopped)
 
-    def _keep_score(self, rung: Event) -> None:
-        if not math.isnan(rung["score"]):
-            insort(self._scores_at[rung["rung"]], self._metric.sign * rung["score"])
-
     def on_end(self, job: Job, result: JobResult) -> None:
         """Record a trial's end and pass its score to the sampler."""
         self._end(self._trials[job.path], result)
@@ -204,22 +196,25 @@ class SearchDriver(Experiment):
     def _end(self, trial: Trial, result: JobResult) -> None:
         failure = result.failure and result.failure._asdict()
         end = {"stop_reason": result.stop_reason, "epochs": trial.epochs, "score": trial.score}
-        self._pass_score(self._add_event("ended", trial.number, **end, failure=failure))
+        self._add_event("ended", trial.number, **end, failure=failure)
 
-    def _pass_score(self, end: Event) -> None:
-        """Tell the sampler how a trial ended; not of a failure after which it may be resumed."""
-        failure = EndedEvent.model_validate(end).failure
-        if not failure or failure.is_final:
-            self._sampler.tell(end["trial"], None if failure else end["score"])
-
-    def _add_event(self, kind: str, number: int, **content: Any) -> Event:
+    def _add_event(self, kind: str, number: int, **content: Any) -> None:
         """Write an event to the disk before anything depends on it."""
         event = {"event": kind, "trial": number, **content}
         self.folder.append_event(event)
         self.history.add(event)
         if message := _describe(event, self._metric):
             self._log(message)
-        return event
+        self._apply(event)
+
+    def _apply(self, event: Event) -> None:
+        """Let later decisions and draws follow from an event; from no failure that is not final."""
+        if event["event"] == "rung" and not math.isnan(event["score"]):
+            insort(self._scores_at[event["rung"]], self._metric.sign * event["score"])
+        if event["event"] == "ended":
+            failure = EndedEvent.model_validate(event).failure
+            if not failure or failure.is_final:
+                self._sampler.tell(event["trial"], None if failure else event["score"])
 
 
 def _describe(event: Event, metric: MetricFacts) -> str:

@@ -19,7 +19,7 @@ from cifarlab.experiments.study.outcomes import failed_outcome, find_warnings, r
 from cifarlab.experiments.study.plan import SeenRuns, StudyPlan, make_plan, require_same_plan
 from cifarlab.experiments.study.price import Question, find_earlier_runs, quote
 from cifarlab.experiments.study.reuse import ReusableRuns
-from cifarlab.experiments.worker import NOT_SHARED, Failure, Job, JobResult
+from cifarlab.experiments.worker import Job, JobResult
 from cifarlab.metrics.kinds import MetricConfig
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint
@@ -238,15 +238,11 @@ class StudyRecord(Experiment):
     def on_end(self, job: Job, result: JobResult) -> None:
         """Record the end of a run and log it."""
         self._n_ended += 1
-        folder, failure = RunFolder(job.path), result.failure
-        if not failure and not folder.is_finished:
-            what = f"{folder.path} has no result here: it was written to another disk"
-            failure = Failure("RunFolderError", what, NOT_SHARED)
-        if failure:
+        if failure := result.failure:
             self.failures[fingerprint(job.recipe)] = failure
             how = f"failed: {failure.what}"
         else:
-            self.finished_folders[fingerprint(job.recipe)] = folder
+            self.finished_folders[fingerprint(job.recipe)] = RunFolder(job.path)
             how = _describe_score(job.path, self.study.metric)
         self.write()
         seed = job.recipe.seed
