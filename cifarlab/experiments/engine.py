@@ -182,7 +182,7 @@ def _run_in_process(
             result = JobResult(failure=describe_failure(error))
         if driver.errors:
             raise driver.errors[0]
-        experiment.on_end(job, result)
+        experiment.on_end(job, _find_on_disk(job, result))
 
 
 def _find_on_disk(job: Job, result: JobResult) -> JobResult:

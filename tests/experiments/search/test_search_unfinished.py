@@ -141,8 +141,8 @@ def test_a_resumed_search_takes_up_what_may_not_fail_again(tmp_path: Path, kind:
 
 def test_a_search_that_was_refused_before_its_first_trial_has_not_begun(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="GPU"):
-        options = {"placement": Placement(gpus_per_trial=0.5), "train": train_nothing}
-        run_search(small(trials=2), runs=tmp_path, **options)
+        placement = Placement(gpus_per_trial=0.5, train=train_nothing)
+        run_search(small(trials=2), runs=tmp_path, placement=placement)
     search = small(trials=2, max_epochs="8 epochs")
     assert run_search(search, runs=tmp_path, placement=Placement(train=train_nothing)).n_failed == 0
     with pytest.raises(RunFolderError, match="begun with another"):
