@@ -4,19 +4,6 @@ import math
 
 from cifarlab.system.errors import UserError
 
-_LEAST = 0.01  # of a GPU
-
-
-def require_gpu_fraction(gpus_per_trial: float | None) -> None:
-    """Refuse a number of GPUs per trial that is neither one nor a part of one.
-
-    Raises:
-        UserError: it is another number
-    """
-    if gpus_per_trial is not None and not _LEAST <= gpus_per_trial <= 1:
-        what = f"--gpus-per-trial {gpus_per_trial:g}: a trial trains on one GPU or a part of one"
-        raise UserError(what, f"take 1, or a part such as 0.25 ({_LEAST:g} at least)")
-
 
 def divide_gpus(
     n_gpus: int, jobs: int | None, gpus_per_trial: float | None

@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 
 from cifarlab.experiments.cluster import cluster_workers, require_ray
 from cifarlab.experiments.engine import Experiment, Log, ThisProcess, Workers, run_experiment
-from cifarlab.experiments.gpus import divide_gpus, require_gpu_fraction
+from cifarlab.experiments.gpus import divide_gpus
 from cifarlab.experiments.local_workers import local_workers
 from cifarlab.experiments.worker import TrainJob, train_job
 from cifarlab.system.errors import UserError
@@ -46,7 +46,9 @@ class Placement(NamedTuple):
             MissingExtraError: Ray is not installed, and a cluster named
         """
         require_count("jobs", self.jobs)
-        require_gpu_fraction(self.gpus_per_trial)
+        if self.gpus_per_trial is not None and not 0.01 <= self.gpus_per_trial <= 1:
+            what = f"--gpus-per-trial {self.gpus_per_trial:g}: a trial trains on one GPU or a part"
+            raise UserError(what, "take 1, or a part such as 0.25 (0.01 at least)")
         if self.cluster:
             require_ray()
             if ":" in (name := os.environ.get("CIFARLAB_DEVICE", "")):

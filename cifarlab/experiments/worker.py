@@ -191,14 +191,11 @@ def _wait_for_folder(folder: RunFolder, reporter: _Reporter) -> None:
         f"{folder.path} was held by another process for {_HANDOVER} seconds",
         "end that process: it goes on with a run that was taken from it",
     )
-    for turn in range(1, _HANDOVER + 1):
+    for _ in range(_HANDOVER):
         reporter.leave_if_requested()
-        try:
-            with lock_folder(folder.path, error, timeout=1):
-                return
-        except RunFolderError:
-            if turn == _HANDOVER:
-                raise
+        with suppress(RunFolderError), lock_folder(folder.path, error, timeout=1):
+            return
+    raise error
 
 
 def work(

@@ -1,7 +1,9 @@
 """Several runs compared: the table, and warnings where their accuracies can't be compared."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from cifarlab.report.settings import Difference, differences
@@ -102,6 +104,20 @@ def comparability_warnings(runs: Sequence[RunData]) -> list[str]:
             f"Not what their recipes give, since they were ended before: {'; '.join(early_ends)}."
         )
     return messages
+
+
+def distinct_data_names(runs: Sequence[RunData]) -> dict[Path, str]:
+    """Return the name of each run's data, with a fingerprint where one name has several.
+
+    The images in a folder may change while its path, which is in the recipe, does not.
+    """
+    prints = {run.path: str(dig(run.provenance, "data", "fingerprint")) for run in runs}
+    distinct = Counter(name for name, _ in {(run.data_name, prints[run.path]) for run in runs})
+    return {
+        run.path: run.data_name
+        + (f" ({prints[run.path][:8]})" if distinct[run.data_name] > 1 else "")
+        for run in runs
+    }
 
 
 def timing_problems(runs: Sequence[RunData]) -> list[str]:

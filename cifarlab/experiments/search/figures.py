@@ -71,7 +71,7 @@ def rungs(results: SearchResults) -> Plot | None:
 
 def coordinates(results: SearchResults) -> Plot | None:
     """Draw a line per trial over one axis per key and one for the score, the best on top."""
-    scored = [row for row in results.rows if row.score is not None and not row.failure]
+    scored = [row for row in results.rows if row.is_ranked]
     if len(scored) < 2:
         return None
     sample, space, metric = _select_rows(scored), results.search.space, results.metric

@@ -139,7 +139,7 @@ def select_finalists(results: SearchResults) -> dict[int, float]:
     Raises:
         UserError: no trial has a score
     """
-    scored = [r for r in results.rows if r.score is not None and not r.failure]
+    scored = [row for row in results.rows if row.is_ranked]
     completed = [row for row in scored if row.stop_reason in ("planned", "early_stopping")]
     best_rows = (completed or scored)[:MAX_FINALISTS]
     if not best_rows:

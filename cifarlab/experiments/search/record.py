@@ -102,6 +102,11 @@ class Trial:
     train_accuracy: float | None = None
 
     @property
+    def is_ranked(self) -> bool:
+        """Return whether it has a score that counts."""
+        return self.score is not None and self.failure is None
+
+    @property
     def stopped(self) -> bool:
         """Return whether a rung has ended it."""
         return any(decision.stopped for decision in self.rung_decisions)
@@ -143,8 +148,7 @@ class TrialHistory:
         """
 
         def sort_key(trial: Trial) -> tuple[bool, float, int]:
-            is_unranked = trial.failure is not None or trial.score is None
-            return is_unranked, -metric.sign * (trial.score or 0.0), trial.number
+            return not trial.is_ranked, -metric.sign * (trial.score or 0.0), trial.number
 
         return sorted(self.trials.values(), key=sort_key)
 

@@ -41,8 +41,7 @@ class SearchResults(NamedTuple):
     @property
     def best_row(self) -> Trial | None:
         """Return the first row, if it has a score."""
-        first = next(iter(self.rows), None)
-        return first if first and first.score is not None and not first.failure else None
+        return next((row for row in self.rows[:1] if row.is_ranked), None)
 
 
 def read_results(search: Search, scale: float, folder: SearchFolder) -> SearchResults:
@@ -63,7 +62,7 @@ def read_results(search: Search, scale: float, folder: SearchFolder) -> SearchRe
         _add_best_epoch(trial, logs[trial.number], metric)
     rows = history.ranking(metric)
     paths = [run.path for n in history.trials if (run := folder.trial(n)).exists][:1]
-    scored = [trial for trial in rows if trial.score is not None and not trial.failure]
+    scored = [trial for trial in rows if trial.is_ranked]
     return SearchResults(
         search,
         scale,

@@ -1,6 +1,5 @@
 """Read the runs of a comparison from their folders: each run's metric, grouped into rows."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import count
@@ -18,7 +17,7 @@ from cifarlab.experiments.worker import Failure
 from cifarlab.metrics.kinds import MetricConfig, measure_metrics
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import fingerprint, fingerprint_row
-from cifarlab.report.compare import comparability_warnings
+from cifarlab.report.compare import comparability_warnings, distinct_data_names
 from cifarlab.report.settings import distinct_names
 from cifarlab.run_folder import RUNS
 from cifarlab.run_folder.folder import RunFolder
@@ -119,7 +118,7 @@ def gather_runs(
     notes = find_warnings(run_data)
     metric = _find_metric(metric, plugins, run_data) if isinstance(metric, str) else metric
     groups: dict[tuple[str, str], list[RunData]] = {}
-    data_names = _data_names(run_data)
+    data_names = distinct_data_names(run_data)
     for run in run_data:
         groups.setdefault((fingerprint_row(run.recipe), data_names[run.path]), []).append(run)
     firsts = [row_runs[0] for row_runs in groups.values()]
@@ -146,20 +145,6 @@ def gather_runs(
                 outcomes[row, outcome.seed] = outcome._replace(data=data)
                 rows[row].append(run)
     return rows, list(outcomes.values()), notes, metric
-
-
-def _data_names(runs: Sequence[RunData]) -> dict[Path, str]:
-    """Return the name of each run's data, with a fingerprint where one name has several.
-
-    The images in a folder may change while its path, which is in the recipe, does not.
-    """
-    prints = {run.path: str(dig(run.provenance, "data", "fingerprint")) for run in runs}
-    distinct = Counter(name for name, _ in {(run.data_name, prints[run.path]) for run in runs})
-    return {
-        run.path: run.data_name
-        + (f" ({prints[run.path][:8]})" if distinct[run.data_name] > 1 else "")
-        for run in runs
-    }
 
 
 def compare_runs(
