@@ -13,17 +13,6 @@ from cifarlab.run_folder.values import flatten
 from cifarlab.system.formatting import count, interval, percent, seconds, to_line
 
 _HASH = re.compile("fingerprint|sha256")
-# what decides how fast a run is, beside its recipe: in words, and the keys in its provenance
-_CONDITIONS = {
-    "device": ("device", "name"),
-    "threads": ("device", "threads"),
-    "compilation": ("device", "compiled"),
-    "packed convolutions": ("device", "packed_convolutions"),
-    "precision": ("precision",),
-    "number of processes": ("processes",),
-    "version of torch": ("libraries", "torch"),
-    "version of cifarlab": ("cifarlab",),
-}
 _COLUMNS = (
     "run",
     "recipe",
@@ -118,22 +107,6 @@ def distinct_data_names(runs: Sequence[RunData]) -> dict[Path, str]:
         + (f" ({prints[run.path][:8]})" if distinct[run.data_name] > 1 else "")
         for run in runs
     }
-
-
-def timing_problems(runs: Sequence[RunData]) -> list[str]:
-    """Return why the runs' seconds can't be compared; empty where they can."""
-    problems = []
-    for name, keys in _CONDITIONS.items():
-        values = dict.fromkeys(str(dig(run.provenance, *keys)) for run in runs)
-        if len(values) > 1:
-            problems.append(f"the {name} differs ({', '.join(values)})")
-    resumed = [run.name for run in runs if len(run.provenance.get("starts", [])) > 1]
-    if resumed:
-        problems.append(f"{', '.join(resumed)} paused and went on later")
-    unknown = [run.name for run in runs if dig(run.provenance, "device", "name") is None]
-    if unknown:
-        problems.append(f"{', '.join(unknown)} does not say its device")
-    return problems
 
 
 def _distinct(values: Any) -> list[Any]:

@@ -8,11 +8,10 @@ from cifarlab.dashboard.frame import page_frame, put, put_table, section, watch
 from cifarlab.dashboard.index import FILES, Index
 from cifarlab.dashboard.urls import run_link
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.search.record import TrialHistory, trial_name
+from cifarlab.experiments.search.record import TrialHistory, describe_end, trial_name
 from cifarlab.experiments.search.space import format_params
 from cifarlab.experiments.search.table import (
     IMPORTANCE,
-    describe_end,
     describe_selection_bias,
     format_importance,
     format_rungs,

@@ -30,7 +30,7 @@ from cifarlab.metrics.kinds import Metric
 from cifarlab.recipes.catalog import find_named
 from cifarlab.recipes.scale import scale_recipe
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import change, find_file, list_shipped, read_named, validate_config
+from cifarlab.recipes.text import change, find_config, list_shipped, validate_config
 from cifarlab.system.errors import RecipeError
 from cifarlab.training.callbacks import CallbacksConfig
 
@@ -211,11 +211,7 @@ def find_search(name: Search | str, plugins: Sequence[Plugin] = ()) -> Search:
         RecipeError: no search has this name (the nearest is suggested), or the file is not valid
         PluginError: a plug-in of the search can't be loaded
     """
-    if isinstance(name, Search):
-        return name.add_plugins(plugins)
-    path = shipped_searches().get(name) or find_file("search", "searches", name, shipped_searches)
-    tree = read_named(path, "search", plugins)
-    return validate_config(Search, tree, str(path), "see docs/searches.md for what a search holds")
+    return find_config(Search, name, plugins, __file__, "searches")
 
 
 def apply_options(search: Search, **options: Any) -> Search:

@@ -19,7 +19,7 @@ from cifarlab.experiments.search.record import (
     RungDecision,
     Trial,
     TrialHistory,
-    describe_stop,
+    describe_end,
     trial_name,
 )
 from cifarlab.experiments.search.space import Params, format_value, suggest_params
@@ -203,7 +203,7 @@ class SearchDriver(Experiment):
         event = {"event": kind, "trial": number, **content}
         self.folder.append_event(event)
         self.history.add(event)
-        if message := _describe(event, self._metric):
+        if message := _describe(event, self.history.trials[number], self._metric):
             self._log(message)
         self._apply(event)
 
@@ -217,15 +217,13 @@ class SearchDriver(Experiment):
                 self._sampler.tell(event["trial"], None if failure else event["score"])
 
 
-def _describe(event: Event, metric: MetricFacts) -> str:
-    """Return an event as a line of text; empty for events that are not logged."""
-    name = trial_name(event["trial"])
+def _describe(event: Event, trial: Trial, metric: MetricFacts) -> str:
+    """Return an event of a trial as a line of text; empty for events that are not logged."""
+    name = trial_name(trial.number)
     if event["event"] == "drawn":
         return f"{name}: {', '.join(f'{k}={format_value(v)}' for k, v in event['params'].items())}"
-    if event["event"] == "rung":
-        return f"{name} stopped {describe_stop(event, metric)}" if event["stopped"] else ""
-    if event["failure"]:
-        return f"{name} failed: {event['failure']['what']}"
-    if event["stop_reason"] == "stopped":
+    if trial.failure or event.get("stopped"):
+        return f"{name} {describe_end(trial, metric)}"
+    if event["event"] == "rung" or trial.stop_reason == "stopped":
         return ""
-    return f"{name} ended after {event['epochs']} epochs: {metric.text(event['score'])}"
+    return f"{name} ended after {trial.epochs} epochs: {metric.text(trial.score)}"

@@ -81,7 +81,6 @@ def retrain_finalists(
     """
     finalists = select_finalists(results)
     trials = [folder.trial(row.number) for row in results.rows]
-    scores = {trial_name(number): score for number, score in finalists.items()}
     study = Study(
         name=f"finalists-{'-'.join(f'{n:03}' for n in finalists)}-seeds-{n_seeds}",
         about=f"The best trials of {results.search.name} over seeds that the search did not see.",
@@ -89,7 +88,8 @@ def retrain_finalists(
         first_seed=1 + max(read_recipe_text(run).seed for run in trials if run.exists),
         overrides=_EVALUATION,
         rows=tuple(
-            StudyRow(name=name, recipe=str(folder.path / name / "recipe.yaml")) for name in scores
+            StudyRow(name=trial_name(n), recipe=str(folder.trial(n).path / "recipe.yaml"))
+            for n in finalists
         ),
     )
     options |= {"n_seeds": n_seeds, "runs": folder.path, "end": end}
@@ -100,8 +100,8 @@ def retrain_finalists(
             raise
         return None
     selection_bias = tuple(
-        measure_selection_bias(number, scores[row.name], list(row.values.values()))
-        for number, row in zip(finalists, study_end.comparison.rows, strict=True)
+        measure_selection_bias(*trial, list(row.values.values()))
+        for trial, row in zip(finalists.items(), study_end.comparison.rows, strict=True)
         if row.values
     )
     path = str(study_end.folder.path)

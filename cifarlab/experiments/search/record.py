@@ -30,6 +30,12 @@ from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import read_json_lines
 
 Event = dict[str, Any]
+_STOP_REASONS = {
+    "planned": "ran to its end",
+    "early_stopping": "ended by early stopping",
+    "max_time": "ended by its time limit",
+    None: "not finished",
+}
 
 
 class DrawnEvent(StoredModel):
@@ -153,12 +159,17 @@ class TrialHistory:
         return sorted(self.trials.values(), key=sort_key)
 
 
-def describe_stop(rung: Event, metric: MetricFacts) -> str:
-    """Return how a rung stopped a trial: the rung, its score, the cut-off, its rank."""
-    cutoff = "" if rung["cutoff"] is None else f" {metric.text(rung['cutoff'])} needed,"
+def describe_end(trial: Trial, metric: MetricFacts) -> str:
+    """Return how a trial ended, in words: of a stop the rung, the score, the cut-off, the rank."""
+    if trial.failure:
+        return f"failed: {trial.failure.what}"
+    stop = next((decision for decision in trial.rung_decisions if decision.stopped), None)
+    if not stop:
+        return _STOP_REASONS[trial.stop_reason]
+    cutoff = "" if stop.cutoff is None else f" {metric.text(stop.cutoff)} needed,"
     return (
-        f"at rung {rung['rung']}: {metric.text(rung['score'])},{cutoff}"
-        f" rank {rung['rank']} of {rung['n_reached']}"
+        f"stopped at rung {stop.rung}: {metric.text(stop.score)},{cutoff}"
+        f" rank {stop.rank} of {stop.n_reached}"
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from cifarlab.experiments.search.finalists import Finalists, SelectionBias, restore_finalists
 from cifarlab.experiments.search.importance import Importance
-from cifarlab.experiments.search.record import Trial, describe_stop, trial_name
+from cifarlab.experiments.search.record import describe_end, trial_name
 from cifarlab.experiments.search.results import RungSummary, SearchResults
 from cifarlab.experiments.search.space import format_params
 from cifarlab.experiments.study.table import markdown
@@ -15,12 +15,7 @@ from cifarlab.run_folder.schemas import as_json, restore
 from cifarlab.system.formatting import NOTHING, TextTable, dicts_to_csv
 from cifarlab.system.formatting import markdown_page as page
 
-_STOP_REASONS = {
-    "planned": "ran to its end",
-    "early_stopping": "ended by early stopping",
-    "max_time": "ended by its time limit",
-    None: "not finished",
-}
+_RAW_FIELDS = ("score", "train_accuracy", "best_epoch", "epochs", "stop_reason")
 
 
 def heading(results: SearchResults) -> list[str]:
@@ -57,15 +52,6 @@ def format_rows(results: SearchResults) -> TextTable:
     ]
     headers = ("rank", "trial", "score", "training", "epoch", "epochs", "how it ended", *keys)
     return headers, cells
-
-
-def describe_end(trial: Trial, metric: MetricFacts) -> str:
-    """Return how a trial ended, in words."""
-    if trial.failure:
-        return f"failed: {trial.failure.what}"
-    if stop := next((v for v in trial.rung_decisions if v.stopped), None):
-        return f"stopped {describe_stop(stop._asdict(), metric)}"
-    return _STOP_REASONS[trial.stop_reason]
 
 
 def format_rungs(rungs: Sequence[RungSummary], metric: MetricFacts) -> TextTable:
@@ -144,11 +130,7 @@ def _raw_rows(results: SearchResults) -> list[dict[str, Any]]:
         {
             "rank": rank,
             "trial": trial.number,
-            "score": trial.score,
-            "train_accuracy": trial.train_accuracy,
-            "best_epoch": trial.best_epoch,
-            "epochs": trial.epochs,
-            "stop_reason": trial.stop_reason,
+            **{name: getattr(trial, name) for name in _RAW_FIELDS},
             "stop_description": describe_end(trial, results.metric),
             **{key: trial.params.get(key) for key in results.search.space},
         }

@@ -125,12 +125,10 @@ def format_value(value: Value | None) -> str:
 
     A mean that lacks runs says of how many it is.
     """
-    if value is None:
-        return NOTHING
-    if value.n_missing:
+    if value and value.n_missing:
         mean = NOTHING if value.mean is None else f"{value.mean:.1f}"
         return f"{mean} ({value.n - value.n_missing} of {value.n})"
-    if value.mean is None:
+    if value is None or value.mean is None:
         return NOTHING
     if value.heading.startswith(_COUNTS):
         return f"{value.mean:.1f}"

@@ -176,16 +176,15 @@ def find_study(name: Study | str, plugins: Sequence[Plugin] = ()) -> Study:
         RecipeError: no study has this name (the nearest is suggested), or the file is not valid
         PluginError: a plug-in of the study can't be loaded
     """
-    if isinstance(name, Study):
-        return name.add_plugins(plugins)
-    path = shipped_studies().get(name) or text.find_file("study", "studies", name, shipped_studies)
-    tree = text.read_named(path, "study", plugins)
-    if isinstance(tree, Mapping) and isinstance(tree.get("rows"), list):
-        rows = _expand_patterns(tree["rows"], str(path))
-        tree = {**tree, "rows": rows if tree.get("overrides") else [*map(_add_reported, rows)]}
-    return text.validate_config(
-        Study, tree, str(path), "see docs/studies.md for what a study holds"
-    )
+    return text.find_config(Study, name, plugins, __file__, "studies", _complete_rows)
+
+
+def _complete_rows(tree: Any, where: str) -> Any:
+    """Return a study's plain values with a row for each recipe and its report's number."""
+    if not isinstance(tree, Mapping) or not isinstance(tree.get("rows"), list):
+        return tree
+    rows = _expand_patterns(tree["rows"], where)
+    return {**tree, "rows": rows if tree.get("overrides") else [*map(_add_reported, rows)]}
 
 
 def _expand_patterns(rows: list[Any], where: str) -> list[Any]:

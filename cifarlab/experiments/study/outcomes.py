@@ -6,13 +6,13 @@ from itertools import count
 from pathlib import Path
 
 from cifarlab.config.plugins import Plugin
+from cifarlab.evaluation.run_metrics import RUN_METRICS, RunMetric
 from cifarlab.experiments.study.by_image import compare_rows_by_image, with_wear
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import parse_metric
 from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.margin import require_margin
 from cifarlab.experiments.study.plan import StudyPlan, Terms
-from cifarlab.experiments.study.run_metrics import RUN_METRICS, RunMetric
 from cifarlab.experiments.worker import Failure
 from cifarlab.metrics.kinds import MetricConfig, measure_metrics
 from cifarlab.recipes.catalog import find
