@@ -75,13 +75,12 @@ def cluster_workers(
     try:
         jobs, cpus, gpus = allocate_resources(jobs, gpus_per_trial)
         log(f"{jobs} at a time; for each {gpus:g} GPU, {cpus:g} processors")
-        options: dict[str, Any] = {
-            "num_cpus": cpus,
-            "num_gpus": gpus,
-            "runtime_env": {"env_vars": _env_vars(gpus)},
-            "concurrency_groups": {"send": 1, "receive": 1},  # a thread for each keeps the order
-        }
-        remote: Any = ray.remote(**options)(_RemoteWorker)
+        remote: Any = ray.remote(
+            num_cpus=cpus,
+            num_gpus=gpus,
+            runtime_env={"env_vars": _env_vars(gpus)},
+            concurrency_groups={"send": 1, "receive": 1},  # a thread for each keeps the order
+        )(_RemoteWorker)
 
         def start(_slot: int) -> Worker:
             return _connect_actor(remote.remote(str(Path.cwd()), max(1, int(cpus)), train))
@@ -175,10 +174,9 @@ def allocate_resources(
     """
     import ray
 
-    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     nodes = [
         (min(int(node["CPU"]), env_threads() or sys.maxsize), int(node.get("GPU", 0)))
-        for node in resources
+        for node in (of_any["Resources"] for of_any in ray.nodes() if of_any["Alive"])
         if node.get("CPU")
     ]
     n_gpus = sum(gpus for _, gpus in nodes) if allows_gpus() else 0

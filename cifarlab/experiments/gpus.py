@@ -33,8 +33,7 @@ def divide_gpus(
     if jobs is not None and jobs > capacity:
         gpus = f"{n_gpus} GPU" if n_gpus == 1 else f"{n_gpus} GPUs"
         what = f"--jobs {jobs} --gpus-per-trial {gpus_per_trial:g}: {gpus} take {capacity} trials"
-        raise UserError(
-            what, "take fewer jobs or a smaller part of a GPU, or leave one of them out"
-        )
+        hint = "take fewer jobs or a smaller part of a GPU, or leave one of them out"
+        raise UserError(what, hint)
     # Ray counts in ten-thousandths: 7 times 0.1429 would be more than one GPU
     return jobs or capacity, math.floor(1e4 / per_gpu) / 1e4

@@ -6,7 +6,6 @@ schema, before the first trial.
 
 import itertools
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -14,18 +13,11 @@ from typing import Any, Self
 from pydantic import Field, SerializeAsAny, model_validator
 
 from cifarlab.config.base import Name
-from cifarlab.config.duration import Duration, WallTime, parse_time_option
+from cifarlab.config.duration import Duration
 from cifarlab.config.plugins import Plugin
+from cifarlab.experiments.search import space as spaces
 from cifarlab.experiments.search.samplers import RandomSampler, TrialSamplerConfig
 from cifarlab.experiments.search.schedulers import ASHA, Epochs, TrialSchedulerConfig
-from cifarlab.experiments.search.space import (
-    Choice,
-    Params,
-    Space,
-    as_overrides,
-    is_active,
-    sort_by_condition,
-)
 from cifarlab.metrics.kinds import Metric
 from cifarlab.recipes.catalog import find_named
 from cifarlab.recipes.scale import scale_recipe
@@ -58,11 +50,11 @@ class Search(CallbacksConfig):
     seed: int = Field(0, ge=0, le=2**32 - 1, description="decides what is drawn, not the training")
     sampler: SerializeAsAny[TrialSamplerConfig] = RandomSampler()
     scheduler: SerializeAsAny[TrialSchedulerConfig] = ASHA()
-    space: Space = Field(min_length=1, description="what is searched, by the recipe's keys")
+    space: spaces.Space = Field(min_length=1, description="what is searched, by the recipe's keys")
 
     @model_validator(mode="after")
     def _can_be_searched(self) -> Self:
-        sort_by_condition(self.space)
+        spaces.sort_by_condition(self.space)
         for key in self.space:
             # a part such as training contains the keys below it
             is_fixed = f"{key}.".startswith(_FIXED_PREFIXES)
@@ -91,7 +83,7 @@ class Search(CallbacksConfig):
             )
         return recipe
 
-    def trial_recipe(self, params: Params, base: Recipe, scale: float = 1.0) -> Recipe:
+    def trial_recipe(self, params: spaces.Params, base: Recipe, scale: float = 1.0) -> Recipe:
         """Return the recipe of a trial.
 
         Args:
@@ -104,7 +96,7 @@ class Search(CallbacksConfig):
         """
         where = f"search {self.name}"
         try:
-            overrides = as_overrides(self.space, params)
+            overrides = spaces.as_overrides(self.space, params)
         except (KeyError, TypeError) as error:  # a record of another search, or a damaged one
             what = f"{where}: its space has no {error}, which its record has drawn"
             raise RecipeError(what, "restore search.jsonl, or search anew elsewhere") from error
@@ -132,7 +124,7 @@ def validate_space(search: Search, base: Recipe) -> None:
     Raises:
         RecipeError: a key or value is not valid; with the allowed values and the nearest match
     """
-    for key in sort_by_condition(search.space):
+    for key in spaces.sort_by_condition(search.space):
         for other in search.space[key].when:
             _require_valid_condition(search, base, key, other)
         if not (contexts := _contexts(search, key, base)):
@@ -144,7 +136,7 @@ def validate_space(search: Search, base: Recipe) -> None:
             _try_value(search, base, key, value, context)
 
 
-def _contexts(search: Search, key: str, base: Recipe) -> list[Params]:
+def _contexts(search: Search, key: str, base: Recipe) -> list[spaces.Params]:
     """Return the combinations of parameters drawn before ``key`` with which it is drawn.
 
     They are the searched kinds, and the keys in its condition.
@@ -154,8 +146,8 @@ def _contexts(search: Search, key: str, base: Recipe) -> list[Params]:
     # and the keys in their conditions
     while more := {k for n in parents for k in space[n].when if k in space} - parents - {key}:
         parents |= more
-    contexts: list[Params] = [{}]
-    for parent in (k for k in sort_by_condition(space) if k in parents):
+    contexts: list[spaces.Params] = [{}]
+    for parent in (k for k in spaces.sort_by_condition(space) if k in parents):
         dimension, allowed = space[parent], conditions.get(parent)
         draws = [
             {parent: v} for v in dimension.probes() if not allowed or dimension.meets(v, allowed)
@@ -163,20 +155,20 @@ def _contexts(search: Search, key: str, base: Recipe) -> list[Params]:
         contexts = [
             context | draw
             for context in contexts
-            for draw in (draws if is_active(space, parent, context, base) else [{}])
+            for draw in (draws if spaces.is_active(space, parent, context, base) else [{}])
         ]
         if (count := len(contexts)) > _MAX_CONTEXTS:
             raise RecipeError(
                 f"search {search.name}, {key}: it depends on {count:,} combinations of values",
                 "name fewer values in its condition",
             )
-    return [context for context in contexts if is_active(space, key, context, base)]
+    return [context for context in contexts if spaces.is_active(space, key, context, base)]
 
 
-def _try_value(search: Search, base: Recipe, key: str, value: Any, context: Params) -> None:
+def _try_value(search: Search, base: Recipe, key: str, value: Any, context: spaces.Params) -> None:
     """Build the recipe with a value beside others. Raises RecipeError that names ``key``."""
     neighbours = f" beside {', '.join(f'{k}={v}' for k, v in context.items())}" if context else ""
-    overrides = as_overrides(search.space, {**context, key: value})
+    overrides = spaces.as_overrides(search.space, {**context, key: value})
     try:
         change(base, overrides, f"search {search.name}, {key}{neighbours}")
     except RecipeError as error:
@@ -191,7 +183,7 @@ def _require_valid_condition(search: Search, base: Recipe, key: str, other: str)
     dimension = search.space.get(other)
     if dimension is None:
         change(base, {other: search.space[key].conditions[other][0]}, where)
-    elif not isinstance(dimension, Choice):
+    elif not isinstance(dimension, spaces.Choice):
         raise RecipeError(
             f"{where}: {other} is no choice", "a condition names keys that are chosen from values"
         )
@@ -231,13 +223,3 @@ def apply_options(search: Search, **options: Any) -> Search:
         if value not in (None, tree[key]["kind"] if is_kind else tree[key]):
             tree[key] = {"kind": value} if is_kind else value
     return validate_config(Search, tree, f"search {search.name}", "see docs/searches.md")
-
-
-def parse_end(text: WallTime | str | None) -> float:
-    """Return when (``time.monotonic``) a time that a command line gives as text is over.
-
-    Raises:
-        UserError: the text is no time
-    """
-    time_left = parse_time_option("--max-time", text)
-    return time.monotonic() + time_left.seconds if time_left else math.inf

@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cifarlab.config.duration import WallTime
+from cifarlab.config.duration import WallTime, parse_time_option
 from cifarlab.config.plugins import copy_plugins, plugin_hashes
 from cifarlab.experiments.engine import Log, resume_command
 from cifarlab.experiments.placement import DEFAULT_PLACEMENT, Placement, require_count
-from cifarlab.experiments.search.definition import Search, find_search, parse_end, validate_space
+from cifarlab.experiments.search.definition import Search, find_search, validate_space
 from cifarlab.experiments.search.driver import SearchDriver
 from cifarlab.experiments.search.figures import FIGURES
 from cifarlab.experiments.search.finalists import Finalists, read_finalists, retrain_finalists
@@ -78,7 +79,8 @@ def run_search(
     """
     require_formats(formats)
     require_count("n-seeds", n_seeds)
-    search, end = find_search(search), parse_end(max_time)
+    search, limit = find_search(search), parse_time_option("--max-time", max_time)
+    end = inf if limit is None else time.monotonic() + limit.seconds
     base = _check_search(search, data, scale, placement)
     folder = SearchFolder.locate(search.name, scale, data, runs)
     with folder.lock():

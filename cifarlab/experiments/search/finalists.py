@@ -92,9 +92,10 @@ def retrain_finalists(
             for n in finalists
         ),
     )
-    options |= {"n_seeds": n_seeds, "runs": folder.path, "end": end}
     try:
-        study_end = run_study(study, resume=True, **options)
+        study_end = run_study(
+            study, n_seeds=n_seeds, resume=True, runs=folder.path, end=end, **options
+        )
     except UserError:
         if time.monotonic() < end:
             raise

@@ -22,9 +22,7 @@ def heading(results: SearchResults) -> list[str]:
     """Return the sentences above the table, which hold for all of its numbers."""
     scaled = [] if results.scale == 1 else [describe_scale(results.scale)]
     metric = results.metric
-    unit = (" in per cent" if metric.percent else "") + (
-        "" if metric.higher_is_better else ", less is better"
-    )
+    unit = " in per cent" * metric.percent + ", less is better" * (not metric.higher_is_better)
     return [
         f"{len(results.rows)} trials of up to {results.search.epochs(results.scale)} epochs on "
         f"{results.data}; drawn by {results.search.sampler.kind}, stopped by "
@@ -56,10 +54,9 @@ def format_rows(results: SearchResults) -> TextTable:
 
 def format_rungs(rungs: Sequence[RungSummary], metric: MetricFacts) -> TextTable:
     """Return headers and cells of the rungs."""
-    cells: list[tuple[str, ...]] = [
+    return ("rung (epoch)", "trials", "stopped there", "last cut-off"), [
         (str(r.rung), str(r.n_reached), str(r.n_stopped), metric.number(r.cutoff)) for r in rungs
     ]
-    return ("rung (epoch)", "trials", "stopped there", "last cut-off"), cells
 
 
 def format_importance(importances: Sequence[Importance]) -> TextTable:

@@ -147,8 +147,7 @@ def change_plan(study: Study, **options: Any) -> Study:
     changes[idle] = Study.model_fields[idle].default
     where = f"study {study.name}"
     hint = "--until is seeds or decided, --margin above 0, --most 3 to 100, --n-seeds 1 or more"
-    text.validate_config(Study, study.model_dump() | changes, where, hint)
-    return study.model_copy(update=changes)
+    return text.validate_config(Study, study.model_dump() | changes, where, hint)
 
 
 def parse_metric(name: str, plugins: Iterable[Plugin] = ()) -> MetricConfig:

@@ -36,9 +36,9 @@ class ReusableRuns:
         complete = self._full_runs.get(key, [])
         complete.sort(key=lambda run: not run.path.is_relative_to(self._study))
         candidates = [*complete, *self._early_runs.get(key, [])]
-        usable = (folder for folder in candidates if self.has_same_images(recipe, folder))
-        if folder := next(usable, None):
-            return folder
+        for folder in candidates:
+            if self.has_same_images(recipe, folder):
+                return folder
         if candidates:
             self._log(f"{candidates[0].path} is not taken: the images are others today")
         return None

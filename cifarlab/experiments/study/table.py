@@ -52,12 +52,9 @@ def footing(comparison: Comparison) -> list[str]:
         "Agreement: whether the reported number, a single run, lies where 95 % of our single runs "
         "would (prediction interval)"
     )
-    how += (
-        "; levels are not comparable here, so differences from the baseline are."
-        if "difference" in bases
-        else "."
-    )
-    return [*comparison.notes, *([how] if any(bases) else []), *([order] if order else [])]
+    if "difference" in bases:
+        how += "; levels are not comparable here, so differences from the baseline are"
+    return [*comparison.notes, *([f"{how}."] if any(bases) else []), *([order] if order else [])]
 
 
 def format_rows(comparison: Comparison) -> TextTable:

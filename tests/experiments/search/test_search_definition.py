@@ -12,10 +12,10 @@ from cifarlab.experiments.search.definition import (
     Search,
     apply_options,
     find_search,
-    parse_end,
     shipped_searches,
     validate_space,
 )
+from cifarlab.experiments.search.engine import run_search
 from cifarlab.recipes.text import validate_config
 from cifarlab.system.errors import RecipeError, UserError
 
@@ -163,7 +163,7 @@ def test_the_command_line_changes_just_what_it_names() -> None:
     with pytest.raises(RecipeError, match="ashaa"):
         apply_options(search, scheduler="ashaa")
     with pytest.raises(UserError, match="2 hours"):
-        parse_end("2 hours")
+        run_search(search, max_time="2 hours")
 
 
 def test_an_unknown_search_is_answered_with_the_nearest() -> None:
