@@ -9,7 +9,8 @@
 The two files of ``last`` belong together, but no system call replaces two files. So both are first
 written under the name ``next`` and then renamed, the state before the weights. Where the writer was
 killed between the two, the state is newer than the weights, and the next reader renames the other.
-``best`` is written after them: until then the best epoch is in ``last``, whose state says so.
+``best`` becomes a second name of both files after them: until then the best epoch is in ``last``,
+whose state says so.
 """
 
 import hashlib
