@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from cifarlab.config.base import Config
 from cifarlab.config.family import Family, allow_plugins
-from cifarlab.config.plugins import ExtensibleConfig, Plugin, load_named_plugins
+from cifarlab.config.plugins import Plugin, load_named_plugins
 from cifarlab.recipes.hints import LIST_KEYS, key_hint
 from cifarlab.recipes.refusals import describe_error, short_repr
 from cifarlab.recipes.schema import Recipe
@@ -26,7 +26,6 @@ from cifarlab.system.errors import RecipeError
 from cifarlab.system.files import MAX_YAML_BYTES, exists, hint_to_read, is_folder, read_text
 
 Schema = TypeVar("Schema", bound=Config)
-Extensible = TypeVar("Extensible", bound=ExtensibleConfig)
 _YAML = (".yaml", ".yml")
 _MOST_LEVELS = 20  # of mappings and lists inside each other; a whole recipe has 4
 _MOST_BITS = 63  # of a whole number
@@ -359,39 +358,6 @@ def list_shipped(module: str) -> dict[str, Path]:
     folder = Path(module).with_name("shipped")
     files = sorted(folder.rglob("*.yaml"))
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
-
-
-def find_config(
-    schema: type[Extensible],
-    name: Extensible | str,
-    plugins: Sequence[Plugin],
-    module: str,
-    command: str,
-    complete: Callable[[Any, str], Any] = lambda tree, _: tree,
-) -> Extensible:
-    """Return a shipped study or search, or that in a YAML file; one that is given as it is.
-
-    Args:
-        schema: its class
-        name: what the user typed, or the study or search
-        plugins: loaded ones that are added to its own
-        module: its module's file, beside which the shipped ones are
-        command: the command that lists these, and the page of the documentation
-        complete: returns plain values of a file with what is written in short; the second
-            argument says where they come from
-
-    Raises:
-        RecipeError: none has this name (the nearest is suggested), or the file is not valid
-        PluginError: a plug-in of it can't be loaded
-    """
-    if isinstance(name, schema):
-        return name.add_plugins(plugins)
-    what, shipped = schema.__name__.lower(), list_shipped(module)
-    path = shipped.get(str(name)) or find_file(what, command, str(name), lambda: shipped)
-    tree = complete(read_named(path, what, plugins), str(path))
-    return validate_config(
-        schema, tree, str(path), f"see docs/{command}.md for what a {what} holds"
-    )
 
 
 def find_file(what: str, command: str, name: str, shipped: Callable[[], Iterable[str]]) -> Path:

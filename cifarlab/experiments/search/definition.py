@@ -20,9 +20,10 @@ from cifarlab.experiments.search.samplers import RandomSampler, TrialSamplerConf
 from cifarlab.experiments.search.schedulers import ASHA, Epochs, TrialSchedulerConfig
 from cifarlab.metrics.kinds import Metric
 from cifarlab.recipes.catalog import find_named
+from cifarlab.recipes.named import find_config
 from cifarlab.recipes.scale import scale_recipe
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import change, find_config, list_shipped, validate_config
+from cifarlab.recipes.text import change, list_shipped, validate_config
 from cifarlab.system.errors import RecipeError
 from cifarlab.training.callbacks import CallbacksConfig
 

@@ -105,9 +105,8 @@ def retrain_finalists(
         for trial, row in zip(finalists.items(), study_end.comparison.rows, strict=True)
         if row.values
     )
-    path = str(study_end.folder.path)
     comparison = study_end.comparison._replace(runs=())
-    return Finalists(comparison, selection_bias, path, study_end.n_failed)
+    return Finalists(comparison, selection_bias, str(study_end.folder.path), study_end.n_failed)
 
 
 def read_finalists(results: SearchResults, folder: SearchFolder) -> Finalists | None:
@@ -156,6 +155,5 @@ def measure_selection_bias(number: int, score: float, values: list[float]) -> Se
         score: its score in the search
         values: the metric over other seeds
     """
-    excess = summarize([score - value for value in values])
-    mean = summarize(values).mean
+    mean, excess = summarize(values).mean, summarize([score - value for value in values])
     return SelectionBias(number, score, excess.n, mean, excess.mean, excess.interval)

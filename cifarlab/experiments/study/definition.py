@@ -17,6 +17,7 @@ from cifarlab.experiments.study.columns import Column
 from cifarlab.metrics.kinds import Accuracy, Metric, MetricConfig
 from cifarlab.recipes import text
 from cifarlab.recipes.catalog import Reported, find_named, find_shipped, shipped_recipes
+from cifarlab.recipes.named import find_config
 from cifarlab.recipes.refusals import short_repr
 from cifarlab.recipes.schema import MAX_SEED, Recipe
 from cifarlab.stats.sequential import FIRST_LOOK, MAX_LOOK
@@ -175,7 +176,7 @@ def find_study(name: Study | str, plugins: Sequence[Plugin] = ()) -> Study:
         RecipeError: no study has this name (the nearest is suggested), or the file is not valid
         PluginError: a plug-in of the study can't be loaded
     """
-    return text.find_config(Study, name, plugins, __file__, "studies", _complete_rows)
+    return find_config(Study, name, plugins, __file__, "studies", _complete_rows)
 
 
 def _complete_rows(tree: Any, where: str) -> Any:
