@@ -75,12 +75,13 @@ def cluster_workers(
     try:
         jobs, cpus, gpus = allocate_resources(jobs, gpus_per_trial)
         log(f"{jobs} at a time; for each {gpus:g} GPU, {cpus:g} processors")
-        remote: Any = ray.remote(
-            num_cpus=cpus,
-            num_gpus=gpus,
-            runtime_env={"env_vars": _env_vars(gpus)},
-            concurrency_groups={"send": 1, "receive": 1},  # a thread for each keeps the order
-        )(_RemoteWorker)
+        options: dict[str, Any] = {
+            "num_cpus": cpus,
+            "num_gpus": gpus,
+            "runtime_env": {"env_vars": _env_vars(gpus)},
+            "concurrency_groups": {"send": 1, "receive": 1},  # a thread for each keeps the order
+        }
+        remote: Any = ray.remote(**options)(_RemoteWorker)
 
         def start(_slot: int) -> Worker:
             return _connect_actor(remote.remote(str(Path.cwd()), max(1, int(cpus)), train))
@@ -99,7 +100,6 @@ def _connect_actor(actor: Any) -> Worker:
     causes: list[str] = []  # of its death
     forwarding = Thread(target=_forward_messages, args=(actor, child, causes), daemon=True)
     forwarding.start()
-    send = actor.send.options(concurrency_group="send")
 
     def close() -> str:
         messages.close()
@@ -107,7 +107,7 @@ def _connect_actor(actor: Any) -> Worker:
         forwarding.join(_GOODBYE)  # a thread that still waits while Ray ends breaks it
         return causes[0] if causes else "for no known reason"
 
-    return Worker(messages, send.remote, close)
+    return Worker(messages, actor.send.options(concurrency_group="send").remote, close)
 
 
 class _RemoteWorker:

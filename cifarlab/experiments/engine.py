@@ -247,7 +247,7 @@ class _Pool:
                     self._leave()
                 self._assign_jobs()
                 self._mention_waiting()
-                busy = {
+                busy: dict[Any, tuple[_Slot, Worker, Job]] = {
                     slot.worker.messages: (slot, slot.worker, slot.job)
                     for slot in self._slots
                     if slot.worker and slot.job
