@@ -384,9 +384,9 @@ class _Pool:
         """Use a slot no more, unless it is the last; return whether it was not."""
         if len(self._slots) == 1:
             return False
+        self._log(f"one of {len(self._slots)} workers gets no more runs: {reason}")
         self._slots.remove(slot)
         self._dismiss(slot)
-        self._log(f"{len(self._slots)} workers go on, and one gets no more runs: {reason}")
         return True
 
     def _handle_death(self, job: Job, cause: str) -> None:

@@ -142,7 +142,7 @@ def test_a_bad_machine_costs_no_run(tmp_path: Path) -> None:
     workers = local_workers(2, lines.append, train_where_data_are)
     run_experiment(experiment, "cifarlab made", workers)
     assert [experiment.results[n] for n in range(12)] == [JobResult("planned")] * 12
-    assert lines[-1] == "1 workers go on, and one gets no more runs: no such folder"
+    assert lines[-1] == "one of 2 workers gets no more runs: no such folder"
 
 
 @pytest.mark.parametrize("workers", ["here", "process"])

@@ -147,9 +147,9 @@ class SearchDriver(Experiment):
             except RecipeError as error:  # its values contradict each other
                 self._end(trial, JobResult(failure=Failure("RecipeError", error.what, error.hint)))
                 continue
-            folder = self.folder.trial(trial.number).path.resolve()
-            self._trials[str(folder)] = trial
-            return Job(folder.name, recipe, str(folder), self._command, self._callbacks)
+            folder = self.folder.trial(trial.number).path
+            self._trials[path := str(folder.resolve())] = trial
+            return Job(folder.name, recipe, path, self._command, self._callbacks)
         return None
 
     def _trial_recipe(self, trial: record.Trial) -> Recipe:
