@@ -166,8 +166,8 @@ def _in_python(
     def run_experiment(*args: Any, **keywords: Any) -> Table:
         values = own_signature.bind(*args, **keywords).arguments
         files, trust_plugins = values.pop("plugins", ()), values.pop("trust_plugins", False)
-        chosen = {key: values.pop(key) for key in Placement._fields if key in values}
-        values["placement"] = Placement(**chosen)
+        placement = {key: values.pop(key) for key in Placement._fields if key in values}
+        values["placement"] = Placement(**placement)
         with plugin_session(files, trust_plugins) as plugins:
             folder, outcome, *_ = run(find(values.pop(name), plugins), **values)
         return table_type(outcome, folder.path)

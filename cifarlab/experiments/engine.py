@@ -247,15 +247,15 @@ class _Pool:
                     self._leave()
                 self._assign_jobs()
                 self._mention_waiting()
-                busy: dict[Any, tuple[_Slot, Worker, Job]] = {
+                assignments: dict[Any, tuple[_Slot, Worker, Job]] = {
                     slot.worker.messages: (slot, slot.worker, slot.job)
                     for slot in self._slots
                     if slot.worker and slot.job
                 }
-                if not busy:
+                if not assignments:
                     break
-                for messages in wait(list(busy), _POLL):
-                    self._receive(*busy[messages])
+                for messages in wait(list(assignments), _POLL):
+                    self._receive(*assignments[messages])
         finally:
             workers = [slot.worker for slot in self._slots if slot.worker]
             for worker in workers:  # close all connections before waiting for one worker

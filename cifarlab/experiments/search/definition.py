@@ -149,9 +149,9 @@ def _contexts(search: Search, key: str, base: Recipe) -> list[spaces.Params]:
         parents |= more
     contexts: list[spaces.Params] = [{}]
     for parent in (k for k in spaces.sort_by_condition(space) if k in parents):
-        dimension, allowed = space[parent], conditions.get(parent)
+        dimension, values = space[parent], conditions.get(parent)
         draws = [
-            {parent: v} for v in dimension.probes() if not allowed or dimension.meets(v, allowed)
+            {parent: v} for v in dimension.probes() if not values or dimension.meets(v, values)
         ]
         contexts = [
             context | draw

@@ -62,15 +62,15 @@ def read_results(search: Search, scale: float, folder: SearchFolder) -> SearchRe
         _add_best_epoch(trial, logs[trial.number], metric)
     rows = history.ranking(metric)
     paths = [run.path for n in history.trials if (run := folder.trial(n)).exists][:1]
-    ranked = [trial for trial in rows if trial.is_ranked]
-    values = [metric.sign * (trial.score or 0.0) for trial in ranked]
+    trials = [trial for trial in rows if trial.is_ranked]
+    values = [metric.sign * (trial.score or 0.0) for trial in trials]
     return SearchResults(
         search,
         scale,
         read_runs(paths, predictions=False)[0].data_name if paths else "",
         tuple(rows),
         tuple(_rung(rung, history) for rung in search.rungs(scale)),
-        measure_importance(search.space, [trial.params for trial in ranked], values),
+        measure_importance(search.space, [trial.params for trial in trials], values),
         logs,
         metric,
     )

@@ -61,8 +61,8 @@ def format_rows(comparison: Comparison) -> TextTable:
     """Return headers and cells as text, accuracies rounded to hundredths of a point."""
     optional = describe_chance(comparison), "reported", "agreement"
     rows = [_cells(row, comparison) for row in comparison.rows]
-    used = [n for n in rows[0] if n not in optional or any(cells[n] != NOTHING for cells in rows)]
-    return tuple(used), [tuple(cells[name] for name in used) for cells in rows]
+    names = [n for n in rows[0] if n not in optional or any(cells[n] != NOTHING for cells in rows)]
+    return tuple(names), [tuple(cells[name] for name in names) for cells in rows]
 
 
 def describe_chance(comparison: Comparison) -> str:
