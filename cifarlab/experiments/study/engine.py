@@ -84,8 +84,7 @@ def run_study(
     folder = StudyFolder.locate(study.name, scale, data, runs, first_seed)
     with folder.lock():
         record = StudyRecord(study, scale, planned_runs, folder, runs, log)
-        _begin(record, command, resume, log)
-        if record.jobs:
+        if _begin(record, command, resume, log):
             placement.run(record, resume_command(command), log, end)
         comparison = record.compare_finished()
         record.write(comparison)
@@ -93,8 +92,8 @@ def run_study(
     return FinishedStudy(folder, comparison, record.n_failed)
 
 
-def _begin(record: StudyRecord, command: str, resume: bool, log: Log) -> None:
-    """Plan what is missing; log what it costs, and write it down."""
+def _begin(record: StudyRecord, command: str, resume: bool, log: Log) -> bool:
+    """Plan what is missing; log what it costs, and write it down. Return whether there is any."""
     copy_plugins(record.study.plugins, record.folder.path)
     record.plan_jobs(command, resume)
     n_jobs, n_finished = len(record.jobs), len(record.finished_folders)
@@ -105,6 +104,7 @@ def _begin(record: StudyRecord, command: str, resume: bool, log: Log) -> None:
         for line in (*record.plan.notes(), *record.quote()):
             log(line)
         record.write()
+    return bool(n_jobs)
 
 
 def _plan(study: Study, scale: float, only: str | None, data: str | None) -> list[PlannedRun]:
