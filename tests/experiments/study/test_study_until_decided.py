@@ -175,7 +175,8 @@ def test_all_workers_have_work_and_the_looks_are_the_same(
 
 
 def test_a_result_on_another_disk_is_a_failure_that_is_tried_again(run: Any) -> None:
-    finished = run(lambda job: JobResult("planned") if job.name == "open" else make_up(job))
+    elsewhere = JobResult("planned", has_result=True)
+    finished = run(lambda job: elsewhere if job.name == "open" else make_up(job))
     failures = [run["failure"]["what"] for run in content_of(finished)["runs"] if run["failure"]]
     assert finished.n_failed == len(failures) == 3 and "no result here" in failures[0]
     assert run().n_failed == 0
