@@ -92,7 +92,7 @@ def measure(trials: int, where: str) -> dict[str, Any]:
         progress = ProgressLog(Path(directory) / "searches" / "scale" / "search.jsonl")
         start_time = time.perf_counter()
         runs, log = Path(directory), progress
-        run_search(search, placement=Placement(JOBS, address), runs=runs, log=log, train=simulate)
+        run_search(search, placement=Placement(JOBS, address, train=simulate), runs=runs, log=log)
         seconds = time.perf_counter() - start_time
         size = progress.record.stat().st_size / 2**20
     return {

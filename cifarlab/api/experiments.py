@@ -159,15 +159,16 @@ def _in_python(
     """
     hidden = ("command", "train", "placement")
     options = [p for p in signature(run).parameters.values() if p.name not in hidden]
-    options += [p.replace(kind=p.KEYWORD_ONLY) for p in signature(Placement).parameters.values()]
+    where = [p for p in signature(Placement).parameters.values() if p.name not in hidden]
+    options += [p.replace(kind=p.KEYWORD_ONLY) for p in where]
     options += [p for p in signature(compare).parameters.values() if "plugins" in p.name]
     name, own_signature = options[0].name, Signature(options, return_annotation=table_type)
 
     def run_experiment(*args: Any, **keywords: Any) -> Table:
         values = own_signature.bind(*args, **keywords).arguments
         files, trust_plugins = values.pop("plugins", ()), values.pop("trust_plugins", False)
-        where = {key: values.pop(key) for key in Placement._fields if key in values}
-        values["placement"] = Placement(**where)
+        placement = {key: values.pop(key) for key in Placement._fields if key in values}
+        values["placement"] = Placement(**placement)
         with plugin_session(files, trust_plugins) as plugins:
             folder, outcome, *_ = run(find(values.pop(name), plugins), **values)
         return table_type(outcome, folder.path)
@@ -175,7 +176,7 @@ def _in_python(
     run_experiment.__name__ = run_experiment.__qualname__ = name
     run_experiment.__signature__ = own_signature  # type: ignore[attr-defined]
     doc = re.sub("placement: .*", _PLACEMENT_DOC, run.__doc__ or "")
-    run_experiment.__doc__ = re.sub(r"command: .*(\n +train: .*)?", _PLUGINS_DOC, doc)
+    run_experiment.__doc__ = re.sub("command: .*", _PLUGINS_DOC, doc)
     return run_experiment
 
 

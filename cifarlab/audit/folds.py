@@ -9,8 +9,8 @@ import numpy as np
 from cifarlab.audit.duplicates import connected_groups
 from cifarlab.data.dataset import Dataset, Subset
 from cifarlab.data.splits import held_out_fold
-from cifarlab.experiments.engine import Experiment, Log, run_experiment
-from cifarlab.experiments.placement import Placement, open_workers
+from cifarlab.experiments.engine import Experiment, Log
+from cifarlab.experiments.placement import Placement
 from cifarlab.experiments.worker import Job, JobResult
 from cifarlab.inference.run_predictor import load_run_predictor
 from cifarlab.recipes.schema import Recipe
@@ -110,8 +110,7 @@ def train_folds(jobs: Sequence[Job], placement: Placement | None, log: Log, comm
         FailedRunsError: a run failed
         UserError: there are too few GPUs, or no cluster answers
     """
-    with open_workers(placement or Placement(), log) as workers:
-        run_experiment(FoldRuns(jobs, log), command, workers)
+    (placement or Placement()).run(FoldRuns(jobs, log), command, log)
 
 
 def out_of_fold_logits(

@@ -151,7 +151,13 @@ def search(
     from cifarlab.experiments.search.engine import run_search
 
     result = run_search(
-        apply_options(find_search(name, plugins), trials, max_epochs, sampler, scheduler),
+        apply_options(
+            find_search(name, plugins),
+            trials=trials,
+            max_epochs=max_epochs,
+            sampler=sampler,
+            scheduler=scheduler,
+        ),
         placement=Placement(jobs, cluster, gpus_per_trial),
         max_time=max_time,
         resume=resume,

@@ -16,6 +16,8 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import AfterValidator
 from pydantic_core import core_schema
 
+from cifarlab.system.errors import UserError
+
 _NUMBER = r"\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3})?"
 _LONGEST = Decimal(10) ** 15
 
@@ -118,6 +120,22 @@ class WallTime(_Amount):
     def seconds(self) -> float:
         """Return the same in seconds."""
         return float(self.value * {"s": 1, "min": 60, "h": 3600}[self.unit])
+
+
+def parse_time_option(option: str, value: WallTime | str | None) -> WallTime | None:
+    """Return the time that an option of a command line or a call gives; None without one.
+
+    Args:
+        option: its name
+        value: its value
+
+    Raises:
+        UserError: the text is no time
+    """
+    try:
+        return None if value is None else WallTime.parse(value)
+    except ValueError as error:
+        raise UserError(f"{option}: {error}", f"write e.g. {option} '2 h'") from error
 
 
 def _absolute(duration: Duration) -> Duration:

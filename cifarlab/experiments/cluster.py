@@ -12,21 +12,21 @@ from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from threading import Thread, Timer
+from threading import Thread
 from typing import Any
 
 from cifarlab.experiments.engine import Log, Worker, Workers
-from cifarlab.experiments.gpus import allows_gpus, divide_gpus
+from cifarlab.experiments.gpus import divide_gpus
 from cifarlab.experiments.worker import TrainJob, train_job, work
 from cifarlab.system import files
 from cifarlab.system.errors import UserError
 from cifarlab.system.extras import require_packages
+from cifarlab.system.gpus import allows_gpus
 from cifarlab.system.threads import env_threads
 
 _PATH_VARS = {"CIFARLAB_DATA", "CIFARLAB_CACHE", "XDG_CACHE_HOME"}
 _ENV_VARS = _PATH_VARS | {f"CIFARLAB_{name}" for name in ("DEVICE", "COMPILE", "PACK", "MIRRORS")}
 _GOODBYE = 10.0  # seconds in which Ray says that a killed worker is dead
-_PATIENCE = 30.0  # seconds after which workers without a place are mentioned
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -60,7 +60,7 @@ def cluster_workers(
         address: the cluster's address, ``auto``, or ``local`` to start Ray on this machine
         jobs: trials at a time, which divide the processors; None for one per GPU or machine
         gpus_per_trial: GPUs of a trial; None: as many as ``jobs`` leaves
-        log: receives how the cluster is divided, and how many workers wait for a place on it
+        log: receives how the cluster is divided, and what becomes of the workers
         train: trains one job
 
     Raises:
@@ -82,48 +82,24 @@ def cluster_workers(
             "concurrency_groups": {"send": 1, "receive": 1},  # a thread for each keeps the order
         }
         remote: Any = ray.remote(**options)(_RemoteWorker)
-        waiting: set[Any] = set()
 
-        def start(slot: int) -> Worker:
-            actor = remote.remote(str(Path.cwd()), max(1, int(cpus)), train)
-            return _connect_actor(actor, slot, waiting)
+        def start(_slot: int) -> Worker:
+            return _connect_actor(remote.remote(str(Path.cwd()), max(1, int(cpus)), train))
 
-        with _mention_waiting(waiting, jobs, log):
-            yield Workers(jobs, start)
+        yield Workers(jobs, start, log)
     finally:
         if not connected:
             ray.shutdown()
 
 
-@contextmanager
-def _mention_waiting(waiting: set[Any], jobs: int, log: Log) -> Iterator[None]:
-    """Log once, after a while, how many actors have sent nothing yet."""
-
-    def mention() -> None:
-        if waiting:
-            words = "still wait for the cluster ('ray status' says why)"
-            log(f"{len(waiting)} of {jobs} workers {words}")
-
-    timer = Timer(_PATIENCE, mention)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _connect_actor(actor: Any, slot: int, waiting: set[Any]) -> Worker:
-    """Return an actor as a worker; it is in ``waiting`` until it sends something, or ends."""
+def _connect_actor(actor: Any) -> Worker:
+    """Return an actor as a worker."""
     import ray
 
     messages, child = Pipe()
     causes: list[str] = []  # of its death
-    waiting.add(actor)
-    options = actor, child, causes, waiting
-    forwarding = Thread(target=_forward_messages, args=options, daemon=True)
+    forwarding = Thread(target=_forward_messages, args=(actor, child, causes), daemon=True)
     forwarding.start()
-    send = actor.send.options(concurrency_group="send")
 
     def close() -> str:
         messages.close()
@@ -131,7 +107,7 @@ def _connect_actor(actor: Any, slot: int, waiting: set[Any]) -> Worker:
         forwarding.join(_GOODBYE)  # a thread that still waits while Ray ends breaks it
         return causes[0] if causes else "for no known reason"
 
-    return Worker(slot, messages, send.remote, close)
+    return Worker(messages, actor.send.options(concurrency_group="send").remote, close)
 
 
 class _RemoteWorker:
@@ -151,9 +127,7 @@ class _RemoteWorker:
         return self._driver.recv()
 
 
-def _forward_messages(
-    actor: Any, messages: Connection, causes: list[str], waiting: set[Any]
-) -> None:
+def _forward_messages(actor: Any, messages: Connection, causes: list[str]) -> None:
     """Forward an actor's messages until it dies or the driver closes the connection."""
     import ray
 
@@ -161,14 +135,10 @@ def _forward_messages(
     with messages, suppress(OSError):
         try:
             while True:
-                message = ray.get(receive.remote())
-                waiting.discard(actor)
-                messages.send(message)
+                messages.send(ray.get(receive.remote()))
         except ray.exceptions.RayError as error:
             lines = str(error).strip().splitlines()
             causes.append((lines[-1] if "Error" in lines[-1] else lines[0])[:200])
-        finally:
-            waiting.discard(actor)
 
 
 def _connect(address: str) -> None:
@@ -204,10 +174,9 @@ def allocate_resources(
     """
     import ray
 
-    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     nodes = [
         (min(int(node["CPU"]), env_threads() or sys.maxsize), int(node.get("GPU", 0)))
-        for node in resources
+        for node in (of_any["Resources"] for of_any in ray.nodes() if of_any["Alive"])
         if node.get("CPU")
     ]
     n_gpus = sum(gpus for _, gpus in nodes) if allows_gpus() else 0

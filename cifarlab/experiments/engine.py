@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from math import inf
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 
 from cifarlab.experiments.worker import (
     LEAVE,
+    NOT_SHARED,
     WORKER_READY,
     Failure,
     Job,
@@ -32,6 +34,7 @@ from cifarlab.system.signals import StopRequest, stop_on_signal
 
 Log = Callable[[str], None]
 _POLL = 0.2  # seconds between two checks whether to end
+_PATIENCE = 30.0  # seconds after which workers that have not started are mentioned
 _MAX_DEATHS = 4  # of workers that trained a run, without a new epoch, after which it has failed
 _MAX_FAULTS = 2  # of a worker, in a row, after which it gets no more runs
 
@@ -60,17 +63,20 @@ class Worker(NamedTuple):
     ``messages`` ends where the worker dies; ``close`` returns how it died.
     """
 
-    slot: int
     messages: Connection
     send: Callable[[Any], Any]
     close: Callable[[], str]
 
 
 class Workers(NamedTuple):
-    """The number of workers at a time, and the function that starts one in a slot."""
+    """The number of workers at a time, and the function that starts one in a slot.
+
+    ``log`` receives what becomes of them.
+    """
 
     number: int
     start: Callable[[int], Worker]
+    log: Log = print
 
 
 class ThisProcess(NamedTuple):
@@ -176,7 +182,15 @@ def _run_in_process(
             result = JobResult(failure=describe_failure(error))
         if driver.errors:
             raise driver.errors[0]
-        experiment.on_end(job, result)
+        experiment.on_end(job, _find_on_disk(job, result))
+
+
+def _find_on_disk(job: Job, result: JobResult) -> JobResult:
+    """Return a run's end, as failed where its result was written to a disk that is not here."""
+    if not result.has_result or RunFolder(job.path).is_finished:
+        return result
+    what = f"{job.path} has no result here: it was written to another disk"
+    return JobResult(failure=Failure("RunFolderError", what, NOT_SHARED))
 
 
 def _find_fruitless_starts(job: Job) -> Failure | None:
@@ -190,8 +204,20 @@ def _find_fruitless_starts(job: Job) -> Failure | None:
     return Failure("WorkerDied", what, "try it in a process of its own, with --jobs 1")
 
 
+@dataclass(eq=False)
+class _Slot:
+    """A place for a worker, which has a job, is idle, or is started with the next job."""
+
+    number: int
+    worker: Worker | None = None
+    job: Job | None = None
+    is_starting: bool = False  # so that its worker can't have begun the job
+    n_faults: int = 0  # in a row
+    n_failed_starts: int = 0  # in a row
+
+
 class _Pool:
-    """The workers: the idle ones by slot, and by connection those with a job.
+    """The workers.
 
     A failure that may be the worker's does not count until another worker has met one with the
     same run. A slot whose workers fail one run after another, or never start, is closed, unless it
@@ -199,18 +225,13 @@ class _Pool:
     """
 
     def __init__(self, experiment: Experiment, workers: Workers) -> None:
-        self._experiment, self._start = experiment, workers.start
-        self._slots = list(range(workers.number))
-        self._n_open = workers.number
-        self._idle_workers: dict[int, Worker] = {}
-        self._assignments: dict[Any, tuple[Worker, Job]] = {}
+        self._experiment, self._start, self._log = experiment, workers.start, workers.log
+        self._slots = [_Slot(number) for number in range(workers.number)]
         self._returned_jobs: list[Job] = []  # to be given to another worker
-        self._starting: set[Any] = set()  # connections of workers that can't have begun their job
         self._epochs: Counter[str] = Counter()  # that each run has shown
         self._deaths: Counter[str] = Counter()  # of each run's workers since its last epoch
-        self._failed_slots: dict[str, int] = {}  # where a run failed that may be tried elsewhere
-        self._faults: Counter[int] = Counter()  # of each slot, in a row
-        self._failed_starts: Counter[int] = Counter()
+        self._failed_slots: dict[str, _Slot] = {}  # where a run failed that may be tried elsewhere
+        self._patience_end = time.monotonic() + _PATIENCE
         self._is_leaving = False
         self._fatal_error: CifarlabError | None = None
 
@@ -225,13 +246,18 @@ class _Pool:
                 if not self._is_leaving and (self._fatal_error or is_over()):
                     self._leave()
                 self._assign_jobs()
-                if not self._assignments:
+                self._mention_waiting()
+                assignments: dict[Any, tuple[_Slot, Worker, Job]] = {
+                    slot.worker.messages: (slot, slot.worker, slot.job)
+                    for slot in self._slots
+                    if slot.worker and slot.job
+                }
+                if not assignments:
                     break
-                for messages in wait(list(self._assignments), _POLL):
-                    self._receive(messages)
+                for messages in wait(list(assignments), _POLL):
+                    self._receive(*assignments[messages])
         finally:
-            working = (worker for worker, _ in self._assignments.values())
-            workers = [*self._idle_workers.values(), *working]
+            workers = [slot.worker for slot in self._slots if slot.worker]
             for worker in workers:  # close all connections before waiting for one worker
                 worker.messages.close()
             for worker in workers:
@@ -242,122 +268,125 @@ class _Pool:
     def _leave(self) -> None:
         """Ask the workers to leave their runs; don't wait for workers that may never start."""
         self._is_leaving = True
-        for messages in list(self._starting):
-            self._reclaim_job(messages)
-        for worker, _ in self._assignments.values():
-            self._send(worker, LEAVE)
+        for slot in self._slots:
+            if slot.is_starting:
+                self._dismiss(slot)
+            elif slot.job:
+                self._send(slot, LEAVE)
 
-    def _reclaim_job(self, messages: Any) -> Job:
-        """Close a worker that has not started yet and return its job."""
-        self._starting.discard(messages)
-        worker, job = self._assignments.pop(messages)
-        worker.close()
-        self._slots.append(worker.slot)
-        return job
+    def _mention_waiting(self) -> None:
+        """Log once, after a while, how many workers have not started yet."""
+        if time.monotonic() < self._patience_end:
+            return
+        self._patience_end = inf
+        if n_waiting := sum(slot.is_starting for slot in self._slots):
+            words = "have not started yet (of a cluster, 'ray status' says why)"
+            self._log(f"{n_waiting} of {len(self._slots)} workers {words}")
 
     def _assign_jobs(self) -> None:
         """Give jobs to idle workers, and start workers while there are free slots."""
-        for slot in () if self._is_leaving else (*self._idle_workers, *self._slots):
-            job = self._next_job(slot)
-            if job is None and slot in self._idle_workers and self._starting:
-                job = self._reclaim_job(next(iter(self._starting)))  # a cluster may have no room
-            if job is None:
+        for slot in () if self._is_leaving else sorted(self._slots, key=lambda s: not s.worker):
+            if slot.job or not (job := self._next_job(slot)):
                 continue
-            worker = self._idle_workers.pop(slot, None)
-            if worker is None:
-                self._slots.remove(slot)
-                worker = self._start(slot)
-                self._starting.add(worker.messages)
-            self._assignments[worker.messages] = worker, job
-            if not self._send(worker, job):
-                self._starting.add(worker.messages)
+            if not slot.worker:
+                slot.worker, slot.is_starting = self._start(slot.number), True
+            slot.job = job
+            if not self._send(slot, job):
+                slot.is_starting = True
 
-    def _next_job(self, slot: int) -> Job | None:
-        """Return a job that another worker had and this slot did not fail at, or a new one."""
+    def _next_job(self, slot: _Slot) -> Job | None:
+        """Return a job that another worker had and this slot did not fail at, or a new one.
+
+        An idle worker takes that of a worker which has not started: a cluster may have no room.
+        """
         for number, job in enumerate(self._returned_jobs):
-            if self._n_open == 1 or self._failed_slots.get(job.path) != slot:
+            if len(self._slots) == 1 or self._failed_slots.get(job.path) != slot:
                 return self._returned_jobs.pop(number)
-        return self._experiment.next_job()
+        new_job, starting = self._experiment.next_job(), [s for s in self._slots if s.is_starting]
+        if new_job or not (slot.worker and starting):
+            return new_job
+        job_of_starting = starting[0].job
+        self._dismiss(starting[0])
+        return job_of_starting
 
-    def _receive(self, messages: Any) -> None:
+    def _dismiss(self, slot: _Slot) -> str:
+        """Close a slot's worker, if it has one; return how that died."""
+        worker, slot.worker, slot.job, slot.is_starting = slot.worker, None, None, False
+        return worker.close() if worker else ""
+
+    def _receive(self, slot: _Slot, worker: Worker, job: Job) -> None:
         """Handle a worker's message: an epoch, its run's end, an error, or its death."""
-        worker, job = self._assignments[messages]
+        is_starting, slot.is_starting = slot.is_starting, False
         try:
-            message = messages.recv()
+            message = worker.messages.recv()
         except (EOFError, OSError):
-            message = worker.close()
-        is_starting = messages in self._starting
-        self._starting.discard(messages)
+            message = self._dismiss(slot)
         if message == WORKER_READY:
-            self._failed_starts.pop(worker.slot, None)
+            slot.n_failed_starts = 0
             return
         if isinstance(message, dict):
-            self._handle_epoch(worker, job, message)
+            self._handle_epoch(slot, job, message)
             return
-        del self._assignments[messages]
-        if isinstance(message, Failure):  # after which it ends
-            worker.close()
-        if isinstance(message, str | Failure):
-            self._slots.append(worker.slot)
-        else:
-            self._idle_workers[worker.slot] = worker
-        if isinstance(message, Failure):
-            self._handle_fault(worker.slot, job, message)
+        slot.job = None
+        if isinstance(message, JobResult):
+            message = _find_on_disk(job, message)
+        if isinstance(message, Failure):  # after which the worker ends
+            self._dismiss(slot)
+            self._handle_fault(slot, job, message)
         elif isinstance(message, JobResult) and message.failure and not message.failure.is_own:
-            self._handle_fault(worker.slot, job, message.failure)
+            self._handle_fault(slot, job, message.failure)
         elif isinstance(message, JobResult):
-            self._faults.pop(worker.slot, None)
+            slot.n_faults = 0
             self._experiment.on_end(job, message)
         elif isinstance(message, CifarlabError) and not isinstance(message, Interrupted):
             self._fatal_error = message
         elif is_starting:
-            self._handle_failed_start(worker.slot, job, str(message))
+            self._handle_failed_start(slot, job, str(message))
         elif not self._is_leaving:
             self._handle_death(job, str(message))
 
-    def _send(self, worker: Worker, message: Any) -> bool:
+    def _send(self, slot: _Slot, message: Any) -> bool:
         """Return whether a worker could be written to; if it has died, its connection ends."""
         with suppress(OSError):
-            worker.send(message)
+            if slot.worker:
+                slot.worker.send(message)
             return True
         return False
 
-    def _handle_epoch(self, worker: Worker, job: Job, line: dict[str, Any]) -> None:
+    def _handle_epoch(self, slot: _Slot, job: Job, line: dict[str, Any]) -> None:
         """Answer an epoch; a new one shows that the run gets further, however often it moves."""
         if line["epoch"] > self._epochs[job.path]:
             self._epochs[job.path] = line["epoch"]
             self._deaths.pop(job.path, None)
         if not self._is_leaving:
-            self._send(worker, self._experiment.on_epoch(job, line))
+            self._send(slot, self._experiment.on_epoch(job, line))
 
-    def _handle_fault(self, slot: int, job: Job, failure: Failure) -> None:
+    def _handle_fault(self, slot: _Slot, job: Job, failure: Failure) -> None:
         """Give a run whose failure may be its worker's to another, or record the failure."""
-        if job.path in self._failed_slots or self._n_open == 1:
+        if job.path in self._failed_slots or len(self._slots) == 1:
             self._experiment.on_end(job, JobResult(failure=failure))
         else:
             self._failed_slots[job.path] = slot
             self._returned_jobs.append(job)
-        self._faults[slot] += 1
-        if self._faults[slot] >= _MAX_FAULTS:
-            self._close_slot(slot)
+        slot.n_faults += 1
+        if slot.n_faults >= _MAX_FAULTS:
+            self._close_slot(slot, failure.what)
 
-    def _handle_failed_start(self, slot: int, job: Job, cause: str) -> None:
+    def _handle_failed_start(self, slot: _Slot, job: Job, cause: str) -> None:
         """Give the job of a worker that died before it could begin it to another."""
         self._returned_jobs.insert(0, job)
-        self._failed_starts[slot] += 1
-        if self._failed_starts[slot] >= _MAX_DEATHS and not self._close_slot(slot):
+        slot.n_failed_starts += 1
+        if slot.n_failed_starts >= _MAX_DEATHS and not self._close_slot(slot, cause):
             hint = "start 'cifarlab check' where it should train"
             self._fatal_error = UserError(f"no worker starts: {cause}", hint)
 
-    def _close_slot(self, slot: int) -> bool:
+    def _close_slot(self, slot: _Slot, reason: str) -> bool:
         """Use a slot no more, unless it is the last; return whether it was not."""
-        if self._n_open == 1:
+        if len(self._slots) == 1:
             return False
-        self._n_open -= 1
-        if worker := self._idle_workers.pop(slot, None):
-            worker.close()
-        else:
-            self._slots.remove(slot)
+        self._log(f"one of {len(self._slots)} workers gets no more runs: {reason}")
+        self._slots.remove(slot)
+        self._dismiss(slot)
         return True
 
     def _handle_death(self, job: Job, cause: str) -> None:

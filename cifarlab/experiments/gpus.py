@@ -1,59 +1,8 @@
-"""Which GPUs of CUDA there are, and how they are divided among trials, here and on a cluster."""
+"""How GPUs of CUDA are divided among trials, here and on a cluster."""
 
 import math
-import os
-import sys
-from pathlib import Path
 
 from cifarlab.system.errors import UserError
-
-_LEAST = 0.01  # of a GPU
-# one of these is there where NVIDIA's driver is, on its boards, AMD's, or that of Linux in Windows
-_DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/kfd", "/dev/dxg")
-
-
-def require_gpu_fraction(gpus_per_trial: float | None) -> None:
-    """Refuse a number of GPUs per trial that is neither one nor a part of one.
-
-    Raises:
-        UserError: it is another number
-    """
-    if gpus_per_trial is not None and not _LEAST <= gpus_per_trial <= 1:
-        what = f"--gpus-per-trial {gpus_per_trial:g}: a trial trains on one GPU or a part of one"
-        raise UserError(what, f"take 1, or a part such as 0.25 ({_LEAST:g} at least)")
-
-
-def allows_gpus() -> bool:
-    """Return whether $CIFARLAB_DEVICE leaves GPUs of CUDA to the trials."""
-    return os.environ.get("CIFARLAB_DEVICE") not in ("cpu", "mps")
-
-
-def visible_gpus() -> list[str]:
-    """Return the GPUs of this machine that trials may use, as CUDA_VISIBLE_DEVICES names them.
-
-    Where that variable is set, they are its entries; a $CIFARLAB_DEVICE such as cuda:3 is one GPU.
-    PyTorch, whose import takes a second, is asked only where there is a driver for GPUs.
-
-    Raises:
-        UserError: $CIFARLAB_DEVICE names a device that does not exist here
-    """
-    name = os.environ.get("CIFARLAB_DEVICE") or "cuda"
-    if not allows_gpus() or (name == "cuda" and not _has_driver()):
-        return []
-    import torch
-
-    from cifarlab.system.device import fastest_device
-
-    count = torch.cuda.device_count()  # does not start CUDA
-    names = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = [str(n) for n in range(count)] if names is None else names.split(",")
-    if not count or not gpus[0].startswith("MIG-"):  # a process sees one of these parts at most
-        gpus = gpus[:count]
-    return gpus if name == "cuda" else [gpus[fastest_device().index]]
-
-
-def _has_driver() -> bool:
-    return sys.platform == "win32" or any(Path(file).exists() for file in _DRIVERS)
 
 
 def divide_gpus(
@@ -84,8 +33,7 @@ def divide_gpus(
     if jobs is not None and jobs > capacity:
         gpus = f"{n_gpus} GPU" if n_gpus == 1 else f"{n_gpus} GPUs"
         what = f"--jobs {jobs} --gpus-per-trial {gpus_per_trial:g}: {gpus} take {capacity} trials"
-        raise UserError(
-            what, "take fewer jobs or a smaller part of a GPU, or leave one of them out"
-        )
+        hint = "take fewer jobs or a smaller part of a GPU, or leave one of them out"
+        raise UserError(what, hint)
     # Ray counts in ten-thousandths: 7 times 0.1429 would be more than one GPU
     return jobs or capacity, math.floor(1e4 / per_gpu) / 1e4

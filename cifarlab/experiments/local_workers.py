@@ -1,19 +1,12 @@
 """Workers that are processes of this machine."""
 
-import signal
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from multiprocessing import get_context, resource_tracker
-from types import ModuleType
-from typing import Any
+from collections.abc import Sequence
+from multiprocessing import Pipe
 
 from cifarlab.experiments.engine import Log, Worker, Workers
 from cifarlab.experiments.worker import TrainJob, train_job, work
+from cifarlab.system.spawning import start_process
 from cifarlab.system.threads import available_threads
-
-# a terminal sends them to all processes; only the driver may handle them
-_TERMINAL_SIGNALS = {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}
 
 
 def local_workers(
@@ -31,16 +24,13 @@ def local_workers(
     if available.note:
         log(available.note)
     threads = max(1, available.number // jobs)
-    context = get_context("spawn")  # a forked child can't use a GPU, and inherits locks
 
     def start(slot: int) -> Worker:
-        connection, child = context.Pipe()
+        connection, child = Pipe()
         gpu = gpus[slot % len(gpus)] if gpus else None
         env_vars = {"CUDA_VISIBLE_DEVICES": gpu, "CIFARLAB_DEVICE": "cuda"} if gpu else {}
         options = child, threads, env_vars, train
-        process = context.Process(target=_work_without_signals, args=options)
-        with _shielded_spawn():
-            process.start()
+        process = start_process(work, options)
         child.close()
 
         def close() -> str:
@@ -48,33 +38,6 @@ def local_workers(
             process.join()
             return f"exit code {process.exitcode}"
 
-        return Worker(slot, connection, connection.send, close)
+        return Worker(connection, connection.send, close)
 
-    return Workers(jobs, start)
-
-
-@contextmanager
-def _shielded_spawn() -> Iterator[None]:
-    """Keep the terminal's signals and the user's script away from processes started meanwhile."""
-    main = sys.modules["__main__"]
-    can_mask = hasattr(signal, "pthread_sigmask")  # not on Windows
-    if can_mask:
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS)
-        resource_tracker.ensure_running()  # its start unblocks SIGINT
-        signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS)
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-        if can_mask:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-def _work_without_signals(*options: Any) -> None:
-    """Call ``work`` in a process that was started with the terminal's signals blocked."""
-    for signum in _TERMINAL_SIGNALS:
-        signal.signal(signum, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TERMINAL_SIGNALS)
-    work(*options)
+    return Workers(jobs, start, log)

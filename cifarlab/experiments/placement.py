@@ -3,14 +3,16 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import NamedTuple, Self
 
 from cifarlab.experiments.cluster import cluster_workers, require_ray
-from cifarlab.experiments.engine import Log, ThisProcess, Workers
-from cifarlab.experiments.gpus import divide_gpus, require_gpu_fraction, visible_gpus
+from cifarlab.experiments.engine import Experiment, Log, ThisProcess, Workers, run_experiment
+from cifarlab.experiments.gpus import divide_gpus
 from cifarlab.experiments.local_workers import local_workers
 from cifarlab.experiments.worker import TrainJob, train_job
 from cifarlab.system.errors import UserError
+from cifarlab.system.gpus import visible_gpus
 
 
 def require_count(option: str, count: int | None) -> None:
@@ -28,12 +30,13 @@ class Placement(NamedTuple):
 
     ``jobs`` are the runs at a time; None: one per GPU, on a cluster without GPUs one per machine.
     ``cluster`` is the address of a Ray cluster; None: this machine. ``gpus_per_trial`` is 1, or
-    the part of a GPU that a run has.
+    the part of a GPU that a run has. ``train`` trains one job.
     """
 
     jobs: int | None = None
     cluster: str | None = None
     gpus_per_trial: float | None = None
+    train: TrainJob = train_job
 
     def require_valid(self) -> Self:
         """Return this; refuse what can't be meant, before anything starts.
@@ -43,7 +46,9 @@ class Placement(NamedTuple):
             MissingExtraError: Ray is not installed, and a cluster named
         """
         require_count("jobs", self.jobs)
-        require_gpu_fraction(self.gpus_per_trial)
+        if self.gpus_per_trial is not None and not 0.01 <= self.gpus_per_trial <= 1:
+            what = f"--gpus-per-trial {self.gpus_per_trial:g}: a trial trains on one GPU or a part"
+            raise UserError(what, "take 1, or a part such as 0.25 (0.01 at least)")
         if self.cluster:
             require_ray()
             if ":" in (name := os.environ.get("CIFARLAB_DEVICE", "")):
@@ -51,14 +56,27 @@ class Placement(NamedTuple):
                 raise UserError(what, "take cuda or cpu, or leave it out")
         return self
 
+    def run(self, experiment: Experiment, resume: str, log: Log, end: float = inf) -> None:
+        """Train all runs of an experiment there.
+
+        Args:
+            experiment: gives the runs and learns of their ends
+            resume: the command that goes on with the experiment
+            log: receives what ``open_workers`` says
+            end: when (``time.monotonic``) the current runs are left at their last checkpoints
+
+        Raises:
+            CifarlabError: as ``open_workers`` and ``run_experiment`` do
+        """
+        with open_workers(self, log) as workers:
+            run_experiment(experiment, resume, workers, end)
+
 
 DEFAULT_PLACEMENT = Placement()
 
 
 @contextmanager
-def open_workers(
-    placement: Placement, log: Log, train: TrainJob = train_job
-) -> Iterator[Workers | ThisProcess]:
+def open_workers(placement: Placement, log: Log) -> Iterator[Workers | ThisProcess]:
     """Yield what trains the runs of an experiment: the one place where that is chosen.
 
     A cluster where one is named; else this process where neither ``--jobs`` nor more GPUs than one
@@ -67,12 +85,11 @@ def open_workers(
     Args:
         placement: what the user says
         log: receives how many train at a time, and what that depends on
-        train: trains one job
 
     Raises:
         UserError: no cluster answers, or there are too few GPUs
     """
-    jobs, cluster, gpus_per_trial = placement
+    jobs, cluster, gpus_per_trial, train = placement
     if cluster:
         with cluster_workers(cluster, jobs, gpus_per_trial, log, train) as workers:
             yield workers

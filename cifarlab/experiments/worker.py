@@ -42,17 +42,17 @@ class Failure(NamedTuple):
 
     kind: str
     what: str
-    hint: str
+    hint: str = ""
 
     @property
     def is_own(self) -> bool:
         """Return whether it comes from the run itself, not perhaps from where it was trained."""
         return self.kind in _OWN
 
-
-def is_final(kind: str) -> bool:
-    """Return whether a run with a failure of this kind would fail so again."""
-    return kind in _FINAL
+    @property
+    def is_final(self) -> bool:
+        """Return whether the run would fail so again."""
+        return self.kind in _FINAL
 
 
 def describe_failure(error: Exception) -> Failure:
@@ -64,10 +64,14 @@ def describe_failure(error: Exception) -> Failure:
 
 
 class JobResult(NamedTuple):
-    """The end of a run: why training stopped, or how it failed."""
+    """The end of a run: why training stopped, or how it failed.
+
+    ``has_result``: its folder has the result.
+    """
 
     stop_reason: str = "failed"
     failure: Failure | None = None
+    has_result: bool = False
 
 
 class Driver(Protocol):
@@ -154,7 +158,7 @@ def train_job(job: Job, driver: Driver) -> JobResult:
     try:
         if folder.is_finished:  # the driver was killed before it received the result
             reporter.replay(folder)
-            return JobResult(str((folder.result() or {}).get("stop_reason")))
+            return JobResult(str((folder.result() or {}).get("stop_reason")), has_result=True)
         from cifarlab.training.train import train
 
         result = train(
@@ -173,7 +177,7 @@ def train_job(job: Job, driver: Driver) -> JobResult:
         if not isinstance(error, CifarlabError):
             raise
         return JobResult(failure=describe_failure(error))
-    return JobResult(result["stop_reason"])
+    return JobResult(result["stop_reason"], has_result=True)
 
 
 def _wait_for_folder(folder: RunFolder, reporter: _Reporter) -> None:
@@ -187,14 +191,11 @@ def _wait_for_folder(folder: RunFolder, reporter: _Reporter) -> None:
         f"{folder.path} was held by another process for {_HANDOVER} seconds",
         "end that process: it goes on with a run that was taken from it",
     )
-    for turn in range(1, _HANDOVER + 1):
+    for _ in range(_HANDOVER):
         reporter.leave_if_requested()
-        try:
-            with lock_folder(folder.path, error, timeout=1):
-                return
-        except RunFolderError:
-            if turn == _HANDOVER:
-                raise
+        with suppress(RunFolderError), lock_folder(folder.path, error, timeout=1):
+            return
+    raise error
 
 
 def work(

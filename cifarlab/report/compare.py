@@ -1,7 +1,9 @@
 """Several runs compared: the table, and warnings where their accuracies can't be compared."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from cifarlab.report.settings import Difference, differences
@@ -11,17 +13,6 @@ from cifarlab.run_folder.values import flatten
 from cifarlab.system.formatting import count, interval, percent, seconds, to_line
 
 _HASH = re.compile("fingerprint|sha256")
-# what decides how fast a run is, beside its recipe: in words, and the keys in its provenance
-_CONDITIONS = {
-    "device": ("device", "name"),
-    "threads": ("device", "threads"),
-    "compilation": ("device", "compiled"),
-    "packed convolutions": ("device", "packed_convolutions"),
-    "precision": ("precision",),
-    "number of processes": ("processes",),
-    "version of torch": ("libraries", "torch"),
-    "version of cifarlab": ("cifarlab",),
-}
 _COLUMNS = (
     "run",
     "recipe",
@@ -104,20 +95,18 @@ def comparability_warnings(runs: Sequence[RunData]) -> list[str]:
     return messages
 
 
-def timing_problems(runs: Sequence[RunData]) -> list[str]:
-    """Return why the runs' seconds can't be compared; empty where they can."""
-    problems = []
-    for name, keys in _CONDITIONS.items():
-        values = dict.fromkeys(str(dig(run.provenance, *keys)) for run in runs)
-        if len(values) > 1:
-            problems.append(f"the {name} differs ({', '.join(values)})")
-    resumed = [run.name for run in runs if len(run.provenance.get("starts", [])) > 1]
-    if resumed:
-        problems.append(f"{', '.join(resumed)} paused and went on later")
-    unknown = [run.name for run in runs if dig(run.provenance, "device", "name") is None]
-    if unknown:
-        problems.append(f"{', '.join(unknown)} does not say its device")
-    return problems
+def distinct_data_names(runs: Sequence[RunData]) -> dict[Path, str]:
+    """Return the name of each run's data, with a fingerprint where one name has several.
+
+    The images in a folder may change while its path, which is in the recipe, does not.
+    """
+    prints = {run.path: str(dig(run.provenance, "data", "fingerprint")) for run in runs}
+    distinct = Counter(name for name, _ in {(run.data_name, prints[run.path]) for run in runs})
+    return {
+        run.path: run.data_name
+        + (f" ({prints[run.path][:8]})" if distinct[run.data_name] > 1 else "")
+        for run in runs
+    }
 
 
 def _distinct(values: Any) -> list[Any]:

@@ -6,10 +6,10 @@ from itertools import count
 from pathlib import Path
 
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import fingerprint
+from cifarlab.recipes.text import fingerprint, fingerprint_row
 from cifarlab.run_folder import RUNS
 from cifarlab.run_folder.folder import RunFolder, describe_early_end
-from cifarlab.system.errors import RunFolderError
+from cifarlab.system.errors import PluginError, RunFolderError
 
 
 def new_folder(recipe: Recipe, runs: Path = RUNS) -> RunFolder:
@@ -57,6 +57,26 @@ def finished_runs(runs: Path = RUNS, *, ended_early: bool = False) -> dict[str, 
                 runs_by_fingerprint.setdefault(str(result.get("fingerprint")), []).append(folder)
     runs_by_fingerprint.pop("None", None)
     return runs_by_fingerprint
+
+
+def runs_of_row(recipe: Recipe, runs: Path = RUNS) -> list[RunFolder]:
+    """Return a recipe's finished runs of all seeds under ``runs``, those that ended early last.
+
+    Runs whose plug-ins may not be loaded are left out.
+    """
+    return [
+        folder
+        for is_early in (False, True)
+        for folders in finished_runs(runs, ended_early=is_early).values()
+        if _read_row_fingerprint(folders[0]) == fingerprint_row(recipe)
+        for folder in folders
+    ]
+
+
+def _read_row_fingerprint(folder: RunFolder) -> str | None:
+    with suppress(PluginError):
+        return fingerprint_row(folder.recipe())
+    return None
 
 
 def folder_name(name: str, scale: float, data: str | None, first_seed: int | None = None) -> str:

@@ -103,6 +103,11 @@ class RunData(EpochLines):
         return describe_early_end(self.result) if self.is_finished else ""
 
     @property
+    def is_complete(self) -> bool:
+        """Return whether the run came to the end that its recipe plans."""
+        return self.is_finished and not self.early_end
+
+    @property
     def split_name(self) -> str | None:
         """Return the split whose figures are shown: test, else val, else none."""
         return next((name for name in SPLIT_NAMES if self.split(name)), None)

@@ -120,7 +120,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         StorageError: the disk refused
     """
-    temporary = path.with_name(f".{path.name}.{_MACHINE}-{os.getpid()}.part")
+    temporary = _temporary_name(path)
     try:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,6 +132,33 @@ def write_bytes(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def link(source: Path, target: Path) -> None:
+    """Replace a file by another's content, as ``write_bytes`` does.
+
+    Where the disk can do that, both are names of the same file, which no other function here
+    changes: each replaces a name.
+
+    Raises:
+        StorageError: the disk refused
+    """
+    temporary = _temporary_name(target)
+    try:
+        with disk_errors(target):
+            try:
+                os.link(source, temporary)
+            except OSError:
+                write_bytes(target, source.read_bytes())
+            else:
+                rename(temporary, target)
+    finally:
+        with suppress(OSError):  # it stays where both were names of one file before
+            temporary.unlink(missing_ok=True)
+
+
+def _temporary_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{_MACHINE}-{os.getpid()}.part")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -9,7 +9,8 @@
 The two files of ``last`` belong together, but no system call replaces two files. So both are first
 written under the name ``next`` and then renamed, the state before the weights. Where the writer was
 killed between the two, the state is newer than the weights, and the next reader renames the other.
-``best`` is written after them: until then the best epoch is in ``last``, whose state says so.
+``best`` becomes a second name of both files after them: until then the best epoch is in ``last``,
+whose state says so.
 """
 
 import hashlib
@@ -103,14 +104,14 @@ class Checkpoints:
             files.rename(self._next_state, self._state)
             files.rename(self._next, self.last)
 
-    def save_best(self, state: State, weights_file: WeightsFile) -> None:
-        """Replace ``best`` by the epoch that ``save_last`` has just saved.
+    def save_best(self) -> None:
+        """Replace ``best`` by ``last``, which has the best epoch; nothing is written a second time.
 
         Raises:
             StorageError: the disk refused
         """
-        weights_file.write(self.best, state.eval_classifier)
-        files.write_bytes(self._best_state, self._state.read_bytes())
+        files.link(self.last, self.best)
+        files.link(self._state, self._best_state)
 
     def load_last(self, state: State, processes: Processes) -> None:
         """Load ``last`` into ``state``, in place, in each process.

@@ -65,7 +65,7 @@ def fit(run: Run) -> StopReason:
         improved = update_best(run, val)
         on_main(partial(run.checkpoints.save_last, state, run.weights_file))
         if improved:  # in this order: after a kill in between, resume makes best of last
-            on_main(partial(run.checkpoints.save_best, state, run.weights_file))
+            on_main(run.checkpoints.save_best)
         for callback in run.callbacks:
             callback.on_epoch_end(run, line)
         reason = find_stop_reason(run)

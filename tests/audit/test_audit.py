@@ -97,7 +97,7 @@ def test_the_findings_of_known_noise(finished_audit, recipe_file) -> None:
 
 def test_the_same_command_again_trains_nothing(finished_audit, recipe_file, monkeypatch) -> None:
     before = finished_audit.findings()
-    monkeypatch.setattr("cifarlab.audit.folds.run_experiment", None)
+    monkeypatch.setattr("cifarlab.experiments.placement.run_experiment", None)
     second = audit(str(recipe_file), folds=2, out=finished_audit.path).findings()
     assert {**second, "time": ""} == {**before, "time": ""}
 

@@ -9,14 +9,13 @@ from made_site import make_search, make_study
 
 from cifarlab.dashboard.index import Index
 from cifarlab.experiments.search.folder import SearchFolder
+from cifarlab.experiments.search.record import TrialHistory, describe_end
 from cifarlab.experiments.search.table import (
-    describe_end,
     describe_selection_bias,
     format_importance,
     format_rungs,
     restore_results,
 )
-from cifarlab.experiments.search.trial_history import TrialHistory
 from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.outcomes import compare_runs
 from cifarlab.experiments.study.table import (

@@ -137,22 +137,6 @@ def test_workers_on_a_connected_cluster_have_the_driver_s_variables(
         assert made.options["runtime_env"]["env_vars"]["CIFARLAB_DEVICE"] == "cpu"
 
 
-def test_workers_that_wait_for_the_cluster_are_mentioned(
-    set_nodes: Callable[[Nodes], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    set_nodes([(8, 2)])
-    MadeRay(monkeypatch)
-    monkeypatch.setattr("cifarlab.experiments.cluster._PATIENCE", 0.1)
-    lines: list[str] = []
-    with cluster_workers("auto", None, None, lines.append) as workers:
-        worker = workers.start(0)
-        deadline = time.monotonic() + 20
-        while len(lines) < 2 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        worker.close()
-    assert lines[1].startswith("1 of 2 workers still wait for the cluster")
-
-
 def fail_at_init(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def init(**_: Any) -> None:
         raise error
@@ -287,9 +271,9 @@ def test_each_run_has_a_gpu_of_its_node_to_itself_though_nodes_are_lost(
                 cluster.add_node(num_cpus=2, num_gpus=2)
             cluster.remove_node(nodes.pop(), allow_graceful=False)
 
-    here = run_study(study, runs=tmp_path / "here", train=finish_here)
-    options = {"placement": Placement(None, cluster.address, 1.0), "log": lose_nodes}
-    killed = run_study(study, runs=tmp_path / "killed", train=note_gpu, **options)
+    here = run_study(study, runs=tmp_path / "here", placement=Placement(train=finish_here))
+    options = {"placement": Placement(None, cluster.address, 1.0, note_gpu), "log": lose_nodes}
+    killed = run_study(study, runs=tmp_path / "killed", **options)
     assert not nodes and not killed.n_failed
     assert plain_comparison(killed) == plain_comparison(here)
     files = killed.folder.path.glob("*/gpu.jsonl")

@@ -10,11 +10,12 @@ from made_search import small
 from test_worker_pool import MadeExperiment
 
 from cifarlab.experiments.engine import Log, ThisProcess, Workers
-from cifarlab.experiments.gpus import divide_gpus, visible_gpus
+from cifarlab.experiments.gpus import divide_gpus
 from cifarlab.experiments.placement import Placement, open_workers
 from cifarlab.experiments.search.engine import run_search
 from cifarlab.experiments.worker import Driver, Job, JobResult
 from cifarlab.system.errors import UserError
+from cifarlab.system.gpus import visible_gpus
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with four GPUs, of which nothing else is known."""
     monkeypatch.delenv("CIFARLAB_DEVICE")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr("cifarlab.experiments.gpus._DRIVERS", ("/",))
+    monkeypatch.setattr("cifarlab.system.gpus._DRIVERS", ("/",))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
 
@@ -62,7 +63,7 @@ def test_where_no_driver_for_gpus_is_torch_is_not_imported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("CIFARLAB_DEVICE")
-    monkeypatch.setattr("cifarlab.experiments.gpus._DRIVERS", (str(tmp_path / "nvidiactl"),))
+    monkeypatch.setattr("cifarlab.system.gpus._DRIVERS", (str(tmp_path / "nvidiactl"),))
     monkeypatch.setitem(sys.modules, "torch", None)  # its import fails
     assert visible_gpus() == []
     (tmp_path / "nvidiactl").touch()
@@ -137,7 +138,7 @@ def return_gpu(job: Job, driver: Driver) -> JobResult:
 
 
 def choose(placement: Placement, log: Log = print) -> Workers | ThisProcess:
-    with open_workers(placement, log, return_gpu) as workers:
+    with open_workers(placement._replace(train=return_gpu), log) as workers:
         return workers
 
 

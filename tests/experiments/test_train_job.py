@@ -67,7 +67,7 @@ def test_a_whole_run_is_the_run_that_its_recipe_gives_without_an_engine(
     reference: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     driver = AnsweringDriver()
-    assert train_job(job(tmp_path), driver) == JobResult("planned")
+    assert train_job(job(tmp_path), driver) == JobResult("planned", has_result=True)
     metrics = RunFolder(tmp_path / "run").metrics.read()
     assert driver.lines == metrics and without_cost(metrics) == without_cost(reference)
 
@@ -75,7 +75,9 @@ def test_a_whole_run_is_the_run_that_its_recipe_gives_without_an_engine(
 def test_a_stopped_run_ends_cleanly_at_its_epoch(
     reference: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    assert train_job(job(tmp_path), AnsweringDriver(True, False)) == JobResult("stopped")
+    assert train_job(job(tmp_path), AnsweringDriver(True, False)) == JobResult(
+        "stopped", has_result=True
+    )
     result = RunFolder(tmp_path / "run").result()
     assert result and result["stop_reason"] == "stopped" and result["epochs"] == 2
     assert without_cost(RunFolder(tmp_path / "run").metrics.read()) == without_cost(reference[:2])
@@ -90,7 +92,9 @@ def test_a_left_run_goes_on_in_another_worker(
         train_job(job(tmp_path), driver)
     assert folder.exists and not folder.is_finished and 0 < len(folder.metrics.read()) < 4
     second = AnsweringDriver()
-    assert train_job(job(tmp_path), second) == JobResult("planned") and second.epochs == [
+    assert train_job(job(tmp_path), second) == JobResult(
+        "planned", has_result=True
+    ) and second.epochs == [
         1,
         2,
         3,
@@ -104,7 +108,7 @@ def test_a_run_stopped_while_the_driver_died_only_finishes(tmp_path: Path) -> No
     with pytest.raises(Interrupted):
         train_job(job(tmp_path), AnsweringDriver(LEAVE))
     second = AnsweringDriver(False)
-    assert train_job(job(tmp_path), second) == JobResult("stopped")
+    assert train_job(job(tmp_path), second) == JobResult("stopped", has_result=True)
     result = RunFolder(tmp_path / "run").result()
     assert result and result["epochs"] == 1 and second.epochs == [1]
 
@@ -113,7 +117,9 @@ def test_the_result_of_a_finished_run_is_sent_again(tmp_path: Path) -> None:
     train_job(job(tmp_path), AnsweringDriver(True, False))
     before = RunFolder(tmp_path / "run").result()
     second = AnsweringDriver()
-    assert train_job(job(tmp_path), second) == JobResult("stopped") and second.epochs == [1, 2]
+    assert train_job(job(tmp_path), second) == JobResult(
+        "stopped", has_result=True
+    ) and second.epochs == [1, 2]
     assert RunFolder(tmp_path / "run").result() == before
 
 

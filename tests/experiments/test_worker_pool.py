@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from cifarlab.experiments.engine import ThisProcess, Worker, Workers, run_experiment
-from cifarlab.experiments.local_workers import _shielded_spawn, local_workers
+from cifarlab.experiments.local_workers import local_workers
 from cifarlab.experiments.worker import LEAVE, WORKER_READY, Driver, Failure, Job, JobResult, work
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted, RunFolderError, StorageError, UserError
 from cifarlab.system.signals import stop_on_signal
+from cifarlab.system.spawning import _shielded_spawn
 
 FAILURE = Failure("DivergenceError", "NaN", "lower the learning rate")
 
@@ -43,6 +44,8 @@ def train_made_job(job: Job, driver: Driver) -> JobResult:
         raise RunFolderError("held by another process", "end it")
     if job.name == "fails":
         return JobResult(failure=FAILURE)
+    if job.name == "elsewhere":
+        return JobResult("planned", has_result=True)
     if job.name == "full":
         raise StorageError("can't write", "free some space")
     for epoch in range(1, 101 if job.name == "slow" else 2):
@@ -135,10 +138,20 @@ def train_where_data_are(job: Job, driver: Driver) -> JobResult:
 
 
 def test_a_bad_machine_costs_no_run(tmp_path: Path) -> None:
-    experiment = MadeExperiment(tmp_path, *["fine"] * 12)
-    workers = local_workers(2, lambda line: None, train_where_data_are)
+    experiment, lines = MadeExperiment(tmp_path, *["fine"] * 12), list[str]()
+    workers = local_workers(2, lines.append, train_where_data_are)
     run_experiment(experiment, "cifarlab made", workers)
     assert [experiment.results[n] for n in range(12)] == [JobResult("planned")] * 12
+    assert lines[-1] == "one of 2 workers gets no more runs: no such folder"
+
+
+@pytest.mark.parametrize("workers", ["here", "process"])
+def test_a_run_whose_result_lies_on_another_disk_has_failed(tmp_path: Path, workers: str) -> None:
+    experiment = MadeExperiment(tmp_path, "elsewhere")
+    local = local_workers(1, lambda line: None, train_made_job)
+    run_experiment(experiment, "made", ThisProcess(train_made_job) if workers == "here" else local)
+    failure = experiment.results[0].failure
+    assert failure and "written to another disk" in failure.what and "one folder" in failure.hint
 
 
 def fail_everywhere(job: Job, driver: Driver) -> JobResult:
@@ -191,11 +204,11 @@ def test_a_run_that_kills_this_process_is_not_begun_for_ever(tmp_path: Path) -> 
     assert experiment.results[1] == experiment.results[2] == JobResult("planned")
 
 
-def dead_worker(slot: int) -> Worker:
+def dead_worker() -> Worker:
     """A worker whose process ends before it is ready."""
     parent, child = Pipe()
     child.close()
-    return Worker(slot, parent, lambda message: None, lambda: str(parent.close()) and "exit code 1")
+    return Worker(parent, lambda message: None, lambda: str(parent.close()) and "exit code 1")
 
 
 def test_workers_that_never_start_are_no_fault_of_the_runs(tmp_path: Path) -> None:
@@ -203,14 +216,14 @@ def test_workers_that_never_start_are_no_fault_of_the_runs(tmp_path: Path) -> No
 
     def start(slot: int) -> Worker:
         slots.append(slot)
-        return dead_worker(slot)
+        return dead_worker()
 
     with pytest.raises(UserError, match="no worker starts: exit code 1"):
         run_experiment(experiment, "cifarlab made", Workers(2, start))
     assert not experiment.results and max(slots.count(0), slots.count(1)) == 4
 
     local = local_workers(1, lambda line: None, train_made_job)
-    mixed = Workers(2, lambda slot: local.start(0)._replace(slot=1) if slot else dead_worker(0))
+    mixed = Workers(2, lambda slot: local.start(0) if slot else dead_worker())
     experiment = MadeExperiment(tmp_path, *["fine"] * 3)
     run_experiment(experiment, "cifarlab made", mixed)
     assert [experiment.results[n] for n in range(3)] == [JobResult("planned")] * 3
@@ -290,21 +303,24 @@ def test_an_idle_worker_takes_the_job_of_one_that_never_starts(tmp_path: Path) -
             return local.start(0)
         parent, *children = Pipe()
         silent.extend(children)
-        return Worker(slot, parent, lambda message: None, lambda: str(parent.close()))
+        return Worker(parent, lambda message: None, lambda: str(parent.close()))
 
     experiment = MadeExperiment(tmp_path, "fine", "fine", "fine")
     run_experiment(experiment, "cifarlab made", Workers(2, start))
     assert silent and [experiment.results[n] for n in range(3)] == [JobResult("planned")] * 3
 
 
-def test_at_the_time_limit_a_worker_that_never_starts_is_not_waited_for(tmp_path: Path) -> None:
+def test_at_the_time_limit_a_worker_that_never_starts_was_mentioned_and_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cifarlab.experiments.engine._PATIENCE", 0.1)
     parent, _child = Pipe()
-    worker = Worker(0, parent, lambda message: None, lambda: str(parent.close()))
-    experiment = MadeExperiment(tmp_path, "fine")
-    run_experiment(
-        experiment, "cifarlab made", Workers(1, lambda slot: worker), time.monotonic() + 0.5
-    )
+    worker = Worker(parent, lambda message: None, lambda: str(parent.close()))
+    experiment, lines = MadeExperiment(tmp_path, "fine"), list[str]()
+    workers = Workers(1, lambda slot: worker, lines.append)
+    run_experiment(experiment, "cifarlab made", workers, time.monotonic() + 0.8)
     assert not experiment.results
+    assert len(lines) == 1 and lines[0].startswith("1 of 1 workers have not started yet")
 
 
 def test_a_worker_without_its_driver_ends(tmp_path: Path) -> None:

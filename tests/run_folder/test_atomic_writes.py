@@ -12,7 +12,7 @@ import pytest
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system import files
 from cifarlab.system.errors import StorageError
-from cifarlab.system.files import disk_errors, remove_leftovers, write_text
+from cifarlab.system.files import disk_errors, link, remove_leftovers, write_text
 
 HINTS = {
     "ENOSPC": "free some space",
@@ -82,6 +82,22 @@ def test_what_another_machine_s_process_writes_is_no_leftover(tmp_path):
         (tmp_path / name).touch()
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == names[:1]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_linked_file_keeps_its_content_when_the_other_is_replaced(
+    tmp_path, monkeypatch, has_links
+):
+    last, best = tmp_path / "last", tmp_path / "best"
+    write_text(last, "one")
+    if not has_links:
+        monkeypatch.setattr(os, "link", failing("EPERM"))
+    for _ in range(2):  # the second time both are one file already
+        link(last, best)
+    assert last.samefile(best) == has_links
+    write_text(last, "two")
+    assert best.read_text() == "one"
+    assert sorted(tmp_path.iterdir()) == [best, last]
 
 
 @pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])

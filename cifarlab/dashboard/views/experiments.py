@@ -7,17 +7,16 @@ from cifarlab.dashboard import figures
 from cifarlab.dashboard.frame import page_frame, put, put_table, section, watch
 from cifarlab.dashboard.index import FILES, Index
 from cifarlab.dashboard.urls import run_link
-from cifarlab.experiments.search.folder import SearchFolder, trial_name
+from cifarlab.experiments.search.folder import SearchFolder
+from cifarlab.experiments.search.record import TrialHistory, describe_end, trial_name
 from cifarlab.experiments.search.space import format_params
 from cifarlab.experiments.search.table import (
     IMPORTANCE,
-    describe_end,
     describe_selection_bias,
     format_importance,
     format_rungs,
     restore_results,
 )
-from cifarlab.experiments.search.trial_history import TrialHistory
 from cifarlab.experiments.study.figure import FIGURES
 from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.report import render_verdicts

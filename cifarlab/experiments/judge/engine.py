@@ -7,7 +7,7 @@ from math import inf
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from cifarlab.config.duration import WallTime
+from cifarlab.config.duration import WallTime, parse_time_option
 from cifarlab.config.plugins import Plugin, copy_plugins
 from cifarlab.experiments.engine import Log, ThisProcess, resume_command, run_experiment
 from cifarlab.experiments.judge.book import RecordBook, now
@@ -124,10 +124,7 @@ def _require_valid(
     if not FIRST_LOOK <= most <= MAX_LOOK:
         hint = f"take {FIRST_LOOK} to {MAX_LOOK} pairs of runs"
         raise UserError(f"--most {most}: no verdict can come of that", hint)
-    try:
-        return WallTime.parse(budget) if isinstance(budget, str) else budget
-    except ValueError as error:
-        raise UserError(f"--budget: {error}", "write e.g. --budget '2 h'") from error
+    return parse_time_option("--budget", budget)
 
 
 def _match(pair: tuple[Recipe, Recipe], data: str | None, goal: str) -> Contestants:

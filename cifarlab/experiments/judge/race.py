@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from cifarlab.data.opening import open_data
+from cifarlab.evaluation.run_metrics import timing_problems, train_seconds
 from cifarlab.experiments.engine import Experiment, Log
 from cifarlab.experiments.judge.claims import CANDIDATE, Decision, Lap, Score
-from cifarlab.experiments.study.run_metrics import train_seconds
 from cifarlab.experiments.worker import Failure, Job, JobResult
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, fingerprint
-from cifarlab.report.compare import timing_problems
 from cifarlab.run_folder.collection import Collection
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import add_number

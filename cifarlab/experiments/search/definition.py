@@ -6,32 +6,25 @@ schema, before the first trial.
 
 import itertools
 import math
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, SerializeAsAny, model_validator
 
 from cifarlab.config.base import Name
-from cifarlab.config.duration import Duration, WallTime
+from cifarlab.config.duration import Duration
 from cifarlab.config.plugins import Plugin
+from cifarlab.experiments.search import space as spaces
 from cifarlab.experiments.search.samplers import RandomSampler, TrialSamplerConfig
 from cifarlab.experiments.search.schedulers import ASHA, Epochs, TrialSchedulerConfig
-from cifarlab.experiments.search.space import (
-    Choice,
-    Params,
-    Space,
-    as_overrides,
-    is_active,
-    sort_by_condition,
-)
 from cifarlab.metrics.kinds import Metric
 from cifarlab.recipes.catalog import find_named
+from cifarlab.recipes.named import find_config
 from cifarlab.recipes.scale import scale_recipe
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import change, find_file, list_shipped, read_named, validate_config
-from cifarlab.system.errors import RecipeError, UserError
+from cifarlab.recipes.text import change, list_shipped, validate_config
+from cifarlab.system.errors import RecipeError
 from cifarlab.training.callbacks import CallbacksConfig
 
 _MAX_CONTEXTS = 10_000  # of one key; each is tried on the recipe's schema
@@ -58,11 +51,11 @@ class Search(CallbacksConfig):
     seed: int = Field(0, ge=0, le=2**32 - 1, description="decides what is drawn, not the training")
     sampler: SerializeAsAny[TrialSamplerConfig] = RandomSampler()
     scheduler: SerializeAsAny[TrialSchedulerConfig] = ASHA()
-    space: Space = Field(min_length=1, description="what is searched, by the recipe's keys")
+    space: spaces.Space = Field(min_length=1, description="what is searched, by the recipe's keys")
 
     @model_validator(mode="after")
     def _can_be_searched(self) -> Self:
-        sort_by_condition(self.space)
+        spaces.sort_by_condition(self.space)
         for key in self.space:
             # a part such as training contains the keys below it
             is_fixed = f"{key}.".startswith(_FIXED_PREFIXES)
@@ -91,7 +84,7 @@ class Search(CallbacksConfig):
             )
         return recipe
 
-    def trial_recipe(self, params: Params, base: Recipe, scale: float = 1.0) -> Recipe:
+    def trial_recipe(self, params: spaces.Params, base: Recipe, scale: float = 1.0) -> Recipe:
         """Return the recipe of a trial.
 
         Args:
@@ -104,7 +97,7 @@ class Search(CallbacksConfig):
         """
         where = f"search {self.name}"
         try:
-            overrides = as_overrides(self.space, params)
+            overrides = spaces.as_overrides(self.space, params)
         except (KeyError, TypeError) as error:  # a record of another search, or a damaged one
             what = f"{where}: its space has no {error}, which its record has drawn"
             raise RecipeError(what, "restore search.jsonl, or search anew elsewhere") from error
@@ -112,7 +105,8 @@ class Search(CallbacksConfig):
 
     def rungs(self, scale: float = 1.0) -> list[int]:
         """Return the epochs at which trials may be stopped, ascending."""
-        return self.scheduler.rungs(self.epochs(scale), scale)
+        epochs = self.epochs(scale)
+        return [rung for rung in self.scheduler.rungs(epochs, scale) if rung < epochs]
 
     def epochs(self, scale: float = 1.0) -> int:
         """Return the epochs of a complete trial; at a scale the last one may be shorter."""
@@ -131,13 +125,10 @@ def validate_space(search: Search, base: Recipe) -> None:
     Raises:
         RecipeError: a key or value is not valid; with the allowed values and the nearest match
     """
-    for key in sort_by_condition(search.space):
+    for key in spaces.sort_by_condition(search.space):
         for other in search.space[key].when:
             _require_valid_condition(search, base, key, other)
-        contexts = [
-            c for c in _contexts(search, key, base) if is_active(search.space, key, c, base)
-        ]
-        if not contexts:
+        if not (contexts := _contexts(search, key, base)):
             raise RecipeError(
                 f"search {search.name}, {key}: its condition is never met",
                 f"when: {search.space[key].when}: take values that these keys can have",
@@ -146,8 +137,8 @@ def validate_space(search: Search, base: Recipe) -> None:
             _try_value(search, base, key, value, context)
 
 
-def _contexts(search: Search, key: str, base: Recipe) -> Iterator[Params]:
-    """Yield the parameters drawn before ``key`` that decide whether it is drawn.
+def _contexts(search: Search, key: str, base: Recipe) -> list[spaces.Params]:
+    """Return the combinations of parameters drawn before ``key`` with which it is drawn.
 
     They are the searched kinds, and the keys in its condition.
     """
@@ -156,28 +147,29 @@ def _contexts(search: Search, key: str, base: Recipe) -> Iterator[Params]:
     # and the keys in their conditions
     while more := {k for n in parents for k in space[n].when if k in space} - parents - {key}:
         parents |= more
-    values_to_try = {
-        k: [v for v in space[k].probes() if k not in conditions or space[k].meets(v, conditions[k])]
-        for k in sort_by_condition(space)
-        if k in parents
-    }
-    if (count := math.prod(map(len, values_to_try.values()))) > _MAX_CONTEXTS:
-        raise RecipeError(
-            f"search {search.name}, {key}: it depends on {count:,} combinations of other values",
-            "name fewer values in its condition",
-        )
-    for values in itertools.product(*values_to_try.values()):
-        params: Params = {}
-        for parent, value in zip(values_to_try, values, strict=True):
-            if is_active(space, parent, params, base):
-                params[parent] = value
-        yield params
+    contexts: list[spaces.Params] = [{}]
+    for parent in (k for k in spaces.sort_by_condition(space) if k in parents):
+        dimension, values = space[parent], conditions.get(parent)
+        draws = [
+            {parent: v} for v in dimension.probes() if not values or dimension.meets(v, values)
+        ]
+        contexts = [
+            context | draw
+            for context in contexts
+            for draw in (draws if spaces.is_active(space, parent, context, base) else [{}])
+        ]
+        if (count := len(contexts)) > _MAX_CONTEXTS:
+            raise RecipeError(
+                f"search {search.name}, {key}: it depends on {count:,} combinations of values",
+                "name fewer values in its condition",
+            )
+    return [context for context in contexts if spaces.is_active(space, key, context, base)]
 
 
-def _try_value(search: Search, base: Recipe, key: str, value: Any, context: Params) -> None:
+def _try_value(search: Search, base: Recipe, key: str, value: Any, context: spaces.Params) -> None:
     """Build the recipe with a value beside others. Raises RecipeError that names ``key``."""
     neighbours = f" beside {', '.join(f'{k}={v}' for k, v in context.items())}" if context else ""
-    overrides = as_overrides(search.space, {**context, key: value})
+    overrides = spaces.as_overrides(search.space, {**context, key: value})
     try:
         change(base, overrides, f"search {search.name}, {key}{neighbours}")
     except RecipeError as error:
@@ -192,7 +184,7 @@ def _require_valid_condition(search: Search, base: Recipe, key: str, other: str)
     dimension = search.space.get(other)
     if dimension is None:
         change(base, {other: search.space[key].conditions[other][0]}, where)
-    elif not isinstance(dimension, Choice):
+    elif not isinstance(dimension, spaces.Choice):
         raise RecipeError(
             f"{where}: {other} is no choice", "a condition names keys that are chosen from values"
         )
@@ -212,48 +204,23 @@ def find_search(name: Search | str, plugins: Sequence[Plugin] = ()) -> Search:
         RecipeError: no search has this name (the nearest is suggested), or the file is not valid
         PluginError: a plug-in of the search can't be loaded
     """
-    if isinstance(name, Search):
-        return name.add_plugins(plugins)
-    path = shipped_searches().get(name) or find_file("search", "searches", name, shipped_searches)
-    tree = read_named(path, "search", plugins)
-    return validate_config(Search, tree, str(path), "see docs/searches.md for what a search holds")
+    return find_config(Search, name, plugins, __file__, "searches")
 
 
-def apply_options(
-    search: Search,
-    trials: int | None = None,
-    max_epochs: str | None = None,
-    sampler: str | None = None,
-    scheduler: str | None = None,
-) -> Search:
-    """Return a search with the options of a command line; None leaves the search's own.
+def apply_options(search: Search, **options: Any) -> Search:
+    """Return a search with the options of a command line.
 
     Args:
         search: the search
-        trials: number of trials
-        max_epochs: duration of the longest trial, as in ``30 epochs``
-        sampler: kind of the sampler
-        scheduler: kind of the scheduler
+        **options: its keys ``trials`` and ``max_epochs``, and the kinds of ``sampler`` and
+            ``scheduler``; None leaves the search's own value
 
     Raises:
         RecipeError: an option is not valid
     """
     tree = search.model_dump()
-    options = {"trials": trials, "max_epochs": max_epochs}
-    tree |= {name: value for name, value in options.items() if value is not None}
-    for name, kind in (("sampler", sampler), ("scheduler", scheduler)):
-        if kind is not None and kind != tree[name]["kind"]:
-            tree[name] = {"kind": kind}
+    for key, value in options.items():
+        is_kind = isinstance(tree[key], dict)  # with settings, which the same kind keeps
+        if value not in (None, tree[key]["kind"] if is_kind else tree[key]):
+            tree[key] = {"kind": value} if is_kind else value
     return validate_config(Search, tree, f"search {search.name}", "see docs/searches.md")
-
-
-def parse_end(text: WallTime | str | None) -> float:
-    """Return when (``time.monotonic``) a time that a command line gives as text is over.
-
-    Raises:
-        UserError: the text is no time
-    """
-    try:
-        return time.monotonic() + WallTime.parse(text).seconds if text else math.inf
-    except ValueError as error:
-        raise UserError(f"--max-time: {error}", "write e.g. --max-time '2 h'") from error

@@ -10,21 +10,16 @@ from bisect import bisect_right, insort
 from collections import defaultdict
 from typing import Any
 
-from cifarlab.experiments.engine import Experiment, Log
+from cifarlab.experiments.engine import Experiment, Log, unfinished_error
+from cifarlab.experiments.search import record
 from cifarlab.experiments.search.definition import Search
-from cifarlab.experiments.search.folder import Event, SearchFolder, trial_name
+from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.space import Params, format_value, suggest_params
-from cifarlab.experiments.search.trial_history import (
-    RungDecision,
-    Trial,
-    TrialHistory,
-    describe_stop,
-)
-from cifarlab.experiments.worker import Failure, Job, JobResult, is_final
+from cifarlab.experiments.worker import Failure, Job, JobResult
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
-from cifarlab.system.errors import RecipeError
+from cifarlab.system.errors import CifarlabError, RecipeError
 from cifarlab.system.randomness import derived_seed
 
 
@@ -78,28 +73,52 @@ class SearchDriver(Experiment):
     ) -> None:
         folder.repair()
         self.folder, events = folder, folder.events()
-        self.history = TrialHistory(events)
+        self.history = record.TrialHistory(events)
         self.search, self._base, self._scale = search, base, scale
-        self._command, self._log, self._metric = command, log, base.evaluation.metric.facts
-        self._rungs, self._max_epochs = search.rungs(scale), search.epochs(scale)
+        self._command, self._log, self._resume = command, log, resume
+        self._metric, self._rungs = base.evaluation.metric.facts, search.rungs(scale)
         self._callbacks = search.only_callbacks()
         for trial in self.history.trials.values():
-            if resume and trial.failure and not is_final(trial.failure.get("kind", "")):
+            if resume and trial.failure and not trial.failure.is_final:
                 trial.stop_reason = trial.failure = None
         self._waiting = self.unfinished_trials
         self._scores_at = defaultdict[int, list[float]](list)  # by rung, ascending; more is better
-        self._trials: dict[str, Trial] = {}
+        self._trials: dict[str, record.Trial] = {}
         self._sampler = ParamSampler(search, base)
         for event in events:
             if event["event"] == "drawn":
                 self._sampler.repeat(event["trial"], event["params"])
-            elif event["event"] == "ended":
-                self._pass_score(event)
-            else:
-                self._keep_score(event)
+            self._apply(event)
+
+    def require_resumable(self) -> None:
+        """Refuse unfinished trials without ``resume``, and other images than earlier trials had.
+
+        This decodes the images once, before many workers need them. Images that can't be opened
+        are no error where no trial is left to train.
+
+        Raises:
+            DataError: the images of the trials to train can't be opened
+            RunFolderError: a trial is unfinished, or has other images
+        """
+        from cifarlab.data.opening import open_data
+
+        if self.unfinished_trials and not self._resume:
+            path = self.folder.trial(self.unfinished_trials[0].number).path
+            raise unfinished_error(path, self._command)
+        try:
+            images = open_data(self._base.data, log=self._log if self.n_pending else None).dataset
+        except CifarlabError:
+            if self.n_pending:
+                raise
+            return
+        if not all(
+            self.folder.trial(n).has_same_data(images.fingerprint) for n in self.history.trials
+        ):
+            what = f"the images are not those that {self.folder.path} was begun with"
+            raise self.folder.change_error(what)
 
     @property
-    def unfinished_trials(self) -> list[Trial]:
+    def unfinished_trials(self) -> list[record.Trial]:
         """Return the trials that have begun and not ended."""
         return [trial for trial in self.history.trials.values() if not trial.stop_reason]
 
@@ -118,25 +137,24 @@ class SearchDriver(Experiment):
     def next_job(self) -> Job | None:
         """Return the next trial: first the recorded ones that have not ended, then new ones."""
         while self._waiting or len(self.history.trials) < self.search.trials:
-            trial = self._waiting.pop(0) if self._waiting else self._draw_trial()
+            if not self._waiting:
+                number = len(self.history.trials)
+                self._add_event("drawn", number, params=self._sampler.suggest(number))
+                self._waiting = [self.history.trials[number]]
+            trial = self._waiting.pop(0)
             try:
                 recipe = self._trial_recipe(trial)
             except RecipeError as error:  # its values contradict each other
                 self._end(trial, JobResult(failure=Failure("RecipeError", error.what, error.hint)))
                 continue
-            path = str(self.folder.trial(trial.number).path.resolve())
-            self._trials[path] = trial
-            return Job(trial_name(trial.number), recipe, path, self._command, self._callbacks)
+            folder = self.folder.trial(trial.number).path
+            self._trials[path := str(folder.resolve())] = trial
+            return Job(folder.name, recipe, path, self._command, self._callbacks)
         return None
 
-    def _draw_trial(self) -> Trial:
-        number = len(self.history.trials)
-        self._add_event("drawn", number, params=self._sampler.suggest(number))
-        return self.history.trials[number]
-
-    def _trial_recipe(self, trial: Trial) -> Recipe:
+    def _trial_recipe(self, trial: record.Trial) -> Recipe:
         """Return a trial's recipe, which keeps the test split closed. Raises RecipeError."""
-        name = f"{self.search.name}/{trial_name(trial.number)}"
+        name = f"{self.search.name}/{record.trial_name(trial.number)}"
         recipe = self.search.trial_recipe(trial.params, self._base, self._scale)
         return change(recipe, {"name": name, "evaluation.test": False}, name)
 
@@ -146,13 +164,12 @@ class SearchDriver(Experiment):
         if trial.score is not None:
             score = self._metric.sign * max(self._metric.sign * s for s in (score, trial.score))
         trial.epochs, trial.score = line["epoch"], score
-        at_rung = trial.epochs in self._rungs and trial.epochs < self._max_epochs
-        if at_rung and trial.number not in self.history.decisions_at(trial.epochs):
-            decision = self._decide(trial.epochs, score)
-            self._keep_score(self._add_event("rung", trial.number, **decision._asdict()))
+        is_decided = trial.number in self.history.decisions_at(trial.epochs)
+        if trial.epochs in self._rungs and not is_decided:
+            self._add_event("rung", trial.number, **self._decide(trial.epochs, score)._asdict())
         return not trial.stopped
 
-    def _decide(self, rung: int, score: float) -> RungDecision:
+    def _decide(self, rung: int, score: float) -> record.RungDecision:
         """Return the decision about a score at a rung, given the earlier scores there."""
         sign, earlier = self._metric.sign, self._scores_at[rung]
         cutoff = self.search.scheduler.cutoff(earlier)
@@ -160,46 +177,43 @@ class SearchDriver(Experiment):
         rank = 1 + len(earlier) - bisect_right(earlier, sign * score)
         stopped = cutoff is not None and sign * score < cutoff
         n_reached = 1 + len(self.history.decisions_at(rung))
-        return RungDecision(rung, rung, score, limit, rank, n_reached, stopped)
-
-    def _keep_score(self, rung: Event) -> None:
-        if not math.isnan(rung["score"]):
-            insort(self._scores_at[rung["rung"]], self._metric.sign * rung["score"])
+        return record.RungDecision(rung, rung, score, limit, rank, n_reached, stopped)
 
     def on_end(self, job: Job, result: JobResult) -> None:
         """Record a trial's end and pass its score to the sampler."""
         self._end(self._trials[job.path], result)
 
-    def _end(self, trial: Trial, result: JobResult) -> None:
+    def _end(self, trial: record.Trial, result: JobResult) -> None:
         failure = result.failure and result.failure._asdict()
         end = {"stop_reason": result.stop_reason, "epochs": trial.epochs, "score": trial.score}
-        self._pass_score(self._add_event("ended", trial.number, **end, failure=failure))
+        self._add_event("ended", trial.number, **end, failure=failure)
 
-    def _pass_score(self, end: Event) -> None:
-        """Tell the sampler how a trial ended; not of a failure after which it may be resumed."""
-        failure = end["failure"]
-        if not failure or is_final(failure.get("kind", "")):
-            self._sampler.tell(end["trial"], None if failure else end["score"])
-
-    def _add_event(self, kind: str, number: int, **content: Any) -> Event:
+    def _add_event(self, kind: str, number: int, **content: Any) -> None:
         """Write an event to the disk before anything depends on it."""
         event = {"event": kind, "trial": number, **content}
         self.folder.append_event(event)
         self.history.add(event)
-        if message := _describe(event, self._metric):
+        if message := _describe(event, self.history.trials[number], self._metric):
             self._log(message)
-        return event
+        self._apply(event)
+
+    def _apply(self, event: record.Event) -> None:
+        """Let later decisions and draws follow from an event; from no failure that is not final."""
+        if event["event"] == "rung" and not math.isnan(event["score"]):
+            insort(self._scores_at[event["rung"]], self._metric.sign * event["score"])
+        if event["event"] == "ended":
+            failure = record.EndedEvent.model_validate(event).failure
+            if not failure or failure.is_final:
+                self._sampler.tell(event["trial"], None if failure else event["score"])
 
 
-def _describe(event: Event, metric: MetricFacts) -> str:
-    """Return an event as a line of text; empty for events that are not logged."""
-    name = trial_name(event["trial"])
+def _describe(event: record.Event, trial: record.Trial, metric: MetricFacts) -> str:
+    """Return an event of a trial as a line of text; empty for events that are not logged."""
+    name = record.trial_name(trial.number)
     if event["event"] == "drawn":
         return f"{name}: {', '.join(f'{k}={format_value(v)}' for k, v in event['params'].items())}"
-    if event["event"] == "rung":
-        return f"{name} stopped {describe_stop(event, metric)}" if event["stopped"] else ""
-    if event["failure"]:
-        return f"{name} failed: {event['failure']['what']}"
-    if event["stop_reason"] == "stopped":
+    if trial.failure or event.get("stopped"):
+        return f"{name} {record.describe_end(trial, metric)}"
+    if event["event"] == "rung" or trial.stop_reason == "stopped":
         return ""
-    return f"{name} ended after {event['epochs']} epochs: {metric.text(event['score'])}"
+    return f"{name} ended after {trial.epochs} epochs: {metric.text(trial.score)}"

@@ -2,36 +2,29 @@
 
 import time
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cifarlab.config.duration import WallTime
+from cifarlab.config.duration import WallTime, parse_time_option
 from cifarlab.config.plugins import copy_plugins, plugin_hashes
-from cifarlab.experiments.engine import (
-    Log,
-    resume_command,
-    run_experiment,
-    unfinished_error,
-)
-from cifarlab.experiments.placement import DEFAULT_PLACEMENT, Placement, open_workers, require_count
-from cifarlab.experiments.search.definition import Search, find_search, parse_end, validate_space
+from cifarlab.experiments.engine import Log, resume_command
+from cifarlab.experiments.placement import DEFAULT_PLACEMENT, Placement, require_count
+from cifarlab.experiments.search.definition import Search, find_search, validate_space
 from cifarlab.experiments.search.driver import SearchDriver
 from cifarlab.experiments.search.figures import FIGURES
 from cifarlab.experiments.search.finalists import Finalists, read_finalists, retrain_finalists
-from cifarlab.experiments.search.folder import SearchFolder, trial_name
+from cifarlab.experiments.search.folder import SearchFolder
+from cifarlab.experiments.search.record import trial_name
 from cifarlab.experiments.search.results import SearchResults, read_results
 from cifarlab.experiments.search.table import csv_text, markdown_page, results_as_json
-from cifarlab.experiments.worker import TrainJob, train_job
 from cifarlab.plots.spec import require_formats
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import to_yaml
 from cifarlab.report.write import write_figures
 from cifarlab.run_folder import RUNS
-from cifarlab.system.errors import CifarlabError, RunFolderError
 from cifarlab.system.extras import require_packages
 from cifarlab.system.files import write_text
-
-_RESTORE = "restore what was there, or give the search another name to begin anew"
 
 
 class FinishedSearch(NamedTuple):
@@ -62,7 +55,6 @@ def run_search(
     formats: Sequence[str] = ("svg",),
     log: Log = print,
     command: str = "cifarlab.search",
-    train: TrainJob = train_job,
 ) -> FinishedSearch:
     """Train the missing trials of a search and write its results.
 
@@ -78,7 +70,6 @@ def run_search(
         formats: file formats of the figures
         log: receives lines about the progress
         command: the command that the user typed
-        train: trains one job
 
     Raises:
         UserError: the search or an option is not valid or can't be met, or an extra is missing
@@ -88,21 +79,24 @@ def run_search(
     """
     require_formats(formats)
     require_count("n-seeds", n_seeds)
-    search, end = find_search(search), parse_end(max_time)
+    search, limit = find_search(search), parse_time_option("--max-time", max_time)
+    end = inf if limit is None else time.monotonic() + limit.seconds
     base = _check_search(search, data, scale, placement)
     folder = SearchFolder.locate(search.name, scale, data, runs)
     with folder.lock():
         _require_same_search(search, base, scale, folder, command)
         driver = SearchDriver(search, base, scale, folder, command, log, resume)
-        _train(driver, base, resume, command, placement, end, log=log, train=train)
+        driver.require_resumable()
+        if driver.n_pending:
+            log(f"{search.name}: {driver.n_pending} trials to train; {folder.path}")
+            placement.run(driver, resume_command(command), log, end)
         results = read_results(search, scale, folder)
         finalists = None if n_seeds else read_finalists(results, folder)
         hint = f"not finished; go on with: {resume_command(command)}"
         problems = [f"{driver.n_pending} trials are {hint}"] if driver.n_pending else []
         if n_seeds and not problems and results.best_row:  # else trials are left, or all failed
-            options: dict[str, Any] = {"formats": formats, "command": command, "log": log}
-            options |= {"train": train, "placement": placement, "end": end}
-            finalists = retrain_finalists(results, folder, n_seeds, **options)
+            options = {"formats": formats, "command": command, "log": log, "placement": placement}
+            finalists = retrain_finalists(results, folder, n_seeds, end, **options)
             problems += [f"the finalists are {hint}"] * (time.monotonic() >= end)
         write_results(results, finalists, base, folder, formats)
     return FinishedSearch(folder, results, finalists, problems)
@@ -116,25 +110,6 @@ def _check_search(search: Search, data: str | None, scale: float, placement: Pla
     require_packages("a search", "search", "optuna")
     placement.require_valid()
     return base
-
-
-def _train(
-    driver: SearchDriver,
-    base: Recipe,
-    resume: bool,
-    command: str,
-    placement: Placement,
-    end: float,
-    *,
-    log: Log,
-    train: TrainJob,
-) -> None:
-    """Train the trials that have not ended. Raises what ``_require_resumable`` does."""
-    _require_resumable(base, driver, resume, command, log)
-    if driver.n_pending:
-        log(f"{driver.search.name}: {driver.n_pending} trials to train; {driver.folder.path}")
-        with open_workers(placement, log, train) as workers:
-            run_experiment(driver, resume_command(command), workers, end)
 
 
 def _require_same_search(
@@ -152,14 +127,12 @@ def _require_same_search(
         "command": command,
     }
     content = folder.content() if folder.events() else {}
-    if content:
-        recorded, current = (_fixed_settings(tree.get("search", {})) for tree in (content, header))
-        if differing_keys := [key for key in current if current[key] != recorded.get(key)]:
-            what = f"{folder.path} was begun with another {', '.join(differing_keys)}"
-            raise RunFolderError(what, _RESTORE)
-        if _fixed_settings(content.get("base", {})) != _fixed_settings(header["base"]):
-            what = f"{folder.path} was begun with other settings of {search.recipe}"
-            raise RunFolderError(what, _RESTORE)
+    for part, words in (("search", "another {keys}"), ("base", "other settings of {recipe}")):
+        recorded, current = (_fixed_settings(tree.get(part, {})) for tree in (content, header))
+        keys = ", ".join(key for key in current if current[key] != recorded.get(key))
+        if content and keys:
+            what = f"{folder.path} was begun with {words.format(keys=keys, recipe=search.recipe)}"
+            raise folder.change_error(what)
     copy_plugins((*search.plugins, *base.plugins), folder.path)
     folder.write({**content, **header})
 
@@ -168,31 +141,6 @@ def _fixed_settings(tree: dict[str, Any]) -> dict[str, Any]:
     """Return a search or recipe without what may change: number of trials, text and callbacks."""
     ignored_keys = dict.fromkeys(("trials", "about", "callbacks"))
     return {**tree, **ignored_keys, "plugins": plugin_hashes(tree)}
-
-
-def _require_resumable(
-    base: Recipe, driver: SearchDriver, resume: bool, command: str, log: Log
-) -> None:
-    """Refuse unfinished trials without ``resume``, and other images than earlier trials had.
-
-    This decodes the images once, before many workers need them. Images that can't be opened are no
-    error where no trial is left to train. Raises DataError and RunFolderError.
-    """
-    from cifarlab.data.opening import open_data
-
-    folder = driver.folder
-    if driver.unfinished_trials and not resume:
-        raise unfinished_error(folder.trial(driver.unfinished_trials[0].number).path, command)
-    try:
-        dataset = open_data(base.data, log=log if driver.n_pending else None).dataset
-    except CifarlabError:
-        if driver.n_pending:
-            raise
-        return
-    for number in driver.history.trials:
-        if not folder.trial(number).has_same_data(dataset.fingerprint):
-            what = f"the images are not those that {folder.path} was begun with"
-            raise RunFolderError(what, _RESTORE)
 
 
 def write_results(

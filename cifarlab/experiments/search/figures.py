@@ -7,10 +7,9 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
-from cifarlab.experiments.search.folder import trial_name
+from cifarlab.experiments.search.record import Trial, trial_name
 from cifarlab.experiments.search.results import SearchResults
 from cifarlab.experiments.search.space import AnyDimension, Choice
-from cifarlab.experiments.search.trial_history import Trial
 from cifarlab.plots import spec
 from cifarlab.plots.spec import Axis, Bars, Marks, Panel, Plot, Text, label
 from cifarlab.recipes.scale import describe_scale
@@ -72,7 +71,7 @@ def rungs(results: SearchResults) -> Plot | None:
 
 def coordinates(results: SearchResults) -> Plot | None:
     """Draw a line per trial over one axis per key and one for the score, the best on top."""
-    scored = [row for row in results.rows if row.score is not None and not row.failure]
+    scored = [row for row in results.rows if row.is_ranked]
     if len(scored) < 2:
         return None
     sample, space, metric = _select_rows(scored), results.search.space, results.metric

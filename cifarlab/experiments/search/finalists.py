@@ -8,7 +8,8 @@ import time
 from math import inf
 from typing import Any, NamedTuple
 
-from cifarlab.experiments.search.folder import SearchFolder, trial_name
+from cifarlab.experiments.search.folder import SearchFolder
+from cifarlab.experiments.search.record import trial_name
 from cifarlab.experiments.search.results import SearchResults
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import Study, StudyRow
@@ -80,7 +81,6 @@ def retrain_finalists(
     """
     finalists = select_finalists(results)
     trials = [folder.trial(row.number) for row in results.rows]
-    scores = {trial_name(number): score for number, score in finalists.items()}
     study = Study(
         name=f"finalists-{'-'.join(f'{n:03}' for n in finalists)}-seeds-{n_seeds}",
         about=f"The best trials of {results.search.name} over seeds that the search did not see.",
@@ -88,24 +88,25 @@ def retrain_finalists(
         first_seed=1 + max(read_recipe_text(run).seed for run in trials if run.exists),
         overrides=_EVALUATION,
         rows=tuple(
-            StudyRow(name=name, recipe=str(folder.path / name / "recipe.yaml")) for name in scores
+            StudyRow(name=trial_name(n), recipe=str(folder.trial(n).path / "recipe.yaml"))
+            for n in finalists
         ),
     )
-    options |= {"n_seeds": n_seeds, "runs": folder.path, "end": end}
     try:
-        study_end = run_study(study, resume=True, **options)
+        study_end = run_study(
+            study, n_seeds=n_seeds, resume=True, runs=folder.path, end=end, **options
+        )
     except UserError:
         if time.monotonic() < end:
             raise
         return None
     selection_bias = tuple(
-        measure_selection_bias(number, scores[row.name], list(row.values.values()))
-        for number, row in zip(finalists, study_end.comparison.rows, strict=True)
+        measure_selection_bias(*trial, list(row.values.values()))
+        for trial, row in zip(finalists.items(), study_end.comparison.rows, strict=True)
         if row.values
     )
-    path = str(study_end.folder.path)
     comparison = study_end.comparison._replace(runs=())
-    return Finalists(comparison, selection_bias, path, study_end.n_failed)
+    return Finalists(comparison, selection_bias, str(study_end.folder.path), study_end.n_failed)
 
 
 def read_finalists(results: SearchResults, folder: SearchFolder) -> Finalists | None:
@@ -138,7 +139,7 @@ def select_finalists(results: SearchResults) -> dict[int, float]:
     Raises:
         UserError: no trial has a score
     """
-    scored = [r for r in results.rows if r.score is not None and not r.failure]
+    scored = [row for row in results.rows if row.is_ranked]
     completed = [row for row in scored if row.stop_reason in ("planned", "early_stopping")]
     best_rows = (completed or scored)[:MAX_FINALISTS]
     if not best_rows:
@@ -154,6 +155,5 @@ def measure_selection_bias(number: int, score: float, values: list[float]) -> Se
         score: its score in the search
         values: the metric over other seeds
     """
-    excess = summarize([score - value for value in values])
-    mean = summarize(values).mean
+    mean, excess = summarize(values).mean, summarize([score - value for value in values])
     return SelectionBias(number, score, excess.n, mean, excess.mean, excess.interval)

@@ -1,4 +1,4 @@
-"""The folder of a search, and its record.
+"""The folder of a search and its files.
 
 runs/searches/<name>/
   search.json           the search, and at the end the table and all results
@@ -8,34 +8,21 @@ runs/searches/<name>/
   best.yaml             the best trial's recipe; it opens the test split as the searched one does
   page.md, table.csv, figures/
   studies/              the finalists over seeds, as a study
-
-The record holds three kinds of events. With them, and its run folders, a killed search goes on:
-
-    {"event": "drawn", "trial": 7, "params": {"optimizer.lr": 0.0039, ...}}
-    {"event": "rung", "trial": 7, "rung": 4, "epoch": 4, "score": 0.431, "cutoff": 0.450,
-     "rank": 3, "n_reached": 5, "stopped": true}
-    {"event": "ended", "trial": 7, "stop_reason": "stopped", "epochs": 4, "score": 0.431,
-     "failure": null}
-
-``score`` is the best validation value of the metric so far; ``cutoff`` the score that was needed to
-go on, null for the first trial at a rung; ``rank`` is from 1, among the ``n_reached`` trials that
-had reached the rung by then, this one included.
 """
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field, RootModel
+from pydantic import Field
 
+from cifarlab.experiments.search.record import Event, read_events, trial_name
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.run_folder.collection import Collection
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.run_folder.schemas import Count, StoredModel, make_check, restore
+from cifarlab.run_folder.schemas import StoredModel, restore
 from cifarlab.system.errors import RunFolderError
-from cifarlab.system.files import append_line, read_json_lines, write_text
-
-Event = dict[str, Any]
+from cifarlab.system.files import append_line, write_text
 
 
 class SearchFile(StoredModel):
@@ -47,45 +34,6 @@ class SearchFile(StoredModel):
     scale: float = 1.0
     command: str = ""
     results: dict[str, Any] | None = None
-
-
-class DrawnEvent(StoredModel):
-    """A trial was drawn."""
-
-    event: Literal["drawn"]
-    trial: Count
-    params: dict[str, Any]
-
-
-class RungEvent(StoredModel):
-    """A trial reached a rung."""
-
-    event: Literal["rung"]
-    trial: Count
-    rung: Count
-    epoch: Count
-    score: float
-    cutoff: float | None
-    rank: Count
-    n_reached: Count
-    stopped: bool
-
-
-class EndedEvent(StoredModel):
-    """A trial ended."""
-
-    event: Literal["ended"]
-    trial: Count
-    stop_reason: Literal["planned", "stopped", "early_stopping", "max_time", "failed"]
-    epochs: Count
-    score: float | None
-    failure: dict[str, str] | None
-
-
-class AnyEvent(
-    RootModel[Annotated[DrawnEvent | RungEvent | EndedEvent, Field(discriminator="event")]]
-):
-    """A line of the record."""
 
 
 class SearchFolder(Collection):
@@ -103,6 +51,11 @@ class SearchFolder(Collection):
     def trial(self, number: int) -> RunFolder:
         """Return the run folder of a trial, counted from 0."""
         return RunFolder(self.path / trial_name(number))
+
+    def change_error(self, what: str) -> RunFolderError:
+        """Return the error for a search that was begun with something else than it has now."""
+        hint = "restore what was there, or give the search another name to begin anew"
+        return RunFolderError(what, hint)
 
     @property
     def metric(self) -> MetricFacts:
@@ -131,16 +84,7 @@ class SearchFolder(Collection):
         Raises:
             RunFolderError: a line is damaged
         """
-        hint = "restore it, or search anew elsewhere"
-        events = read_json_lines(self.events_file, hint, make_check(AnyEvent))
-        drawn_trials: set[int] = set()
-        for event in events:
-            if event["event"] == "drawn":
-                drawn_trials.add(event["trial"])
-            elif event["trial"] not in drawn_trials:
-                name = trial_name(event["trial"])
-                raise RunFolderError(f"{self.events_file} is damaged: {name} was never drawn", hint)
-        return events
+        return read_events(self.events_file)
 
     def repair(self) -> None:
         """Remove a last line that a kill cut off.
@@ -152,8 +96,3 @@ class SearchFolder(Collection):
         text = "".join(json.dumps(event) + "\n" for event in self.events())
         if self.events_file.exists() and self.events_file.stat().st_size != len(text):
             write_text(self.events_file, text)
-
-
-def trial_name(number: int) -> str:
-    """Return a trial's name in tables, the page and run folders."""
-    return f"trial-{number:03d}"

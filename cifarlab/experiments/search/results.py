@@ -8,7 +8,7 @@ from typing import NamedTuple
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.importance import Importance, measure_importance
-from cifarlab.experiments.search.trial_history import Trial, TrialHistory
+from cifarlab.experiments.search.record import Trial, TrialHistory
 from cifarlab.metrics.kinds import ACCURACY, MetricFacts
 from cifarlab.run_folder.run_data import EpochLines, dig, read_runs
 from cifarlab.system.formatting import number
@@ -41,8 +41,7 @@ class SearchResults(NamedTuple):
     @property
     def best_row(self) -> Trial | None:
         """Return the first row, if it has a score."""
-        first = next(iter(self.rows), None)
-        return first if first and first.score is not None and not first.failure else None
+        return next((row for row in self.rows[:1] if row.is_ranked), None)
 
 
 def read_results(search: Search, scale: float, folder: SearchFolder) -> SearchResults:
@@ -63,18 +62,15 @@ def read_results(search: Search, scale: float, folder: SearchFolder) -> SearchRe
         _add_best_epoch(trial, logs[trial.number], metric)
     rows = history.ranking(metric)
     paths = [run.path for n in history.trials if (run := folder.trial(n)).exists][:1]
-    scored = [trial for trial in rows if trial.score is not None and not trial.failure]
+    trials = [trial for trial in rows if trial.is_ranked]
+    values = [metric.sign * (trial.score or 0.0) for trial in trials]
     return SearchResults(
         search,
         scale,
         read_runs(paths, predictions=False)[0].data_name if paths else "",
         tuple(rows),
         tuple(_rung(rung, history) for rung in search.rungs(scale)),
-        measure_importance(
-            search.space,
-            [t.params for t in scored],
-            [metric.sign * (t.score or 0.0) for t in scored],
-        ),
+        measure_importance(search.space, [trial.params for trial in trials], values),
         logs,
         metric,
     )

@@ -73,12 +73,9 @@ class ASHA(TrialSchedulerConfig):
         """Return a quantile of the earlier scores, to the bit as NumPy and so Ray compute it."""
         if not earlier_scores:
             return None
-        quantile = 100 * (1 - 1 / self.reduction_factor) / 100
-        lower, fraction = divmod(quantile * (len(earlier_scores) - 1), 1)
-        a, b = (
-            earlier_scores[int(lower)],
-            earlier_scores[min(int(lower) + 1, len(earlier_scores) - 1)],
-        )
+        quantile, last = 100 * (1 - 1 / self.reduction_factor) / 100, len(earlier_scores) - 1
+        lower, fraction = divmod(quantile * last, 1)
+        a, b = earlier_scores[int(lower)], earlier_scores[min(int(lower) + 1, last)]
         return b - (b - a) * (1 - fraction) if fraction >= 0.5 else a + (b - a) * fraction
 
 

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from cifarlab.experiments.search.finalists import Finalists, SelectionBias, restore_finalists
-from cifarlab.experiments.search.folder import trial_name
 from cifarlab.experiments.search.importance import Importance
+from cifarlab.experiments.search.record import describe_end, trial_name
 from cifarlab.experiments.search.results import RungSummary, SearchResults
 from cifarlab.experiments.search.space import format_params
-from cifarlab.experiments.search.trial_history import Trial, describe_stop
 from cifarlab.experiments.study.table import markdown
 from cifarlab.metrics.kinds import ACCURACY, MetricFacts
 from cifarlab.recipes.scale import describe_scale
@@ -16,21 +15,14 @@ from cifarlab.run_folder.schemas import as_json, restore
 from cifarlab.system.formatting import NOTHING, TextTable, dicts_to_csv
 from cifarlab.system.formatting import markdown_page as page
 
-_STOP_REASONS = {
-    "planned": "ran to its end",
-    "early_stopping": "ended by early stopping",
-    "max_time": "ended by its time limit",
-    None: "not finished",
-}
+_RAW_FIELDS = ("score", "train_accuracy", "best_epoch", "epochs", "stop_reason")
 
 
 def heading(results: SearchResults) -> list[str]:
     """Return the sentences above the table, which hold for all of its numbers."""
     scaled = [] if results.scale == 1 else [describe_scale(results.scale)]
     metric = results.metric
-    unit = (" in per cent" if metric.percent else "") + (
-        "" if metric.higher_is_better else ", less is better"
-    )
+    unit = " in per cent" * metric.percent + ", less is better" * (not metric.higher_is_better)
     return [
         f"{len(results.rows)} trials of up to {results.search.epochs(results.scale)} epochs on "
         f"{results.data}; drawn by {results.search.sampler.kind}, stopped by "
@@ -60,21 +52,11 @@ def format_rows(results: SearchResults) -> TextTable:
     return headers, cells
 
 
-def describe_end(trial: Trial, metric: MetricFacts) -> str:
-    """Return how a trial ended, in words."""
-    if trial.failure:
-        return f"failed: {trial.failure['what']}"
-    if stop := next((v for v in trial.rung_decisions if v.stopped), None):
-        return f"stopped {describe_stop(stop._asdict(), metric)}"
-    return _STOP_REASONS[trial.stop_reason]
-
-
 def format_rungs(rungs: Sequence[RungSummary], metric: MetricFacts) -> TextTable:
     """Return headers and cells of the rungs."""
-    cells: list[tuple[str, ...]] = [
+    return ("rung (epoch)", "trials", "stopped there", "last cut-off"), [
         (str(r.rung), str(r.n_reached), str(r.n_stopped), metric.number(r.cutoff)) for r in rungs
     ]
-    return ("rung (epoch)", "trials", "stopped there", "last cut-off"), cells
 
 
 def format_importance(importances: Sequence[Importance]) -> TextTable:
@@ -87,11 +69,9 @@ def format_importance(importances: Sequence[Importance]) -> TextTable:
 
 def describe_selection_bias(bias: SelectionBias, metric: MetricFacts) -> str:
     """Return the selection bias of a trial as a sentence."""
-    reach, points = bias.interval, " points" if metric.percent else ""
-    interval = "; one seed gives no interval"
-    if reach:
-        low, high = (metric.number(end, "+") for end in reach)
-        interval = f" (95 % interval {low} to {high})"
+    points, interval = " points" if metric.percent else "", "; one seed gives no interval"
+    if bias.interval:
+        interval = f" (95 % interval {metric.interval(bias.interval, '+')})"
     return (
         f"{trial_name(bias.trial)}: {metric.text(bias.score)} in the search, "
         f"{metric.text(bias.mean)} over {bias.n} other seed{'s' if bias.n > 1 else ''}: the "
@@ -147,11 +127,7 @@ def _raw_rows(results: SearchResults) -> list[dict[str, Any]]:
         {
             "rank": rank,
             "trial": trial.number,
-            "score": trial.score,
-            "train_accuracy": trial.train_accuracy,
-            "best_epoch": trial.best_epoch,
-            "epochs": trial.epochs,
-            "stop_reason": trial.stop_reason,
+            **{name: getattr(trial, name) for name in _RAW_FIELDS},
             "stop_description": describe_end(trial, results.metric),
             **{key: trial.params.get(key) for key in results.search.space},
         }

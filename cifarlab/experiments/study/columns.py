@@ -54,7 +54,7 @@ def measure_columns(
         if column == "classes":
             values |= _class_accuracies(run, split)
         elif column == "groups":
-            values |= _group_accuracies(run, split)
+            values |= _group_accuracies(_class_accuracies(run, split))
         else:
             heading, value = _measure(column, level, run, split)
             values[heading] = None if value is None or np.isnan(value) else float(value)
@@ -90,13 +90,10 @@ def _class_accuracies(run: RunData, split: str) -> dict[str, float | None]:
     return {str(row.get("class")): number(row.get("accuracy")) for row in rows}
 
 
-def _group_accuracies(run: RunData, split: str) -> dict[str, float | None]:
+def _group_accuracies(accuracies: Mapping[str, float | None]) -> dict[str, float | None]:
     """The mean accuracy of the classes of each known group."""
-    accuracies = _class_accuracies(run, split)
-    return {
-        f"group {group}": group_mean(accuracies, members)
-        for group, members in (known_groups(list(accuracies)) or {}).items()
-    }
+    groups = known_groups(list(accuracies)) or {}
+    return {f"group {name}": group_mean(accuracies, classes) for name, classes in groups.items()}
 
 
 def group_mean(accuracies: Mapping[str, float | None], members: Sequence[str]) -> float | None:
@@ -112,8 +109,7 @@ def summarize_columns(
     theirs: dict[str, float | None] = {}
     if reported and reported.classes:
         theirs = {name: value / 100 for name, value in reported.classes.items()}
-        groups = known_groups(list(theirs)) or {}
-        theirs |= {f"group {name}": group_mean(theirs, classes) for name, classes in groups.items()}
+        theirs |= _group_accuracies(theirs)
     values = []
     for heading in dict.fromkeys(name for run in runs for name in run):
         of_runs = [value for run in runs if (value := run.get(heading)) is not None]
@@ -129,12 +125,10 @@ def format_value(value: Value | None) -> str:
 
     A mean that lacks runs says of how many it is.
     """
-    if value is None:
-        return NOTHING
-    if value.n_missing:
+    if value and value.n_missing:
         mean = NOTHING if value.mean is None else f"{value.mean:.1f}"
         return f"{mean} ({value.n - value.n_missing} of {value.n})"
-    if value.mean is None:
+    if value is None or value.mean is None:
         return NOTHING
     if value.heading.startswith(_COUNTS):
         return f"{value.mean:.1f}"

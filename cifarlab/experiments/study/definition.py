@@ -15,17 +15,11 @@ from cifarlab.config.base import Config, Name, refuse_idle
 from cifarlab.config.plugins import Plugin
 from cifarlab.experiments.study.columns import Column
 from cifarlab.metrics.kinds import Accuracy, Metric, MetricConfig
+from cifarlab.recipes import text
 from cifarlab.recipes.catalog import Reported, find_named, find_shipped, shipped_recipes
+from cifarlab.recipes.named import find_config
 from cifarlab.recipes.refusals import short_repr
 from cifarlab.recipes.schema import MAX_SEED, Recipe
-from cifarlab.recipes.text import (
-    apply_overrides,
-    change,
-    find_file,
-    list_shipped,
-    read_named,
-    validate_config,
-)
 from cifarlab.stats.sequential import FIRST_LOOK, MAX_LOOK
 from cifarlab.system.errors import RecipeError, UserError
 from cifarlab.training.callbacks import CallbacksConfig
@@ -84,10 +78,8 @@ class Study(CallbacksConfig):
             refuse_idle(self, ("level",), "epochs_to_level among the columns")
         if len(self.rows) == 1:
             refuse_idle(self, ("until", "margin"), "a second row")
-        if self.until == "decided":
-            refuse_idle(self, ("n_seeds",), "until: seeds")
-        else:
-            refuse_idle(self, ("most",), "until: decided")
+        idle, until = ("n_seeds", "seeds") if self.until == "decided" else ("most", "decided")
+        refuse_idle(self, (idle,), f"until: {until}")
         if self.first_seed + self.max_seeds - 1 > MAX_SEED:
             raise ValueError(f"{self.max_seeds} seeds from first_seed on go beyond {MAX_SEED}")
         return self
@@ -117,8 +109,8 @@ class Study(CallbacksConfig):
         for row in self.rows:
             where = f"study {self.name}, row {row.name}"
             base = find_named(row.recipe, self.plugins, where)
-            recipe = change(base, {**row.overrides, "name": row.name}, where)
-            recipes[row.name] = change(recipe, self.overrides, where)
+            recipe = text.change(base, {**row.overrides, "name": row.name}, where)
+            recipes[row.name] = text.change(recipe, self.overrides, where)
         return recipes
 
     def select_rows(self, pattern: str | None) -> list[str]:
@@ -156,24 +148,23 @@ def change_plan(study: Study, **options: Any) -> Study:
     changes[idle] = Study.model_fields[idle].default
     where = f"study {study.name}"
     hint = "--until is seeds or decided, --margin above 0, --most 3 to 100, --n-seeds 1 or more"
-    validate_config(Study, study.model_dump() | changes, where, hint)
-    return study.model_copy(update=changes)
+    return text.validate_config(Study, study.model_dump() | changes, where, hint)
 
 
-def parse_metric(text: str, plugins: Iterable[Plugin] = ()) -> MetricConfig:
+def parse_metric(name: str, plugins: Iterable[Plugin] = ()) -> MetricConfig:
     """Return the metric that a command line names or writes as YAML; it may be of the plug-ins.
 
     Raises:
         RecipeError: the metric is unknown or a setting is not valid
         PluginError: two plug-ins have a metric of that name
     """
-    recipe = apply_overrides(Recipe().add_plugins(plugins), [f"evaluation.metric={text}"])
+    recipe = text.apply_overrides(Recipe().add_plugins(plugins), [f"evaluation.metric={name}"])
     return recipe.evaluation.metric
 
 
 def shipped_studies() -> dict[str, Path]:
     """Return the files of the shipped studies by name."""
-    return list_shipped(__file__)
+    return text.list_shipped(__file__)
 
 
 def find_study(name: Study | str, plugins: Sequence[Plugin] = ()) -> Study:
@@ -185,14 +176,15 @@ def find_study(name: Study | str, plugins: Sequence[Plugin] = ()) -> Study:
         RecipeError: no study has this name (the nearest is suggested), or the file is not valid
         PluginError: a plug-in of the study can't be loaded
     """
-    if isinstance(name, Study):
-        return name.add_plugins(plugins)
-    path = shipped_studies().get(name) or find_file("study", "studies", name, shipped_studies)
-    tree = read_named(path, "study", plugins)
-    if isinstance(tree, Mapping) and isinstance(tree.get("rows"), list):
-        rows = _expand_patterns(tree["rows"], str(path))
-        tree = {**tree, "rows": rows if tree.get("overrides") else [*map(_add_reported, rows)]}
-    return validate_config(Study, tree, str(path), "see docs/studies.md for what a study holds")
+    return find_config(Study, name, plugins, __file__, "studies", _complete_rows)
+
+
+def _complete_rows(tree: Any, where: str) -> Any:
+    """Return a study's plain values with a row for each recipe and its report's number."""
+    if not isinstance(tree, Mapping) or not isinstance(tree.get("rows"), list):
+        return tree
+    rows = _expand_patterns(tree["rows"], where)
+    return {**tree, "rows": rows if tree.get("overrides") else [*map(_add_reported, rows)]}
 
 
 def _expand_patterns(rows: list[Any], where: str) -> list[Any]:

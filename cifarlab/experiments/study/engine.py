@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cifarlab.config.plugins import copy_plugins
-from cifarlab.experiments.engine import Log, resume_command, run_experiment
-from cifarlab.experiments.placement import DEFAULT_PLACEMENT, Placement, open_workers
+from cifarlab.experiments.engine import Log, resume_command
+from cifarlab.experiments.placement import DEFAULT_PLACEMENT, Placement
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import Study, change_plan, find_study
 from cifarlab.experiments.study.folder import StudyFolder, write_comparison
 from cifarlab.experiments.study.record import PlannedRun, StudyRecord
-from cifarlab.experiments.worker import TrainJob, train_job
 from cifarlab.plots.spec import require_formats
 from cifarlab.recipes.scale import scale_recipe
 from cifarlab.recipes.text import change, fingerprint
@@ -49,7 +48,6 @@ def run_study(
     formats: Sequence[str] = ("svg",),
     log: Log = print,
     command: str = "cifarlab.study",
-    train: TrainJob = train_job,
 ) -> FinishedStudy:
     """Train the missing runs of a study and compare all; a failed run does not end it.
 
@@ -70,7 +68,6 @@ def run_study(
         formats: file formats of the figure
         log: receives lines about the progress
         command: the command that the user typed
-        train: trains one job
 
     Raises:
         UserError: the study or an option is not valid or can't be met, or its plan was another
@@ -87,42 +84,27 @@ def run_study(
     folder = StudyFolder.locate(study.name, scale, data, runs, first_seed)
     with folder.lock():
         record = StudyRecord(study, scale, planned_runs, folder, runs, log)
-        return _train(record, formats, command, resume, placement, end, log, train)
+        if _begin(record, command, resume, log):
+            placement.run(record, resume_command(command), log, end)
+        comparison = record.compare_finished()
+        record.write(comparison)
+        write_comparison(comparison, folder.path, formats)
+    return FinishedStudy(folder, comparison, record.n_failed)
 
 
-def _train(
-    record: StudyRecord,
-    formats: Sequence[str],
-    command: str,
-    resume: bool,
-    placement: Placement,
-    end: float,
-    log: Log,
-    train: TrainJob,
-) -> FinishedStudy:
-    """Train what is missing, after the price was said and the plan written; compare all."""
+def _begin(record: StudyRecord, command: str, resume: bool, log: Log) -> bool:
+    """Plan what is missing; log what it costs, and write it down. Return whether there is any."""
     copy_plugins(record.study.plugins, record.folder.path)
     record.plan_jobs(command, resume)
     n_jobs, n_finished = len(record.jobs), len(record.finished_folders)
     more = " before the next look" if record.study.until == "decided" and n_jobs else ""
     where = f"{n_finished} are there; {record.folder.path}"
     log(f"{record.study.name}: {n_jobs} runs to train{more}, {where}")
-    if not n_jobs:
-        return _finish(record, formats)
-    for line in (*record.plan.notes(), *record.quote()):
-        log(line)
-    record.write()
-    with open_workers(placement, log, train) as workers:
-        run_experiment(record, resume_command(command), workers, end)
-    return _finish(record, formats)
-
-
-def _finish(record: StudyRecord, formats: Sequence[str]) -> FinishedStudy:
-    """Compare what is finished, and write it."""
-    comparison = record.compare_finished()
-    record.write(comparison)
-    write_comparison(comparison, record.folder.path, formats)
-    return FinishedStudy(record.folder, comparison, record.n_failed)
+    if n_jobs:
+        for line in (*record.plan.notes(), *record.quote()):
+            log(line)
+        record.write()
+    return bool(n_jobs)
 
 
 def _plan(study: Study, scale: float, only: str | None, data: str | None) -> list[PlannedRun]:

@@ -71,9 +71,7 @@ def _difference_panel(comparison: Comparison, y: Axis) -> Panel:
     """Return the panel of the differences from the baseline, with the margin as a band."""
     rows, metric, margin = comparison.rows, comparison.metric, comparison.margin
     base = next(row.values for row in rows if row.name == comparison.baseline)
-    differences = [
-        [v - base[s] for s, v in row.values.items() if row.pairs and s in base] for row in rows
-    ]
+    differences = [row.differences(base) if row.pairs else [] for row in rows]
     summaries = [row.pairs and row.pairs.difference for row in rows]
     expected = [row.agreement.expected if row.pairs else None for row in rows]
     name = f"difference from {label(comparison.baseline)}{' (points)' * metric.percent}"

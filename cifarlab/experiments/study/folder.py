@@ -21,6 +21,7 @@ from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.figure import FIGURES
 from cifarlab.experiments.study.plan import StudyPlan
 from cifarlab.experiments.study.table import csv_text, markdown
+from cifarlab.experiments.worker import Failure
 from cifarlab.plots.spec import require_formats
 from cifarlab.recipes.text import validate_config
 from cifarlab.report.by_image import flips_rows
@@ -32,14 +33,6 @@ from cifarlab.system.files import write_text
 from cifarlab.system.formatting import dicts_to_csv
 
 
-class StoredFailure(StoredModel):
-    """The reason why a run has no result; see experiments/worker.py."""
-
-    kind: str
-    what: str
-    hint: str = ""
-
-
 class StoredRun(StoredModel):
     """The state of one run of a study."""
 
@@ -47,7 +40,7 @@ class StoredRun(StoredModel):
     seed: int
     fingerprint: str = ""
     run: str | None = None
-    failure: StoredFailure | None = None
+    failure: Failure | None = None
 
 
 class StudyFile(StoredModel):

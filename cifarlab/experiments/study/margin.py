@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from cifarlab.experiments.study.run_metrics import train_seconds
+from cifarlab.evaluation.run_metrics import timing_problems, train_seconds
 from cifarlab.experiments.study.verdicts import correct, describe_margin
-from cifarlab.report.compare import timing_problems
 from cifarlab.run_folder.run_data import RunData
 from cifarlab.stats.paired import ALPHA, Interval
 from cifarlab.stats.sequential import Plan, mean_speedup, sequential_p
@@ -75,7 +74,7 @@ def compare_within_margin(comparison: "Comparison") -> tuple[MarginRow, ...]:
 
 
 def _by_seed(runs: Sequence[RunData]) -> dict[int, RunData]:
-    return {run.recipe.seed: run for run in runs if run.is_finished and not run.early_end}
+    return {run.recipe.seed: run for run in runs if run.is_complete}
 
 
 def _with_costs(row: MarginRow, pairs: Sequence[tuple[RunData, RunData]], plan: Plan) -> MarginRow:

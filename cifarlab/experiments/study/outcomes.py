@@ -1,31 +1,30 @@
 """Read the runs of a comparison from their folders: each run's metric, grouped into rows."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 from cifarlab.config.plugins import Plugin
+from cifarlab.evaluation.run_metrics import RUN_METRICS, RunMetric
 from cifarlab.experiments.study.by_image import compare_rows_by_image, with_wear
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import parse_metric
-from cifarlab.experiments.study.folder import StoredFailure, StudyFolder
+from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.margin import require_margin
 from cifarlab.experiments.study.plan import StudyPlan, Terms
-from cifarlab.experiments.study.run_metrics import RUN_METRICS, RunMetric
-from cifarlab.experiments.worker import Failure, is_final
+from cifarlab.experiments.worker import Failure
 from cifarlab.metrics.kinds import MetricConfig, measure_metrics
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import fingerprint, fingerprint_row
-from cifarlab.report.compare import comparability_warnings
+from cifarlab.report.compare import comparability_warnings, distinct_data_names
 from cifarlab.report.settings import distinct_names
 from cifarlab.run_folder import RUNS
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.run_folder.naming import add_number, finished_runs
+from cifarlab.run_folder.naming import add_number, runs_of_row
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.run_folder.run_data import RunData, as_rows, dig, read_runs
-from cifarlab.system.errors import PluginError, RecipeError, RunFolderError, UserError
+from cifarlab.system.errors import RecipeError, RunFolderError, UserError
 from cifarlab.system.files import is_folder
 from cifarlab.system.formatting import number
 
@@ -54,7 +53,7 @@ def run_outcome(row: str, run: RunData, metric: AnyMetric) -> Outcome:
     return Outcome(row, *facts, test, val, failure, time=str(start.get("time", "")))
 
 
-def failed_outcome(row: str, seed: int, failure: Failure | StoredFailure | None) -> Outcome:
+def failed_outcome(row: str, seed: int, failure: Failure | None) -> Outcome:
     """Return the outcome of a run that is not finished.
 
     Args:
@@ -63,7 +62,7 @@ def failed_outcome(row: str, seed: int, failure: Failure | StoredFailure | None)
         failure: why it has no result; None where it was not trained yet
     """
     reason = f"{failure.kind}: {failure.what}" if failure else "not trained yet"
-    return Outcome(row, seed, failure=reason, is_pending=not (failure and is_final(failure.kind)))
+    return Outcome(row, seed, failure=reason, is_pending=not (failure and failure.is_final))
 
 
 def _value(run: RunData, split: str, metric: AnyMetric) -> float | None:
@@ -80,13 +79,13 @@ def _value(run: RunData, split: str, metric: AnyMetric) -> float | None:
 
 def find_warnings(runs: Sequence[RunData]) -> list[str]:
     """Return warnings about comparing those of the runs that are finished."""
-    return comparability_warnings([run for run in runs if run.is_finished and not run.early_end])
+    return comparability_warnings([run for run in runs if run.is_complete])
 
 
 def _find_metric(text: str, plugins: Sequence[Plugin], runs: Sequence[RunData]) -> AnyMetric:
     """Return a metric of cifarlab or of these plug-ins; if they lack it, of the runs' plug-ins."""
     if text in RUN_METRICS:
-        RUN_METRICS[text].require([run for run in runs if run.is_finished and not run.early_end])
+        RUN_METRICS[text].require([run for run in runs if run.is_complete])
         return RUN_METRICS[text]
     try:
         return parse_metric(text, plugins)
@@ -119,7 +118,7 @@ def gather_runs(
     notes = find_warnings(run_data)
     metric = _find_metric(metric, plugins, run_data) if isinstance(metric, str) else metric
     groups: dict[tuple[str, str], list[RunData]] = {}
-    data_names = _data_names(run_data)
+    data_names = distinct_data_names(run_data)
     for run in run_data:
         groups.setdefault((fingerprint_row(run.recipe), data_names[run.path]), []).append(run)
     firsts = [row_runs[0] for row_runs in groups.values()]
@@ -146,20 +145,6 @@ def gather_runs(
                 outcomes[row, outcome.seed] = outcome._replace(data=data)
                 rows[row].append(run)
     return rows, list(outcomes.values()), notes, metric
-
-
-def _data_names(runs: Sequence[RunData]) -> dict[Path, str]:
-    """Return the name of each run's data, with a fingerprint where one name has several.
-
-    The images in a folder may change while its path, which is in the recipe, does not.
-    """
-    prints = {run.path: str(dig(run.provenance, "data", "fingerprint")) for run in runs}
-    distinct = Counter(name for name, _ in {(run.data_name, prints[run.path]) for run in runs})
-    return {
-        run.path: run.data_name
-        + (f" ({prints[run.path][:8]})" if distinct[run.data_name] > 1 else "")
-        for run in runs
-    }
 
 
 def compare_runs(
@@ -287,25 +272,8 @@ def _run_folders(path: Path) -> list[Path]:
 
 
 def _recipe_runs(name: str, runs: Path) -> list[Path]:
-    recipe = find(name)
-    row_fingerprint = fingerprint_row(recipe)
-    paths = [
-        folder.path
-        for is_early in (False, True)  # those that ended early are named, not compared
-        for folders in finished_runs(runs, ended_early=is_early).values()
-        if _read_row_fingerprint(folders[0]) == row_fingerprint
-        for folder in folders
-    ]
-    if not paths:
-        raise RunFolderError(
-            f"there is no finished run of {name} under {runs}", f"start with: cifarlab train {name}"
-        )
-    return paths
-
-
-def _read_row_fingerprint(folder: RunFolder) -> str | None:
-    """Return a run's ``fingerprint_row``; None where its plug-ins may not be loaded."""
-    try:
-        return fingerprint_row(folder.recipe())
-    except PluginError:
-        return None
+    if paths := [folder.path for folder in runs_of_row(find(name), runs)]:
+        return paths
+    raise RunFolderError(
+        f"there is no finished run of {name} under {runs}", f"start with: cifarlab train {name}"
+    )

@@ -19,7 +19,7 @@ from cifarlab.experiments.study.outcomes import failed_outcome, find_warnings, r
 from cifarlab.experiments.study.plan import SeenRuns, StudyPlan, make_plan, require_same_plan
 from cifarlab.experiments.study.price import Question, find_earlier_runs, quote
 from cifarlab.experiments.study.reuse import ReusableRuns
-from cifarlab.experiments.worker import NOT_SHARED, Failure, Job, JobResult, is_final
+from cifarlab.experiments.worker import Job, JobResult
 from cifarlab.metrics.kinds import MetricConfig
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint
@@ -63,11 +63,7 @@ class StudyRecord(Experiment):
         self._reusable = ReusableRuns(runs, folder.path, log)
         candidates = {run.fingerprint: self._reusable.find(run.recipe) for run in planned_runs}
         self.finished_folders = {key: run for key, run in candidates.items() if run}
-        self.failures = {
-            run.get("fingerprint", ""): Failure(f["kind"], f["what"], f.get("hint", ""))
-            for run in folder.content().get("runs", [])
-            if (f := run.get("failure"))
-        }
+        self.failures = {run.fingerprint: run.failure for run in folder.runs() if run.failure}
         self._callbacks = study.only_callbacks()
         self.jobs: dict[str, Job] = {}  # by fingerprint
         self._waiting: list[Job] = []
@@ -97,7 +93,7 @@ class StudyRecord(Experiment):
 
     def _has_results(self) -> bool:
         """Return whether a run has ended, or shown an epoch."""
-        is_listed = any(run.get("run") for run in self.folder.content().get("runs", []))
+        is_listed = any(run.run for run in self.folder.runs())
         logs = self.folder.path.glob("*/metrics.jsonl")
         has_epoch = any(log.stat().st_size for log in logs)
         return is_listed or has_epoch or any(self.folder.path.glob("*/result.json"))
@@ -194,9 +190,7 @@ class StudyRecord(Experiment):
             if not is_selected or key in self.finished_folders or key in {**self.jobs, **jobs}:
                 continue
             unfinished, failure = self._unfinished_folder(recipe), self.failures.get(key)
-            if failure and (
-                (unfinished and is_final(failure.kind)) or self._is_overtaken(row, recipe)
-            ):
+            if failure and ((unfinished and failure.is_final) or self._is_overtaken(row, recipe)):
                 continue
             if unfinished and not failure and not self._resume:
                 raise unfinished_error(unfinished.path, self._command)
@@ -244,15 +238,11 @@ class StudyRecord(Experiment):
     def on_end(self, job: Job, result: JobResult) -> None:
         """Record the end of a run and log it."""
         self._n_ended += 1
-        folder, failure = RunFolder(job.path), result.failure
-        if not failure and not folder.is_finished:
-            what = f"{folder.path} has no result here: it was written to another disk"
-            failure = Failure("RunFolderError", what, NOT_SHARED)
-        if failure:
+        if failure := result.failure:
             self.failures[fingerprint(job.recipe)] = failure
             how = f"failed: {failure.what}"
         else:
-            self.finished_folders[fingerprint(job.recipe)] = folder
+            self.finished_folders[fingerprint(job.recipe)] = RunFolder(job.path)
             how = _describe_score(job.path, self.study.metric)
         self.write()
         seed = job.recipe.seed

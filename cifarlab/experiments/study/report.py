@@ -4,19 +4,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cifarlab.experiments.study import table
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.figure import FIGURES
 from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.margin import margin_table
 from cifarlab.experiments.study.outcomes import AnyMetric, compare_runs
-from cifarlab.experiments.study.table import (
-    COLUMNS_NOTE,
-    column_table,
-    footing,
-    format_rows,
-    heading,
-    restore_comparison,
-)
 from cifarlab.plots.spec import require_formats
 from cifarlab.report.write import write_page
 from cifarlab.run_folder import RUNS
@@ -58,9 +51,10 @@ def render_verdicts(comparison: Comparison) -> "Markup":
     """Return the table as HTML, with what stands over and under it."""
     from cifarlab.report.html import parts
 
-    tables = format_rows(comparison), column_table(comparison), margin_table(comparison.margin_rows)
-    notes = [*footing(comparison), *[COLUMNS_NOTE] * bool(column_table(comparison)[0])]
-    html: Markup = parts().verdicts(heading(comparison), tables, notes)
+    columns, margins = table.column_table(comparison), margin_table(comparison.margin_rows)
+    notes = [*table.footing(comparison), *[table.COLUMNS_NOTE] * bool(columns[0])]
+    tables = table.format_rows(comparison), columns, margins
+    html: Markup = parts().verdicts(table.heading(comparison), tables, notes)
     return html
 
 
@@ -131,7 +125,7 @@ def write_study_report(
     if (tree := folder.content().get("comparison")) is None:
         raise UserError(f"{path} has not come to its end", "run the study again, with --resume")
     study = folder.study()
-    comparison = restore_comparison(tree)
+    comparison = table.restore_comparison(tree)
     live, problems = compare_named([str(path)], metric=study.metric)
     if live:
         of_rows = tuple(live.runs_by_row.get(row.name, ()) for row in comparison.rows)

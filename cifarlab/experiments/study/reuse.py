@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from contextlib import suppress
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from cifarlab.data.config import Data
@@ -35,9 +36,9 @@ class ReusableRuns:
         complete = self._full_runs.get(key, [])
         complete.sort(key=lambda run: not run.path.is_relative_to(self._study))
         candidates = [*complete, *self._early_runs.get(key, [])]
-        usable = (folder for folder in candidates if self.has_same_images(recipe, folder))
-        if folder := next(usable, None):
-            return folder
+        for folder in candidates:
+            if self.has_same_images(recipe, folder):
+                return folder
         if candidates:
             self._log(f"{candidates[0].path} is not taken: the images are others today")
         return None
@@ -45,14 +46,8 @@ class ReusableRuns:
     def count_recipes(self, baseline: Recipe, seeds: Collection[int]) -> int:
         """Return how many recipes but the baseline have runs of these seeds on its images."""
         baselines = {fingerprint(baseline.model_copy(update={"seed": seed})) for seed in seeds}
-        others = (
-            folder
-            for key, folders in self._full_runs.items()
-            for folder in folders
-            if key not in baselines
-        )
         recipes = set()
-        for folder in others:
+        for folder in chain(*(self._full_runs[key] for key in self._full_runs.keys() - baselines)):
             with suppress(RunFolderError):
                 text = read_recipe_text(folder)
                 if text.seed in seeds and self.has_same_images(baseline, folder):

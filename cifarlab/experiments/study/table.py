@@ -52,25 +52,17 @@ def footing(comparison: Comparison) -> list[str]:
         "Agreement: whether the reported number, a single run, lies where 95 % of our single runs "
         "would (prediction interval)"
     )
-    how += (
-        "; levels are not comparable here, so differences from the baseline are."
-        if "difference" in bases
-        else "."
-    )
-    return [*comparison.notes, *([how] if any(bases) else []), *([order] if order else [])]
+    if "difference" in bases:
+        how += "; levels are not comparable here, so differences from the baseline are"
+    return [*comparison.notes, *([f"{how}."] if any(bases) else []), *([order] if order else [])]
 
 
 def format_rows(comparison: Comparison) -> TextTable:
     """Return headers and cells as text, accuracies rounded to hundredths of a point."""
+    optional = describe_chance(comparison), "reported", "agreement"
     rows = [_cells(row, comparison) for row in comparison.rows]
-    chance = describe_chance(comparison)
-    idle = [] if any(cells[chance] != NOTHING for cells in rows) else [chance]
-    if all(row.reported is None for row in comparison.rows):
-        idle += ["reported", "agreement"]
-    for cells in rows:
-        for name in idle:
-            del cells[name]
-    return tuple(rows[0]), [tuple(cells.values()) for cells in rows]
+    names = [n for n in rows[0] if n not in optional or any(cells[n] != NOTHING for cells in rows)]
+    return tuple(names), [tuple(cells[name] for name in names) for cells in rows]
 
 
 def describe_chance(comparison: Comparison) -> str:
@@ -91,17 +83,13 @@ def _cells(row: ComparisonRow, comparison: Comparison) -> dict[str, str]:
         "difference": metric.number(difference and difference.mean, "+"),
         "95 % interval of it": metric.interval(difference and difference.interval, "+"),
         "d_z": NOTHING if not row.pairs or row.pairs.effect is None else f"{row.pairs.effect:.2f}",
-        "p (Holm)": _p(row.p),
-        **({} if comparison.margin is None else {"p same": _p(row.same_p)}),
+        "p (Holm)": p_value(row.p),
+        **({} if comparison.margin is None else {"p same": p_value(row.same_p)}),
         "verdict": row.verdict,
         describe_chance(comparison): NOTHING if chance is None else f"{100 * chance:.0f} %",
         "reported": _reported(row, metric),
         "agreement": row.agreement.words or NOTHING,
     }
-
-
-def _p(p: float | None) -> str:
-    return NOTHING if p is None else p_value(p)
 
 
 def _reported(row: ComparisonRow, metric: MetricFacts) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.search.trial_history import RungDecision
+from cifarlab.experiments.search.record import RungDecision
 
 SPACE = {
     "optimizer.kind": {"kind": "choice", "values": ["sgd", "adam"]},

@@ -124,7 +124,7 @@ def test_ends_are_written_down_with_their_reasons(tmp_path: Path) -> None:
     trials = start_driver(tmp_path, small(trials=3)).history.trials
     assert [trials[n].stop_reason for n in range(3)] == ["stopped", "failed", None]
     assert trials[0].score == 0.3 and trials[0].epochs == 1
-    assert trials[1].failure["kind"] == "DivergenceError" and trials[1].score is None
+    assert trials[1].failure.kind == "DivergenceError" and trials[1].score is None
 
 
 def test_values_that_contradict_are_a_failed_trial_and_the_next_is_drawn(tmp_path: Path) -> None:
@@ -142,4 +142,4 @@ def test_values_that_contradict_are_a_failed_trial_and_the_next_is_drawn(tmp_pat
     trials = driver.history.trials
     failed = [n for n, trial in trials.items() if trial.failure]
     assert failed and sorted(suggested + failed) == list(range(20))
-    assert trials[failed[0]].failure["kind"] == "RecipeError"
+    assert trials[failed[0]].failure.kind == "RecipeError"

@@ -106,7 +106,7 @@ def count_epochs(job: Job, driver: Driver) -> JobResult:
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_workers_are_reused(tmp_path: Path, jobs: int) -> None:
     finished = run_search(
-        tiny(trials=12), placement=Placement(jobs), runs=tmp_path, train=count_epochs
+        tiny(trials=12), placement=Placement(jobs, train=count_epochs), runs=tmp_path
     )
     assert len(table(finished)) == 12
     assert len(list(finished.folder.path.glob("*.pid"))) <= jobs

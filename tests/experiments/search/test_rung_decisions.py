@@ -15,8 +15,8 @@ from cifarlab.config.family import set_kind_owner
 from cifarlab.experiments.search.definition import Search, find_search
 from cifarlab.experiments.search.driver import SearchDriver
 from cifarlab.experiments.search.folder import SearchFolder
+from cifarlab.experiments.search.record import RungDecision, TrialHistory
 from cifarlab.experiments.search.schedulers import ASHA, NoStopping, TrialSchedulerConfig
-from cifarlab.experiments.search.trial_history import RungDecision, TrialHistory
 from cifarlab.experiments.worker import Job
 
 # validation accuracies of 30 trials of 30 epochs on the digits, each trained to its end

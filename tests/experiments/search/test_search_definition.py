@@ -12,10 +12,10 @@ from cifarlab.experiments.search.definition import (
     Search,
     apply_options,
     find_search,
-    parse_end,
     shipped_searches,
     validate_space,
 )
+from cifarlab.experiments.search.engine import run_search
 from cifarlab.recipes.text import validate_config
 from cifarlab.system.errors import RecipeError, UserError
 
@@ -155,13 +155,15 @@ def test_the_command_line_changes_just_what_it_names() -> None:
     search = small(sampler={"kind": "tpe", "n_startup_trials": 4})
     assert apply_options(search) == search
     assert apply_options(search, sampler="tpe").sampler.n_startup_trials == 4
-    other = apply_options(search, 3, "5 epochs", "random", "none")
+    other = apply_options(
+        search, trials=3, max_epochs="5 epochs", sampler="random", scheduler="none"
+    )
     assert (other.trials, str(other.max_epochs)) == (3, "5 epochs")
     assert (other.sampler.kind, other.scheduler.kind) == ("random", "none")
     with pytest.raises(RecipeError, match="ashaa"):
         apply_options(search, scheduler="ashaa")
     with pytest.raises(UserError, match="2 hours"):
-        parse_end("2 hours")
+        run_search(search, max_time="2 hours")
 
 
 def test_an_unknown_search_is_answered_with_the_nearest() -> None:

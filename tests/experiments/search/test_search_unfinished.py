@@ -27,7 +27,7 @@ def n_pending_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     def run(driver: SearchDriver, *_: Any) -> None:
         calls.append(driver.n_pending)
 
-    monkeypatch.setattr("cifarlab.experiments.search.engine.run_experiment", run)
+    monkeypatch.setattr("cifarlab.experiments.placement.run_experiment", run)
     return calls
 
 
@@ -124,12 +124,14 @@ def test_a_resumed_search_takes_up_what_may_not_fail_again(tmp_path: Path, kind:
         return train_nothing(job, driver)
 
     search = small(trials=5, scheduler={"kind": "none"})  # else the order decides, too
-    disturbed = run_search(search, runs=tmp_path / "a", train=fail)
+    disturbed = run_search(search, runs=tmp_path / "a", placement=Placement(train=fail))
     assert disturbed.n_failed == 2
-    repeated = run_search(search, runs=tmp_path / "a", train=train_nothing)
+    repeated = run_search(search, runs=tmp_path / "a", placement=Placement(train=train_nothing))
     assert repeated.n_failed == 2  # not without --resume
-    resumed = run_search(search, runs=tmp_path / "a", train=train_nothing, resume=True)
-    undisturbed = run_search(search, runs=tmp_path / "b", train=train_nothing)
+    resumed = run_search(
+        search, runs=tmp_path / "a", placement=Placement(train=train_nothing), resume=True
+    )
+    undisturbed = run_search(search, runs=tmp_path / "b", placement=Placement(train=train_nothing))
     if kind == "DivergenceError":
         assert resumed.n_failed == 2
         return
@@ -139,12 +141,12 @@ def test_a_resumed_search_takes_up_what_may_not_fail_again(tmp_path: Path, kind:
 
 def test_a_search_that_was_refused_before_its_first_trial_has_not_begun(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="GPU"):
-        options = {"placement": Placement(gpus_per_trial=0.5), "train": train_nothing}
-        run_search(small(trials=2), runs=tmp_path, **options)
+        placement = Placement(gpus_per_trial=0.5, train=train_nothing)
+        run_search(small(trials=2), runs=tmp_path, placement=placement)
     search = small(trials=2, max_epochs="8 epochs")
-    assert run_search(search, runs=tmp_path, train=train_nothing).n_failed == 0
+    assert run_search(search, runs=tmp_path, placement=Placement(train=train_nothing)).n_failed == 0
     with pytest.raises(RunFolderError, match="begun with another"):
-        run_search(small(trials=2), runs=tmp_path, train=train_nothing)
+        run_search(small(trials=2), runs=tmp_path, placement=Placement(train=train_nothing))
 
 
 def test_finalists_have_the_time_that_is_left(
@@ -163,7 +165,7 @@ def test_finalists_have_the_time_that_is_left(
         return train_nothing(job, driver)
 
     options = {"runs": tmp_path, "resume": True, "n_seeds": 2, "max_time": "140 s"}
-    finished = run_search(small(trials=3), train=train, **options)
+    finished = run_search(small(trials=3), placement=Placement(train=train), **options)
     assert len(seeds) == 3 and seeds[2] > seeds[1]  # two trials, and a finalist
     assert finished.problems == [
         "the finalists are not finished; go on with: cifarlab.search(..., resume=True)"

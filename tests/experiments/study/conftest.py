@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from made_plan import STUDY, make_up
 
+from cifarlab.experiments.placement import Placement
 from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.engine import FinishedStudy, run_study
 from cifarlab.experiments.worker import Job, JobResult
@@ -24,7 +25,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Finish
 
     def run_made(train: Train = make_up, study: Study = STUDY, **options: Any) -> FinishedStudy:
         monkeypatch.setattr("cifarlab.experiments.study.engine.write_comparison", no_figures)
-        options = {"runs": tmp_path, "train": lambda job, _: train(job), **options}
+        options = {
+            "runs": tmp_path,
+            "placement": Placement(train=lambda job, _: train(job)),
+            **options,
+        }
         return run_study(study, **options)
 
     return run_made

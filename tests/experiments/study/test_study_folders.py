@@ -31,7 +31,7 @@ def test_a_run_that_no_shared_folder_holds_is_a_failed_one(
     lines: list[str] = []
 
     def train(job: Job) -> JobResult:
-        return JobResult("planned") if job.name == "good" else make_up(job)
+        return JobResult("planned", has_result=True) if job.name == "good" else make_up(job)
 
     finished = run(train, until="seeds", n_seeds=2, log=lines.append)
     assert finished.n_failed == 2 and "written to another disk" in "".join(lines)

@@ -152,7 +152,7 @@ def train_at_once(monkeypatch: pytest.MonkeyPatch, workers: int) -> list[list[Jo
             job = running.pop(draw.randrange(len(running)))
             record.on_end(job, make_up(job))
 
-    monkeypatch.setattr("cifarlab.experiments.study.engine.run_experiment", run_experiment)
+    monkeypatch.setattr("cifarlab.experiments.placement.run_experiment", run_experiment)
     return moments
 
 
@@ -175,7 +175,8 @@ def test_all_workers_have_work_and_the_looks_are_the_same(
 
 
 def test_a_result_on_another_disk_is_a_failure_that_is_tried_again(run: Any) -> None:
-    finished = run(lambda job: JobResult("planned") if job.name == "open" else make_up(job))
+    elsewhere = JobResult("planned", has_result=True)
+    finished = run(lambda job: elsewhere if job.name == "open" else make_up(job))
     failures = [run["failure"]["what"] for run in content_of(finished)["runs"] if run["failure"]]
     assert finished.n_failed == len(failures) == 3 and "no result here" in failures[0]
     assert run().n_failed == 0

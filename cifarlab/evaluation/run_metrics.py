@@ -4,11 +4,22 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from cifarlab.metrics.kinds import MetricFacts
-from cifarlab.report.compare import timing_problems
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.run_data import SPLIT_NAMES, RunData, dig
 from cifarlab.system.errors import UserError
 from cifarlab.system.formatting import number
+
+# what decides how fast a run is, beside its recipe: in words, and the keys in its provenance
+_CONDITIONS = {
+    "device": ("device", "name"),
+    "threads": ("device", "threads"),
+    "compilation": ("device", "compiled"),
+    "packed convolutions": ("device", "packed_convolutions"),
+    "precision": ("precision",),
+    "number of processes": ("processes",),
+    "version of torch": ("libraries", "torch"),
+    "version of cifarlab": ("cifarlab",),
+}
 
 
 class RunMetric(NamedTuple):
@@ -29,6 +40,22 @@ class RunMetric(NamedTuple):
 def train_seconds(run: RunData, _split: str = "") -> float | None:
     """Return how many seconds a run trained, evaluation not counted."""
     return number(dig(run.result, "cost", "train_seconds"))
+
+
+def timing_problems(runs: Sequence[RunData]) -> list[str]:
+    """Return why the runs' seconds can't be compared; empty where they can."""
+    problems = []
+    for name, keys in _CONDITIONS.items():
+        values = dict.fromkeys(str(dig(run.provenance, *keys)) for run in runs)
+        if len(values) > 1:
+            problems.append(f"the {name} differs ({', '.join(values)})")
+    resumed = [run.name for run in runs if len(run.provenance.get("starts", [])) > 1]
+    if resumed:
+        problems.append(f"{', '.join(resumed)} paused and went on later")
+    unknown = [run.name for run in runs if dig(run.provenance, "device", "name") is None]
+    if unknown:
+        problems.append(f"{', '.join(unknown)} does not say its device")
+    return problems
 
 
 def _require_equal_timing(runs: Sequence[RunData]) -> None:

@@ -1,0 +1,196 @@
+"""The record of a search: its events, and the state of each trial that follows from them.
+
+The driver adds events to it; tables and figures read it. It holds three kinds of events. With them,
+and its run folders, a killed search goes on:
+
+    {"event": "drawn", "trial": 7, "params": {"optimizer.lr": 0.0039, ...}}
+    {"event": "rung", "trial": 7, "rung": 4, "epoch": 4, "score": 0.431, "cutoff": 0.450,
+     "rank": 3, "n_reached": 5, "stopped": true}
+    {"event": "ended", "trial": 7, "stop_reason": "stopped", "epochs": 4, "score": 0.431,
+     "failure": null}
+
+``score`` is the best validation value of the metric so far; ``cutoff`` the score that was needed to
+go on, null for the first trial at a rung; ``rank`` is from 1, among the ``n_reached`` trials that
+had reached the rung by then, this one included.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field, RootModel
+
+from cifarlab.experiments.search.space import Params
+from cifarlab.experiments.worker import Failure
+from cifarlab.metrics.kinds import MetricFacts
+from cifarlab.run_folder.schemas import Count, StoredModel, make_check
+from cifarlab.system.errors import RunFolderError
+from cifarlab.system.files import read_json_lines
+
+Event = dict[str, Any]
+_STOP_REASONS = {
+    "planned": "ran to its end",
+    "early_stopping": "ended by early stopping",
+    "max_time": "ended by its time limit",
+    None: "not finished",
+}
+
+
+class DrawnEvent(StoredModel):
+    """A trial was drawn."""
+
+    event: Literal["drawn"]
+    trial: Count
+    params: dict[str, Any]
+
+
+class RungEvent(StoredModel):
+    """A trial reached a rung."""
+
+    event: Literal["rung"]
+    trial: Count
+    rung: Count
+    epoch: Count
+    score: float
+    cutoff: float | None
+    rank: Count
+    n_reached: Count
+    stopped: bool
+
+
+class EndedEvent(StoredModel):
+    """A trial ended."""
+
+    event: Literal["ended"]
+    trial: Count
+    stop_reason: Literal["planned", "stopped", "early_stopping", "max_time", "failed"]
+    epochs: Count
+    score: float | None
+    failure: Failure | None
+
+
+class AnyEvent(
+    RootModel[Annotated[DrawnEvent | RungEvent | EndedEvent, Field(discriminator="event")]]
+):
+    """A line of the record."""
+
+
+class RungDecision(NamedTuple):
+    """A decision about a trial at a rung, as its event has it."""
+
+    rung: int
+    epoch: int
+    score: float
+    cutoff: float | None
+    rank: int
+    n_reached: int
+    stopped: bool
+
+
+@dataclass
+class Trial:
+    """A trial; ``stop_reason`` is None while it has not ended.
+
+    ``score`` is the best validation metric of its ``epochs``; None before the first. That was in
+    ``best_epoch``, whose training accuracy is ``train_accuracy``; the record has neither.
+    """
+
+    number: int
+    params: Params
+    rung_decisions: list[RungDecision] = field(default_factory=list)
+    stop_reason: str | None = None
+    epochs: int = 0
+    score: float | None = None
+    failure: Failure | None = None
+    best_epoch: int | None = None
+    train_accuracy: float | None = None
+
+    @property
+    def is_ranked(self) -> bool:
+        """Return whether it has a score that counts."""
+        return self.score is not None and self.failure is None
+
+    @property
+    def stopped(self) -> bool:
+        """Return whether a rung has ended it."""
+        return any(decision.stopped for decision in self.rung_decisions)
+
+
+class TrialHistory:
+    """All trials by number, in the order in which they were drawn."""
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.trials: dict[int, Trial] = {}
+        self._decisions: defaultdict[int, dict[int, RungDecision]] = defaultdict(dict)
+        for event in events:
+            self.add(event)
+
+    def decisions_at(self, rung: int) -> dict[int, RungDecision]:
+        """Return the decisions at a rung by trial, in the order in which they were made."""
+        return self._decisions[rung]
+
+    def add(self, event: Event) -> None:
+        """Apply an event of the record."""
+        number = event["trial"]
+        if event["event"] == "drawn":
+            self.trials[number] = Trial(number, event["params"])
+            return
+        trial = self.trials[number]
+        if event["event"] == "rung":
+            decision = RungDecision(**{name: event[name] for name in RungDecision._fields})
+            trial.rung_decisions.append(decision)
+            self._decisions[decision.rung][number] = decision
+            return
+        end = EndedEvent.model_validate(event)
+        trial.stop_reason, trial.failure = end.stop_reason, end.failure
+        trial.epochs, trial.score = end.epochs, end.score
+
+    def ranking(self, metric: MetricFacts) -> list[Trial]:
+        """Return the trials, the best first; failed ones and those without a score are last.
+
+        Of equal scores the trial drawn first is first.
+        """
+
+        def sort_key(trial: Trial) -> tuple[bool, float, int]:
+            return not trial.is_ranked, -metric.sign * (trial.score or 0.0), trial.number
+
+        return sorted(self.trials.values(), key=sort_key)
+
+
+def describe_end(trial: Trial, metric: MetricFacts) -> str:
+    """Return how a trial ended, in words: of a stop the rung, the score, the cut-off, the rank."""
+    if trial.failure:
+        return f"failed: {trial.failure.what}"
+    stop = next((decision for decision in trial.rung_decisions if decision.stopped), None)
+    if not stop:
+        return _STOP_REASONS[trial.stop_reason]
+    cutoff = "" if stop.cutoff is None else f" {metric.text(stop.cutoff)} needed,"
+    return (
+        f"stopped at rung {stop.rung}: {metric.text(stop.score)},{cutoff}"
+        f" rank {stop.rank} of {stop.n_reached}"
+    )
+
+
+def read_events(file: Path) -> list[Event]:
+    """Return all complete lines of a record, oldest first.
+
+    Raises:
+        RunFolderError: a line is damaged
+    """
+    hint = "restore it, or search anew elsewhere"
+    events = read_json_lines(file, hint, make_check(AnyEvent))
+    drawn_trials: set[int] = set()
+    for event in events:
+        if event["event"] == "drawn":
+            drawn_trials.add(event["trial"])
+        elif event["trial"] not in drawn_trials:
+            name = trial_name(event["trial"])
+            raise RunFolderError(f"{file} is damaged: {name} was never drawn", hint)
+    return events
+
+
+def trial_name(number: int) -> str:
+    """Return a trial's name in tables, the page and run folders."""
+    return f"trial-{number:03d}"
