@@ -8,7 +8,7 @@ TOOLS := pytest pytest-xdist hypothesis playwright 'ray[tune]'
 QUICK := tests/contract tests/config tests/augment tests/losses tests/metrics tests/optim \
 	tests/stats tests/golden tests/run_folder
 
-.PHONY: run test quick lint docs wheel lowest chromium clean
+.PHONY: run test quick lint docs wheel fresh lowest chromium clean
 
 run: .venv/installed
 	$(BIN)/cifarlab train quickstart
@@ -29,6 +29,12 @@ lint: .venv/installed
 wheel: .venv/installed
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/python -m build --no-isolation --outdir dist serve
+
+# the wheel as a user installs it: with the newest versions that pip finds (needs a network)
+fresh: wheel
+	$(PYTHON) -m venv --clear .venv-fresh
+	.venv-fresh/bin/pip install --quiet "$$(ls -t dist/cifarlab-*.whl | head -1)[export]"
+	cd .venv-fresh && bin/cifarlab train quickstart --run run && bin/cifarlab export run
 
 # the suite with the lowest versions that pyproject.toml allows (needs a network)
 lowest: .venv/installed
@@ -51,4 +57,4 @@ chromium:
 	touch $@
 
 clean:
-	rm -rf .venv .venv-lowest build dist *.egg-info
+	rm -rf .venv .venv-fresh .venv-lowest build dist *.egg-info

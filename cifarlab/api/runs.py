@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cifarlab.api.views import Evaluation, Plots
-from cifarlab.config.plugins import decisive_plugins, plugin_errors, plugin_session
+from cifarlab.config.plugins import (
+    Plugin,
+    approve_plugins,
+    decisive_plugins,
+    plugin_errors,
+    plugin_session,
+)
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
@@ -244,7 +250,7 @@ def train(
     run: Path | str | None = None,
     plugins: Sequence[str] = (),
     resume: bool = False,
-    callbacks: "Sequence[Callback] | None" = None,
+    callbacks: "Sequence[Callback | str] | None" = None,
     stop: "StopRequest | None" = None,
     threads: int | None = None,
     trust_plugins: bool = False,
@@ -259,7 +265,8 @@ def train(
         run: the run folder; without it, a new one under ``runs``
         plugins: files with kinds of your own; naming them here approves them
         resume: go on with the run in its folder
-        callbacks: what watches the run (``Callback``); ``()`` for none, and nothing printed
+        callbacks: what watches the run, each a ``Callback`` or, as for ``--callback``, a kind with
+            its settings: ``"wandb:project=digits"``; ``()`` for none, and nothing printed
         stop: a request that may be set from outside
         threads: how many a CPU computes with; without it, as many as there are free cores
         trust_plugins: approve the plug-ins that the recipe brings
@@ -271,6 +278,8 @@ def train(
     from cifarlab.training.train import train as train_recipe
 
     recipe = find_recipe(recipe, changes, plugins, trust_plugins)
+    files = (*recipe.plugins, *approve_plugins(plugins))
+    built = None if callbacks is None else [_build_callback(each, files) for each in callbacks]
     if data is not None:
         from cifarlab.data.arrays import store_arrays
 
@@ -278,9 +287,19 @@ def train(
         source = str(data) if is_text else store_arrays(Path(run).parent if run else RUNS, data)
         recipe = change(recipe, {"data.source": source})
     folder = RunFolder(run) if run else new_folder(recipe)
-    train_recipe(recipe, folder, resume=resume, callbacks=callbacks, stop=stop, threads=threads)
+    train_recipe(recipe, folder, resume=resume, callbacks=built, stop=stop, threads=threads)
     complete_record(folder, "cifarlab.train")
     return TrainedRun(folder.path)
+
+
+def _build_callback(callback: "Callback | str", plugins: Sequence[Plugin]) -> "Callback":
+    """Return a callback that may be given by its kind."""
+    from cifarlab.training.callbacks import name_callbacks
+
+    if not isinstance(callback, str):
+        return callback
+    (built,) = name_callbacks([callback], plugins).build_callbacks()
+    return built
 
 
 def find_recipe(

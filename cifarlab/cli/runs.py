@@ -32,7 +32,9 @@ def train(
     ] = "last",
     threads: Annotated[int | None, Option(min=1, help="default: as many as cores are free")] = None,
     tensor_stats: Annotated[bool, Option(help="histograms of each epoch, by a callback")] = True,
-    callback: Annotated[list[str] | None, Option(metavar="KIND", help="also watches")] = None,
+    callback: Annotated[
+        list[str] | None, Option(metavar="KIND[:KEY=VALUE,...]", help="also watches")
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
     """Train a recipe, evaluate it and write its report."""

@@ -229,12 +229,29 @@ def apply_overrides(
     Raises:
         RecipeError: a text that is no assignment, or a key or value that is refused
     """
+    return change(recipe, parse_assignments(assignments, texts), "command line")
+
+
+def parse_assignments(
+    assignments: Iterable[str],
+    texts: Mapping[str, str] | None = None,
+    hint: str = "write e.g. optimizer.lr=0.05",
+) -> dict[str, Any]:
+    """Return the settings of a command line by key.
+
+    Args:
+        assignments: ``key=value``, of which the value is read as YAML
+        texts: further values by key that are no YAML, such as paths
+        hint: what the error says of a text that is no assignment
+
+    Raises:
+        RecipeError: a text that is no assignment, or a key that is given twice
+    """
     changes: dict[str, Any] = dict(texts or {})
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:
-            what = f"{short_repr(assignment)} is no key=value"
-            raise RecipeError(what, "write e.g. optimizer.lr=0.05")
+            raise RecipeError(f"{short_repr(assignment)} is no key=value", hint)
         if key in changes:
             raise RecipeError(f"{key} is given twice", "keep one of them")
         try:
@@ -242,7 +259,7 @@ def apply_overrides(
         except yaml.YAMLError as error:
             what = f"can't read {short_repr(assignment)} as YAML"
             raise RecipeError(what, "quote the value") from error
-    return change(recipe, changes, "command line")
+    return changes
 
 
 def fingerprint(recipe: Recipe) -> str:

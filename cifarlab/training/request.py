@@ -55,12 +55,13 @@ def resolve_request(
         schedule: what the learning rate does meanwhile, one of CONTINUATIONS
         start: the epoch that ``resume`` or ``extend`` goes on from
         plugins: files or entry points, which this approves
-        callbacks: kinds of callbacks
+        callbacks: kinds of callbacks, each as ``KIND`` or ``KIND:key=value,...``
 
     Raises:
         UserError: options contradict each other
         RecipeError: there is no such recipe, or a setting is wrong
         PluginError: a plug-in can't be loaded
+        MissingExtraError: a callback needs a package that is not installed
         RunFolderError: no folder fits, or it was begun with other settings
     """
     files, options = approve_plugins(plugins), {} if data is None else {"data.source": data}

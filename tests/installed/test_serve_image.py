@@ -11,12 +11,11 @@ import sys
 import tomllib
 import venv
 import zipfile
-from importlib import metadata
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
-from packaging.requirements import Requirement
+from environments import link, required, requirements
 from PIL import Image
 
 import cifarlab
@@ -24,27 +23,6 @@ from cifarlab.run_folder.folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "serve" / "Dockerfile").read_text(encoding="utf-8")
-
-
-def requirements(names: list[str]) -> set[str]:
-    """The distributions of this environment that these need, and they themselves."""
-    needed: set[str] = set()
-    while names:
-        requirement = Requirement(names.pop())
-        if requirement.name.lower() in needed:
-            continue
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            needed.add(requirement.name.lower())
-            names += metadata.requires(requirement.name) or []
-    return needed
-
-
-def link(distribution: str, packages: Path) -> None:
-    """Let an environment have a distribution of this one."""
-    for file in metadata.files(distribution) or []:
-        top, target = file.parts[0], packages / file.parts[0]
-        if top not in ("..", "__pycache__") and not target.exists():
-            target.symlink_to(Path(str(metadata.distribution(distribution).locate_file(top))))
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
@@ -57,13 +35,6 @@ def instruction(name: str) -> str:
     """The arguments of what serve/Dockerfile says once."""
     [arguments] = [rest for each, rest in instructions(TEXT) if each == name]
     return arguments
-
-
-def required(wheel: Path) -> list[str]:
-    """What a wheel requires."""
-    folder = wheel.name.partition("-py3")[0]
-    content = zipfile.ZipFile(wheel).read(f"{folder}.dist-info/METADATA").decode()
-    return re.findall(r"^Requires-Dist: (.*)$", content, re.MULTILINE)
 
 
 def contents(wheel: Path) -> dict[str, bytes]:

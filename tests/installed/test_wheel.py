@@ -1,8 +1,6 @@
-"""What is built from the sources is whole: it trains and reports where nothing else of ours is.
+"""What is built from the sources is whole: it works where nothing is but what it requires."""
 
-Libraries are those of the tests' own environment: nothing needs a network.
-"""
-
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from environments import link, required, requirements
+from PIL import Image
 
 import cifarlab
 
@@ -36,18 +36,31 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def command(dist: Path) -> Path:
-    """The command ``cifarlab`` of an environment with the wheel."""
-    environment = dist / "environment"
+def install(dist: Path, *extras: str) -> Path:
+    """Install the wheel with extras in a fresh environment; return its command ``cifarlab``."""
+    environment = dist / "-".join(["environment", *extras])
     venv.create(environment, with_pip=False, symlinks=True)
     (packages,) = environment.glob("lib/python*/site-packages")
     (wheel,) = dist.glob("*.whl")
+    for name in requirements(required(wheel), *extras):
+        link(name, packages)
     pip = (sys.executable, "-m", "pip", "--python", environment / "bin" / "python")
-    run(*pip, "install", "--quiet", "--no-index", "--no-deps", wheel, folder=dist)
-    libraries = Path(pytest.__file__).parents[1]  # a .pth adds it without what is editable there
-    (packages / "libraries.pth").write_text(f"{libraries}\n")
+    run(*pip, "install", "--quiet", "--no-index", wheel, folder=dist)  # complains of what lacks
     return environment / "bin" / "cifarlab"
+
+
+@pytest.fixture(scope="module")
+def command(dist: Path) -> Path:
+    """The command where no extra is installed."""
+    return install(dist)
+
+
+@pytest.fixture(scope="module")
+def trained(command: Path, dist: Path) -> Path:
+    """A run of two epochs, with its report."""
+    length = "training.duration=2 epochs"
+    run(command, "train", "quickstart", length, "--run", "first", folder=dist)
+    return dist / "first"
 
 
 def sources() -> set[str]:
@@ -70,12 +83,31 @@ def test_the_sdist_holds_every_file_of_the_packages(dist: Path) -> None:
     assert {"LICENSE", "NOTICE", "README.md", "pyproject.toml"} <= names
 
 
-def test_the_wheel_trains_reports_and_predicts(command: Path, tmp_path: Path) -> None:
+def test_the_wheel_trains_reports_and_predicts(
+    command: Path, trained: Path, tmp_path: Path
+) -> None:
     assert cifarlab.__version__ in run(command, "--version", folder=tmp_path)
-    length = "training.duration=2 epochs"
-    run(command, "train", "quickstart", length, "--run", "first", folder=tmp_path)
-    run(command, "report", "first", folder=tmp_path)
-    assert (tmp_path / "first" / "report" / "report.html").exists()
+    assert (trained / "report" / "report.html").exists()
+    run(command, "report", trained, folder=tmp_path)
+    Image.new("L", (8, 8)).save(tmp_path / "digit.png")
+    text = run(command, "predict", trained, "digit.png", "--format", "json", folder=tmp_path)
+    (prediction,) = json.loads(text)["images"]
+    assert prediction["class"] in map(str, range(10))
     python = command.parent / "python"
     where = run(python, "-c", "import cifarlab; print(cifarlab.__file__)", folder=tmp_path)
     assert Path(where.strip()).is_relative_to(command.parents[1])
+
+
+def test_what_the_core_lacks_is_refused(command: Path, trained: Path, tmp_path: Path) -> None:
+    """The environment is fresh: the tests' own has all extras."""
+    done = subprocess.run([command, "export", trained], capture_output=True, text=True)
+    assert done.returncode == 2 and "pip install 'cifarlab[export]'" in done.stderr
+    modules = "pandas captum cleanlab optuna ray nicegui onnx fastapi mlflow statsmodels pytest"
+    code = f"import importlib.util as i; print(*filter(i.find_spec, {modules.split()}))"
+    assert run(command.parent / "python", "-c", code, folder=tmp_path).split() == []
+
+
+def test_the_wheel_with_its_extra_exports(dist: Path, trained: Path, tmp_path: Path) -> None:
+    command = install(dist, "export")
+    run(command, "export", trained, folder=tmp_path)
+    assert {"model.onnx", "certificate.json"} <= {f.name for f in trained.glob("export/onnx/*")}

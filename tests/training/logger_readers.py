@@ -18,6 +18,7 @@ class Logged:
     figures: dict[str, bytes] = field(default_factory=dict)
     folder: str = ""
     group: str = ""
+    project: str = ""
 
     def add(self, name: str, epoch: int, value: float) -> None:
         """Sort a number by its name."""
@@ -93,7 +94,7 @@ def read_wandb(run: Path) -> Logged:
         if record.HasField("run"):
             config = {item.key: json.loads(item.value_json) for item in record.run.config.update}
             logged.settings, logged.folder = config, config["run_folder"]
-            logged.group = record.run.run_group
+            logged.group, logged.project = record.run.run_group, record.run.project
         if record.HasField("history"):
             items = record.history.item
             row = {"/".join(item.nested_key): json.loads(item.value_json) for item in items}

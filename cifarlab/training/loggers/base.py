@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from cifarlab.plots.catalog import FIGURES
 from cifarlab.recipes.text import fingerprint
@@ -21,12 +21,16 @@ from cifarlab.run_folder.run_data import SPLIT_NAMES, read_runs
 from cifarlab.run_folder.values import flatten, leaves
 from cifarlab.system.errors import CifarlabError
 from cifarlab.system.extras import require_packages
+from cifarlab.system.signals import AT_ONCE
 from cifarlab.system.terminal import console
 from cifarlab.training.callback import Callback
 from cifarlab.training.run import Run
 
 _MAX_LETTERS = 200  # of a failure's text
 _MAX_DEPTH = 3  # folders between a study's or search's and its runs', and one more
+
+
+RunEnd = Literal["finished", "interrupted", "failed"]  # only a finished run does not go on
 
 
 class LoggedRun(NamedTuple):
@@ -54,13 +58,12 @@ class Figure(NamedTuple):
 class Logger(Callback):
     """Base of all loggers. Whatever one raises is printed in a line, and it logs no more.
 
-    ``kind`` is the callback's and the extra's name, ``package`` what is imported; ``environment``
-    has the tool's variables that hold meanwhile, where the user has not set them. ``logged_run`` is
-    set before ``open`` is called.
+    ``kind`` is the name of the callback, its extra and its package; ``environment`` has the tool's
+    variables that hold meanwhile, where the user has not set them. ``logged_run`` is set before
+    ``open`` is called.
     """
 
     kind: ClassVar[str]
-    package: ClassVar[str]
     environment: ClassVar[Mapping[str, str]] = {}
     logged_run: LoggedRun
 
@@ -84,8 +87,8 @@ class Logger(Callback):
         """Log the figures of the finished run."""
 
     @abstractmethod
-    def close(self, is_finished: bool) -> None:
-        """Close the logged run, which may be continued unless it is finished."""
+    def close(self, end: RunEnd) -> None:
+        """Close the logged run; say how it ended, or that its logger failed."""
 
     def on_train_start(self, run: Run) -> None:
         """Start or continue the logged run, and log the epochs that it lacks."""
@@ -110,16 +113,17 @@ class Logger(Callback):
         """Close the logged run."""
         if self._has_failed:
             with suppress(Exception), _variables(self.environment):
-                self.close(False)
+                self.close("failed")
         elif self._is_open:
-            self._try(run, lambda _: self.close(self._is_finished))
+            end: RunEnd = "interrupted" if run.stop.reason in AT_ONCE else "failed"
+            self._try(run, lambda _: self.close("finished" if self._is_finished else end))
 
     def _start(self, run: Run) -> None:
-        require_packages(f"--callback {self.kind}", self.kind, self.package)
+        require_packages(f"the callback {self.kind}", self.kind, self.kind)
         self._is_open = True
         logged = self._open(run)
         if logged > run.state.epoch:  # the run went back to its best epoch, which no tool can
-            self.close(False)
+            self.close("interrupted")
             logged = self._open(run, anew=True)
         for line in run.folder.metrics.read():
             if line["epoch"] > logged:

@@ -1,14 +1,16 @@
 """MLflow: a run of an experiment, on a tracking server or in a database."""
 
+import os
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cifarlab.training.loggers.base import Figure, Logger
+from cifarlab.training.loggers.base import Figure, Logger, RunEnd
 
 _ID = "cifarlab.id"
+_STATUS = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 _MAX_PARAMS = 100  # of a request
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # shown as training, not as GenAI
 
@@ -18,13 +20,18 @@ class MLflowLogger(Logger):
 
     Args:
         tracking_uri: the server or database; empty: as MLflow finds it
-        experiment: its name; empty: the study's or search's, else ``cifarlab``
+        experiment: its name; empty: MLFLOW_EXPERIMENT_NAME, else the study's or search's, else
+            ``cifarlab``
     """
 
-    kind, package = "mlflow", "mlflow"
-    # no usage statistics; a server that is away is given up in seconds and not in minutes
+    kind = "mlflow"
+    # no usage statistics, nothing printed between our lines; a server that is away is given up in
+    # seconds and not in minutes
     environment = {  # noqa: RUF012
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     }
@@ -42,7 +49,8 @@ class MLflowLogger(Logger):
 
         run = self.logged_run
         self._client = MlflowClient(self._uri or None)
-        experiment = self._find_experiment(self._experiment or run.group or "cifarlab")
+        name = self._experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or run.group
+        experiment = self._find_experiment(name or "cifarlab")
         runs = self._client.search_runs([experiment], f"tags.`{_ID}` = '{run.id}'", max_results=1)
         tags = {_ID: run.id, "cifarlab.group": run.group}
         logged = runs[0] if runs else self._client.create_run(experiment, None, tags, run.name)
@@ -76,10 +84,10 @@ class MLflowLogger(Logger):
                 (Path(folder) / f"{figure.kind}.png").write_bytes(figure.png)
             self._client.log_artifacts(self._run_id, folder, "figures")
 
-    def close(self, is_finished: bool) -> None:
+    def close(self, end: RunEnd) -> None:
         """Give the run its status."""
         if self._run_id:
-            self._client.set_terminated(self._run_id, "FINISHED" if is_finished else "FAILED")
+            self._client.set_terminated(self._run_id, _STATUS[end])
 
     def _find_experiment(self, name: str) -> str:
         """Return the id of an experiment, which another process may be creating, too."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cifarlab.training.loggers.base import Figure, Logger
+from cifarlab.training.loggers.base import Figure, Logger, RunEnd
 
 _SUFFIX = ".cifarlab"  # of our event files; others in the folder are a user's
 
@@ -15,7 +15,7 @@ _SUFFIX = ".cifarlab"  # of our event files; others in the folder are a user's
 class TensorBoardLogger(Logger):
     """The callback that writes event files. Each start writes all epochs into a new one."""
 
-    kind, package = "tensorboard", "tensorboard"
+    kind = "tensorboard"
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class TensorBoardLogger(Logger):
             self._writer.add_image(f"figures/{figure.kind}", pixels, self._epoch, dataformats="HWC")
         self._writer.flush()
 
-    def close(self, is_finished: bool) -> None:
+    def close(self, end: RunEnd) -> None:
         """Close the event file."""
         if self._writer:
             self._writer.close()

@@ -10,13 +10,13 @@ from typing import Any
 
 from PIL import Image
 
-from cifarlab.training.loggers.base import Figure, Logger
+from cifarlab.training.loggers.base import Figure, Logger, RunEnd
 
 
 class TrackioLogger(Logger):
     """The callback that writes trackio's database (``TRACKIO_DIR`` says where)."""
 
-    kind, package = "trackio", "trackio"
+    kind = "trackio"
 
     def __init__(self, project: str = "cifarlab") -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class TrackioLogger(Logger):
             row[f"figures/{figure.kind}"] = image._to_dict()
         self._add_row(self._epoch, "figures", row)
 
-    def close(self, is_finished: bool) -> None:
+    def close(self, end: RunEnd) -> None:
         """Do nothing: each row is in the database."""
 
     def _add_row(self, step: int, name: str, values: dict[str, Any]) -> None:

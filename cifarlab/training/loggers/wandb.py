@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from PIL import Image
 
-from cifarlab.training.loggers.base import Figure, Logger
+from cifarlab.training.loggers.base import Figure, Logger, RunEnd
 
 if TYPE_CHECKING:
     import wandb
@@ -20,10 +20,10 @@ class WandbLogger(Logger):
     Offline, each start writes all epochs into a new folder, which replaces that of an earlier one.
     """
 
-    kind, package = "wandb", "wandb"
+    kind = "wandb"
     environment = {"WANDB_ERROR_REPORTING": "false"}  # noqa: RUF012
 
-    def __init__(self, project: str = "cifarlab") -> None:
+    def __init__(self, project: str = "") -> None:
         super().__init__()
         self._project = project
         self._run: wandb.Run | None = None
@@ -48,7 +48,7 @@ class WandbLogger(Logger):
         )
         self._run = wandb.init(
             id=run.id,
-            project=self._project,
+            project=self._project or os.environ.get("WANDB_PROJECT") or "cifarlab",
             name=run.name,
             group=run.group or None,
             config=run.settings | {"run_folder": str(path)},
@@ -80,7 +80,7 @@ class WandbLogger(Logger):
         images = {f.kind: wandb.Image(Image.open(BytesIO(f.png)), caption=f.alt) for f in figures}
         self._run.log({f"figures/{kind}": image for kind, image in images.items()})
 
-    def close(self, is_finished: bool) -> None:
+    def close(self, end: RunEnd) -> None:
         """Wait until everything is on the disk, or was sent."""
         if self._run:
-            self._run.finish(exit_code=0 if is_finished else 1)
+            self._run.finish(exit_code=0 if end == "finished" else 1)
