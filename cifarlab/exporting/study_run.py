@@ -51,7 +51,12 @@ def find_run(path: Path, row: str | None = None) -> tuple[RunFolder, dict[str, A
         what = f"the study in {path} has no row {row!r} with a finished run"
         raise UserError(what, f"take one of {', '.join(runs)}")
     seed = min(runs[row])
-    return runs[row][seed], {"study": str(path), "row": row, "seed": seed, "reason": reason}
+    return runs[row][seed], {
+        "study": path.resolve().name,
+        "row": row,
+        "seed": seed,
+        "reason": reason,
+    }
 
 
 def _mean_accuracy(seeds: dict[int, RunFolder]) -> float | None:
