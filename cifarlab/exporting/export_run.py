@@ -189,7 +189,8 @@ def _require_run(file: Path, facts: dict[str, Any], run: MeasuredRun) -> None:
     by_version = ("cifarlab", "recipe")  # a later one may write the same recipe with further keys
     keys = [key for key in expected if key not in by_version]
     differences = [key for key in keys if facts.get(key) != expected[key]]
-    if fingerprint(build(facts.get("recipe"), str(file))) != expected["fingerprint"]:
+    recipe = build(facts.get("recipe"), str(file), run.folder.path)
+    if fingerprint(recipe) != expected["fingerprint"]:
         differences.append("recipe")
     if differences:
         what = f"{file} is of another run than {run.folder.path}: {', '.join(differences)} differ"

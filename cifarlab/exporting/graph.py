@@ -42,6 +42,7 @@ class ExportedNetwork(nn.Module):
         example = torch.zeros(2, *self.image_shape, dtype=torch.uint8)
         with torch.no_grad():
             program = torch.export.export(self, (example,), dynamic_shapes=ANY_NUMBER_OF_IMAGES)
-        for node in program.graph.nodes:
-            node.meta.pop("stack_trace", None)
+        for module in program.graph_module.modules():  # a block of other arithmetic is a module
+            for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+                node.meta.pop("stack_trace", None)
         return program

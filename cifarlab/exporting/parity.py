@@ -181,9 +181,7 @@ def _describe_images(certificate: dict[str, Any]) -> list[str]:
     if images["split"] == "train":
         lines.append("training images: this accuracy says nothing of other images")
     if images["split"] == "val":
-        lines.append(
-            "chosen on these images: checkpoint, temperature, threshold; so they flatter it"
-        )
+        lines.append("chosen on these images: checkpoint, temperature, threshold; they flatter it")
     if test := certificate["facts"]["run_test"]:
         lines.append(
             f"test accuracy of the run, when it was measured: {percent(test['accuracy'])} (95 % "
