@@ -267,6 +267,7 @@ def train(
     Raises:
         CifarlabError: any of cifarlab.system.errors
     """
+    from cifarlab.combining.record import complete_record
     from cifarlab.training.train import train as train_recipe
 
     recipe = find_recipe(recipe, changes, plugins, trust_plugins)
@@ -278,6 +279,7 @@ def train(
         recipe = change(recipe, {"data.source": source})
     folder = RunFolder(run) if run else new_folder(recipe)
     train_recipe(recipe, folder, resume=resume, callbacks=callbacks, stop=stop, threads=threads)
+    complete_record(folder, "cifarlab.train")
     return TrainedRun(folder.path)
 
 

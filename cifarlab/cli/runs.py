@@ -57,6 +57,9 @@ def train(
         if not request.report_only:
             _train(request, processes, threads)
     if processes.is_main_process:
+        from cifarlab.combining.record import complete_record
+
+        complete_record(request.folder, command_line())
         echo(f"run: {request.folder.path}")
         _report_new_run(request.folder.path)
         held_out = "val" in (request.folder.result() or {})

@@ -1,14 +1,14 @@
 """Make one run of several: its folder predicts, is measured, exported and served like any."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from cifarlab.combining.gain import compare_with_members, describe, measure_speed
-from cifarlab.combining.members import MemberRuns, find_runs, load_members
+from cifarlab.combining.members import MemberRuns, load_members
+from cifarlab.combining.record import record_gain, record_members
 from cifarlab.combining.soup import cook_soup
 from cifarlab.data.dataset import Log, Progress
-from cifarlab.inference.predictor import Predictor
+from cifarlab.experiments.study.finished_runs import find_runs
 from cifarlab.models.ensemble import join_classifiers
 from cifarlab.models.network import parameter_roles
 from cifarlab.optim.optimizers import build_optimizer
@@ -20,7 +20,7 @@ from cifarlab.system.errors import RunFolderError, UserError
 from cifarlab.system.files import sha256
 from cifarlab.training.callback import Callback
 from cifarlab.training.finish import finish
-from cifarlab.training.run import Session
+from cifarlab.training.run import Run, Session
 from cifarlab.training.setup import prepare
 from cifarlab.training.state import State, Totals
 from cifarlab.training.train import train
@@ -35,7 +35,7 @@ class CombineSession(NamedTuple):
     command: str = "cifarlab.combine"
     progress: Progress | None = None
     log: Log | None = None
-    callbacks: Sequence[Callback] | None = ()
+    callbacks: Sequence[Callback] = ()
 
 
 def combine_runs(
@@ -50,10 +50,10 @@ def combine_runs(
     """Combine finished runs; return the new run's folder, and what it gains, in sentences.
 
     Args:
-        paths: the folders of runs, or of a study
+        paths: folders of runs, or of studies
         method: ensemble: mean probabilities; soup: mean weights; distilled: a network of the first
             run's recipe, trained with an ensemble as its teacher, which is made beside it
-        row: the study's row; None: see ``find_runs``
+        row: the study's row, all of whose seeds are taken; None: see ``find_runs``
         run: the new folder; None: one under runs/
         test: measure on the test images, too; each opening is recorded
         session: what is recorded and called meanwhile
@@ -64,27 +64,15 @@ def combine_runs(
     """
     if method not in METHODS:
         raise UserError(f"runs are not combined as {method!r}", f"take {', '.join(METHODS)}")
-    members = load_members(find_runs(paths, row), session.progress, session.log)
-    make: Callable[..., RunFolder] = _distill if method == "distilled" else _join
-    folder = make(members, method, run, test, session)
-    gain = compare_with_members(folder, members, session.command)
-    combination = {
-        "method": method,
-        "members": [member.facts() for member in members.runs],
-        "same_training_images": members.same_training_images,
-        "gain": gain,
-        "cost": measure_speed(Predictor.load(folder.measured_weights()), members),
-    }
-    lines = describe(combination)
-    result = folder.result() or {}
-    notes = [*result["notes"], *lines]
-    folder.write_result({**result, "combination": combination, "notes": notes})
-    return folder, lines
+    folders = [folder for path in paths for folder in find_runs(path, row).folders]
+    members = load_members(folders, session.progress, session.log)
+    make = _distill if method == "distilled" else _join
+    return make(members, method, run, test, session)
 
 
 def _join(
     members: MemberRuns, method: str, path: Path | None, test: bool, session: CombineSession
-) -> RunFolder:
+) -> tuple[RunFolder, list[str]]:
     """Make the run of an ensemble or a soup. Raises CifarlabError."""
     runs, first = members.runs, members.first
     if method == "soup":
@@ -104,7 +92,7 @@ def _join(
             what = f"{folder.path} holds {'a run' if folder.exists else 'other files'} already"
             raise RunFolderError(what, "give another folder with --run")
         run = prepare(recipe, folder, Session(command=session.command, progress=session.progress))
-        _record_members(folder, members)
+        record_members(folder, members)
         device = run.compute.device
         roles = parameter_roles(classifier)
         run.state = State(
@@ -116,27 +104,29 @@ def _join(
         )
         run.weights_file.write(run.checkpoints.last, classifier)
         finish(run, "planned")
-    return folder
+    return folder, record_gain(folder, members, session.command)
 
 
 def _distill(
     members: MemberRuns, method: str, path: Path | None, test: bool, session: CombineSession
-) -> RunFolder:
+) -> tuple[RunFolder, list[str]]:
     """Train a student with the ensemble as its teacher. Raises CifarlabError."""
-    folder = RunFolder(path) if path else new_folder(_derive(members, method, {}, test))
-    teacher = folder.path.with_name(f"{folder.path.name}-teacher")
-    weights = _join(members, "ensemble", teacher, test, session).measured_weights()
-    distillation = {"teacher": str(teacher.resolve()), "weights_sha256": sha256(weights)}
+    beside = path and path.with_name(f"{path.name}-teacher")
+    teacher, _ = _join(members, "ensemble", beside, test, session)
+    distillation = {
+        "teacher": str(teacher.path.resolve()),
+        "weights_sha256": sha256(teacher.measured_weights()),
+    }
     recipe = _derive(members, method, {"training.distillation": distillation}, test)
+    folder = RunFolder(path) if path else new_folder(recipe)
     train(
         recipe,
         folder,
-        callbacks=session.callbacks,
+        callbacks=[_MembersNote(members), *session.callbacks],
         command=session.command,
         progress=session.progress,
     )
-    _record_members(folder, members)
-    return folder
+    return folder, record_gain(folder, members, session.command)
 
 
 def _derive(members: MemberRuns, method: str, changes: dict[str, Any], test: bool) -> Recipe:
@@ -149,10 +139,12 @@ def _derive(members: MemberRuns, method: str, changes: dict[str, Any], test: boo
     return change(first.add_plugins(plugins), settings)
 
 
-def _record_members(folder: RunFolder, members: MemberRuns) -> None:
-    """Write into the provenance what the run was made of."""
-    facts = {
-        "members": [member.facts() for member in members.runs],
-        "same_training_images": members.same_training_images,
-    }
-    folder.write_provenance({**folder.provenance(), **facts})
+class _MembersNote(Callback):
+    """Notes a student's members when it begins: it may be interrupted, and resumed without us."""
+
+    def __init__(self, members: MemberRuns) -> None:
+        self._members = members
+
+    def on_train_start(self, run: Run) -> None:
+        """Write them into the provenance."""
+        record_members(run.folder, self._members)

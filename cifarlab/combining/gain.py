@@ -47,10 +47,7 @@ def compare_with_members(folder: RunFolder, members: MemberRuns, command: str) -
 
 def _compare(folder: RunFolder, members: MemberRuns, split: str, command: str) -> dict[str, Any]:
     ours = Predictions.read(folder.predictions / f"{split}.safetensors")
-    theirs = [read_split(run, split, command) for run in members.runs]
-    require_same_split(ours, theirs)
-    right = ours.logits.argmax(1) == ours.labels
-    base = np.stack([p.logits.argmax(1) == p.labels for p in theirs])
+    right, base = compare_by_image(ours, [read_split(run, split, command) for run in members.runs])
     accuracies = base.mean(1).tolist()
     by_val = [run.val_accuracy for run in members.runs if run.val_accuracy is not None]
     has_val = len(by_val) == len(accuracies)
@@ -88,15 +85,19 @@ def read_split(member: MemberRun, split: str, command: str = "") -> Predictions:
     return predict(run.predictor, run.subset, run.recipe.evaluation.tta_views)
 
 
-def require_same_split(ours: Predictions, theirs: Sequence[Predictions]) -> None:
-    """Refuse predictions of other images.
+def compare_by_image(
+    ours: Predictions, theirs: Sequence[Predictions]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which images (N,) a combination gets right, and which (M, N) its M members do.
 
     Raises:
-        RunFolderError: a member was measured on others
+        RunFolderError: a member was measured on other images
     """
     if any(p.fingerprint != ours.fingerprint for p in theirs):
         what = "a member was measured on other images than this combination"
         raise RunFolderError(what, "restore its predictions, or train it again")
+    right, *base = (p.logits.argmax(1) == p.labels for p in (ours, *theirs))
+    return right, np.stack(base)
 
 
 def measure_speed(ours: Predictor, members: MemberRuns) -> dict[str, Any]:
@@ -131,11 +132,12 @@ def describe(combination: dict[str, Any]) -> list[str]:
     lines = [f"{method} of {n} runs, which trained on {extent} images"]
     for split, figures in combination["gain"].items():
         mean, best = figures["over_mean"], figures["over_best"]
+        of_mean, of_best = (format_bounds(row["interval"]) for row in (mean, best))
         lines.append(
             f"{split} accuracy {percent(figures['accuracy'])}, n = {figures['n']:,}: "
-            f"{points(mean['gain'])} points over its members' mean{_bounds(mean['interval'])}, "
-            f"{points(best['gain'])} over the best by {best['selected_by']}"
-            f"{_bounds(best['interval'])}; intervals are over other images like these"
+            f"{points(mean['gain'])} points over its members' mean{of_mean}, "
+            f"{points(best['gain'])} over the best by {best['selected_by']}{of_best}; "
+            "intervals are over other images like these"
         )
     cost = combination["cost"]
     speed = cost["images_per_second"]
@@ -146,5 +148,6 @@ def describe(combination: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _bounds(interval: Sequence[float] | None) -> str:
+def format_bounds(interval: Sequence[float] | None) -> str:
+    """Return an interval of points in brackets, after a space; nothing without one."""
     return f" (95 % interval {' to '.join(map(points, interval))})" if interval else ""

@@ -2,15 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from cifarlab.data.dataset import Log, Progress
 from cifarlab.data.opening import OpenData, open_data
-from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import load_run_predictor
 from cifarlab.recipes.schema import Recipe
@@ -75,47 +72,10 @@ class MemberRuns:
         """The run whose recipe the combination takes."""
         return self.runs[0]
 
-
-def find_runs(paths: Sequence[Path], row: str | None = None) -> list[RunFolder]:
-    """Return the runs to combine, of a study those of a row, by seed.
-
-    It is the row that is named, the only one, or that of the highest mean accuracy on validation,
-    never on test: whoever chooses by the test images measures their luck.
-
-    Args:
-        paths: folders of runs, or of one study
-        row: name of the study's row
-
-    Raises:
-        UserError: the study has no such row with finished runs, or its best row is not known
-    """
-    study = StudyFolder(paths[0])
-    if len(paths) > 1 or not study.file.is_file():
-        if row is not None:
-            raise UserError("--row is of a study, and these are runs", "leave it out")
-        return [RunFolder(path) for path in paths]
-    rows: dict[str, dict[int, RunFolder]] = {}
-    for study_run in study.runs():
-        folder = RunFolder(study.path / (study_run.run or ""))
-        if study_run.run and folder.is_finished:
-            rows.setdefault(study_run.row, {})[study_run.seed] = folder
-    if row is None and len(rows) > 1:
-        means = {name: _mean_accuracy(seeds) for name, seeds in rows.items()}
-        if None in means.values():
-            what = f"rows of {study.path} held nothing out: the best one is not known"
-            raise UserError(what, f"name one with --row: {', '.join(rows)}")
-        row = max(means, key=lambda name: means[name] or 0.0)
-    row = row or next(iter(rows), None)
-    if row not in rows:
-        what = f"the study in {study.path} has no row {row!r} with a finished run"
-        raise UserError(what, f"take one of {', '.join(rows) or 'another study'}")
-    return [rows[row][seed] for seed in sorted(rows[row])]
-
-
-def _mean_accuracy(seeds: dict[int, RunFolder]) -> float | None:
-    """Return the mean accuracy on validation; None where a run has none."""
-    values = [dig(folder.result() or {}, "val", "accuracy") for folder in seeds.values()]
-    return None if None in values else fmean(values)
+    def facts(self) -> dict[str, Any]:
+        """Return what a combination's provenance and result say of them."""
+        members = [run.facts() for run in self.runs]
+        return {"members": members, "same_training_images": self.same_training_images}
 
 
 def load_members(
@@ -160,18 +120,17 @@ def _require_same_form(first: MemberRun, run: MemberRun) -> None:
     ours, theirs = first.predictor, run.predictor
     by_image = [m.recipe.data.normalization == "image" for m in (first, run)]
     for name, differs, hint in (
-        ("classes", ours.classes != theirs.classes, "combine runs on the same data"),
-        ("image size", ours.image_shape != theirs.image_shape, "combine runs of one size"),
-        ("data.normalization", by_image[0] != by_image[1], "all with image, or none"),
+        ("other classes", ours.classes != theirs.classes, "combine runs on the same data"),
+        ("another image size", ours.image_shape != theirs.image_shape, "combine runs of one size"),
+        ("another data.normalization", by_image[0] != by_image[1], "all with image, or none"),
         (
-            "arithmetic",
+            "another arithmetic",
             ours.compute.precision != theirs.compute.precision,
             "train all with the same training.precision",
         ),
     ):
         if differs:
-            what = f"{run.folder.path} has another {name} than {first.folder.path}"
-            raise UserError(what.replace("another classes", "other classes"), hint)
+            raise UserError(f"{run.folder.path} has {name} than {first.folder.path}", hint)
 
 
 def _require_same_images(first: MemberRun, run: MemberRun, data: OpenData, other: OpenData) -> None:

@@ -6,13 +6,14 @@ Of runs that went on from one checkpoint they often do.
 """
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
-from cifarlab.combining.gain import read_split, require_same_split
+from cifarlab.combining.gain import compare_by_image, format_bounds, read_split
 from cifarlab.combining.members import MemberRuns
 from cifarlab.data.dataset import Subset
 from cifarlab.evaluation.activity import subsample
@@ -66,23 +67,16 @@ def _measure_statistics(soup: Classifier, members: MemberRuns) -> None:
 
 def _require_worth(soup: Classifier, members: MemberRuns, validation: Subset) -> None:
     """Raise UserError where the soup is worse than its members on average."""
-    from dataclasses import replace
-
     first = members.first
     predictor = replace(first.predictor, classifier=soup)
     ours = predict(predictor, validation, first.recipe.evaluation.tta_views)
-    theirs = [read_split(run, "val") for run in members.runs]
-    require_same_split(ours, theirs)
-    right = ours.logits.argmax(1) == ours.labels
-    base = np.stack([p.logits.argmax(1) == p.labels for p in theirs])
-    differences = (right.astype(np.float64) - base.mean(0))[None]
-    gain = crossed_intervals(differences)
+    right, base = compare_by_image(ours, [read_split(run, "val") for run in members.runs])
+    gain = crossed_intervals((right - base.mean(0))[None])
     if gain.mean < 0:
-        bounds = f" (95 % interval {' to '.join(map(points, gain.images))})" if gain.images else ""
         raise UserError(
             f"this soup is worse than its members: on {len(right):,} validation images it has "
             f"{percent(right.mean())}, they {percent(base.mean())} on average, so "
-            f"{points(gain.mean)} points{bounds}",
+            f"{points(gain.mean)} points{format_bounds(gain.images)}",
             "weights of independent seeds rarely average into anything: take --as ensemble, or "
             "--as distilled for one network's time",
         )

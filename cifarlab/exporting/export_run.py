@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from cifarlab.data.dataset import Log, Progress
 from cifarlab.evaluation.groups import proportion
+from cifarlab.experiments.study.finished_runs import find_runs
 from cifarlab.experiments.study.margin import require_margin
 from cifarlab.exporting.formats import FORMATS, ExportFormat, export_errors
 from cifarlab.exporting.int8 import CALIBRATION_IMAGES, quantize_int8
@@ -21,7 +22,6 @@ from cifarlab.exporting.parity import (
     require_not_inferior,
     same_accuracy,
 )
-from cifarlab.exporting.study_run import find_run
 from cifarlab.metrics.conformal import calibrate_percents
 from cifarlab.recipes.text import build, fingerprint
 from cifarlab.run_folder.run_data import dig
@@ -84,7 +84,7 @@ def export_run(
         margin: points of accuracy that a quantized network may lose, by a one-sided paired test;
             None: 0.3
         test: compare on the test images instead; their opening is recorded
-        row: the study's row; None: see ``find_run``
+        row: the study's row, whose first seed it is; None: see ``find_runs``
         out: a folder; None: one under ``export/`` in the run folder
         command: stored in the certificate, and recorded where the test split is opened
         progress: called while data are read and networks compared
@@ -102,13 +102,14 @@ def export_run(
     _require_margin(margin, quantize)
     file_format = FORMATS[to]
     require_packages("an export", "export", *file_format.packages)
-    folder, choice = find_run(path, row)
+    (folder, *_), choice = find_runs(path, row)  # the first seed: the best one would be luck
     run = MeasuredRun(folder, progress, log)
     name = "-".join(filter(None, (to, quantize)))
     file = (out or folder.path / "export" / name) / f"model{file_format.suffix}"
     _require_replaceable(file, run.facts(quantize), test)
     content = _write_graph(run, file_format, quantize, test)
     split = run.open_images(test, command)
+    choice = choice and choice | {"study": path.resolve().name}  # no path of this machine
     extra = {"choice": choice, "margin_points": (margin or MARGIN) if quantize else None}
     content = _add_facts(run, file_format, content, split, run.facts(quantize) | extra)
     figures = _compare(run, file_format, content, split)
@@ -153,7 +154,7 @@ def check_export(
         suffixes = " or ".join(f.suffix for f in FORMATS.values())
         raise UserError(f"{file} is no exported network", f"name a file that ends in {suffixes}")
     require_packages("an export", "export", *file_format.packages)
-    run = MeasuredRun(find_run(path, row)[0], progress, log)
+    run = MeasuredRun(find_runs(path, row).folders[0], progress, log)
     with damage_errors(f"can't read {file}", "check its name", ExportError):
         content = read_bytes(file, _MOST_BYTES)
     certificate = read_json(file.with_name("certificate.json"), _ANEW) or {}

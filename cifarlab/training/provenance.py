@@ -2,6 +2,7 @@
 
 import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from platform import python_version
 from typing import Any
@@ -61,6 +62,7 @@ def _describe_data(run: Run, mean: list[float], std: list[float]) -> dict[str, A
     }
 
 
+@cache  # a process runs the code that it imported, whatever becomes of the files
 def code_commit() -> str | None:
     """Return the code's git commit, with ``+`` where files differ from it; None without one."""
     root = Path(cifarlab.__file__).parents[1]

@@ -1,5 +1,6 @@
 """An ensemble, a soup and a student are runs like any other, and say what they gain."""
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from typer.testing import CliRunner
 
 import cifarlab as lab
 from cifarlab.cli import app
-from cifarlab.combining.combine import combine_runs
+from cifarlab.combining.combine import CombineSession, combine_runs
+from cifarlab.combining.record import complete_record
 from cifarlab.evaluation.run_evaluation import evaluate_run
 from cifarlab.explain.maps import map_shapes
+from cifarlab.exporting.export_run import check_export, export_run
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import predict_images
 from cifarlab.inference.weights import WeightsFile
@@ -22,8 +25,10 @@ from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.stats.crossed import crossed_intervals
 from cifarlab.stats.intervals import paired_gain
-from cifarlab.system.errors import RecipeError, RunFolderError, UserError
+from cifarlab.system.errors import Interrupted, RecipeError, RunFolderError, UserError
+from cifarlab.system.files import write_json
 from cifarlab.training.train import train
+from cifarlab_serve.exported import ExportedNetwork
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 1), np.uint8)
 
@@ -58,6 +63,17 @@ def test_its_file_is_all_that_predicts(ensemble: RunFolder, seeds: list[Path], t
     assert answer.temperature == ensemble.result()["temperature"]["value"] != 1
 
 
+def test_an_ensemble_is_exported_and_served_as_it_predicts(
+    ensemble: RunFolder, tmp_path: Path
+) -> None:
+    exported = export_run(ensemble.path, out=tmp_path)
+    assert check_export(exported.path, ensemble.path)["against_run"]["n_flips"] == 0
+    network = ExportedNetwork(exported.path)
+    expected = predict_images(ensemble, IMAGES).probabilities
+    np.testing.assert_allclose(network.run(IMAGES), expected, atol=1e-5)
+    assert network.identity["fingerprint"] == fingerprint(ensemble.recipe())
+
+
 def test_members_with_other_networks_and_normalisations_are_joined(
     tiny, seeds: list[Path], tmp_path: Path
 ) -> None:
@@ -82,6 +98,8 @@ def test_members_with_other_networks_and_normalisations_are_joined(
     mean = torch.stack(logits).softmax(2).mean(0)
     ours = Predictor.load(folder.measured_weights()).logits(IMAGES)
     assert torch.allclose(ours.softmax(1), mean, atol=1e-5)
+    exported = export_run(folder.path, "torch", out=tmp_path / "export")
+    assert exported.certificate["against_run"]["n_flips"] == 0
 
 
 def test_the_gain_is_paired_by_image(ensemble: RunFolder, seeds: list[Path]) -> None:
@@ -178,6 +196,46 @@ def test_a_student_is_a_run_with_a_teacher(seeds: list[Path], tmp_path: Path) ->
     plain = RunFolder(seeds[0])
     assert folder.recipe().model == plain.recipe().model
     assert folder.metrics.read()[0]["train"] != plain.metrics.read()[0]["train"]
+    teacher = RunFolder(settings.teacher).result()["combination"]
+    assert (
+        teacher["gain"]["val"]["members"]
+        == folder.result()["combination"]["gain"]["val"]["members"]
+    )
+
+
+def test_a_student_that_was_interrupted_says_what_it_gains_when_it_has_ended(
+    seeds: list[Path], tmp_path: Path, signal_after
+) -> None:
+    folder = RunFolder(tmp_path / "student")
+    session = CombineSession(callbacks=[signal_after(15)])
+    with pytest.raises(Interrupted) as error:
+        combine_runs(seeds[:2], "distilled", run=folder.path, session=session)
+    words = ["train", "tiny-distilled", "--run", str(folder.path), "--resume"]
+    assert shlex.join(["cifarlab", *words]) in error.value.hint
+    outcome = CliRunner().invoke(app, words)
+    assert outcome.exit_code == 0, outcome.output
+    result, provenance = folder.result(), folder.provenance()
+    record = result["combination"]
+    assert (record["method"], record["members"]) == ("distilled", provenance["members"])
+    assert [m["run"] for m in record["members"]] == [str(path.resolve()) for path in seeds[:2]]
+    assert record["gain"]["val"]["accuracy"] == result["val"]["accuracy"]
+    assert [note for note in result["notes"] if note.startswith("distilled of 2 runs")]
+    complete_record(folder, "again")
+    assert folder.result() == result
+    del result["combination"], provenance["members"][0]["seed"]
+    folder.write_result(result)
+    folder.write_provenance(provenance)
+    with pytest.raises(RunFolderError, match="were trained again since it was made"):
+        complete_record(folder, "again")
+
+
+def test_a_study_gives_a_row(seeds: list[Path], tmp_path: Path) -> None:
+    """Which one: tests/experiments/study/test_study_finished_runs.py."""
+    runs = [{"row": "a", "seed": seed, "run": str(path)} for seed, path in enumerate(seeds[:2])]
+    write_json(tmp_path / "study" / "study.json", {"format": 1, "runs": runs})
+    folder, lines = combine_runs([tmp_path / "study"], run=tmp_path / "ensemble")
+    assert lines[0].startswith("ensemble of 2 runs")
+    assert [m["seed"] for m in folder.provenance()["members"]] == [0, 1]
 
 
 def test_from_python_and_from_the_command_line(seeds: list[Path], tmp_path: Path) -> None:

@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 
 from cifarlab.combining.combine import combine_runs
-from cifarlab.combining.members import find_runs, load_members
+from cifarlab.combining.members import load_members
 from cifarlab.combining.soup import cook_soup
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RunFolderError, UserError
-from cifarlab.system.files import write_json
 from cifarlab.training.train import train
 
 QUICK = {"training.duration": "2 steps", "evaluation.test": False, "seed": 5}
@@ -83,34 +82,3 @@ def test_a_soup_needs_one_network_and_validation_images(seeds: list[Path], train
     members = load_members(runs)
     with pytest.raises(UserError, match="held nothing out, and a soup may be worth nothing"):
         cook_soup(members)
-
-
-def write_study(folder: Path, rows: dict[str, list[Path]]) -> Path:
-    runs = [
-        {"row": row, "seed": seed, "run": str(path)}
-        for row, paths in rows.items()
-        for seed, path in reversed([*enumerate(paths)])
-    ]
-    write_json(folder / "study.json", {"format": 1, "runs": runs})
-    return folder
-
-
-def test_a_study_gives_the_runs_of_its_best_row(seeds: list[Path], train_run, tmp_path) -> None:
-    worse = [train_run({"seed": seed}, f"w{seed}").path for seed in (0, 1)]
-    study = write_study(tmp_path / "study", {"worse": worse, "good": seeds})
-    assert [run.path.resolve() for run in find_runs([study])] == [p.resolve() for p in seeds]
-    assert [run.path for run in find_runs([study], "worse")] == worse
-    with pytest.raises(UserError, match="no row 'better' with a finished run"):
-        find_runs([study], "better")
-    with pytest.raises(UserError, match="--row is of a study"):
-        find_runs(seeds, "good")
-
-
-def test_a_study_without_validation_has_no_best_row(seeds: list[Path], train_run, tmp_path) -> None:
-    blind = [train_run({"data.val_fraction": 0.0, "seed": s}, f"b{s}").path for s in (0, 1)]
-    study = write_study(tmp_path / "study", {"blind": blind, "good": seeds})
-    with pytest.raises(UserError, match="the best one is not known"):
-        find_runs([study])
-    assert [
-        run.path for run in find_runs([write_study(tmp_path / "one", {"blind": blind})])
-    ] == blind

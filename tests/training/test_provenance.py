@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -29,6 +30,15 @@ def test_a_start_under_other_conditions_is_noted(copied: RunFolder, tiny: Callab
     assert len(notes) == 1
     assert "same libraries" in notes[0]
     assert [s["step"] for s in copied.provenance()["starts"]] == [0, 33]
+
+
+def test_files_that_change_meanwhile_are_not_the_code_that_runs(
+    copied: RunFolder, tiny: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = CompletedProcess([], 0, "another-commit+")
+    monkeypatch.setattr("cifarlab.training.provenance.subprocess.run", lambda *_, **__: answer)
+    copied.result_file.unlink()
+    assert train(tiny(), copied, resume=True)["notes"] == []
 
 
 def test_an_extension_remembers_who_saw_the_test_split(copied: RunFolder) -> None:
