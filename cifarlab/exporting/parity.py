@@ -138,7 +138,13 @@ def require_not_inferior(figures: dict[str, Any], margin: float) -> None:
 
 
 def same_accuracy(a: float, b: float, n: int) -> bool:
-    """Return whether accuracies on n images differ by so little as another machine may round."""
+    """Return whether two accuracies differ by so little as another machine may round.
+
+    Args:
+        a: one accuracy
+        b: the other one
+        n: images, of both
+    """
     return abs(a - b) * n < _FLIPS + 0.5
 
 
