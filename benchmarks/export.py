@@ -47,8 +47,8 @@ def export_graphs(run: Path) -> tuple[dict[str, Network], dict[str, Any]]:
             margin = 100.0 if quantize else None
             exported = export_run(run, quantize=quantize, margin=margin, out=Path(folder))
             graphs[name] = FORMATS["onnx"].load(exported.path.read_bytes())
-        said = ("images", "against_float32", "against_run", "measured")
-        certificates[name] = {key: exported.certificate[key] for key in said}
+        kept_keys = ("images", "against_float32", "against_run", "measured")
+        certificates[name] = {key: exported.certificate[key] for key in kept_keys}
     return graphs, certificates
 
 

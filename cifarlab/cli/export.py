@@ -38,8 +38,8 @@ def export(
     from cifarlab.exporting.export_run import check_export, export_run
     from cifarlab.exporting.parity import claim, describe
 
-    named = {"--to": to, "--quantize": quantize, "--out": out}
-    idle = [name for name, value in named.items() if value]
+    values = {"--to": to, "--quantize": quantize, "--out": out}
+    idle = [name for name, value in values.items() if value]
     if check and idle:
         what = f"{' and '.join(idle)} would do nothing with --check, which exports nothing"
         raise UserError(what, "leave out one or the other")

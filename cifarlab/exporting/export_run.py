@@ -163,8 +163,8 @@ def check_export(
         raise ExportError(what, "restore both, or export it anew")
     with export_errors(f"{file} can't be read", _ANEW):
         facts = file_format.read_facts(content)
-    said = certificate.get("facts"), certificate.get("margin_points")
-    if said != (facts, facts.get("margin_points")):
+    claims = certificate.get("facts"), certificate.get("margin_points")
+    if claims != (facts, facts.get("margin_points")):
         what = f"the certificate beside {file} does not say what the file itself says"
         raise ExportError(what, "restore both, or export it anew")
     _require_margin(margin, facts.get("quantize"))
@@ -206,15 +206,15 @@ def _require_replaceable(file: Path, facts: dict[str, Any], test: bool) -> None:
         facts: of the run
         test: whether the new certificate will be of the test images, too
     """
-    there = read_json(file.with_name("certificate.json"), "delete it") or {}
+    present = read_json(file.with_name("certificate.json"), "delete it") or {}
     keys = ("weights_sha256", "quantize")
-    same = all(dig(there, "facts", key) == facts[key] for key in keys)
-    same &= dig(there, "file", "name") == file.name
-    if not there and exists(file):
+    same = all(dig(present, "facts", key) == facts[key] for key in keys)
+    same &= dig(present, "file", "name") == file.name
+    if not present and exists(file):
         what = f"{file} is there, without a certificate"
-    elif there and not same:
+    elif present and not same:
         what = f"{file.parent} holds the export of another run, or in another form"
-    elif dig(there, "images", "split") == "test" and not test:
+    elif dig(present, "images", "split") == "test" and not test:
         what = f"{file.parent} holds an export that was compared on the test images"
     else:
         return
@@ -260,9 +260,9 @@ def _add_facts(
         "conformal": None,
     }
     if validation := run.data.validation:
-        own = outputs if split.name == "val" else run.run(network, validation)
+        on_validation = outputs if split.name == "val" else run.run(network, validation)
         labels = validation.labels[validation.indices]
-        facts["conformal"] = calibrate_percents(own.probabilities, labels)
+        facts["conformal"] = calibrate_percents(on_validation.probabilities, labels)
     with export_errors("the exported network can't be written", _ANEW):
         content = file_format.add_facts(content, facts)
         if file_format.read_facts(content) != facts:
@@ -281,7 +281,7 @@ def _compare(
         "facts": facts,
         "images": run.describe_images(split),
         "margin_points": facts.get("margin_points"),
-        "measured": run.measured(split),
+        "measured": run.result_scores(split),
         **run.compare(outputs, split.subset, facts.get("quantize") is not None),
     }
 
@@ -297,12 +297,13 @@ def _judge(figures: dict[str, Any]) -> None:
 
 def _require_own_accuracy(file: Path, facts: dict[str, Any], figures: dict[str, Any]) -> None:
     """Raise ExportError where a file in float32 has another accuracy than it says, by flips."""
-    said, n = facts["accuracy"], figures["images"]["n"]
-    here = figures["against_run"]["accuracy"]
-    same_images = said["fingerprint"] == figures["images"]["fingerprint"]
-    if same_images and not facts["quantize"] and not same_accuracy(here, said["accuracy"], n):
-        what = f"{file} says of itself {percent(said['accuracy'])}, and has {percent(here)} here"
-        raise ExportError(what, _ANEW)
+    claimed, actual = facts["accuracy"], figures["against_run"]["accuracy"]
+    is_comparable = claimed["fingerprint"] == figures["images"]["fingerprint"]
+    if not is_comparable or facts["quantize"]:
+        return
+    if not same_accuracy(actual, claimed["accuracy"], claimed["n"]):
+        figure = f"{percent(claimed['accuracy'])}, and has {percent(actual)} here"
+        raise ExportError(f"{file} says of itself {figure}", _ANEW)
 
 
 def _certify(

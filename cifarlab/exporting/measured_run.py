@@ -149,7 +149,7 @@ class MeasuredRun:
         against_run = {"precision": compute.precision, **against_run}
         return {"against_float32": against_float32, "against_run": against_run}
 
-    def measured(self, split: Split) -> dict[str, float] | None:
+    def result_scores(self, split: Split) -> dict[str, float] | None:
         """Return ``accuracy`` and ``log_loss`` of these images in result.json; None: not there."""
         scores = (self.folder.result() or {}).get(split.name)
         if dig(scores, "fingerprint") != split.subset.fingerprint():
