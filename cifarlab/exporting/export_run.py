@@ -208,11 +208,11 @@ def _require_replaceable(file: Path, facts: dict[str, Any], test: bool) -> None:
     """
     present = read_json(file.with_name("certificate.json"), "delete it") or {}
     keys = ("weights_sha256", "quantize")
-    same = all(dig(present, "facts", key) == facts[key] for key in keys)
-    same &= dig(present, "file", "name") == file.name
+    is_same = all(dig(present, "facts", key) == facts[key] for key in keys)
+    is_same &= dig(present, "file", "name") == file.name
     if not present and exists(file):
         what = f"{file} is there, without a certificate"
-    elif present and not same:
+    elif present and not is_same:
         what = f"{file.parent} holds the export of another run, or in another form"
     elif dig(present, "images", "split") == "test" and not test:
         what = f"{file.parent} holds an export that was compared on the test images"

@@ -14,7 +14,7 @@ TOLERANCE = 3e-5  # of logits in the same arithmetic, for a largest logit of 1; 
 SOFTMAX_TOLERANCE = 1e-5  # of float32, for logits over the temperature of up to 100
 _FLIPS = 2  # by which an accuracy may differ on another machine and be called the same
 _LOSS = 0.005  # by which a log loss may, likewise, of 1 + the loss
-_REFUSED = "its certificate is refused: export it anew; if that fails, too, report it as a bug"
+_HINT = "its certificate is refused: export it anew; if that fails, too, report it as a bug"
 
 
 def compare_outputs(
@@ -88,7 +88,7 @@ def require_calibrated(figures: dict[str, Any]) -> None:
         raise ExportError(
             f"the file's probabilities are not the softmax of its logits at the run's temperature: "
             f"one differs by {error:.3g}, which rounding does not explain (at most {bound:.2g})",
-            _REFUSED,
+            _HINT,
         )
 
 
@@ -103,7 +103,7 @@ def require_equal(figures: dict[str, Any]) -> None:
         raise ExportError(
             f"the file's network is not the run's: a logit differs by {difference:.3g}, which "
             f"rounding does not explain (at most {bound:.2g}), and {_count_flips(figures)}",
-            _REFUSED,
+            _HINT,
         )
 
 
@@ -194,13 +194,13 @@ def _describe_images(certificate: dict[str, Any]) -> list[str]:
             f"interval {interval(test['interval'])}, n = {count(test['n'])})"
         )
     accuracy, loss = run["reference_accuracy"], run["reference_log_loss"]
-    if (measured := certificate["measured"]) and not (
-        same_accuracy(accuracy, measured["accuracy"], images["n"])
-        and abs(loss - measured["log_loss"]) <= _LOSS * (1 + loss)
+    if (result := certificate["measured"]) and not (
+        same_accuracy(accuracy, result["accuracy"], images["n"])
+        and abs(loss - result["log_loss"]) <= _LOSS * (1 + loss)
     ):
         lines.append(
-            f"NOT AS MEASURED: result.json has {percent(measured['accuracy'])} and a log loss of "
-            f"{measured['log_loss']:.4f} on these images; here the run itself has "
+            f"NOT AS MEASURED: result.json has {percent(result['accuracy'])} and a log loss of "
+            f"{result['log_loss']:.4f} on these images; here the run itself has "
             f"{percent(accuracy)} and {loss:.4f}"
         )
     for refusal in certificate.get("refused", []):
