@@ -41,7 +41,8 @@ LEAST_SECONDS = 0.5
 
 def export_graphs(run: Path) -> tuple[dict[str, Network], dict[str, Any]]:
     """The float32 and the INT8 graph of a run in onnxruntime, and what their certificates say."""
-    graphs, certificates = {}, {}
+    graphs: dict[str, Network] = {}
+    certificates: dict[str, Any] = {}
     for name, quantize in (("onnx", None), ("onnx int8", "int8")):
         with TemporaryDirectory() as folder:
             margin = 100.0 if quantize else None

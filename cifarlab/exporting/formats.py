@@ -58,7 +58,7 @@ class OnnxFormat:
     """ONNX, for onnxruntime and many others."""
 
     suffix, name = ".onnx", f"ONNX, opset {_OPSET}"
-    packages = ("onnx", "onnxscript", "onnxruntime")
+    packages: tuple[str, ...] = ("onnx", "onnxscript", "onnxruntime")
 
     def write(self, program: ExportedProgram) -> bytes:
         """Return the bytes of a program."""

@@ -43,6 +43,7 @@ class ExportedNetwork(nn.Module):
         with torch.no_grad():
             program = torch.export.export(self, (example,), dynamic_shapes=ANY_NUMBER_OF_IMAGES)
         for module in program.graph_module.modules():  # a block of other arithmetic is a module
-            for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
-                node.meta.pop("stack_trace", None)
+            if isinstance(module, torch.fx.GraphModule):
+                for node in module.graph.nodes:
+                    node.meta.pop("stack_trace", None)
         return program
