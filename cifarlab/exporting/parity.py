@@ -183,7 +183,8 @@ def describe(certificate: dict[str, Any]) -> list[str]:
 
 def _describe_images(certificate: dict[str, Any]) -> list[str]:
     """Return what to know of the images, and of what was measured and refused before."""
-    run, images, lines = certificate["against_run"], certificate["images"], []
+    run, images = certificate["against_run"], certificate["images"]
+    lines: list[str] = []
     if images["split"] == "train":
         lines.append("training images: this accuracy says nothing of other images")
     if images["split"] == "val":

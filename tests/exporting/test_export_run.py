@@ -18,7 +18,7 @@ from cifarlab.exporting.formats import FORMATS, export_errors
 from cifarlab.exporting.graph import ExportedNetwork
 from cifarlab.exporting.measured_run import MeasuredRun
 from cifarlab.exporting.parity import require_equal
-from cifarlab.inference.run_predictor import predict_images
+from cifarlab.inference.run_predictor import predict_images, read_validation
 from cifarlab.inference.tta import confidence
 from cifarlab.metrics.conformal import calibrate_percents
 from cifarlab.recipes.schema import Recipe
@@ -253,6 +253,21 @@ def test_a_run_without_validation_is_compared_on_training_images(
     with pytest.raises(ExportError, match="training images flatter") as raised:
         export_run(folder.path, quantize="int8", margin=50)
     assert "--test" in raised.value.hint
+
+
+def test_a_run_in_bfloat16_has_a_file_in_float32_with_sets_of_its_own(
+    tiny: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    settings = {"training.precision": "bfloat16", "training.duration": "1 epoch"}
+    train(tiny(settings), folder, callbacks=())
+    exported = export_run(folder.path)
+    run, float32 = (exported.certificate[key] for key in ("against_run", "against_float32"))
+    assert run["precision"] == "bfloat16"
+    assert run["max_logit_difference"] > 10 * float32["max_logit_difference"]
+    require_own_sets(exported, folder)
+    of_the_run = calibrate_percents(*read_validation(folder))
+    assert exported.certificate["facts"]["conformal"] != of_the_run
 
 
 def test_the_test_split_is_opened_on_request_and_recorded(copied: RunFolder) -> None:
