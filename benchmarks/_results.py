@@ -14,6 +14,7 @@ from typing import Any
 
 RESULTS = Path(os.environ.get("BENCHMARK_RESULTS") or Path(__file__).parent / "results")
 _LIBRARIES = ("numpy", "pillow", "torch", "scikit-learn", "pydantic", "cifarlab")
+_LIBRARIES += ("onnx", "onnxscript", "onnxruntime")
 
 
 def write_result(what: str, device: str, payload: dict[str, Any]) -> Path:

@@ -1,4 +1,4 @@
-"""Exported networks on the CPU: images/s of onnxruntime against ``Predictor``.
+"""Exported networks on the CPU: certificates, and images/s of onnxruntime against ``Predictor``.
 
     python benchmarks/export.py RUN... [--repeats 5]
 
@@ -7,8 +7,11 @@ of the first 128 validation images: cifarlab's predictor, in the arithmetic that
 measured in; onnxruntime with the float32 graph; onnxruntime with the INT8 graph. One thread, and
 seconds of the processor, which other processes hardly lengthen. Ways take turns; medians of the
 repeats, and the median ratio to the predictor. Where only some images get further views, the
-predictor computes them for those alone and the graph for all. What INT8 costs in accuracy,
-``cifarlab export --quantize int8`` says.
+predictor computes them for those alone and the graph for all.
+
+Of each run, too, what the certificates of both graphs say (``against_float32``, ``against_run``).
+INT8 is certified here with a margin of 100 points, which all keep: whether it passes at another one
+is whether ``at_least`` is above it.
 """
 
 import argparse
@@ -19,15 +22,15 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from _results import in_turns, paired_ratio, write_result
 
-from cifarlab.exporting.export_run import CALIBRATION_IMAGES
-from cifarlab.exporting.formats import FORMATS, Network, export_errors
-from cifarlab.exporting.int8 import quantize_int8
+from cifarlab.exporting.export_run import export_run
+from cifarlab.exporting.formats import FORMATS, Network
 from cifarlab.exporting.measured_run import MeasuredRun
 from cifarlab.metrics.calibration import scaled_softmax
 from cifarlab.run_folder.folder import RunFolder
@@ -36,12 +39,18 @@ BATCHES = (1, 128)  # images at a time
 LEAST_SECONDS = 0.5
 
 
-def load_graphs(run: MeasuredRun) -> dict[str, Network]:
-    """The float32 and the INT8 graph of a run, in onnxruntime."""
-    with export_errors("the network can't be exported", ""):
-        content = FORMATS["onnx"].write(run.graph().trace())
-        quantized = quantize_int8(content, run.calibration_images(CALIBRATION_IMAGES))
-        return {"onnx": FORMATS["onnx"].load(content), "onnx int8": FORMATS["onnx"].load(quantized)}
+def export_graphs(run: Path) -> tuple[dict[str, Network], dict[str, Any]]:
+    """The float32 and the INT8 graph of a run in onnxruntime, and what their certificates say."""
+    graphs: dict[str, Network] = {}
+    certificates: dict[str, Any] = {}
+    for name, quantize in (("onnx", None), ("onnx int8", "int8")):
+        with TemporaryDirectory() as folder:
+            margin = 100.0 if quantize else None
+            exported = export_run(run, quantize=quantize, margin=margin, out=Path(folder))
+            graphs[name] = FORMATS["onnx"].load(exported.path.read_bytes())
+        kept_keys = ("images", "against_float32", "against_run", "measured")
+        certificates[name] = {key: exported.certificate[key] for key in kept_keys}
+    return graphs, certificates
 
 
 def timed(work: Callable[[np.ndarray], object], images: np.ndarray, size: int) -> float:
@@ -88,10 +97,11 @@ def main() -> None:
     results: dict[str, Any] = {}
     for path in options.runs:
         run = MeasuredRun(RunFolder(path))
-        speed = measure_speed(run, load_graphs(run), options.repeats)
+        graphs, certificates = export_graphs(path)
+        speed = measure_speed(run, graphs, options.repeats)
         precision = run.predictor.compute.precision
         about = {"recipe": run.recipe.name, "precision": precision, "views": run.views}
-        results[path.name] = about | {"speed": speed}
+        results[path.name] = about | {"certificates": certificates, "speed": speed}
         for size, row in speed.items():
             medians = {name: float(f"{value:.4g}") for name, value in row["median"].items()}
             ratios = {name: float(f"{value:.3g}") for name, value in row["ratio"].items()}

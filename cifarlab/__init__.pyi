@@ -5,6 +5,7 @@ from .api.experiments import SearchTable as SearchTable
 from .api.experiments import compare as compare
 from .api.experiments import search as search
 from .api.experiments import study as study
+from .api.exporting import check_export as check_export
 from .api.exporting import export as export
 from .api.judging import JudgementView as JudgementView
 from .api.judging import RecordTable as RecordTable
@@ -34,6 +35,7 @@ from .experiments.search.samplers import TrialSamplerConfig as TrialSamplerConfi
 from .experiments.search.schedulers import TrialSchedulerConfig as TrialSchedulerConfig
 from .experiments.study.definition import Study as Study
 from .experiments.study.definition import StudyRow as StudyRow
+from .exporting.export_run import ExportedFile as ExportedFile
 from .losses.kinds import LossConfig as LossConfig
 from .metrics.kinds import MetricConfig as MetricConfig
 from .models.configs import ModelConfig as ModelConfig

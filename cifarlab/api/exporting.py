@@ -1,10 +1,12 @@
 """Export a run, or one of a study, from Python."""
 
 from pathlib import Path
+from typing import Any
 
 from cifarlab.api.runs import AnyRun, TrainedRun
 from cifarlab.config.plugins import plugin_errors, plugin_session
 from cifarlab.exporting.export_run import ExportedFile, export_run
+from cifarlab.exporting.export_run import check_export as check_exported
 
 
 @plugin_errors()
@@ -12,7 +14,7 @@ def export(
     run: AnyRun,
     to: str = "onnx",
     quantize: str | None = None,
-    margin: float = 0.3,
+    margin: float | None = None,
     *,
     test: bool = False,
     row: str | None = None,
@@ -25,16 +27,46 @@ def export(
         run: a run, its folder or a study's
         to: ``onnx``, or ``torch`` for torch.export's .pt2
         quantize: ``int8``, for ONNX alone
-        margin: points of accuracy that a quantized network may lose
+        margin: points of accuracy that a quantized network may lose; None: 0.3
         test: compare on the test images, whose opening is recorded
         row: the study's row; without it, the best on validation
         out: a folder; without it, one under ``export`` in the run folder
         trust_plugins: as in ``load_run``
 
     Raises:
-        ExportError: the network can't be exported, or is not the one that was measured
+        ExportError: the network can't be exported, is not the one that was measured, or another
+            export would be replaced
         UserError: another argument is refused, or the run can't be read
     """
     path = run.path if isinstance(run, TrainedRun) else Path(run)
     with plugin_session((), trust_plugins):
         return export_run(path, to, quantize, margin, test=test, row=row, out=out)
+
+
+@plugin_errors()
+def check_export(
+    file: Path,
+    run: AnyRun,
+    *,
+    margin: float | None = None,
+    test: bool = False,
+    row: str | None = None,
+    trust_plugins: bool = False,
+) -> dict[str, Any]:
+    """Check on this machine that an exported file is its run's network; return the new figures.
+
+    Args:
+        file: what ``export`` wrote, its certificate beside it
+        run: as in ``export``, and so ``row``
+        margin: of a quantized network, in points; None: that of its certificate
+        test: compare on the test images, whose opening is recorded
+        row: the study's row
+        trust_plugins: as in ``load_run``
+
+    Raises:
+        ExportError: the file was changed, is of another run, or is not the network measured
+        UserError: the file is none of ours, another argument is refused, or the run can't be read
+    """
+    path = run.path if isinstance(run, TrainedRun) else Path(run)
+    with plugin_session((), trust_plugins):
+        return check_exported(Path(file), path, margin=margin, test=test, row=row)

@@ -162,7 +162,7 @@ class TrainedRun:
         self,
         to: str = "onnx",
         quantize: str | None = None,
-        margin: float = 0.3,
+        margin: float | None = None,
         test: bool = False,
         out: Path | None = None,
     ) -> "ExportedFile":
@@ -171,7 +171,7 @@ class TrainedRun:
         Args:
             to: as in ``cifarlab.export``, and so the others
             quantize: ``int8`` or None
-            margin: points of accuracy that a quantized network may lose
+            margin: points of accuracy that a quantized network may lose; None: 0.3
             test: compare on the test images
             out: a folder
         """

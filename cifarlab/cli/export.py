@@ -18,9 +18,11 @@ _SERVER_PACKAGES = ("onnxruntime", "fastapi", "uvicorn", "python_multipart", "pr
 @takes_plugins
 def export(
     run: Annotated[Path, Argument(metavar="RUN|STUDY", help="the folder of a run or a study")],
-    to: Annotated[str, Option(help="onnx, or torch (torch.export's .pt2)")] = "onnx",
+    to: Annotated[str | None, Option(help="onnx (default), or torch: its .pt2")] = None,
     quantize: Annotated[str | None, Option(help="int8: whole numbers instead of float32")] = None,
-    margin: Annotated[float, Option(help="points that --quantize may lose, tested")] = 0.3,
+    margin: Annotated[
+        float | None, Option(help="points that --quantize may lose, tested; default: 0.3")
+    ] = None,
     test: Annotated[bool, Option("--test", help="compare on the test split; recorded")] = False,
     row: Annotated[str | None, Option(help="of a study; default: best on validation")] = None,
     out: Annotated[Path | None, Option(help="a folder; default: RUN/export/...")] = None,
@@ -34,19 +36,24 @@ def export(
     it is refused and nothing is written.
     """
     from cifarlab.exporting.export_run import check_export, export_run
-    from cifarlab.exporting.parity import describe
+    from cifarlab.exporting.parity import claim, describe
 
+    values = {"--to": to, "--quantize": quantize, "--out": out}
+    idle = [name for name, value in values.items() if value]
+    if check and idle:
+        what = f"{' and '.join(idle)} would do nothing with --check, which exports nothing"
+        raise UserError(what, "leave out one or the other")
     use_free_threads()
     with progress_display() as options:
-        options |= {"test": test, "row": row, "command": command_line()}
+        options |= {"margin": margin, "test": test, "row": row, "command": command_line()}
         if check:
             certificate, file = check_export(check, run, **options), check
         else:
-            exported = export_run(run, to, quantize, margin, out=out, **options)
+            exported = export_run(run, to or "onnx", quantize, out=out, **options)
             certificate, file = exported.certificate, exported.path
     echo("\n".join(describe(certificate)))
     if check:
-        echo(f"checked: {file} is the network of {run}")
+        echo(f"checked: {file} {claim(certificate)} {run}")
         print_next("predict", run)
     else:
         echo(f"exported: {file}\ncertificate: {exported.page}")

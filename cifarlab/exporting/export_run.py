@@ -7,27 +7,40 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cifarlab.data.dataset import Log, Progress
+from cifarlab.evaluation.groups import proportion
 from cifarlab.experiments.study.finished_runs import find_runs
 from cifarlab.experiments.study.margin import require_margin
 from cifarlab.exporting.formats import FORMATS, ExportFormat, export_errors
 from cifarlab.exporting.int8 import CALIBRATION_IMAGES, quantize_int8
-from cifarlab.exporting.measured_run import MeasuredRun
-from cifarlab.exporting.parity import describe, require_equal, require_not_inferior
+from cifarlab.exporting.measured_run import MeasuredRun, Split
+from cifarlab.exporting.parity import (
+    claim,
+    describe,
+    is_inferior,
+    require_calibrated,
+    require_equal,
+    require_not_inferior,
+    same_accuracy,
+)
 from cifarlab.metrics.conformal import calibrate_percents
+from cifarlab.recipes.text import build, fingerprint
 from cifarlab.run_folder.run_data import dig
 from cifarlab.system.errors import ExportError, UserError
 from cifarlab.system.extras import require_packages
 from cifarlab.system.files import (
     damage_errors,
+    disk_errors,
+    exists,
     read_bytes,
     read_json,
     write_bytes,
     write_json,
     write_text,
 )
+from cifarlab.system.formatting import percent
 
 _MOST_BYTES = 2**31  # of a file that is checked, as ONNX itself has it
-_RUNTIMES = ("onnx", "onnxscript", "onnxruntime")
+MARGIN = 0.3  # points of accuracy that a quantized network may lose, where none is named
 _ANEW = "export it anew; if that fails, too, report it as a bug"
 
 
@@ -50,7 +63,7 @@ def export_run(
     path: Path,
     to: str = "onnx",
     quantize: str | None = None,
-    margin: float = 0.3,
+    margin: float | None = None,
     *,
     test: bool = False,
     row: str | None = None,
@@ -68,7 +81,8 @@ def export_run(
         path: the folder of a run or of a study
         to: onnx, or torch for torch.export's .pt2
         quantize: int8, for ONNX alone; None: float32
-        margin: points of accuracy that a quantized network may lose, by a one-sided paired test
+        margin: points of accuracy that a quantized network may lose, by a one-sided paired test;
+            None: 0.3
         test: compare on the test images instead; their opening is recorded
         row: the study's row, whose first seed it is; None: see ``find_runs``
         out: a folder; None: one under ``export/`` in the run folder
@@ -77,30 +91,41 @@ def export_run(
         log: called with a line that describes the data
 
     Raises:
-        UserError: there is no such format or quantization, or the margin is not above 0
-        ExportError: the network can't be exported, or its certificate is refused
+        UserError: there is no such format or quantization, the margin is not above 0 or for nothing
+        ExportError: the network can't be exported, its certificate is refused, or another export
+            would be replaced
         CifarlabError: the run, its weights or its data can't be read
     """
-    require_packages("an export", "export", *_RUNTIMES, "matplotlib", "jinja2")
-    require_margin(margin)
     if to not in FORMATS or quantize not in (None, "int8") or (quantize and to != "onnx"):
         what = f"can't export to {to}" + (f", quantized to {quantize}" if quantize else "")
         raise UserError(what, "--to is onnx or torch; --quantize is int8, of --to onnx alone")
+    _require_margin(margin, quantize)
+    file_format = FORMATS[to]
+    require_packages("an export", "export", *file_format.packages)
     (folder, *_), choice = find_runs(path, row)  # the first seed: the best one would be luck
     run = MeasuredRun(folder, progress, log)
-    content = _write_graph(run, FORMATS[to], quantize, test)
-    figures = _measure(run, FORMATS[to], content, quantize, margin, test, command)
-    content, certificate = _certify(run, FORMATS[to], content, quantize, figures)
-    about = {"run": str(folder.path), "choice": choice, "command": command}
     name = "-".join(filter(None, (to, quantize)))
-    file = (out or folder.path / "export" / name) / f"model{FORMATS[to].suffix}"
-    return _write(file, content, about | certificate)
+    file = (out or folder.path / "export" / name) / f"model{file_format.suffix}"
+    _require_replaceable(file, run.facts(quantize), test)
+    content = _write_graph(run, file_format, quantize, test)
+    split = run.open_images(test, command)
+    choice = choice and choice | {"study": path.resolve().name}  # no path of this machine
+    extra = {"choice": choice, "margin_points": (margin or MARGIN) if quantize else None}
+    content = _add_facts(run, file_format, content, split, run.facts(quantize) | extra)
+    figures = _compare(run, file_format, content, split)
+    figures["refused"] = run.refusals() if quantize else []
+    if quantize and is_inferior(figures["against_run"], figures["margin_points"]):
+        run.record_refusal(figures["against_run"], figures["margin_points"], split.name)
+    _judge(figures)
+    about = {"run": str(folder.path), "choice": choice, "command": command}
+    return _write(file, content, about | _certify(file, file_format, content, figures))
 
 
 def check_export(
     file: Path,
     path: Path,
     *,
+    margin: float | None = None,
     test: bool = False,
     row: str | None = None,
     command: str = "cifarlab.export",
@@ -111,7 +136,8 @@ def check_export(
 
     Args:
         file: what ``export_run`` wrote, its certificate beside it
-        path: as in ``export_run``, and so ``test``, ``row``, ``command``, ``progress``, ``log``
+        path: as in ``export_run``, and so ``row``, ``command``, ``progress``, ``log``
+        margin: of a quantized network, in points; None: that of its certificate
         test: compare on the test images
         row: the study's row
         command: recorded where the test split is opened
@@ -119,7 +145,7 @@ def check_export(
         log: called with a line that describes the data
 
     Raises:
-        UserError: the file is of no known format
+        UserError: the file is of no known format, or the margin is not above 0 or for nothing
         ExportError: the file was changed, is of another run, or is not the network measured
         CifarlabError: the run, its weights or its data can't be read
     """
@@ -127,7 +153,7 @@ def check_export(
     if file_format is None:
         suffixes = " or ".join(f.suffix for f in FORMATS.values())
         raise UserError(f"{file} is no exported network", f"name a file that ends in {suffixes}")
-    require_packages("an export", "export", *_RUNTIMES)
+    require_packages("an export", "export", *file_format.packages)
     run = MeasuredRun(find_runs(path, row).folders[0], progress, log)
     with damage_errors(f"can't read {file}", "check its name", ExportError):
         content = read_bytes(file, _MOST_BYTES)
@@ -137,12 +163,62 @@ def check_export(
         raise ExportError(what, "restore both, or export it anew")
     with export_errors(f"{file} can't be read", _ANEW):
         facts = file_format.read_facts(content)
+    claims = certificate.get("facts"), certificate.get("margin_points")
+    if claims != (facts, facts.get("margin_points")):
+        what = f"the certificate beside {file} does not say what the file itself says"
+        raise ExportError(what, "restore both, or export it anew")
+    _require_margin(margin, facts.get("quantize"))
+    _require_run(file, facts, run)
+    figures = _compare(run, file_format, content, run.open_images(test, command))
+    figures["margin_points"] = margin or figures["margin_points"]
+    _judge(figures)
+    _require_own_accuracy(file, facts, figures)
+    return figures
+
+
+def _require_margin(margin: float | None, quantize: str | None) -> None:
+    """Raise UserError where the margin is not above 0, or nothing is quantized."""
+    require_margin(margin)
+    if margin is not None and not quantize:
+        what = f"--margin {margin:g} does nothing without --quantize"
+        raise UserError(what, "leave it out: a file in float32 must be the run's network")
+
+
+def _require_run(file: Path, facts: dict[str, Any], run: MeasuredRun) -> None:
+    """Raise ExportError where a file says that it is of another run."""
     expected = run.facts(facts.get("quantize"))
-    if differences := [key for key, value in expected.items() if facts.get(key) != value]:
+    by_version = ("cifarlab", "recipe")  # a later one may write the same recipe with further keys
+    keys = [key for key in expected if key not in by_version]
+    differences = [key for key in keys if facts.get(key) != expected[key]]
+    recipe = build(facts.get("recipe"), str(file), run.folder.path)
+    if fingerprint(recipe) != expected["fingerprint"]:
+        differences.append("recipe")
+    if differences:
         what = f"{file} is of another run than {run.folder.path}: {', '.join(differences)} differ"
         raise ExportError(what, "name the run that it was exported from")
-    margin = dig(certificate, "margin") or 0.0
-    return _measure(run, file_format, content, facts.get("quantize"), margin, test, command)
+
+
+def _require_replaceable(file: Path, facts: dict[str, Any], test: bool) -> None:
+    """Raise ExportError where another export lies in the folder, or one that was certified on test.
+
+    Args:
+        file: to be written
+        facts: of the run
+        test: whether the new certificate will be of the test images, too
+    """
+    present = read_json(file.with_name("certificate.json"), "delete it") or {}
+    keys = ("weights_sha256", "quantize")
+    is_same = all(dig(present, "facts", key) == facts[key] for key in keys)
+    is_same &= dig(present, "file", "name") == file.name
+    if not present and exists(file):
+        what = f"{file} is there, without a certificate"
+    elif present and not is_same:
+        what = f"{file.parent} holds the export of another run, or in another form"
+    elif dig(present, "images", "split") == "test" and not test:
+        what = f"{file.parent} holds an export that was compared on the test images"
+    else:
+        return
+    raise ExportError(what, "name another folder with --out, or delete what is there")
 
 
 def _write_graph(
@@ -162,53 +238,85 @@ def _write_graph(
     return content
 
 
-def _measure(
+def _add_facts(
     run: MeasuredRun,
     file_format: ExportFormat,
     content: bytes,
-    quantize: str | None,
-    margin: float,
-    test: bool,
-    command: str,
-) -> dict[str, Any]:
-    """Return how a file compares with its run. Raises ExportError where it is refused."""
-    split = run.open_images(test, command)
+    split: Split,
+    facts: dict[str, Any],
+) -> bytes:
+    """Return the bytes with what they are in them: what is known, and what they are measured to do.
+
+    ``conformal``, by which a server makes sets, is of what the file itself says of the validation
+    images: its arithmetic is not always the run's.
+    """
     with export_errors("the exported network can't be run", _ANEW):
         network = file_format.load(content)
         outputs = run.run(network, split.subset)
-    figures = run.compare(outputs, split.subset, quantize is not None)
-    if quantize:
-        require_not_inferior(figures["against_run"], margin)
-    else:
-        require_equal(figures["against_float32"])
-    images = {"data": run.data.dataset.name, "split": split.name, "n": len(split.subset)}
-    images |= {"fingerprint": split.subset.fingerprint()}
-    if quantize and (validation := run.data.validation):
-        quantized = outputs if split.name == "val" else run.run(network, validation)
+    n_right = int((outputs.logits.argmax(1) == split.labels).sum())
+    facts = facts | {
+        "accuracy": run.describe_images(split) | proportion(n_right, len(split.subset)),
+        "run_test": run.test_accuracy(),
+        "conformal": None,
+    }
+    if validation := run.data.validation:
+        on_validation = outputs if split.name == "val" else run.run(network, validation)
         labels = validation.labels[validation.indices]
-        figures["conformal"] = calibrate_percents(quantized.probabilities, labels)
-    return {"images": images, "margin": margin if quantize else None, **figures}
+        facts["conformal"] = calibrate_percents(on_validation.probabilities, labels)
+    with export_errors("the exported network can't be written", _ANEW):
+        content = file_format.add_facts(content, facts)
+        if file_format.read_facts(content) != facts:
+            raise ValueError("it does not say of itself what was written")
+    return content
+
+
+def _compare(
+    run: MeasuredRun, file_format: ExportFormat, content: bytes, split: Split
+) -> dict[str, Any]:
+    """Return how the bytes of a file compare with its run; ``_judge`` says what that means."""
+    with export_errors("the exported network can't be run", _ANEW):
+        facts = file_format.read_facts(content)
+        outputs = run.run(file_format.load(content), split.subset)
+    return {
+        "facts": facts,
+        "images": run.describe_images(split),
+        "margin_points": facts.get("margin_points"),
+        "measured": run.result_scores(split),
+        **run.compare(outputs, split.subset, facts.get("quantize") is not None),
+    }
+
+
+def _judge(figures: dict[str, Any]) -> None:
+    """Raise ExportError where a file is refused by what ``_compare`` returned."""
+    require_calibrated(figures["against_run"])
+    if figures["against_float32"]:
+        require_equal(figures["against_float32"])
+    else:
+        require_not_inferior(figures["against_run"], figures["margin_points"])
+
+
+def _require_own_accuracy(file: Path, facts: dict[str, Any], figures: dict[str, Any]) -> None:
+    """Raise ExportError where a file in float32 has another accuracy than it says, by flips."""
+    claimed, actual = facts["accuracy"], figures["against_run"]["accuracy"]
+    is_comparable = claimed["fingerprint"] == figures["images"]["fingerprint"]
+    if not is_comparable or facts["quantize"]:
+        return
+    if not same_accuracy(actual, claimed["accuracy"], claimed["n"]):
+        figure = f"{percent(claimed['accuracy'])}, and has {percent(actual)} here"
+        raise ExportError(f"{file} says of itself {figure}", _ANEW)
 
 
 def _certify(
-    run: MeasuredRun,
-    file_format: ExportFormat,
-    content: bytes,
-    quantize: str | None,
-    figures: dict[str, Any],
-) -> tuple[bytes, dict[str, Any]]:
-    """Return the bytes with what they are in them, and the certificate."""
-    accuracy = {key: figures["against_run"][key] for key in ("accuracy", "interval")}
-    facts = run.facts(quantize) | {"accuracy": figures["images"] | accuracy}
-    facts.setdefault("conformal", figures.pop("conformal", None))
-    with export_errors("the exported network can't be written", _ANEW):
-        content = file_format.add_facts(content, facts)
-    return content, {
+    file: Path, file_format: ExportFormat, content: bytes, figures: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the certificate of a file, but for where it comes from."""
+    about = {"name": file.name, "format": file_format.name, "bytes": len(content)}
+    packages = ("torch", *file_format.packages)
+    return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "file": {"bytes": len(content), "sha256": _digest(content)},
-        "facts": facts,
+        "file": about | {"sha256": _digest(content)},
         **figures,
-        "versions": {name: metadata.version(name) for name in ("torch", *_RUNTIMES)},
+        "versions": {name: metadata.version(name) for name in packages},
     }
 
 
@@ -217,13 +325,20 @@ def _digest(content: bytes) -> str:
 
 
 def _write(file: Path, content: bytes, certificate: dict[str, Any]) -> ExportedFile:
-    """Write the network, its certificate and the page. Raises StorageError."""
-    from cifarlab.report.html import render  # it needs the extra
+    """Write the network and the page, and last the certificate: where it is, all is whole.
+
+    Raises:
+        StorageError: the disk refused
+    """
+    from cifarlab.report.html import render
 
     exported = ExportedFile(file, certificate)
     values = {"file": file, "certificate": certificate, "lines": describe(certificate)}
-    page = render("certificate.html", **values)
+    page = render("certificate.html", **values, claim=claim(certificate))
+    with disk_errors(exported.page):
+        for old in (file.with_name("certificate.json"), exported.page):
+            old.unlink(missing_ok=True)
     write_bytes(file, content)
-    write_json(file.with_name("certificate.json"), certificate)
     write_text(exported.page, page)
+    write_json(file.with_name("certificate.json"), certificate)
     return exported

@@ -21,7 +21,7 @@ from cifarlab.system.files import parse_json, reason
 
 INPUT, OUTPUTS = "images", ("probabilities", "logits")
 _KEY = "cifarlab"
-_OPSET = 20
+_OPSET = 20  # since ONNX 1.15, onnxruntime 1.17
 
 
 class Outputs(NamedTuple):
@@ -38,6 +38,8 @@ class ExportFormat(Protocol):
     """How a program is written to bytes, and read."""
 
     suffix: str
+    name: str  # with its version, as the certificate has it
+    packages: tuple[str, ...]  # that write and run it, beside torch
 
     def write(self, program: ExportedProgram) -> bytes:
         """Return the bytes of a program."""
@@ -55,7 +57,8 @@ class ExportFormat(Protocol):
 class OnnxFormat:
     """ONNX, for onnxruntime and many others."""
 
-    suffix = ".onnx"
+    suffix, name = ".onnx", f"ONNX, opset {_OPSET}"
+    packages: tuple[str, ...] = ("onnx", "onnxscript", "onnxruntime")
 
     def write(self, program: ExportedProgram) -> bytes:
         """Return the bytes of a program."""
@@ -94,7 +97,8 @@ class OnnxFormat:
 class TorchFormat:
     """torch.export's archive, for PyTorch without the code of the network."""
 
-    suffix = ".pt2"
+    suffix, name = ".pt2", "torch.export"
+    packages: tuple[str, ...] = ()
 
     def write(self, program: ExportedProgram, facts: dict[str, Any] | None = None) -> bytes:
         """Return the bytes of a program."""

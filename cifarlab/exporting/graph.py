@@ -38,7 +38,12 @@ class ExportedNetwork(nn.Module):
         return (logits / self.temperature).softmax(1), logits
 
     def trace(self) -> torch.export.ExportedProgram:
-        """Return the program of any number of images."""
+        """Return the program of any number of images, without the paths of this machine."""
         example = torch.zeros(2, *self.image_shape, dtype=torch.uint8)
         with torch.no_grad():
-            return torch.export.export(self, (example,), dynamic_shapes=ANY_NUMBER_OF_IMAGES)
+            program = torch.export.export(self, (example,), dynamic_shapes=ANY_NUMBER_OF_IMAGES)
+        for module in program.graph_module.modules():  # a block of other arithmetic is a module
+            if isinstance(module, torch.fx.GraphModule):
+                for node in module.graph.nodes:
+                    node.meta.pop("stack_trace", None)
+        return program

@@ -1,10 +1,14 @@
 """A finished run in the laboratory, and how an exported network compares with it."""
 
+import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from cifarlab import __version__
 from cifarlab.data.dataset import Log, Progress, Subset
@@ -15,14 +19,14 @@ from cifarlab.exporting.formats import Network, Outputs
 from cifarlab.exporting.graph import ExportedNetwork
 from cifarlab.exporting.parity import compare_outputs
 from cifarlab.inference.predictor import Predictor
-from cifarlab.inference.run_predictor import load_run_predictor, read_validation
+from cifarlab.inference.run_predictor import load_run_predictor
 from cifarlab.inference.tta import confidence
 from cifarlab.metrics.calibration import scaled_softmax
-from cifarlab.metrics.conformal import calibrate_percents
 from cifarlab.recipes.text import fingerprint
 from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.run_data import dig
 from cifarlab.system.errors import ExportError
-from cifarlab.system.files import sha256
+from cifarlab.system.files import append_line, read_json_lines, sha256
 
 MOST_TRAINING_IMAGES = 5000  # that are compared where a run held none out
 _AT_ONCE = 125
@@ -34,6 +38,12 @@ class Split(NamedTuple):
 
     name: str
     subset: Subset
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Return the images' classes (N,)."""
+        labels: np.ndarray = self.subset.labels[self.subset.indices]
+        return labels
 
 
 class MeasuredRun:
@@ -96,6 +106,11 @@ class MeasuredRun:
         indices = space_evenly(training.indices, MOST_TRAINING_IMAGES)
         return Split("train", replace(training, indices=indices))
 
+    def describe_images(self, split: Split) -> dict[str, Any]:
+        """Return ``data``, ``split``, ``n`` and ``fingerprint`` of the images."""
+        about = {"data": self.data.dataset.name, "split": split.name, "n": len(split.subset)}
+        return about | {"fingerprint": split.subset.fingerprint()}
+
     def run(self, network: Network, subset: Subset) -> Outputs:
         """Return what an exported network says of the images."""
         batches = []
@@ -105,38 +120,79 @@ class MeasuredRun:
             self.progress("images compared", start + len(indices), len(subset))
         return Outputs(*map(np.concatenate, zip(*batches, strict=True)))
 
-    def compare(self, ours: Outputs, subset: Subset, is_quantized: bool) -> dict[str, Any]:
+    def compare(self, exported: Outputs, subset: Subset, is_quantized: bool) -> dict[str, Any]:
         """Compare what an exported network says with what the run's says of the same images.
 
         Args:
-            ours: of the exported one
+            exported: what the exported one says
             subset: the images
             is_quantized: whether it may differ by more than rounding
 
         Returns:
             ``against_run``, with the network in the arithmetic in which the run was measured, and
-            ``against_float32``, with the network in the graph's own arithmetic (None of a quantized
-            one); see ``compare_outputs``.
+            ``against_float32``, with the network in the graph's own arithmetic, in float32 on the
+            CPU (None of a quantized one); see ``compare_outputs``.
         """
         labels, compute = subset.labels[subset.indices], self.predictor.compute
-        in_float32 = replace(self.predictor, compute=replace(compute, precision="float32"))
+        temperature = self.temperature or 1.0
+        cpu = replace(compute, device=torch.device("cpu"), precision="float32")
+        in_float32 = replace(self.predictor, classifier=self.graph().classifier, compute=cpu)
         against_float32 = None
         if not is_quantized:
-            base = self._predict(in_float32, subset)
-            decided = self._decided(in_float32, subset)
-            pair = [Outputs(*(values[decided] for values in outputs)) for outputs in (ours, base)]
-            against_float32 = compare_outputs(pair[0], pair[1], labels[decided])
-        if is_quantized or compute.precision != "float32":
-            base = self._predict(self.predictor, subset)
-        against_run = {"precision": compute.precision, **compare_outputs(ours, base, labels)}
+            reference = self._predict(in_float32, subset)
+            sure = self._has_sure_views(in_float32, subset)
+            pair = [Outputs(*(v[sure] for v in outputs)) for outputs in (exported, reference)]
+            against_float32 = compare_outputs(pair[0], pair[1], labels[sure], temperature)
+        if is_quantized or compute != cpu:
+            reference = self._predict(self.predictor, subset)
+        against_run = compare_outputs(exported, reference, labels, temperature)
+        against_run = {"precision": compute.precision, **against_run}
         return {"against_float32": against_float32, "against_run": against_run}
+
+    def result_scores(self, split: Split) -> dict[str, float] | None:
+        """Return ``accuracy`` and ``log_loss`` of these images in result.json; None: not there."""
+        scores = (self.folder.result() or {}).get(split.name)
+        if dig(scores, "fingerprint") != split.subset.fingerprint():
+            return None
+        loss = dig(scores, "calibrated", "nll")
+        loss = dig(scores, "loss") if loss is None else loss
+        return {"accuracy": scores["accuracy"], "log_loss": loss}
+
+    def test_accuracy(self) -> dict[str, Any] | None:
+        """Return result.json's test accuracy with ``interval`` and ``n``; None: not opened."""
+        scores = (self.folder.result() or {}).get("test")
+        return scores and {key: scores[key] for key in ("n", "accuracy", "interval")}
+
+    def refusals(self) -> list[dict[str, Any]]:
+        """Return the attempts to export a quantized network that were refused, the oldest first."""
+        return read_json_lines(self._refusals, "restore or delete the file", dict)
+
+    def record_refusal(self, figures: dict[str, Any], margin: float, split: str) -> None:
+        """Keep that a quantized network was refused, so that later certificates can say so.
+
+        Args:
+            figures: what ``compare_outputs`` returned
+            margin: in points of accuracy
+            split: the images' name
+        """
+        refusal = {
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "margin_points": margin,
+            "at_least": figures["at_least"],
+            "split": split,
+        }
+        append_line(self._refusals, json.dumps(refusal))
+
+    @property
+    def _refusals(self) -> Path:
+        return self.folder.path / "refused_exports.jsonl"
 
     def _predict(self, predictor: Predictor, subset: Subset) -> Outputs:
         logits = predictor.logits(subset.images, self.views, subset.indices).numpy()
         probabilities = scaled_softmax(logits, self.temperature or 1.0)
         return Outputs(probabilities.astype(np.float32), logits)
 
-    def _decided(self, predictor: Predictor, subset: Subset) -> np.ndarray:
+    def _has_sure_views(self, predictor: Predictor, subset: Subset) -> np.ndarray:
         """Return of which images (N,) rounding can't decide whether they get further views."""
         threshold = self.graph().tta_threshold
         if threshold is None:
@@ -145,11 +201,7 @@ class MeasuredRun:
         return np.abs(first - threshold) > _EDGE
 
     def facts(self, quantize: str | None) -> dict[str, Any]:
-        """Return what an exported file says of the run; ``quantize`` is int8 or None.
-
-        ``conformal`` is what ``predict --coverage`` calibrates its sets by; None of a run without
-        validation images. A quantized network is calibrated by what it says itself.
-        """
+        """Return what an exported file says of the run; ``quantize`` is int8 or None."""
         return {
             "cifarlab": __version__,
             "recipe": self.recipe.model_dump(mode="json"),
@@ -161,10 +213,4 @@ class MeasuredRun:
             "tta_views": self.views,
             "tta_threshold": self.graph().tta_threshold,
             "quantize": quantize,
-            **({} if quantize else {"conformal": self._conformal()}),
         }
-
-    def _conformal(self) -> dict[str, Any] | None:
-        if not (self.folder.result() or {}).get("val"):
-            return None
-        return calibrate_percents(*read_validation(self.folder))

@@ -22,11 +22,22 @@ def test_a_run_is_exported_and_checked(
 
 
 def test_what_is_refused_has_two_lines_and_no_file(
-    cifarlab: Command, finished: RunFolder, tmp_path: Path
+    cifarlab: Command, copied: RunFolder, tmp_path: Path
 ) -> None:
     words = ("--quantize", "int8", "--margin", 0.1, "--out", tmp_path / "out")
-    output = cifarlab("export", finished.path, *words)
+    output = cifarlab("export", copied.path, *words)
     assert output.code == 2 and not (tmp_path / "out").exists()
     [what, hint] = output.err.splitlines()
     assert what.startswith("error: the quantized network is not shown to be within 0.1 points")
     assert "--margin" in hint
+
+
+def test_a_check_takes_no_options_of_an_export(
+    cifarlab: Command, finished: RunFolder, tmp_path: Path
+) -> None:
+    words = ("--check", tmp_path / "model.onnx", "--to", "torch", "--quantize", "int8")
+    output = cifarlab("export", finished.path, *words)
+    assert output.code == 2
+    assert output.err.startswith("error: --to and --quantize would do nothing with --check")
+    output = cifarlab("export", finished.path, "--margin", 0.1)
+    assert output.code == 2 and "does nothing without --quantize" in output.err

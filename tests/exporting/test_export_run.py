@@ -1,42 +1,30 @@
 """A run's file and its certificate; and what is refused: another network, an inferior one."""
 
 import json
-import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from exported_runs import perturb_weights
 
 from cifarlab.data.opening import open_data
 from cifarlab.exporting import export_run as module
 from cifarlab.exporting.export_run import ExportedFile, check_export, export_run
 from cifarlab.exporting.formats import FORMATS, export_errors
+from cifarlab.exporting.graph import ExportedNetwork
 from cifarlab.exporting.measured_run import MeasuredRun
 from cifarlab.exporting.parity import require_equal
-from cifarlab.inference.run_predictor import predict_images
+from cifarlab.inference.run_predictor import predict_images, read_validation
 from cifarlab.inference.tta import confidence
 from cifarlab.metrics.conformal import calibrate_percents
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import ExportError, RunFolderError, UserError
 from cifarlab.training.train import train
-
-
-@pytest.fixture(scope="module")
-def exported(finished: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> ExportedFile:
-    """The finished run as ONNX. Read it, never write to it."""
-    return export_run(finished.path, out=tmp_path_factory.mktemp("onnx"), command="me")
-
-
-@pytest.fixture
-def spoilable(exported: ExportedFile, tmp_path: Path) -> ExportedFile:
-    """A copy of the exported file and its certificate, for a test to spoil."""
-    folder = tmp_path / "exported"
-    shutil.copytree(exported.path.parent, folder)
-    return ExportedFile(folder / exported.path.name, exported.certificate)
 
 
 @pytest.fixture
@@ -68,6 +56,9 @@ def test_the_file_runs_without_cifarlab_as_the_run_predicts(
     assert facts["accuracy"]["accuracy"] == val["accuracy"]
     assert facts["accuracy"]["interval"] == val["interval"]
     assert (facts["accuracy"]["split"], facts["accuracy"]["n"]) == ("val", val["n"])
+    assert facts["run_test"]["accuracy"] == finished.result()["test"]["accuracy"]
+    assert facts["choice"] is None
+    require_own_sets(exported, finished)
 
 
 def test_the_certificate_says_how_the_two_compare(
@@ -80,31 +71,88 @@ def test_the_certificate_says_how_the_two_compare(
         assert 0 < figures["max_logit_difference"] < 1e-4
         assert figures["gain_interval"][0] < 0 < figures["gain_interval"][1]
     assert certificate["images"]["fingerprint"] == finished.result()["val"]["fingerprint"]
-    assert certificate["command"] == "me" and certificate["margin"] is None
+    assert certificate["command"] == "me" and certificate["margin_points"] is None
+    assert certificate["file"]["format"] == "ONNX, opset 20" and "onnx" in certificate["versions"]
+    assert certificate["measured"]["accuracy"] == finished.result()["val"]["accuracy"]
+    assert "NOT AS MEASURED" not in exported.page.read_text()
     page = exported.page.read_text()
     assert "is the network of" in page and certificate["file"]["sha256"] in page
     assert "src=" not in page and "val accuracy" in repr(exported)
     assert len(finished.provenance()["test_openings"]) == 1  # the run's own
 
 
-def test_a_checked_file_is_measured_anew(finished: RunFolder, exported: ExportedFile) -> None:
-    figures = check_export(exported.path, finished.path)
-    for key in ("images", "margin", "against_run", "against_float32"):
-        assert figures[key] == exported.certificate[key]
+def require_no_paths(exported: ExportedFile) -> None:
+    """Assert that a file has no folder of this machine in it."""
+    content = exported.path.read_bytes()
+    for folder in (Path(module.__file__).parents[2], Path(torch.__file__).parents[1], Path.home()):
+        assert str(folder).encode() not in content
 
 
-def test_torch_s_archive_is_certified_and_checked_too(finished: RunFolder, tmp_path: Path) -> None:
+def test_a_file_has_no_paths_of_the_machine_in_it(exported: ExportedFile) -> None:
+    require_no_paths(exported)
+
+
+def test_torch_s_archive_needs_no_onnx_and_is_certified_and_checked_too(
+    finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, name, None)
     exported = export_run(finished.path, "torch", out=tmp_path)
     assert exported.path.name == "model.pt2"
+    assert set(exported.certificate["versions"]) == {"torch"}
+    require_no_paths(exported)
     assert exported.certificate["against_float32"]["max_logit_difference"] < 1e-5
     check_export(exported.path, finished.path)
+
+
+@pytest.mark.parametrize(
+    ("factor", "options"),
+    [(1.1, {}), (5, {"to": "torch"}), (5, {"quantize": "int8", "margin": 50})],
+)
+def test_another_temperature_or_softmax_is_refused(
+    finished: RunFolder, monkeypatch: pytest.MonkeyPatch, factor: float, options: dict
+) -> None:
+    """Its logits are the run's, and so are its predictions."""
+    forward = ExportedNetwork.forward
+
+    def spoiled(self: ExportedNetwork, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        _, logits = forward(self, images)
+        return (logits * factor / self.temperature).softmax(1), logits
+
+    monkeypatch.setattr(ExportedNetwork, "forward", spoiled)
+    with pytest.raises(ExportError, match="are not the softmax of its logits at the run's"):
+        export_run(finished.path, **options)
+
+
+def test_the_bytes_that_are_written_are_those_that_are_compared(
+    finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_facts = FORMATS["onnx"].add_facts
+    spoil = lambda *a: perturb_weights(add_facts(*a), 0.01)  # noqa: E731
+    monkeypatch.setattr(FORMATS["onnx"], "add_facts", spoil, raising=False)
+    with pytest.raises(ExportError, match="is not the run's: a logit differs by"):
+        export_run(finished.path, out=tmp_path / "out")
+    monkeypatch.setattr(FORMATS["onnx"], "add_facts", lambda c, _f: add_facts(c, {}))
+    with pytest.raises(ExportError, match="does not say of itself what was written"):
+        export_run(finished.path, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_that_can_t_be_traced_is_refused(
+    finished: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = ExportedNetwork.forward
+    by_value = lambda self, x: forward(self, x if x.sum() > 3 else 255 - x)  # noqa: E731
+    monkeypatch.setattr(ExportedNetwork, "forward", by_value)
+    with pytest.raises(ExportError, match=r"the network of .* can't be exported: "):
+        export_run(finished.path)
 
 
 @pytest.mark.usefixtures("perturbed_graphs")
 def test_a_broken_export_is_refused_and_nothing_is_written(
     finished: RunFolder, tmp_path: Path
 ) -> None:
-    with pytest.raises(ExportError, match="is another one: a logit differs by") as raised:
+    with pytest.raises(ExportError, match="is not the run's: a logit differs by") as raised:
         export_run(finished.path, out=tmp_path / "out")
     assert "refused" in raised.value.hint
     assert not (tmp_path / "out").exists()
@@ -115,41 +163,29 @@ def test_no_number_is_another_network() -> None:
         require_equal({"max_logit_difference": float("nan"), "largest_logit": 1.0, "n_flips": 0})
 
 
-def test_a_changed_file_is_refused(finished: RunFolder, spoilable: ExportedFile) -> None:
-    file = spoilable.path
-    file.write_bytes(perturb_weights(file.read_bytes(), 0.01))
-    with pytest.raises(ExportError, match="is not the file that the certificate"):
-        check_export(file, finished.path)
-    certificate = file.with_name("certificate.json")  # and where that is forged, too
-    forged = spoilable.certificate | {"file": {"sha256": module._digest(file.read_bytes())}}
-    certificate.write_text(json.dumps(forged))
-    with pytest.raises(ExportError, match="is another one: a logit differs by"):
-        check_export(file, finished.path)
-    certificate.unlink()
-    with pytest.raises(ExportError, match="is not the file that the certificate"):
-        check_export(file, finished.path)
+@pytest.mark.parametrize("keys", [("temperature", "value"), ("val", "accuracy")])
+def test_a_run_that_is_not_as_it_was_measured_is_named(copied: RunFolder, keys: tuple) -> None:
+    result = copied.result()
+    result[keys[0]][keys[1]] *= 0.7
+    copied.write_result(result)
+    exported = export_run(copied.path)
+    assert "NOT AS MEASURED: result.json has" in exported.page.read_text()
 
 
-def test_a_file_of_another_run_is_refused(
-    finished: RunFolder, exported: ExportedFile, tiny: Callable[..., Recipe], tmp_path: Path
-) -> None:
-    other = RunFolder(tmp_path / "other")
-    train(tiny({"seed": 1, "training.duration": "1 epoch"}), other, callbacks=())
-    with pytest.raises(ExportError, match=r"is of another run than .* weights_sha256"):
-        check_export(exported.path, other.path)
-
-
-@pytest.mark.parametrize("name", ["notes.txt", "none.onnx", "empty.onnx"])
-def test_what_is_no_exported_file_is_refused(
-    finished: RunFolder, tmp_path: Path, name: str
-) -> None:
-    (tmp_path / "notes.txt").write_text("x")
-    (tmp_path / "empty.onnx").write_bytes(b"")
-    (tmp_path / "certificate.json").write_text(
-        json.dumps({"file": {"sha256": module._digest(b"")}})
-    )
-    with pytest.raises(UserError, match=r"no exported network|can't read|can't be read"):
-        check_export(tmp_path / name, finished.path)
+def test_nothing_else_is_replaced(copied: RunFolder, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export_run(copied.path, out=out)
+    export_run(copied.path, test=True, out=out)
+    openings = copied.provenance()["test_openings"]
+    with pytest.raises(ExportError, match="compared on the test images"):
+        export_run(copied.path, out=out)
+    for options in ({"to": "torch"}, {"quantize": "int8", "margin": 90}):
+        with pytest.raises(ExportError, match="of another run, or in another form"):
+            export_run(copied.path, out=out, test=True, **options)
+    (out / "certificate.json").unlink()
+    with pytest.raises(ExportError, match=r"model\.onnx is there, without a certificate"):
+        export_run(copied.path, out=out, test=True)
+    assert copied.provenance()["test_openings"] == openings
 
 
 def require_own_sets(exported: ExportedFile, folder: RunFolder) -> None:
@@ -176,10 +212,22 @@ def test_int8_is_certified_within_a_margin_and_refused_below(
     assert "within 20 points" in exported.page.read_text()
     check_export(exported.path, finished.path)
     require_own_sets(exported, finished)
-    with pytest.raises(ExportError, match=r"not shown to be within 0\.3 points") as raised:
-        export_run(finished.path, quantize="int8", out=tmp_path / "narrow")
-    assert f"--margin {-100 * figures['at_least']:.0f}"[:-1] in raised.value.hint
+    assert not (finished.path / "refused_exports.jsonl").exists()
+
+
+def test_what_was_refused_stands_in_later_certificates(copied: RunFolder, tmp_path: Path) -> None:
+    for margin in (None, 0.4):
+        with pytest.raises(ExportError, match=r"not shown to be within 0\.[34] points") as raised:
+            export_run(copied.path, quantize="int8", margin=margin, out=tmp_path / "narrow")
+        assert "later certificates" in raised.value.hint
     assert not (tmp_path / "narrow").exists()
+    exported = export_run(copied.path, quantize="int8", margin=20, out=tmp_path / "wide")
+    refused = exported.certificate["refused"]
+    assert [refusal["margin_points"] for refusal in refused] == [0.3, 0.4]
+    assert refused[0]["at_least"] == exported.certificate["against_run"]["at_least"]
+    assert "a margin of 0.3 points, on val no less than" in exported.page.read_text()
+    with pytest.raises(ExportError, match=r"not shown to be within 0\.1 points"):
+        check_export(exported.path, copied.path, margin=0.1)
 
 
 def test_a_broken_int8_is_refused(finished: RunFolder, monkeypatch, tmp_path: Path) -> None:
@@ -207,6 +255,21 @@ def test_a_run_without_validation_is_compared_on_training_images(
     assert "--test" in raised.value.hint
 
 
+def test_a_run_in_bfloat16_has_a_file_in_float32_with_sets_of_its_own(
+    tiny: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    settings = {"training.precision": "bfloat16", "training.duration": "1 epoch"}
+    train(tiny(settings), folder, callbacks=())
+    exported = export_run(folder.path)
+    run, float32 = (exported.certificate[key] for key in ("against_run", "against_float32"))
+    assert run["precision"] == "bfloat16"
+    assert run["max_logit_difference"] > 10 * float32["max_logit_difference"]
+    require_own_sets(exported, folder)
+    of_the_run = calibrate_percents(*read_validation(folder))
+    assert exported.certificate["facts"]["conformal"] != of_the_run
+
+
 def test_the_test_split_is_opened_on_request_and_recorded(copied: RunFolder) -> None:
     exported = export_run(copied.path, test=True, command="me")
     test = copied.result()["test"]
@@ -224,6 +287,7 @@ def test_the_test_split_is_opened_on_request_and_recorded(copied: RunFolder) -> 
         ({"quantize": "int4"}, "quantized to int4"),
         ({"to": "torch", "quantize": "int8"}, "can't export to torch, quantized"),
         ({"margin": 0}, "--margin 0 is not above 0"),
+        ({"margin": 5}, "--margin 5 does nothing without --quantize"),
         ({"row": "base"}, "is no study"),
     ],
 )
