@@ -18,6 +18,7 @@ nb_execution_mode = "off"  # a test runs the notebook; the site shows what it le
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # they would come from another host
 
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True  # as they are written, not what they are
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_typehints_format = "short"
@@ -38,7 +39,6 @@ html_theme_options = {
     "header_links_before_dropdown": 6,
     "navbar_persistent": ["search-button"],
     "navigation_with_keys": True,
-    "show_prev_next": False,
     "footer_start": ["copyright"],
     "footer_end": ["sphinx-version"],
 }
