@@ -9,8 +9,8 @@ sys.path.insert(0, str(Path(__file__).parent / "_site"))
 project, author = "cifarlab", "cifarlab's authors"
 project_copyright = "the authors of cifarlab; Apache-2.0"
 version = release = cifarlab.__version__
-extensions = ["myst_nb", "made_pages"]
-extensions += [f"sphinx.ext.{name}" for name in ("autodoc", "napoleon", "viewcode")]
+extensions = [f"sphinx.ext.{name}" for name in ("autodoc", "napoleon", "viewcode")]
+extensions += ["myst_nb", "made_pages"]
 exclude_patterns = ["_site", "reports/findings.md"]  # findings.md: reports.md has it
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3  # as a forge does
