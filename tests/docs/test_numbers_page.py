@@ -36,11 +36,11 @@ def test_the_run_to_94_per_cent() -> None:
 def test_equal_recipes_called_different() -> None:
     equal = result("real-nulls-digits")["equal_recipes"]
     n, by_t_test = equal["called_different"], equal["called_different_by_a_t_test_after_each_seed"]
-    assert (
-        f"of {equal['studies']} studies of digits runs ({equal['expected_at_most']:.0f} are expected, "
-        f"give or take {equal['error_of_a_count']:.0f})* | {n}; a t test after each seed: {by_t_test} |"
-    ) in NUMBERS
-    assert f'Of {equal["studies"]} questions about equal recipes {n} were answered' in README
+    expected, error = equal["expected_at_most"], equal["error_of_a_count"]
+    studies = f"of {equal['studies']} studies of digits runs"
+    assert f"{studies} ({expected:.0f} are expected, give or take {error:.0f})" in NUMBERS
+    assert f"* | {n}; a t test after each seed: {by_t_test} |" in NUMBERS
+    assert f"Of {equal['studies']} questions about equal recipes {n} were answered" in README
     assert f"by a t test after each seed {by_t_test}." in README
 
 
