@@ -30,7 +30,7 @@ def setup(app: Any) -> None:
     """Have Sphinx, whose extension this is, add to each page that it reads what is made for it."""
     app.connect("source-read", add_made_text)
     app.connect("autodoc-process-docstring", add_settings)
-    app.connect("autodoc-process-signature", drop_signature)
+    app.connect("autodoc-process-signature", show_signature)
     app.connect("missing-reference", find_public_name)
 
 
@@ -233,9 +233,13 @@ def add_settings(
         lines.append(f"- ``{setting}``: " + re.sub(r"([*`|_])", r"\\\1", meaning))
 
 
-def drop_signature(app: Any, what: str, name: str, thing: Any, *_: Any) -> tuple[str, None] | None:
-    """Leave out the signature of a class of settings, which are listed."""
-    return ("", None) if _has_settings(thing) else None
+def show_signature(
+    app: Any, what: str, name: str, thing: Any, options: Any, signature: str, result: str
+) -> tuple[str, str | None]:
+    """Leave out the signature of a class of settings, which are listed; write paths as text."""
+    if _has_settings(thing):
+        return "", None
+    return (re.sub(r"\w*Path\(('.*?')\)", r"\1", signature or ""), result)
 
 
 def _has_settings(thing: Any) -> bool:
