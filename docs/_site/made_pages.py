@@ -235,11 +235,11 @@ def add_settings(
 
 def show_signature(
     app: Any, what: str, name: str, thing: Any, options: Any, signature: str, result: str
-) -> tuple[str, str | None]:
+) -> tuple[str, str | None] | None:
     """Leave out the signature of a class of settings, which are listed; write paths as text."""
     if _has_settings(thing):
         return "", None
-    return (re.sub(r"\w*Path\(('.*?')\)", r"\1", signature or ""), result)
+    return (re.sub(r"\w*Path\(('.*?')\)", r"\1", signature), result) if signature else None
 
 
 def _has_settings(thing: Any) -> bool:
