@@ -29,6 +29,7 @@ from cifarlab.experiments.search.definition import find_search, validate_space
 from cifarlab.experiments.study.definition import find_study
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import validate_config
+from cifarlab.system.errors import UserError
 from cifarlab.training.callbacks import CallbacksConfig
 
 ROOT = Path(__file__).parents[2]
@@ -94,9 +95,10 @@ def check_transcript(transcript: str, printed: list[str]) -> None:
         if not line.startswith("$ cifarlab "):
             assert is_printed(line, printed), f"no command printed: {line}"
             continue
-        outcome = CliRunner().invoke(app, shlex.split(line)[2:])
-        assert outcome.exit_code == 2
-        assert outcome.output.splitlines() == lines[lines.index(line) + 1 :]
+        with pytest.raises(UserError) as refused:
+            CliRunner().invoke(app, shlex.split(line)[2:], catch_exceptions=False)
+        shown = [f"error: {refused.value.what}", f"  {refused.value.hint}"]
+        assert shown == lines[lines.index(line) + 1 :]
         return
 
 
