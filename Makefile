@@ -8,7 +8,7 @@ TOOLS := pytest pytest-xdist hypothesis playwright 'ray[tune]'
 QUICK := tests/contract tests/config tests/augment tests/losses tests/metrics tests/optim \
 	tests/stats tests/golden tests/run_folder
 
-.PHONY: run test quick lint docs wheel fresh lowest chromium clean
+.PHONY: run test quick lint docs links wheel fresh lowest chromium clean
 
 run: .venv/installed
 	$(BIN)/cifarlab train quickstart
@@ -46,6 +46,10 @@ lowest: .venv/installed
 # the site, in build/docs/html: no network is needed, a warning is an error
 docs: .venv/installed
 	$(BIN)/sphinx-build -q -W --keep-going -d build/docs/doctrees docs build/docs/html
+
+# does every link to another host lead somewhere? By hand: it needs a network, and hosts come and go
+links: .venv/installed
+	$(BIN)/sphinx-build -q -b linkcheck -d build/docs/doctrees docs build/docs/links
 
 # the dashboard's and the site's tests drive it
 chromium:

@@ -9,7 +9,8 @@ sys.path.insert(0, str(Path(__file__).parent / "_site"))
 project, author = "cifarlab", "cifarlab's authors"
 project_copyright = "the authors of cifarlab; Apache-2.0"
 version = release = cifarlab.__version__
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "made_pages"]
+extensions = [f"sphinx.ext.{name}" for name in ("autodoc", "napoleon", "viewcode")]
+extensions += ["myst_nb", "made_pages"]
 exclude_patterns = ["_site", "reports/findings.md"]  # findings.md: reports.md has it
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3  # as a forge does
@@ -18,6 +19,7 @@ nb_execution_mode = "off"  # a test runs the notebook; the site shows what it le
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # they would come from another host
 
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True  # as they are written, not what they are
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_typehints_format = "short"
@@ -38,7 +40,6 @@ html_theme_options = {
     "header_links_before_dropdown": 6,
     "navbar_persistent": ["search-button"],
     "navigation_with_keys": True,
-    "show_prev_next": False,
     "footer_start": ["copyright"],
     "footer_end": ["sphinx-version"],
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from types import NoneType, UnionType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -49,7 +49,7 @@ def keys(default: Config | None = None, prefix: str = "", kind: str = "") -> Ite
         if name == "kind":
             continue
         if not isinstance(value, Config):
-            yield Key(path, kind, field.description or "", _format_default(value), describe(field))
+            yield Key(path, kind, field.description or "", format_default(value), describe(field))
             continue
         if not isinstance(value, Family):
             yield from keys(value, f"{path}.", kind)
@@ -82,6 +82,8 @@ def describe(field: FieldInfo) -> str:
 
 def _type(annotation: Any) -> str:
     origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return describe(FieldInfo.from_annotation(annotation))
     if origin is Literal:
         return " | ".join(str(a) for a in args)
     if origin in (Union, UnionType):
@@ -96,16 +98,17 @@ def _type(annotation: Any) -> str:
     if config:
         settings = (f"{n}: {describe(f)}" for n, f in config.model_fields.items())
         return f"{{{', '.join(settings)}}}"
-    if args:  # Annotated[T, Field(...)] inside a tuple or a union
-        return describe(FieldInfo.from_annotation(annotation))
     names = {str: "text", int: "integer", float: "number", bool: "true | false", NoneType: "null"}
     name: str = getattr(annotation, "noun", getattr(annotation, "__name__", str(annotation)))
     return names.get(annotation, name.lower())
 
 
-def _format_default(value: Any) -> str:
+def format_default(value: Any) -> str:
+    """Return a default as a YAML file has it, on one line."""
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_format_default, value))}]"
+        return f"[{', '.join(map(format_default, value))}]"
+    if isinstance(value, Config):
+        return f"{{{', '.join(f'{name}: {format_default(item)}' for name, item in value)}}}"
     if value in (None, ""):
         return "null" if value is None else "''"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -16,8 +16,9 @@ from cifarlab.cli import app as command_line
 from cifarlab.config.base import Config
 from cifarlab.config.family import Family
 from cifarlab.experiments.search.definition import Search
+from cifarlab.experiments.search.space import AnyDimension
 from cifarlab.experiments.study.definition import Study, StudyRow
-from cifarlab.recipes.keys import Key, describe, keys
+from cifarlab.recipes.keys import Key, describe, format_default, keys
 
 ROOT = Path(__file__).parents[2]
 ABOVE = {"changelog": "CHANGELOG.md", "contributing": "CONTRIBUTING.md"}
@@ -29,7 +30,7 @@ def setup(app: Any) -> None:
     """Have Sphinx, whose extension this is, add to each page that it reads what is made for it."""
     app.connect("source-read", add_made_text)
     app.connect("autodoc-process-docstring", add_settings)
-    app.connect("autodoc-process-signature", drop_signature)
+    app.connect("autodoc-process-signature", show_signature)
     app.connect("missing-reference", find_public_name)
 
 
@@ -125,7 +126,27 @@ def all_keys() -> str:
     for title, config in (("A study", Study), ("A row of a study", StudyRow), ("A search", Search)):
         names = f"{title.partition(' ')[2]}: "
         parts[title] = [Key(f"{names}{name}", "", *rest) for name, *rest in settings(config)]
+    for name, kinds in kinds_beside_recipes():
+        parts[f"A {name}"] = list(_keys_of_kinds(name, kinds))
     return "".join(f"\n\n## {title}\n\n{_describe_keys(part)}" for title, part in parts.items())
+
+
+def kinds_beside_recipes() -> Iterator[tuple[str, dict[str, type[Config]]]]:
+    """Yield the name and the kinds of each part that no recipe has, but a study or a search."""
+    for family in Family.__subclasses__():
+        if not family.in_recipe:  # TrialSamplerConfig: trial sampler
+            words = re.findall("[A-Z][a-z]+", family.__name__.removesuffix("Config"))
+            yield " ".join(words).lower(), dict(family.kinds())
+    dimensions = get_args(get_args(AnyDimension)[0])
+    yield "dimension", {kind.model_fields["kind"].default: kind for kind in dimensions}
+
+
+def _keys_of_kinds(name: str, kinds: dict[str, type[Config]]) -> Iterator[Key]:
+    what = [f"{kind}: {inspect.getdoc(config)}".splitlines()[0] for kind, config in kinds.items()]
+    yield Key(f"{name}: kind", "", " ".join(what), "", " | ".join(kinds))
+    for kind, config in kinds.items():
+        for setting, *rest in settings(config):
+            yield Key(f"{name}: {setting}", kind, *rest)
 
 
 def _describe_keys(part: list[Key]) -> str:
@@ -163,9 +184,8 @@ def settings(config: type[Config]) -> Iterator[tuple[str, str, str, str]]:
     """Yield name, meaning, default and allowed values of a part's own settings."""
     for name, field in config.model_fields.items():
         if field.description or name != "kind":
-            default = (
-                "" if field.is_required() else str(field.get_default(call_default_factory=True))
-            )
+            required = field.is_required()
+            default = "" if required else format_default(field.get_default())
             yield name, field.description or "", default, describe(field)
 
 
@@ -213,9 +233,13 @@ def add_settings(
         lines.append(f"- ``{setting}``: " + re.sub(r"([*`|_])", r"\\\1", meaning))
 
 
-def drop_signature(app: Any, what: str, name: str, thing: Any, *_: Any) -> tuple[str, None] | None:
-    """Leave out the signature of a class of settings, which are listed."""
-    return ("", None) if _has_settings(thing) else None
+def show_signature(
+    app: Any, what: str, name: str, thing: Any, options: Any, signature: str, result: str
+) -> tuple[str, str | None] | None:
+    """Leave out the signature of a class of settings, which are listed; write paths as text."""
+    if _has_settings(thing):
+        return "", None
+    return (re.sub(r"\w*Path\(('.*?')\)", r"\1", signature), result) if signature else None
 
 
 def _has_settings(thing: Any) -> bool:

@@ -13,6 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
+
 DOCS = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(?:sh|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # by page: each picture, and what the page's commands leave that it shows
@@ -23,11 +25,13 @@ PICTURES = {
         "evidence.svg": "runs/studies/changes/evidence.svg",
     },
     "guides/search.md": {"search.svg": "runs/searches/rates/figures/rungs.svg"},
+    "guides/ship.md": {"certificate.png": "runs/candidate/export/onnx/certificate.html"},
 }
 
 
 def run_page(page: str, folder: Path) -> None:
-    """Save a page's files in the folder and run its commands there."""
+    """Save a page's files in the folder, and a photo, and run its commands there."""
+    Image.new("RGB", (48, 40), "white").save(folder / "photo.png")
     for block in BLOCK.findall((DOCS / page).read_text(encoding="utf-8")):
         if name := re.match(r"# (\w+\.yaml)\n", block):
             (folder / name[1]).write_text(block, encoding="utf-8")

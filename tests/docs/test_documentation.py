@@ -1,8 +1,11 @@
-"""Every command and every snippet that README and docs show is executed, in their order.
+"""Every block that README and docs show is executed, loaded or compared, in their order.
 
-Commands stand in ``sh`` blocks, snippets in ``python`` blocks. Training is cut to a few steps and
-sees small images made here, studies and searches are cut to a few runs; otherwise a line runs as it
-is written. A block that begins with a file's name in a comment is saved as that file.
+``sh``: commands, run. ``python``: snippets, run. ``yaml``: loaded by its schema. ``console``: what
+the commands above it print, compared but for its numbers; a line after ``$`` is run, and refused as
+shown. ``bash``: commands that need a network, a server or other machines; their words are checked.
+``text``: drawings, and what no command here prints. Training is cut to a few steps and sees small
+images made here, studies and searches are cut to a few runs; otherwise a line runs as it is
+written. A block that begins with a file's name in a comment is saved as that file.
 """
 
 import re
@@ -15,11 +18,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from pictures import PICTURES
 from PIL import Image
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from cifarlab.cli import app
+from cifarlab.experiments.search.definition import find_search, validate_space
+from cifarlab.experiments.study.definition import find_study
+from cifarlab.recipes.catalog import find
+from cifarlab.recipes.text import validate_config
+from cifarlab.system.errors import UserError
+from cifarlab.training.callbacks import CallbacksConfig
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -50,12 +61,11 @@ def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run_line(line: str) -> None:
+def run_line(line: str) -> str:
     words = shlex.split(line, comments=True)
     if words[0] == "torchrun":
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", *words[1:], SHORT]
-        subprocess.run(command, check=True)
-        return
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert words[0] == "cifarlab", f"a command that no test runs: {line}"
     if words[1] == "train" and "--extend" not in words:
         words.append(SHORT)
@@ -63,25 +73,110 @@ def run_line(line: str) -> None:
         words += ["--scale", "0.1"]
     outcome = CliRunner().invoke(app, words[1:])
     assert outcome.exit_code == 0, f"{line}\n{outcome.output}\n{outcome.exception!r}"
+    return outcome.output
+
+
+def words_of(line: str) -> list[str]:
+    """The words of a printed line; numbers, verdicts and the machine's part are blanks."""
+    line = re.sub(r"undecided|better|worse|the (same|baseline)( within [\d.]+ points?)?", "V", line)
+    line = re.sub(r"\b(cpu|cuda(:\d+)?|bfloat16|float32)\b", "M", line.removesuffix("..."))
+    return re.sub(r"[+-]?\d[\d.,]*(e-\d+)?", "#", line).split()
+
+
+def is_printed(line: str, printed: list[str]) -> bool:
+    """Whether a command printed the line, or one that has more words (a shortened table)."""
+    rests = (iter(words_of(each)) for each in printed)
+    return any(all(word in rest for word in words_of(line)) for rest in rests)
+
+
+def check_transcript(transcript: str, printed: list[str]) -> None:
+    lines = transcript.splitlines()
+    for line in filter(str.strip, lines):
+        if not line.startswith("$ cifarlab "):
+            assert is_printed(line, printed), f"no command printed: {line}"
+            continue
+        with pytest.raises(UserError) as refused:
+            CliRunner().invoke(app, shlex.split(line)[2:], catch_exceptions=False)
+        shown = [f"error: {refused.value.what}", f"  {refused.value.hint}"]
+        assert shown == lines[lines.index(line) + 1 :]
+        return
+
+
+def load(text: str) -> None:
+    """Load a recipe, a study, a search or a part of one as the program does."""
+    tree, name = yaml.safe_load(text), "shown.yaml"
+    Path(name).write_text(text, encoding="utf-8")
+    if "space" in tree:
+        search = find_search(name)
+        validate_space(search, search.base_recipe())
+    elif "rows" in tree:
+        assert find_study(name).recipes()
+    elif set(tree) == {"callbacks"}:
+        assert validate_config(CallbacksConfig, tree, name).build_callbacks()
+    else:
+        find(name)
+
+
+def check_words(line: str) -> None:
+    """Check what a command names that can't be run here: files, extras, options of ours."""
+    words = shlex.split(line, comments=True)
+    if words[0] == "make":
+        assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    elif words[0] in ("pip", "sbatch"):
+        named = words[2 if words[0] == "pip" else 1].partition("[")[0]
+        assert named == "cifarlab" or (ROOT / named).exists(), line
+    elif words[0] in ("cifarlab", "torchrun", ".venv/bin/cifarlab", "ssh"):
+        ours = words[[Path(word).name for word in words].index("cifarlab") + 1 :]
+        command = get_command(app).commands[ours[0]]  # type: ignore[attr-defined]
+        command.make_context(ours[0], ours[1:]).close()
+    else:
+        assert words[0] in ("ray", "curl", "cifarlab-serve"), f"a command that is unknown: {line}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_what_a_page_shows_works(page: Path, working_folder: Path) -> None:
     names: dict[str, object] = {}
+    printed: list[str] = []
     for language, block in BLOCK.findall(page.read_text(encoding="utf-8")):
         if name := re.match(r"# (\w+\.(?:py|yaml))\n", block):
             for text, short in SHORTER.items():
                 block = block.replace(text, short)
             Path(name[1]).write_text(block, encoding="utf-8")
-            continue
-        assert language in ("sh", "python"), f"{page.name} has a block that no test runs"
-        if language == "python":
+        elif language == "python":
             exec(compile(block, str(page), "exec"), names)
-            continue
-        for line in filter(str.strip, block.splitlines()):
-            run_line(line)
+        elif language == "yaml":
+            load(block)
+        elif language == "console":
+            check_transcript(block, printed)
+        elif language == "sh":
+            for line in filter(str.strip, block.splitlines()):
+                printed += run_line(line).splitlines()
+        elif language == "bash":
+            for line in filter(str.strip, block.splitlines()):
+                check_words(line)
+        else:
+            assert language == "text", f"{page.name} has a block that no test runs"
     for shown in PICTURES.get(page.relative_to(ROOT).as_posix().removeprefix("docs/"), {}).values():
         assert Path(shown).exists(), f"{page.name} has a picture of what its commands do not make"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_no_block_is_hidden_from_the_tests(page: Path) -> None:
+    """An indented block has no language."""
+    outside = BLOCK.sub("", page.read_text(encoding="utf-8"))
+    assert "```" not in outside.replace("```{", "")
+    assert not re.findall(r"\n\n {4,}\S.*", outside)
+
+
+def test_the_first_hour_s_accuracies_are_those_of_its_run(tmp_path: Path) -> None:
+    """Another processor rounds otherwise, so that a few images may fall the other way."""
+    page = (ROOT / "docs" / "first-hour.md").read_text(encoding="utf-8")
+    outcome = CliRunner().invoke(app, ["train", "quickstart", "--run", str(tmp_path / "run")])
+    for split in ("val", "test"):
+        pattern = rf"^{split} accuracy ([\d.]+) %.* interval ([\d.]+) to ([\d.]+), n = (\d+)"
+        [[shown, _, _, n]] = re.findall(pattern, page, re.MULTILINE)
+        [[_, low, high, n_measured]] = re.findall(pattern, outcome.output, re.MULTILINE)
+        assert float(low) <= float(shown) <= float(high) and n == n_measured
 
 
 def is_known(name: str) -> bool:

@@ -20,14 +20,14 @@ PAGE = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
 
 def commands(program: str) -> list[list[str]]:
     """The lines that show a program."""
-    lines = re.findall(rf"^    ({program} .*)$", PAGE, re.MULTILINE)
+    lines = re.findall(rf"^({program} .*)$", PAGE, re.MULTILINE)
     return [shlex.split(line) for line in lines]
 
 
 def test_its_commands_work(finished: RunFolder, tmp_path: Path) -> None:
     export_run(finished.path, out=tmp_path / "runs" / "digits" / "export" / "onnx")
     Image.new("RGB", (48, 40), "red").save(tmp_path / "photo.png")
-    [[_, *words]] = commands("cifarlab")
+    [[_, *words]] = commands("cifarlab serve")
     command = [sys.executable, "-u", "-m", "cifarlab", *words, "--port", "0"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
         try:

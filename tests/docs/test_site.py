@@ -21,7 +21,8 @@ from cifarlab.recipes.keys import keys
 
 ROOT = Path(__file__).parents[2]
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "srcset", "object": "data"}
-LOOKED_AT = ("index", "first-hour", "guides/study", "commands", "keys", "api", "reports")
+LOOKED_AT = ("index", "first-hour", "guides/study", "guides/ship", "commands", "keys", "api")
+LOOKED_AT += ("reports", "export", "serve", "combine", "sets", "loggers", "changelog")
 
 
 class Page(HTMLParser):
@@ -113,7 +114,17 @@ def test_every_command_option_key_and_name_is_listed(pages: dict[Path, Page], si
     entries = {anchor.partition("-")[2] for anchor in pages[site / "keys.html"].anchors}
     listed = entries | {entry.partition("-")[0] for entry in entries}  # "model.init-airbench"
     assert not [key.path for key in keys() if key.path not in listed]
+    beside = dict(made.kinds_beside_recipes())
+    assert {"callback", "trial sampler", "trial scheduler", "dimension"} <= set(beside)
+    for part, kinds in beside.items():
+        of_kinds = {setting for kind in kinds.values() for setting, *_ in made.settings(kind)}
+        names = {f"{part}-{setting}".replace(" ", "-") for setting in {"kind", *of_kinds}}
+        assert not [name for name in names if not any(e.startswith(name) for e in entries)]
     assert {f"cifarlab.{name}" for name in cifarlab.__all__} <= pages[site / "api.html"].anchors
+    # defaults are as they are written
+    for page in ("keys", "api"):
+        text = (site / f"{page}.html").read_text(encoding="utf-8")
+        assert not re.search(r"PosixPath|built-in function|Decimal\(|kind=|=inf\b", text)
     # napoleon takes a colon in a property's first line for the end of its type
     assert 'Type<span class="colon">' not in (site / "api.html").read_text(encoding="utf-8")
 

@@ -49,8 +49,12 @@ class Search(CallbacksConfig):
         Duration.parse("30 epochs"), description="the longest that a trial runs"
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="decides what is drawn, not the training")
-    sampler: SerializeAsAny[TrialSamplerConfig] = RandomSampler()
-    scheduler: SerializeAsAny[TrialSchedulerConfig] = ASHA()
+    sampler: SerializeAsAny[TrialSamplerConfig] = Field(
+        RandomSampler(), description="how trials are drawn"
+    )
+    scheduler: SerializeAsAny[TrialSchedulerConfig] = Field(
+        ASHA(), description="which trials end early, and when"
+    )
     space: spaces.Space = Field(min_length=1, description="what is searched, by the recipe's keys")
 
     @model_validator(mode="after")
