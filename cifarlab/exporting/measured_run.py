@@ -152,7 +152,7 @@ class MeasuredRun:
     def result_scores(self, split: Split) -> dict[str, float] | None:
         """Return ``accuracy`` and ``log_loss`` of these images in result.json; None: not there."""
         scores = (self.folder.result() or {}).get(split.name)
-        if dig(scores, "fingerprint") != split.subset.fingerprint():
+        if not scores or scores.get("fingerprint") != split.subset.fingerprint():
             return None
         loss = dig(scores, "calibrated", "nll")
         loss = dig(scores, "loss") if loss is None else loss
