@@ -39,9 +39,10 @@ fresh: wheel
 # the suite with the lowest versions that pyproject.toml allows (needs a network)
 lowest: .venv/installed
 	$(BIN)/uv venv --quiet --clear .venv-lowest
-	VIRTUAL_ENV=.venv-lowest $(BIN)/uv pip install --resolution lowest-direct '.[all]'
+	VIRTUAL_ENV=.venv-lowest $(BIN)/uv pip install --resolution lowest-direct '.[all,mlflow,tensorboard,trackio,wandb]'
 	VIRTUAL_ENV=.venv-lowest $(BIN)/uv pip install $(TOOLS)
-	.venv-lowest/bin/python -m pytest -n auto --dist loadfile $(QUICK) tests/kept tests/training
+	.venv-lowest/bin/python -m pytest -n auto --dist loadfile $(QUICK) tests/kept tests/training \
+		tests/exporting tests/report tests/cli
 
 # the site, in build/docs/html: no network is needed, a warning is an error
 docs: .venv/installed

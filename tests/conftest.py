@@ -13,6 +13,7 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
+from hypothesis import HealthCheck, settings
 from safetensors import safe_open
 from safetensors.torch import save
 
@@ -40,6 +41,10 @@ TINY = {
     "training": {"duration": "3 epochs", "batch_size": 128, "precision": "float32"},
 }
 STEPS_PER_EPOCH = 11  # 1,294 training images in batches of 128
+
+# A busy machine is no failure: nothing here is held to a time.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -71,7 +71,7 @@ def slow_mirror(images, mask):
     mode=st.sampled_from(["constant", "reflect"]),
     data=st.data(),
 )
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_crop_is_the_slow_crop(count, height, width, channels, padding, mode, data):
     if mode == "reflect":
         padding = min(padding, height - 1, width - 1)
@@ -95,7 +95,7 @@ def test_the_middle_window_is_the_image(mode):
     channels=st.sampled_from([1, 3]),
     mask=st.lists(st.booleans(), min_size=1, max_size=4),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_mirror_is_the_slow_mirror(height, width, channels, mask):
     images = images_of(len(mask), height, width, channels)
     got = flip(torch.from_numpy(images), torch.tensor(mask))

@@ -100,7 +100,7 @@ def test_jitter_clips_nothing_and_keeps_each_mean():
     dtype=st.sampled_from([torch.uint8, torch.float32]),
     data=st.data(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_cutout_is_the_slow_cutout(side, channels, dtype, data):
     images = images_of(3, 7, 6, channels)
     corner = st.tuples(st.integers(-6, 8), st.integers(-6, 8))  # also beyond the border

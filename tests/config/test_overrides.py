@@ -3,7 +3,7 @@
 from itertools import permutations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cifarlab.recipes.keys import keys
@@ -108,7 +108,7 @@ plain = st.recursive(
 
 
 @given(path=st.sampled_from(sorted({key.path for key in keys()})), value=plain)
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 def test_any_value_for_any_key_is_taken_or_refused_in_two_lines(path, value):
     try:
         change(Recipe(), {path: value})

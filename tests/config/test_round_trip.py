@@ -24,7 +24,6 @@ def through_a_file(recipe, folder):
 @given(tree=recipes())
 @settings(
     max_examples=150,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_any_valid_recipe_survives_yaml(tree, tmp_path):
@@ -36,7 +35,7 @@ def test_any_valid_recipe_survives_yaml(tree, tmp_path):
 
 
 @given(tree=recipes(), data=st.data())
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50)
 def test_what_is_left_out_takes_its_default(tree, data):
     left_out = data.draw(st.sampled_from(["seed", "augment", "evaluation", "model", "optimizer"]))
     del tree[left_out]

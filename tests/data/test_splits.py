@@ -22,7 +22,6 @@ def opened(path: Path, **splits: int) -> Dataset:
 labels_of = st.lists(st.integers(0, 5), min_size=1, max_size=300).map(np.array)
 
 
-@settings(deadline=None)
 @given(labels=labels_of, fraction=st.floats(0, 0.99), seed=st.integers(0, 2**40))
 def test_a_cut_is_a_partition_in_proportion(labels, fraction, seed):
     try:
@@ -38,7 +37,6 @@ def test_a_cut_is_a_partition_in_proportion(labels, fraction, seed):
         assert (labels[kept] == name).any()
 
 
-@settings(deadline=None)
 @given(labels=labels_of, fraction=st.floats(0.001, 0.99))
 def test_a_refused_cut_was_impossible(labels, fraction):
     try:
@@ -147,7 +145,7 @@ def test_training_never_reads_the_test_split(tmp_path, monkeypatch):
     assert read[-1] == "test"
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     n=st.integers(1, 40),
     side=st.integers(1, 5),

@@ -183,7 +183,7 @@ def test_exponential_against_the_slow_one(total, per_epoch, warmup):
     warmup=warmups,
     milestones=st.lists(warmups, min_size=1, max_size=4),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_multistep_against_the_slow_one(total, per_epoch, warmup, milestones):
     config = schedule("multistep", gamma=0.5, warmup=warmup, milestones=milestones)
     slow = slow_multistep(total, per_epoch, Fraction(1, 2), milestones)

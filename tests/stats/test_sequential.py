@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import t, ttest_1samp, ttest_rel
 from statsmodels.stats.power import ttest_power
@@ -189,7 +189,6 @@ def look_intervals(values: list[float], plan: Plan, level: float) -> list[tuple[
     return ways
 
 
-@settings(deadline=None)
 @given(values=STUDIES, plan=st.sampled_from(PLANS), level=st.sampled_from([0.05, 0.005, 0.3]))
 def test_the_interval_excludes_zero_exactly_where_p_is_at_most_the_level(values, plan, level):
     ways = look_intervals(values, plan, level)
@@ -206,7 +205,6 @@ def test_the_interval_excludes_zero_exactly_where_p_is_at_most_the_level(values,
     assert (p <= level) == (low > 0 or high < 0)
 
 
-@settings(deadline=None)
 @given(values=STUDIES, plan=st.sampled_from(PLANS))
 def test_it_never_rises_and_knows_no_units(values, plan):
     ps = [sequential_p(values[:n], plan) for n in range(len(values) + 1)]
