@@ -47,7 +47,8 @@ MAY_IMPORT = {
     "report experiments combining explain audit exporting dashboard cifarlab_serve",
     "api": "system config data recipes run_folder inference evaluation training plots report "
     "experiments combining exporting",
-    "__init__": "losses metrics augment data models optim recipes training experiments api",
+    "__init__": "losses metrics augment data models optim recipes training experiments exporting "
+    "api",
     "__main__": "cli",
 }
 

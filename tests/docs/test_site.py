@@ -114,9 +114,9 @@ def test_every_command_option_key_and_name_is_listed(pages: dict[Path, Page], si
     entries = {anchor.partition("-")[2] for anchor in pages[site / "keys.html"].anchors}
     listed = entries | {entry.partition("-")[0] for entry in entries}  # "model.init-airbench"
     assert not [key.path for key in keys() if key.path not in listed]
-    beside = dict(made.kinds_beside_recipes())
-    assert {"callback", "trial sampler", "trial scheduler", "dimension"} <= set(beside)
-    for part, kinds in beside.items():
+    parts = dict(made.kinds_beside_recipes())
+    assert {"callback", "trial sampler", "trial scheduler", "dimension"} <= set(parts)
+    for part, kinds in parts.items():
         of_kinds = {setting for kind in kinds.values() for setting, *_ in made.settings(kind)}
         names = {f"{part}-{setting}".replace(" ", "-") for setting in {"kind", *of_kinds}}
         assert not [name for name in names if not any(e.startswith(name) for e in entries)]
