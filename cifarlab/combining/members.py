@@ -138,14 +138,12 @@ def _require_same_images(first: MemberRun, run: MemberRun, data: OpenData, other
     names = f"{run.folder.path} and {first.folder.path}"
     if data.dataset.fingerprint != other.dataset.fingerprint:
         raise UserError(f"{names} were trained on other data", "combine runs on the same data")
-    held_out = [d.validation.indices.tolist() if d.validation else None for d in (data, other)]
-    if held_out[0] != held_out[1]:
+    if not data.has_same_validation(other):
         raise UserError(
             f"{names} held out other images: what one of them is measured on has trained the "
             "other, and the accuracy of both together would be false",
             "combine runs with the same data.val_fraction and data.split_seed",
         )
-    cuts = {(d.data.test_fraction, d.data.split_seed) for d in (data, other)}
-    if "test" not in data.dataset.split_names and len(cuts) > 1:
+    if not data.has_same_test(other):
         what = f"{names} cut off other test images: those of one have trained the other"
         raise UserError(what, "combine runs with the same data.test_fraction and data.split_seed")
