@@ -27,6 +27,20 @@ class Conformal(NamedTuple):
         """Return which classes are in each image's set, bool (N, K)."""
         return raps_scores(probabilities) <= self.threshold
 
+    @property
+    def note(self) -> str | None:
+        """Return why each set has one class alone, and what to do; None where they may have more.
+
+        The likeliest class has the score 0, all others have a higher one.
+        """
+        if self.threshold > 0:
+            return None
+        return (
+            f"note: the likeliest class is right on {100 * self.coverage:g} % of the validation "
+            "images or more, so each set has it alone and none is rejected: ask for a larger "
+            "coverage"
+        )
+
 
 def calibrate(probabilities: np.ndarray, labels: np.ndarray, coverage: float) -> Conformal:
     """Find the threshold on validation images.

@@ -136,7 +136,10 @@ def test_the_commands_take_a_coverage(copied: RunFolder, tmp_path: Path) -> None
     outcome = CliRunner().invoke(app, words)
     assert isinstance(outcome.exception, DataError)
     words[-1] = "0.95"
+    outcome = CliRunner().invoke(app, [*words[:-1], "0.01"])
+    assert "note: the likeliest class is right on 1 %" in outcome.stderr
     outcome = CliRunner().invoke(app, [*words, "--reject", "--format", "json"])
+    assert "note: the likeliest" not in outcome.stderr
     image = json.loads(outcome.stdout)["images"][0]
     assert (image["class"] is None) == (len(image["set"]) > 1)
     words = ["evaluate", str(copied.path), "--split", "test", "--coverage", "0.95"]
