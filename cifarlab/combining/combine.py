@@ -70,17 +70,17 @@ def combine_runs(
     if run:  # before anything is made, or a test split is opened
         _require_free(RunFolder(run), method)
         if method == "distilled":
-            _require_free(RunFolder(_beside(run)), "ensemble", or_complete=True)
-    found = [find_runs(path, row) for path in paths]
-    folders = [folder for runs in found for folder in runs.folders]
-    choices = [runs.choice for runs in found if runs.choice]
+            _require_free(RunFolder(_teacher_path(run)), "ensemble", or_complete=True)
+    sources = [find_runs(path, row) for path in paths]
+    folders = [folder for runs in sources for folder in runs.folders]
+    choices = [runs.choice for runs in sources if runs.choice]
     members = load_members(folders, session.progress, session.log, choices)
     if method == "distilled":
         return _distill(members, run, test, session)
     return _join(members, method, run, test, session)
 
 
-def _beside(path: Path) -> Path:
+def _teacher_path(path: Path) -> Path:
     """Return the folder of a student's teacher."""
     return path.with_name(f"{path.name}-teacher")
 
@@ -173,7 +173,7 @@ def _distill(
     members: MemberRuns, path: Path | None, test: bool, session: CombineSession
 ) -> tuple[RunFolder, list[str]]:
     """Train a student with the ensemble as its teacher. Raises CifarlabError."""
-    sibling = path and _beside(path)
+    sibling = path and _teacher_path(path)
     teacher, _ = _join(members, "ensemble", sibling, test, session, or_complete=True)
     distillation = {
         "teacher": str(teacher.path.resolve()),

@@ -109,11 +109,11 @@ def read_split(member: MemberRun, split: str, command: str = "") -> Predictions:
     file = member.folder.predictions / f"{split}.safetensors"
     if split == "val" or file.is_file():
         return Predictions.read(file)
-    if split not in member.measured:  # a student's comparison follows that of its teacher
+    if split not in member.predictions:  # a student's comparison follows that of its teacher
         run = open_split(member.folder, split, "evaluate", command, None)
         views = run.recipe.evaluation.tta_views
-        member.measured[split] = predict(run.predictor, run.subset, views)
-    return member.measured[split]
+        member.predictions[split] = predict(run.predictor, run.subset, views)
+    return member.predictions[split]
 
 
 def compare_by_image(

@@ -30,7 +30,7 @@ class MemberRun:
     weights_sha256: str
     val_accuracy: float | None
     train_seconds: float | None
-    measured: dict[str, Predictions] = field(default_factory=dict)  # here, by split
+    predictions: dict[str, Predictions] = field(default_factory=dict)  # made here, by split
 
     @classmethod
     def load(cls, folder: RunFolder) -> "MemberRun":
@@ -129,10 +129,10 @@ def load_members(
     return MemberRuns(runs, data, same_training_images, list(choices))
 
 
-def _open_again(opened: OpenData, data: Data, progress: Progress | None) -> OpenData:
+def _open_again(data: OpenData, other: Data, progress: Progress | None) -> OpenData:
     """Return another recipe's images; a source that is open is not opened again."""
-    ours, theirs = ((d.source, d.label_mode, d.images) for d in (opened.data, data))
-    return OpenData(opened.dataset, data) if ours == theirs else open_data(data, progress)
+    ours, theirs = ((d.source, d.label_mode, d.images) for d in (data.data, other))
+    return OpenData(data.dataset, other) if ours == theirs else open_data(other, progress)
 
 
 def _views(run: MemberRun) -> tuple[float | None, ...]:

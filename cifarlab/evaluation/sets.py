@@ -37,7 +37,7 @@ def measure_sets(
     return {
         "target": conformal.coverage,
         "threshold": conformal.threshold,
-        "n_calibration": conformal.n,
+        "n_calibration": conformal.n_calibration,
         "note": conformal.note,
         **_coverage(covered, size),
         "sizes": np.bincount(size, minlength=len(classes) + 1)[1:].tolist(),

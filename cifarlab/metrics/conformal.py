@@ -17,11 +17,11 @@ from cifarlab_serve.conformal import FREE_RANKS, PENALTY, raps_scores
 
 
 class Conformal(NamedTuple):
-    """``threshold`` of the scores for a ``coverage``, found on ``n`` validation images."""
+    """``threshold`` of scores for a ``coverage``, found on ``n_calibration`` validation images."""
 
     coverage: float
     threshold: float
-    n: int
+    n_calibration: int
 
     def sets(self, probabilities: np.ndarray) -> np.ndarray:
         """Return which classes are in each image's set, bool (N, K)."""

@@ -72,15 +72,15 @@ def load_teacher(recipe: Recipe, data: OpenData) -> Teacher | None:
         raise RecipeError(f"{what}it was trained on other classes or sizes", "take another")
     folder.require_same_data(dataset.fingerprint)
     theirs = OpenData(dataset, folder.recipe().data)
-    seen = "so that it was trained on some of them"
+    reason = "so that it was trained on some of them"
     if data.validation is not None and not data.has_same_validation(theirs):
         raise RecipeError(
-            f"{what}it held out other images than this run, {seen}",
+            f"{what}it held out other images than this run, {reason}",
             "take a teacher with the same data.val_fraction and data.split_seed",
         )
     if not data.has_same_test(theirs):
         raise RecipeError(
-            f"{what}it cut off other test images than this run, {seen}",
+            f"{what}it cut off other test images than this run, {reason}",
             "take a teacher with the same data.test_fraction and data.split_seed",
         )
     if recipe.augment.progressive_resize and not all(m.any_image_size for m in _models(folder)):
