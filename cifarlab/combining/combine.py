@@ -103,13 +103,23 @@ def _require_free(
         return
     if folder.exists:
         theirs = folder.recipe()
-        distilled = "distilled" if theirs.training.distillation else None
-        kind = theirs.combination.method if theirs.combination else distilled
-        is_this = fingerprint(theirs) == fingerprint(recipe) if recipe else kind == method
+        if recipe:
+            is_this = fingerprint(theirs) == fingerprint(recipe)
+        else:
+            is_this = _method_of(theirs, folder.path) == method
         if is_this and (or_complete or not _is_complete(folder)):
             return
     what = f"{folder.path} holds {'a run' if folder.exists else 'other files'} already"
     raise RunFolderError(what, "give another folder with --run")
+
+
+def _method_of(recipe: Recipe, path: Path) -> str | None:
+    """Return how the run in a folder was combined of others; None where it was not, or not here."""
+    if recipe.combination:
+        return recipe.combination.method
+    settings = recipe.training.distillation
+    is_here = settings and Path(settings.teacher) == _teacher_path(path.resolve())
+    return "distilled" if is_here else None
 
 
 def _is_complete(folder: RunFolder) -> bool:

@@ -287,15 +287,21 @@ def test_a_student_that_was_killed_goes_on_and_keeps_its_teacher(
     assert folder.result()["combination"]["gain"]["val"]["over_teacher"]
 
 
-def test_folders_are_looked_at_before_anything_is_made(seeds: list[Path], tmp_path: Path) -> None:
+def test_folders_are_looked_at_before_anything_is_made(
+    tiny, seeds: list[Path], tmp_path: Path
+) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
     with pytest.raises(RunFolderError, match="holds other files already"):
         combine_runs(seeds, "distilled", run=tmp_path / "other")
+    taught = {"training.distillation": {"teacher": str(seeds[0]), "weights_sha256": "0" * 64}}
+    RunFolder(tmp_path / "taught").write_recipe(tiny(taught))
+    with pytest.raises(RunFolderError, match="taught holds a run already"):
+        combine_runs(seeds, "distilled", run=tmp_path / "taught")
     shutil.copytree(seeds[0], tmp_path / "student-teacher")
     with pytest.raises(RunFolderError, match="student-teacher holds a run already"):
         combine_runs(seeds, "distilled", run=tmp_path / "student")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["other", "student-teacher"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["other", "student-teacher", "taught"]
 
 
 def test_without_validation_images_the_lines_say_what_is_not_known(tiny, tmp_path: Path) -> None:
