@@ -19,7 +19,6 @@ from typing import Any
 from _results import write_result
 
 import cifarlab as lab
-from cifarlab.config.duration import Duration
 from cifarlab.evaluation.measure import predict
 from cifarlab.evaluation.run_evaluation import open_split
 from cifarlab.evaluation.sets import measure_sets
@@ -102,7 +101,7 @@ def continue_run(folder: RunFolder, schedule: str) -> Path:
     """Train a finished run for one epoch more, if that is not there, and return its folder."""
     target = RunFolder(folder.path.with_name(f"{folder.path.name}+1-epoch-{schedule}"))
     if not target.is_finished:
-        extension = Extension(duration=Duration.parse("1 epoch"), schedule=schedule)
+        extension = Extension.model_validate({"duration": "1 epoch", "schedule": schedule})
         recipe = target.recipe() if target.exists else extend_run(folder, extension)[0]
         lab.train(recipe, run=target.path, resume=True)
     return target.path
