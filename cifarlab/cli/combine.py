@@ -1,7 +1,7 @@
 """The command that makes one run of several: combine."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from typer import Argument, Option
 
@@ -16,7 +16,8 @@ def combine(
         list[Path], Argument(metavar="STUDY_OR_RUN...", help="a study, or two runs or more")
     ],
     method: Annotated[
-        str, Option("--as", help="ensemble, soup (mean weights) or distilled (a student)")
+        Literal["ensemble", "soup", "distilled"],
+        Option("--as", help="a soup has mean weights; distilled: a student"),
     ] = "ensemble",
     row: Annotated[str | None, Option(help="the study's row; default: best on validation")] = None,
     run: Annotated[Path | None, Option(help="the new run; default: under runs/")] = None,

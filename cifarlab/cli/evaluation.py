@@ -147,6 +147,8 @@ def predict(
     has_sets = coverage is not None
     require_format(output_format, sample_submission, sets=has_sets, reject=reject)
     predictions = predict_images(_open_run(run), paths, resize_mode, coverage)
+    if predictions.conformal and (note := predictions.conformal.note):
+        typer.echo(note, err=True)
     text = format_predictions(predictions, output_format, sample_submission, reject=reject)
     if out:
         write_text(out, text)

@@ -103,8 +103,11 @@ def _print_sets(sets: dict[str, Any]) -> None:
         f"{_bounds(sets['interval'], '.2f')}, n = {sets['n']:,}), mean size {sets['mean_size']:.2f}"
     )
     single = sets["single_class"]
-    right = f", {as_percent(single['accuracy'])} of them right" if single["n"] else ""
+    bounds = _bounds(single["interval"], ".2f") if single["n"] else ""
+    right = f", {as_percent(single['accuracy'])} of them right ({bounds})" if single["n"] else ""
     console.print(f"--reject names a class for {as_percent(single['fraction'])} of them{right}")
+    if sets["note"]:
+        console.print(sets["note"])
 
 
 def _print_full_evaluation(evaluation: dict[str, Any]) -> None:

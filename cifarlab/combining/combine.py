@@ -6,14 +6,14 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from cifarlab.combining.members import MemberRuns, load_members
 from cifarlab.combining.record import record_gain, record_members
-from cifarlab.combining.soup import cook_soup
+from cifarlab.combining.soup import average_weights
 from cifarlab.data.dataset import Log, Progress
 from cifarlab.experiments.study.finished_runs import find_runs
 from cifarlab.models.ensemble import join_classifiers
 from cifarlab.models.network import parameter_roles
 from cifarlab.optim.optimizers import build_optimizer
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import change
+from cifarlab.recipes.text import change, fingerprint
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import new_folder
 from cifarlab.system.errors import RunFolderError, UserError
@@ -49,6 +49,8 @@ def combine_runs(
 ) -> tuple[RunFolder, list[str]]:
     """Combine finished runs; return the new run's folder, and what it gains, in sentences.
 
+    In a folder where this very combination was begun and killed, it is brought to its end.
+
     Args:
         paths: folders of runs, or of studies
         method: ensemble: mean probabilities; soup: mean weights; distilled: a network of the first
@@ -60,72 +62,145 @@ def combine_runs(
 
     Raises:
         UserError: there is no such method, the runs can't be combined, or a soup is worse than they
+        RunFolderError: ``run`` holds something else, or this combination, complete
         CifarlabError: a run, its weights or its data can't be read, or a student can't be trained
     """
     if method not in METHODS:
         raise UserError(f"runs are not combined as {method!r}", f"take {', '.join(METHODS)}")
-    folders = [folder for path in paths for folder in find_runs(path, row).folders]
-    members = load_members(folders, session.progress, session.log)
-    make = _distill if method == "distilled" else _join
-    return make(members, method, run, test, session)
+    if run:  # before anything is made, or a test split is opened
+        _require_free(RunFolder(run), method)
+        if method == "distilled":
+            _require_free(RunFolder(_teacher_path(run)), "ensemble", or_complete=True)
+    sources = [find_runs(path, row) for path in paths]
+    folders = [folder for runs in sources for folder in runs.folders]
+    choices = [runs.choice for runs in sources if runs.choice]
+    members = load_members(folders, session.progress, session.log, choices)
+    if method == "distilled":
+        return _distill(members, run, test, session)
+    return _join(members, method, run, test, session)
+
+
+def _teacher_path(path: Path) -> Path:
+    """Return the folder of a student's teacher."""
+    return path.with_name(f"{path.name}-teacher")
+
+
+def _require_free(
+    folder: RunFolder, method: str, recipe: Recipe | None = None, *, or_complete: bool = False
+) -> None:
+    """Refuse a folder that holds anything but the beginning of such a combination.
+
+    Args:
+        folder: where it is to be
+        method: how runs are combined
+        recipe: of the combination; None: not known yet
+        or_complete: whether it may be there as a whole
+
+    Raises:
+        RunFolderError: the folder holds something else
+    """
+    if folder.is_vacant:
+        return
+    if folder.exists:
+        theirs = folder.recipe()
+        if recipe:
+            is_this = fingerprint(theirs) == fingerprint(recipe)
+        else:
+            is_this = _method_of(theirs, folder.path) == method
+        if is_this and (or_complete or not _is_complete(folder)):
+            return
+    what = f"{folder.path} holds {'a run' if folder.exists else 'other files'} already"
+    raise RunFolderError(what, "give another folder with --run")
+
+
+def _method_of(recipe: Recipe, path: Path) -> str | None:
+    """Return how the run in a folder was combined of others; None where it was not, or not here."""
+    if recipe.combination:
+        return recipe.combination.method
+    settings = recipe.training.distillation
+    is_here = settings and Path(settings.teacher) == _teacher_path(path.resolve())
+    return "distilled" if is_here else None
+
+
+def _is_complete(folder: RunFolder) -> bool:
+    """Return whether a combination ended and was compared with its members."""
+    return "combination" in (folder.result() or {})
 
 
 def _join(
-    members: MemberRuns, method: str, path: Path | None, test: bool, session: CombineSession
+    members: MemberRuns,
+    method: str,
+    path: Path | None,
+    test: bool,
+    session: CombineSession,
+    *,
+    or_complete: bool = False,
 ) -> tuple[RunFolder, list[str]]:
-    """Make the run of an ensemble or a soup. Raises CifarlabError."""
-    runs, first = members.runs, members.first
-    if method == "soup":
-        classifier, others = cook_soup(members), []
-    else:
-        classifier = join_classifiers([run.predictor.classifier for run in runs])
-        others = [run.recipe.model.model_dump(mode="json") for run in runs[1:]]
+    """Make the run of an ensemble or a soup, or take what is there of it. Raises CifarlabError."""
+    is_soup = method == "soup"
+    others = [] if is_soup else [m.recipe.model.model_dump(mode="json") for m in members.runs[1:]]
     combination = {
         "method": method,
-        "members": [run.weights_sha256 for run in runs],
+        "members": [run.weights_sha256 for run in members.runs],
         "other_models": others,
     }
     recipe = _derive(members, method, {"combination": combination}, test)
     folder = RunFolder(path) if path else new_folder(recipe)
     with folder.lock():
-        if not folder.is_vacant:
-            what = f"{folder.path} holds {'a run' if folder.exists else 'other files'} already"
-            raise RunFolderError(what, "give another folder with --run")
-        run = prepare(recipe, folder, Session(command=session.command, progress=session.progress))
-        record_members(folder, members)
-        device = run.compute.device
-        roles = parameter_roles(classifier)
-        run.state = State(
-            classifier.to(device),
-            build_optimizer(recipe.optimizer, roles, run.compute.precision),
-            Totals.zero(device),
-            epoch=first.predictor.epoch,
-            step=first.predictor.step,
-        )
-        run.weights_file.write(run.checkpoints.last, classifier)
-        finish(run, "planned")
+        _require_free(folder, method, recipe, or_complete=or_complete)
+        if not folder.is_finished:
+            _write_run(recipe, folder, members, session)
+    if _is_complete(folder):
+        return folder, []
     return folder, record_gain(folder, members, session.command)
 
 
+def _write_run(
+    recipe: Recipe, folder: RunFolder, members: MemberRuns, session: CombineSession
+) -> None:
+    """Write the run of an ensemble or a soup, and measure it. Raises CifarlabError."""
+    first = members.first.predictor
+    if recipe.combination and recipe.combination.method == "soup":
+        classifier = average_weights(members)
+    else:
+        classifier = join_classifiers([run.predictor.classifier for run in members.runs])
+    run = prepare(recipe, folder, Session(command=session.command, progress=session.progress))
+    record_members(folder, members)
+    device = run.compute.device
+    roles = parameter_roles(classifier)
+    run.state = State(
+        classifier.to(device),
+        build_optimizer(recipe.optimizer, roles, run.compute.precision),
+        Totals.zero(device),
+        epoch=first.epoch,
+        step=first.step,
+    )
+    run.weights_file.write(run.checkpoints.last, classifier)
+    finish(run, "planned")
+
+
 def _distill(
-    members: MemberRuns, method: str, path: Path | None, test: bool, session: CombineSession
+    members: MemberRuns, path: Path | None, test: bool, session: CombineSession
 ) -> tuple[RunFolder, list[str]]:
     """Train a student with the ensemble as its teacher. Raises CifarlabError."""
-    sibling = path and path.with_name(f"{path.name}-teacher")
-    teacher, _ = _join(members, "ensemble", sibling, test, session)
+    sibling = path and _teacher_path(path)
+    teacher, _ = _join(members, "ensemble", sibling, test, session, or_complete=True)
     distillation = {
         "teacher": str(teacher.path.resolve()),
         "weights_sha256": sha256(teacher.measured_weights()),
     }
-    recipe = _derive(members, method, {"training.distillation": distillation}, test)
+    recipe = _derive(members, "distilled", {"training.distillation": distillation}, test)
     folder = RunFolder(path) if path else new_folder(recipe)
-    train(
-        recipe,
-        folder,
-        callbacks=[_MembersNote(members), *session.callbacks],
-        command=session.command,
-        progress=session.progress,
-    )
+    _require_free(folder, "distilled", recipe)
+    if not folder.is_finished:
+        train(
+            recipe,
+            folder,
+            resume=folder.exists,
+            callbacks=[_MembersNote(members), *session.callbacks],
+            command=session.command,
+            progress=session.progress,
+        )
     return folder, record_gain(folder, members, session.command)
 
 

@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,8 @@ def compare_with_members(folder: RunFolder, members: MemberRuns, command: str) -
         By split, ``n``, ``accuracy``, the ``members``' accuracies and their ``mean``;
         ``over_mean``: ``gain`` and its 95 % ``interval`` over other images like these, the seeds
         being these; ``over_best``: the same against the member that is best on validation
-        (``selected_by``; else on this split, which flatters it), with ``run`` and ``p``.
+        (``selected_by``; else on this split, which flatters it), with ``run`` and ``p``;
+        ``over_teacher``: the same of a student, where its teacher was measured on the split, too.
 
     Raises:
         RunFolderError: predictions are missing, damaged or of other images
@@ -52,23 +54,49 @@ def _compare(folder: RunFolder, members: MemberRuns, split: str, command: str) -
     by_val = [run.val_accuracy for run in members.runs if run.val_accuracy is not None]
     has_val = len(by_val) == len(accuracies)
     best = int(np.argmax(by_val if has_val else accuracies))
-    over_mean = crossed_intervals((right - base.mean(0))[None])
     return {
         "n": len(right),
         "accuracy": float(right.mean()),
         "members": accuracies,
         "mean": statistics.fmean(accuracies),
-        "over_mean": {"gain": over_mean.mean, "interval": over_mean.images},
+        "over_mean": gain_over_mean(right, base),
         "over_best": {
             "run": str(members.runs[best].folder.path.resolve()),
             "selected_by": "val" if has_val else split,
             **paired_gain(right, base[best]),
         },
+        **_compare_with_teacher(folder, ours, split),
     }
 
 
+def gain_over_mean(right: np.ndarray, base: np.ndarray) -> dict[str, Any]:
+    """Return the ``gain`` over members' mean accuracy, and its ``interval`` over other images.
+
+    That is None where it is not known: of one image, or where all images gain the same.
+
+    Args:
+        right: which images a combination gets right (N,)
+        base: which its members do (M, N)
+    """
+    by_image = right - base.mean(0)
+    interval = crossed_intervals(by_image[None]).images if len(right) > 1 else None
+    return {"gain": float(by_image.mean()), "interval": interval}
+
+
+def _compare_with_teacher(folder: RunFolder, ours: Predictions, split: str) -> dict[str, Any]:
+    recipe = folder.recipe()
+    if recipe.combination or not (settings := recipe.training.distillation):
+        return {}
+    teacher = RunFolder(Path(settings.teacher))
+    file = teacher.predictions / f"{split}.safetensors"
+    if not file.is_file():
+        return {}
+    right, base = compare_by_image(ours, [Predictions.read(file)])
+    return {"over_teacher": {"run": str(teacher.path), **paired_gain(right, base[0])}}
+
+
 def read_split(member: MemberRun, split: str, command: str = "") -> Predictions:
-    """Return a member's predictions; without those of test, it is measured on these now.
+    """Return a member's predictions; without those of test, it is measured on these once.
 
     Args:
         member: the run
@@ -81,8 +109,11 @@ def read_split(member: MemberRun, split: str, command: str = "") -> Predictions:
     file = member.folder.predictions / f"{split}.safetensors"
     if split == "val" or file.is_file():
         return Predictions.read(file)
-    run = open_split(member.folder, split, "evaluate", command, None)
-    return predict(run.predictor, run.subset, run.recipe.evaluation.tta_views)
+    if split not in member.predictions:  # a student's comparison follows that of its teacher
+        run = open_split(member.folder, split, "evaluate", command, None)
+        views = run.recipe.evaluation.tta_views
+        member.predictions[split] = predict(run.predictor, run.subset, views)
+    return member.predictions[split]
 
 
 def compare_by_image(
@@ -129,22 +160,45 @@ def describe(combination: dict[str, Any]) -> list[str]:
     """Return in sentences what a result's ``combination`` says."""
     n, method = len(combination["members"]), combination["method"]
     extent = "the same" if combination["same_training_images"] else "not all the same"
-    lines = [f"{method} of {n} runs, which trained on {extent} images"]
+    kind = "one run of one seed, distilled from" if method == "distilled" else f"{method} of"
+    lines = [f"{kind} {n} runs, which trained on {extent} images"]
+    lines += [
+        f"row {choice['row']!r} of {choice['study']} ({choice['reason']}): "
+        f"{choice['n_finished']} of {choice['n_runs']} runs have finished"
+        for choice in combination.get("choices", ())
+    ]
     for split, figures in combination["gain"].items():
-        mean, best = figures["over_mean"], figures["over_best"]
-        of_mean, of_best = (format_bounds(row["interval"]) for row in (mean, best))
-        lines.append(
-            f"{split} accuracy {percent(figures['accuracy'])}, n = {figures['n']:,}: "
-            f"{points(mean['gain'])} points over its members' mean{of_mean}, "
-            f"{points(best['gain'])} over the best by {best['selected_by']}{of_best}; "
-            "intervals are over other images like these"
-        )
+        lines += _describe_split(split, figures, method)
+    if not combination["gain"]:
+        lines.append("no gain was measured: nothing was held out; --test measures it on test")
     cost = combination["cost"]
     speed = cost["images_per_second"]
     lines.append(
-        f"{speed['combination']:,.0f} images/s, a member {speed['member']:,.0f}: "
+        f"{speed['combination']:,.0f} images/s, its first member {speed['member']:,.0f}: "
         f"{cost['ratio']:.2f} times its time"
     )
+    if (seconds := cost["train_seconds"]) is not None:
+        lines.append(f"training took {seconds:,.1f} s, with that of all members")
+    return lines
+
+
+def _describe_split(split: str, figures: dict[str, Any], method: str) -> list[str]:
+    """Return what was gained on a split; what flatters says so."""
+    mean, best = figures["over_mean"], figures["over_best"]
+    is_gated = method == "soup" and split == "val"
+    gate = ", flattered: below the mean here it would have been refused" if is_gated else ""
+    choice = ", whose choice on these same images flatters it" * (best["selected_by"] == split)
+    lines = [
+        f"{split} accuracy {percent(figures['accuracy'])}, n = {figures['n']:,}: "
+        f"{points(mean['gain'])} points over its members' mean{format_bounds(mean['interval'])}"
+        f"{gate}; {points(best['gain'])} over the best by {best['selected_by']}"
+        f"{format_bounds(best['interval'])}{choice}; intervals are over other images like these"
+    ]
+    if teacher := figures.get("over_teacher"):
+        bounds = format_bounds(teacher["interval"])
+        lines.append(f"on {split} {points(teacher['gain'])} points over its teacher{bounds}")
+    if best["interval"][1] < 0:
+        lines.append(f"warning: on {split} it is clearly worse than its best member")
     return lines
 
 

@@ -28,14 +28,21 @@ def record_gain(folder: RunFolder, members: MemberRuns, command: str) -> list[st
         CifarlabError: as ``compare_with_members``
     """
     combination, result = folder.recipe().combination, folder.result() or {}
+    own_cost = result.get("cost") or {}
+    seconds = [own_cost.get("train_seconds"), *(run.train_seconds for run in members.runs)]
+    total = None if None in seconds else sum(filter(None, seconds))
+    cost = measure_speed(Predictor.load(folder.measured_weights()), members)
     facts: dict[str, Any] = {
         "method": combination.method if combination else "distilled",
         **members.facts(),
         "gain": compare_with_members(folder, members, command),
-        "cost": measure_speed(Predictor.load(folder.measured_weights()), members),
+        "cost": cost | {"train_seconds": total},
     }
     lines = describe(facts)
-    folder.write_result({**result, "combination": facts, "notes": [*result["notes"], *lines]})
+    result |= {"combination": facts, "notes": [*result["notes"], *lines]}
+    if combination:  # nothing was trained for it: its time is that of its members
+        result |= {"epochs": None, "cost": own_cost | {"train_seconds": total}}
+    folder.write_result(result)
     return lines
 
 
@@ -54,7 +61,9 @@ def complete_record(folder: RunFolder, command: str, progress: Progress | None =
     result, facts = folder.result(), folder.provenance().get("members")
     if facts is None or result is None or "combination" in result:
         return
-    members = load_members([RunFolder(Path(member["run"])) for member in facts], progress)
+    choices = folder.provenance().get("choices", [])
+    paths = [Path(member["run"]) for member in facts]
+    members = load_members([RunFolder(path) for path in paths], progress, choices=choices)
     if members.facts()["members"] != facts:
         what = f"the members of {folder.path} were trained again since it was made"
         raise RunFolderError(what, "restore them, to learn what it gains: the run is complete")

@@ -13,20 +13,19 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
-from cifarlab.combining.gain import compare_by_image, format_bounds, read_split
+from cifarlab.combining.gain import compare_by_image, format_bounds, gain_over_mean, read_split
 from cifarlab.combining.members import MemberRuns
 from cifarlab.data.dataset import Subset
 from cifarlab.evaluation.activity import subsample
 from cifarlab.evaluation.measure import predict
 from cifarlab.models.classifier import Classifier
-from cifarlab.stats.crossed import crossed_intervals
 from cifarlab.system.errors import UserError
 from cifarlab.system.formatting import percent, points
 
 _STATISTICS_IMAGES, _BATCH = 10_000, 250
 
 
-def cook_soup(members: MemberRuns) -> Classifier:
+def average_weights(members: MemberRuns) -> Classifier:
     """Return the network of the members' mean weights, its running statistics measured anew.
 
     Raises:
@@ -45,7 +44,7 @@ def cook_soup(members: MemberRuns) -> Classifier:
     states = [run.predictor.classifier.state_dict() for run in members.runs]
     soup.load_state_dict({name: _mean([s[name] for s in states]) for name in states[0]})
     _measure_statistics(soup, members)
-    _require_worth(soup, members, validation)
+    _require_useful(soup, members, validation)
     return soup
 
 
@@ -65,18 +64,18 @@ def _measure_statistics(soup: Classifier, members: MemberRuns) -> None:
     soup.eval()
 
 
-def _require_worth(soup: Classifier, members: MemberRuns, validation: Subset) -> None:
+def _require_useful(soup: Classifier, members: MemberRuns, validation: Subset) -> None:
     """Raise UserError where the soup is worse than its members on average."""
     first = members.first
     predictor = replace(first.predictor, classifier=soup)
-    ours = predict(predictor, validation, first.recipe.evaluation.tta_views)
-    right, base = compare_by_image(ours, [read_split(run, "val") for run in members.runs])
-    gain = crossed_intervals((right - base.mean(0))[None])
-    if gain.mean < 0:
+    predictions = predict(predictor, validation, first.recipe.evaluation.tta_views)
+    right, base = compare_by_image(predictions, [read_split(run, "val") for run in members.runs])
+    over_mean = gain_over_mean(right, base)
+    if over_mean["gain"] < 0:
         raise UserError(
-            f"this soup is worse than its members: on {len(right):,} validation images it has "
-            f"{percent(right.mean())}, they {percent(base.mean())} on average, so "
-            f"{points(gain.mean)} points{format_bounds(gain.images)}",
+            f"this soup is worse than its members' mean: on {len(right):,} validation images it "
+            f"has {percent(right.mean())}, they {percent(base.mean())} on average, so "
+            f"{points(over_mean['gain'])} points{format_bounds(over_mean['interval'])}",
             "weights of independent seeds rarely average into anything: take --as ensemble, or "
             "--as distilled for one network's time",
         )

@@ -40,6 +40,16 @@ class OpenData:
         """Return the images held out, None where none are."""
         return self._subsets[1]
 
+    def has_same_validation(self, other: "OpenData") -> bool:
+        """Return whether another recipe holds out the same images of this source, or also none."""
+        held_out = [d.validation.indices.tolist() if d.validation else None for d in (self, other)]
+        return held_out[0] == held_out[1]
+
+    def has_same_test(self, other: "OpenData") -> bool:
+        """Return whether another recipe's test images of this source are the same."""
+        cuts = [(d.data.test_fraction, d.data.split_seed) for d in (self, other)]
+        return "test" in self.dataset.split_names or cuts[0] == cuts[1]
+
     def summary(self) -> list[str]:
         """Return classes, images by part, their size and what was skipped, in a line; then notes.
 

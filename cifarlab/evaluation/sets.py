@@ -21,10 +21,11 @@ def measure_sets(
         classes: names of the K classes
 
     Returns:
-        ``target``, ``threshold`` and ``n_calibration`` of the sets; ``n``, ``coverage`` with its
-        Wilson ``interval``, ``mean_size``, ``sizes`` (images by the size of their set, from 1 on),
-        ``per_class`` (the first four of each class) and ``single_class``, the images whose set has
-        one class alone: ``fraction`` of all, ``n``, ``correct``, ``accuracy``, ``interval``.
+        ``target``, ``threshold``, ``n_calibration`` and ``note`` of the sets; ``n``, ``coverage``
+        with its Wilson ``interval``, ``mean_size``, ``sizes`` (images by the size of their set,
+        from 1 on), ``per_class`` (the first four of each class) and ``single_class``, the images
+        whose set has one class alone: ``fraction`` of all, ``n``, ``correct``, ``accuracy``,
+        ``interval``.
     """
     sets = conformal.sets(probabilities)
     size, covered = sets.sum(1), sets[np.arange(len(labels)), labels]
@@ -36,7 +37,8 @@ def measure_sets(
     return {
         "target": conformal.coverage,
         "threshold": conformal.threshold,
-        "n_calibration": conformal.n,
+        "n_calibration": conformal.n_calibration,
+        "note": conformal.note,
         **_coverage(covered, size),
         "sizes": np.bincount(size, minlength=len(classes) + 1)[1:].tolist(),
         "per_class": per_class,

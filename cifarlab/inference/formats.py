@@ -122,8 +122,8 @@ def to_csv(predictions: ClassProbabilities, reject: bool = False) -> str:
 def to_json(predictions: ClassProbabilities, reject: bool = False) -> str:
     """Return temperature, and per image ``id``, ``class``, ``confidence``, ``probabilities``.
 
-    With sets also ``coverage``, ``threshold`` and ``n`` under ``sets``, and per image ``set``. With
-    ``reject`` the class of an image with several is null.
+    With sets also ``coverage``, ``threshold`` and ``n_calibration`` under ``sets``, and per image
+    ``set``. With ``reject`` the class of an image with several is null.
     """
     conformal = predictions.conformal
     images = [

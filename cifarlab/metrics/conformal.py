@@ -17,15 +17,29 @@ from cifarlab_serve.conformal import FREE_RANKS, PENALTY, raps_scores
 
 
 class Conformal(NamedTuple):
-    """``threshold`` of the scores for a ``coverage``, found on ``n`` validation images."""
+    """``threshold`` of scores for a ``coverage``, found on ``n_calibration`` validation images."""
 
     coverage: float
     threshold: float
-    n: int
+    n_calibration: int
 
     def sets(self, probabilities: np.ndarray) -> np.ndarray:
         """Return which classes are in each image's set, bool (N, K)."""
         return raps_scores(probabilities) <= self.threshold
+
+    @property
+    def note(self) -> str | None:
+        """Return why each set has one class alone, and what to do; None where they may have more.
+
+        The likeliest class has the score 0, all others have a higher one.
+        """
+        if self.threshold > 0:
+            return None
+        return (
+            f"note: the likeliest class is right on {100 * self.coverage:g} % of the validation "
+            "images or more, so each set has it alone and none is rejected: ask for a larger "
+            "coverage"
+        )
 
 
 def calibrate(probabilities: np.ndarray, labels: np.ndarray, coverage: float) -> Conformal:

@@ -51,8 +51,8 @@ def load_teacher(recipe: Recipe, data: OpenData) -> Teacher | None:
         data: the student's images
 
     Raises:
-        RecipeError: the teacher is of other classes or sizes, or may have seen images that the
-            student holds out
+        RecipeError: the teacher is of other classes or sizes, or was trained on images
+            that judge the student
         CheckpointError: its weights are others than the recipe says
         RunFolderError: it is no run
     """
@@ -71,11 +71,17 @@ def load_teacher(recipe: Recipe, data: OpenData) -> Teacher | None:
     if (predictor.classes, predictor.image_shape) != (dataset.classes, dataset.image_shape):
         raise RecipeError(f"{what}it was trained on other classes or sizes", "take another")
     folder.require_same_data(dataset.fingerprint)
-    held_out = ((folder.result() or {}).get("val") or {}).get("fingerprint")
-    if data.validation is not None and held_out != data.validation.fingerprint():
+    theirs = OpenData(dataset, folder.recipe().data)
+    reason = "so that it was trained on some of them"
+    if data.validation is not None and not data.has_same_validation(theirs):
         raise RecipeError(
-            f"{what}it held out other images than this run, so that it was trained on some of them",
+            f"{what}it held out other images than this run, {reason}",
             "take a teacher with the same data.val_fraction and data.split_seed",
+        )
+    if not data.has_same_test(theirs):
+        raise RecipeError(
+            f"{what}it cut off other test images than this run, {reason}",
+            "take a teacher with the same data.test_fraction and data.split_seed",
         )
     if recipe.augment.progressive_resize and not all(m.any_image_size for m in _models(folder)):
         raise RecipeError(

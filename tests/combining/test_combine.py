@@ -3,6 +3,7 @@
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 import cifarlab as lab
 from cifarlab.cli import app
 from cifarlab.combining.combine import CombineSession, combine_runs
+from cifarlab.combining.gain import gain_over_mean
 from cifarlab.combining.record import complete_record
 from cifarlab.evaluation.run_evaluation import evaluate_run
 from cifarlab.explain.maps import map_shapes
@@ -116,7 +118,12 @@ def test_the_gain_is_paired_by_image(ensemble: RunFolder, seeds: list[Path]) -> 
     assert row["over_best"]["selected_by"] == "val"
     cost = ensemble.result()["combination"]["cost"]
     assert cost["ratio"] > 1
-    assert any("over its members' mean" in note for note in ensemble.result()["notes"])
+    result = ensemble.result()
+    assert any("over its members' mean" in note for note in result["notes"])
+    assert any("by val (95 % interval" in n and "flatters" in n for n in result["notes"])
+    seconds = sum(RunFolder(path).result()["cost"]["train_seconds"] for path in seeds)
+    assert result["cost"]["train_seconds"] == cost["train_seconds"] == pytest.approx(seconds)
+    assert result["epochs"] is None
 
 
 def test_provenance_names_the_members(ensemble: RunFolder, seeds: list[Path]) -> None:
@@ -139,6 +146,10 @@ def test_the_test_split_stays_closed_by_default(
     for path in (folder.path, *copies):
         (opening,) = RunFolder(path).provenance()["test_openings"]
         assert opening["command"] == "cifarlab.combine"
+    student, _ = combine_runs(copies, "distilled", run=tmp_path / "student", test=True)
+    assert student.result()["combination"]["gain"]["test"]["over_teacher"]
+    for path in copies:  # once by the ensemble, once by student and teacher
+        assert len(RunFolder(path).provenance()["test_openings"]) == 2
     accuracies = folder.result()["combination"]["gain"]["test"]["members"]
     assert accuracies[1] == evaluate_run(RunFolder(copies[1]), "test")[0]["accuracy"]
 
@@ -164,7 +175,9 @@ def test_an_ensemble_is_explained_by_member(ensemble: RunFolder) -> None:
 
 
 def test_a_soup_of_seeds_is_refused_with_figures(seeds: list[Path], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"this soup is worse than its members: on 144") as error:
+    with pytest.raises(
+        UserError, match=r"this soup is worse than its members' mean: on 144"
+    ) as error:
         combine_runs(seeds, "soup", run=tmp_path / "soup")
     assert "rarely average into anything" in error.value.hint
     assert not (tmp_path / "soup").exists()
@@ -173,7 +186,7 @@ def test_a_soup_of_seeds_is_refused_with_figures(seeds: list[Path], tmp_path: Pa
 def test_a_soup_of_siblings_is_their_mean_with_new_statistics(
     siblings: list[Path], tmp_path: Path
 ) -> None:
-    folder, _ = combine_runs(siblings, "soup", run=tmp_path / "soup")
+    folder, lines = combine_runs(siblings, "soup", run=tmp_path / "soup")
     tensors = [
         WeightsFile.read(RunFolder(p).measured_weights())[1] for p in (*siblings, folder.path)
     ]
@@ -183,6 +196,7 @@ def test_a_soup_of_siblings_is_their_mean_with_new_statistics(
     assert not torch.allclose(tensors[2][running], (tensors[0][running] + tensors[1][running]) / 2)
     row = folder.result()["combination"]["gain"]["val"]
     assert row["over_mean"]["gain"] >= 0
+    assert any("below the mean here it would have been refused" in line for line in lines)
     assert folder.recipe().combination.method == "soup"
 
 
@@ -192,10 +206,14 @@ def test_a_student_is_a_run_with_a_teacher(seeds: list[Path], tmp_path: Path) ->
     assert Path(settings.teacher) == (tmp_path / "student-teacher").resolve()
     assert folder.result()["combination"]["method"] == "distilled"
     assert folder.recipe().combination is None
-    assert lines[0].startswith("distilled of 3 runs")
+    assert lines[0].startswith("one run of one seed, distilled from 3 runs")
     plain = RunFolder(seeds[0])
     assert folder.recipe().model == plain.recipe().model
     assert folder.metrics.read()[0]["train"] != plain.metrics.read()[0]["train"]
+    over_teacher = folder.result()["combination"]["gain"]["val"]["over_teacher"]
+    right, taught = read_right(folder.path), read_right(Path(settings.teacher))
+    assert over_teacher == {"run": settings.teacher, **paired_gain(right, taught)}
+    assert any("over its teacher" in line for line in lines)
     teacher = RunFolder(settings.teacher).result()["combination"]
     assert (
         teacher["gain"]["val"]["members"]
@@ -219,7 +237,7 @@ def test_a_student_that_was_interrupted_says_what_it_gains_when_it_has_ended(
     assert (record["method"], record["members"]) == ("distilled", provenance["members"])
     assert [m["run"] for m in record["members"]] == [str(path.resolve()) for path in seeds[:2]]
     assert record["gain"]["val"]["accuracy"] == result["val"]["accuracy"]
-    assert [note for note in result["notes"] if note.startswith("distilled of 2 runs")]
+    assert [note for note in result["notes"] if "distilled from 2 runs" in note]
     complete_record(folder, "again")
     assert folder.result() == result
     del result["combination"], provenance["members"][0]["seed"]
@@ -229,12 +247,91 @@ def test_a_student_that_was_interrupted_says_what_it_gains_when_it_has_ended(
         complete_record(folder, "again")
 
 
+class Killed(BaseException):
+    """The end of a process, wherever it was."""
+
+
+def die(*_: Any, **__: Any) -> None:
+    raise Killed
+
+
+@pytest.mark.parametrize("step", ["prepare", "record_members", "finish", "record_gain"])
+def test_an_ensemble_that_was_killed_is_made_whole_by_the_same_command(
+    ensemble: RunFolder, seeds: list[Path], tmp_path: Path, monkeypatch, step: str
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(f"cifarlab.combining.combine.{step}", die)
+        combine_runs(seeds, run=tmp_path / "killed")
+    folder, lines = combine_runs(seeds, run=tmp_path / "killed")
+    assert lines
+    members = folder.provenance()["members"]
+    assert members == ensemble.provenance()["members"]
+    assert folder.result()["combination"]["gain"] == ensemble.result()["combination"]["gain"]
+    with pytest.raises(RunFolderError, match="holds a run already"):
+        combine_runs(seeds, run=folder.path)
+
+
+@pytest.mark.parametrize("step", ["train", "record_members", "record_gain"])
+def test_a_student_that_was_killed_goes_on_and_keeps_its_teacher(
+    seeds: list[Path], tmp_path: Path, monkeypatch, step: str
+) -> None:
+    path, teacher = tmp_path / "student", tmp_path / "student-teacher"
+    combine_runs(seeds[:2], run=teacher)
+    before = RunFolder(teacher).result()
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(f"cifarlab.combining.combine.{step}", die)
+        combine_runs(seeds[:2], "distilled", run=path)
+    folder, _ = combine_runs(seeds[:2], "distilled", run=path)
+    assert RunFolder(teacher).result() == before
+    assert len(folder.provenance()["members"]) == 2
+    assert folder.result()["combination"]["gain"]["val"]["over_teacher"]
+
+
+def test_folders_are_looked_at_before_anything_is_made(
+    tiny, seeds: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    with pytest.raises(RunFolderError, match="holds other files already"):
+        combine_runs(seeds, "distilled", run=tmp_path / "other")
+    taught = {"training.distillation": {"teacher": str(seeds[0]), "weights_sha256": "0" * 64}}
+    RunFolder(tmp_path / "taught").write_recipe(tiny(taught))
+    with pytest.raises(RunFolderError, match="taught holds a run already"):
+        combine_runs(seeds, "distilled", run=tmp_path / "taught")
+    shutil.copytree(seeds[0], tmp_path / "student-teacher")
+    with pytest.raises(RunFolderError, match="student-teacher holds a run already"):
+        combine_runs(seeds, "distilled", run=tmp_path / "student")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["other", "student-teacher", "taught"]
+
+
+def test_without_validation_images_the_lines_say_what_is_not_known(tiny, tmp_path: Path) -> None:
+    changes = {"data.val_fraction": 0.0, "training.duration": "1 steps", "evaluation.test": False}
+    paths = [tmp_path / f"s{seed}" for seed in (0, 1)]
+    for seed, path in enumerate(paths):
+        train(tiny(changes | {"seed": seed}), path, callbacks=())
+    _, lines = combine_runs(paths, run=tmp_path / "a")
+    assert lines[1].startswith("no gain was measured: nothing was held out")
+    _, lines = combine_runs(paths, run=tmp_path / "b", test=True)
+    assert "over the best by test" in lines[1]
+    assert "whose choice on these same images flatters it" in lines[1]
+
+
+def test_one_validation_image_has_a_gain_without_an_interval() -> None:
+    row = gain_over_mean(np.array([True]), np.array([[True], [False]]))
+    assert row == {"gain": 0.5, "interval": None}
+
+
 def test_a_study_gives_a_row(seeds: list[Path], tmp_path: Path) -> None:
     """Which one: tests/experiments/study/test_study_finished_runs.py."""
     runs = [{"row": "a", "seed": seed, "run": str(path)} for seed, path in enumerate(seeds[:2])]
+    runs.append({"row": "a", "seed": 2, "run": str(tmp_path / "unfinished")})
     write_json(tmp_path / "study" / "study.json", {"format": 1, "runs": runs})
     folder, lines = combine_runs([tmp_path / "study"], run=tmp_path / "ensemble")
     assert lines[0].startswith("ensemble of 2 runs")
+    assert lines[1].endswith("(the only one): 2 of 3 runs have finished")
+    [choice] = folder.result()["combination"]["choices"]
+    assert (choice["row"], choice["n_finished"], choice["n_runs"]) == ("a", 2, 3)
+    assert folder.provenance()["choices"] == [choice]
     assert [m["seed"] for m in folder.provenance()["members"]] == [0, 1]
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from cifarlab.combining.combine import combine_runs
 from cifarlab.combining.members import load_members
-from cifarlab.combining.soup import cook_soup
+from cifarlab.combining.soup import average_weights
+from cifarlab.data.opening import open_data
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RunFolderError, UserError
 from cifarlab.training.train import train
@@ -36,6 +37,7 @@ def train_run(tiny, tmp_path: Path):
         ({"data.normalization": "image"}, "another data.normalization"),
         ({"data.images.size": 12, "data.images.resize_mode": "stretch"}, "another image size"),
         ({"training.precision": "bfloat16"}, "another arithmetic"),
+        ({"evaluation.tta_views": 2}, "other test-time views"),
     ],
 )
 def test_runs_that_differ_are_refused(seeds: list[Path], train_run, changes, refusal) -> None:
@@ -77,8 +79,20 @@ def test_one_run_the_same_twice_and_an_unfinished_one(seeds: list[Path], copied)
 def test_a_soup_needs_one_network_and_validation_images(seeds: list[Path], train_run) -> None:
     other = train_run({"model.channels": [4, 12]})
     with pytest.raises(UserError, match="another network"):
-        cook_soup(load_members([RunFolder(seeds[0]), other]))
+        average_weights(load_members([RunFolder(seeds[0]), other]))
     runs = [train_run({"data.val_fraction": 0.0, "seed": seed}, f"s{seed}") for seed in (0, 1)]
     members = load_members(runs)
     with pytest.raises(UserError, match="held nothing out, and a soup may be worth nothing"):
-        cook_soup(members)
+        average_weights(members)
+
+
+def test_a_source_is_opened_once(seeds: list[Path], monkeypatch) -> None:
+    opened = []
+
+    def count(*arguments: Any) -> Any:
+        opened.append(arguments)
+        return open_data(*arguments)
+
+    monkeypatch.setattr("cifarlab.combining.members.open_data", count)
+    assert len(load_members([RunFolder(path) for path in seeds]).runs) == 3
+    assert len(opened) == 1

@@ -53,7 +53,7 @@ def test_csv_has_a_column_of_sets_and_no_class_where_it_is_rejected() -> None:
 
 def test_json_says_what_the_sets_are() -> None:
     answer = json.loads(format_predictions(SETS, "json", reject=True))
-    assert answer["sets"] == {"coverage": 0.9, "threshold": 0.8, "n": 99}
+    assert answer["sets"] == {"coverage": 0.9, "threshold": 0.8, "n_calibration": 99}
     assert [image["class"] for image in answer["images"]] == [None, "frog", None]
     assert answer["images"][2]["set"] == ["dog", "cat", "frog"]
     plain = json.loads(format_predictions(SETS._replace(conformal=None), "json"))
@@ -136,7 +136,10 @@ def test_the_commands_take_a_coverage(copied: RunFolder, tmp_path: Path) -> None
     outcome = CliRunner().invoke(app, words)
     assert isinstance(outcome.exception, DataError)
     words[-1] = "0.95"
+    outcome = CliRunner().invoke(app, [*words[:-1], "0.01"])
+    assert "note: the likeliest class is right on 1 %" in outcome.stderr
     outcome = CliRunner().invoke(app, [*words, "--reject", "--format", "json"])
+    assert "note: the likeliest" not in outcome.stderr
     image = json.loads(outcome.stdout)["images"][0]
     assert (image["class"] is None) == (len(image["set"]) > 1)
     words = ["evaluate", str(copied.path), "--split", "test", "--coverage", "0.95"]

@@ -95,6 +95,18 @@ def test_the_likeliest_class_is_in_each_set_and_a_larger_coverage_has_larger_set
     assert sets[0].sum() < sets[1].sum() < sets[2].sum()
 
 
+def test_where_the_network_is_right_often_enough_a_note_says_that_sets_have_one_class() -> None:
+    probabilities, labels = draw_images(500, 8)
+    accuracy = (probabilities.argmax(1) == labels).mean()
+    below = calibrate(probabilities, labels, accuracy - 0.02)
+    assert below.note
+    assert below.note.startswith(f"note: the likeliest class is right on {100 * below.coverage:g}")
+    assert (below.sets(probabilities).sum(1) == 1).all()
+    above = calibrate(probabilities, labels, accuracy + 0.02)
+    assert above.note is None
+    assert (above.sets(probabilities).sum(1) > 1).any()
+
+
 def test_nine_images_show_nine_tenths_and_eight_do_not() -> None:
     probabilities, labels = draw_images(9, 5)
     scores = raps_scores(probabilities)[np.arange(9), labels]

@@ -74,7 +74,7 @@ def test_a_resumed_student_has_its_teacher(
     assert end_of(RunFolder(tmp_path / "cut")) == end_of(RunFolder(tmp_path / "whole"))
 
 
-def test_teachers_that_are_refused(tiny, finished: RunFolder, copied, tmp_path: Path) -> None:
+def test_teachers_that_are_refused(tiny, finished: RunFolder, tmp_path: Path) -> None:
     settings = teach(finished)
     wrong = settings["training.distillation"] | {"weights_sha256": "0" * 64}
     with pytest.raises(CheckpointError, match="not those that the recipe names") as error:
@@ -88,9 +88,31 @@ def test_teachers_that_are_refused(tiny, finished: RunFolder, copied, tmp_path: 
     wrong = settings["training.distillation"] | {"teacher": str(tmp_path / "nothing")}
     with pytest.raises(RunFolderError, match="is no run folder"):
         train(tiny({"training.distillation": wrong}), tmp_path / "d", callbacks=())
-    result = copied.result()
-    del result["val"]
-    copied.write_result(result)
-    with pytest.raises(RecipeError, match="held out other images"):
-        train(tiny(teach(copied)), tmp_path / "e", callbacks=())
-    assert not any((tmp_path / name).exists() for name in "abcde")
+    assert not any((tmp_path / name).exists() for name in "abcd")
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "refusal"),
+    [
+        ({}, {"data.val_fraction": 0.0}, "held out other images"),
+        ({"data.val_fraction": 0.0, "data.split_seed": 1}, {"data.val_fraction": 0.0}, "cut off"),
+        ({"data.val_fraction": 0.0, "data.test_fraction": 0.3}, {}, "cut off other test images"),
+    ],
+)
+def test_a_teacher_that_trained_on_what_judges_its_student_is_refused(
+    tiny, tmp_path: Path, student, teacher, refusal
+) -> None:
+    quick = {"training.duration": "1 steps", "evaluation.test": False}
+    train(tiny(quick | teacher), tmp_path / "teacher", callbacks=())
+    settings = teach(RunFolder(tmp_path / "teacher"))
+    with pytest.raises(RecipeError, match=refusal):
+        train(tiny(quick | student | settings), tmp_path / "student", callbacks=())
+    assert not (tmp_path / "student").exists()
+
+
+def test_a_student_without_validation_images_takes_a_teacher_with_some(tiny, tmp_path) -> None:
+    quick = {"training.duration": "1 steps", "evaluation.test": False}
+    train(tiny(quick), tmp_path / "teacher", callbacks=())
+    settings = teach(RunFolder(tmp_path / "teacher"))
+    train(tiny(quick | settings | {"data.val_fraction": 0.0}), tmp_path / "student", callbacks=())
+    assert RunFolder(tmp_path / "student").is_finished

@@ -11,7 +11,10 @@ from cifarlab.system.errors import RunFolderError, UserError
 
 
 class FinishedRuns(NamedTuple):
-    """Runs by seed, and of a study why these: ``study``, ``row``, ``reason``."""
+    """Runs by seed, and of a study why these: ``study``, ``row``, ``reason``.
+
+    Also ``n_finished`` of the row's ``n_runs``: those that have not finished are left out.
+    """
 
     folders: list[RunFolder]
     choice: dict[str, Any] | None
@@ -38,7 +41,8 @@ def find_runs(path: Path, row: str | None = None) -> FinishedRuns:
             raise UserError(f"{path} is no study: it has no row {row!r}", "leave out --row")
         return FinishedRuns([RunFolder(path).require()], None)
     rows: dict[str, dict[int, RunFolder]] = {}
-    for run in study.runs():
+    runs = study.runs()
+    for run in runs:
         folder = RunFolder(path / (run.run or ""))
         if run.run and folder.is_finished:
             rows.setdefault(run.row, {})[run.seed] = folder
@@ -52,7 +56,8 @@ def find_runs(path: Path, row: str | None = None) -> FinishedRuns:
         what = f"the study in {path} has no row {row!r} with a finished run"
         raise UserError(what, f"take one of {', '.join(rows)}")
     folders = [folder for _, folder in sorted(rows[row].items())]
-    return FinishedRuns(folders, {"study": str(path), "row": row, "reason": reason})
+    counts = {"n_finished": len(folders), "n_runs": sum(run.row == row for run in runs)}
+    return FinishedRuns(folders, {"study": str(path), "row": row, "reason": reason, **counts})
 
 
 def _find_best_row(path: Path, rows: dict[str, dict[int, RunFolder]]) -> tuple[str, str]:

@@ -40,6 +40,7 @@ def test_the_best_row_on_validation_by_seed(tmp_path: Path) -> None:
     study = make_study(tmp_path / "study")
     assert names(study) == ["wide-0", "wide-1"]
     choice = {"study": str(study), "row": "wide", "reason": "highest mean validation accuracy"}
+    choice |= {"n_finished": 2, "n_runs": 3}
     assert find_runs(study).choice == choice
 
 
