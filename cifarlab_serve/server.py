@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from cifarlab_serve.exported import ExportedNetwork, ServeError
-from cifarlab_serve.limits import Limits, is_loopback
+from cifarlab_serve.limits import is_loopback
+from cifarlab_serve.settings import Limits
 
 TOKEN_VARIABLE = "CIFARLAB_SERVE_TOKEN"
 PORT = 8643

@@ -12,7 +12,7 @@ from PIL import Image
 from cifarlab.exporting.export_run import export_run
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab_serve.images import MAX_SCANS
-from cifarlab_serve.limits import Limits
+from cifarlab_serve.settings import Limits
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")

@@ -9,12 +9,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 from made_images import image_files
+
+from cifarlab_serve.settings import Limits
 
 IMAGE = image_files()["fits.png"]
 SLOW = """
@@ -74,6 +77,25 @@ def test_a_process_answers_through_nonsense_and_cut_connections(exported: Path) 
         server.send_signal(signal.SIGTERM)
         assert server.wait(20) in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
         assert server.stderr and "Traceback" not in server.stderr.read()
+
+
+def test_large_forms_hold_no_more_memory_than_they_may(exported: Path) -> None:
+    size, limits = 15 * 2**20, Limits()
+    form = {"images": ("large.png", b"x" * size)}
+
+    def most_mib() -> int:
+        [most] = re.findall(r"VmHWM:\s*(\d+)", Path(f"/proc/{server.pid}/status").read_text())
+        return int(most) // 2**10
+
+    with process("-m", "cifarlab_serve", exported, "--port", "0") as (server, address):
+        assert httpx.post(f"{address}/predict", content=IMAGE).status_code == 200
+        before = most_mib()
+        with ThreadPoolExecutor(8) as pool:
+            urls = [f"{address}/predict"] * 16
+            answers = list(pool.map(lambda url: httpx.post(url, files=form, timeout=60), urls))
+        assert {answer.status_code for answer in answers} <= {422, 503}
+        assert 422 in {answer.status_code for answer in answers}
+        assert size // 2**20 < most_mib() - before < 1.5 * limits.held_bytes // 2**20
 
 
 def test_sigterm_finishes_what_was_begun(exported: Path) -> None:

@@ -21,7 +21,7 @@ from cifarlab.system.files import sha256
 from cifarlab_serve.app import build_app
 from cifarlab_serve.exported import ExportedNetwork, InputPolicy, ServeError
 from cifarlab_serve.images import decode_bytes
-from cifarlab_serve.limits import Limits
+from cifarlab_serve.settings import Limits
 
 FILES = image_files()
 MULTIPART = [("images", (name, blob)) for name, blob in FILES.items()]
