@@ -42,6 +42,7 @@ _BODY = {
 }
 _MEANINGS = {
     401: "not the token",
+    403: "without a token: asked under a name that is not this machine's",
     408: "the body came too slowly",
     413: "too many bytes or images",
     422: "no image that the network takes",
@@ -67,11 +68,11 @@ class Model(BaseModel):
 
 
 class Prediction(BaseModel):
-    """What the network says of one image."""
+    """What the network says of one image, in the words of ``cifarlab predict --format json``."""
 
-    name: str = Field(description="the part's file name; image: a body that is one")
-    label: str = Field(description="the likeliest class")
-    probability: float = Field(description="of it")
+    id: str = Field(description="the part's file name; image: a body that is one")
+    likeliest: str = Field(alias="class", description="the likeliest class")
+    confidence: float = Field(description="its probability")
     probabilities: dict[str, float] = Field(description="of each class")
     set: list[str] | None = Field(None, description="conformal set, likeliest first")
 
@@ -111,6 +112,7 @@ def build_app(network: ExportedNetwork, limits: Limits, token: str | None = None
         title=network.identity["name"],
         version=network.identity["fingerprint"],
         lifespan=lifespan,
+        openapi_url=None,  # FastAPI's own would need no token
         docs_url=None,  # its page would load scripts from another host
         redoc_url=None,
     )
@@ -118,7 +120,12 @@ def build_app(network: ExportedNetwork, limits: Limits, token: str | None = None
     for error_type, handler in _HANDLERS.items():
         app.add_exception_handler(error_type, handler)
     problems: Any = {n: {"model": Problem, "description": what} for n, what in _MEANINGS.items()}
-    app.get("/health")(_health)
+    app.get("/health", responses={503: problems[503]})(server.check_health)
+
+    @app.get("/openapi.json", dependencies=guards, include_in_schema=False)
+    async def show_openapi() -> dict[str, Any]:
+        return app.openapi()
+
     app.get("/model", dependencies=guards)(server.describe)
     app.get("/metrics", dependencies=guards, response_class=Response)(server.show_metrics)
     app.post(
@@ -129,11 +136,6 @@ def build_app(network: ExportedNetwork, limits: Limits, token: str | None = None
         openapi_extra={"requestBody": _BODY},
     )(server.predict)
     return app
-
-
-async def _health() -> dict[str, str]:
-    """Say that the server runs."""
-    return {"status": "ok"}
 
 
 class PredictionServer:
@@ -149,6 +151,16 @@ class PredictionServer:
         self.metrics.waiting.set_function(lambda: self.batcher.n_waiting)
         self._decoder = Decoder(network.policy, limits, self.admission)
 
+    async def check_health(self) -> dict[str, str]:
+        """Say that the network answers; after a pass that failed it is asked anew."""
+        if not self.batcher.is_well(self.limits.timeout):
+            try:
+                async with asyncio.timeout(self.limits.timeout):
+                    await self.batcher.predict([np.zeros(self.network.shape, np.uint8)])
+            except Exception as error:
+                raise RefusalError(503, "the network does not answer", "restart it") from error
+        return {"status": "ok"}
+
     async def describe(self) -> dict[str, Any]:
         """Say what the network is and takes, and how accurate it was measured to be."""
         network = self.network
@@ -156,6 +168,7 @@ class PredictionServer:
             "classes": network.classes,
             "image_shape": network.shape,
             "resize_mode": network.policy.resize_mode,
+            "certified": network.certified,
             "accuracy": network.facts.get("accuracy"),
             "highest_coverage": network.conformal and len(network.conformal.thresholds) / 100,
         }
@@ -237,15 +250,9 @@ class PredictionServer:
             names_in_set = None
             if members is not None:
                 names_in_set = [classes[k] for k in order[i] if members[i, k]]
-            predictions.append(
-                Prediction(
-                    name=name,
-                    label=classes[first],
-                    probability=row[first],
-                    probabilities=dict(zip(classes, row.tolist(), strict=True)),
-                    set=names_in_set,
-                )
-            )
+            fields = {"id": name, "class": classes[first], "confidence": row[first]}
+            fields["probabilities"] = dict(zip(classes, row.tolist(), strict=True))
+            predictions.append(Prediction(**fields, set=names_in_set))
         model = Model(**self.network.identity)
         coverage = percent / 100 if percent else None
         return Answer(model=model, coverage=coverage, predictions=predictions)

@@ -22,7 +22,7 @@ from cifarlab_serve.images import (
 from cifarlab_serve.limits import Admission, RefusalError
 from cifarlab_serve.settings import Limits
 
-_FEW_PIXELS = 2**18  # of a request; they are decoded in a few milliseconds
+FEW_PIXELS = 2**18  # of a request; they are decoded in a few milliseconds
 
 
 class OpenedImage:
@@ -98,7 +98,7 @@ class Decoder:
         def begin() -> tuple[deque[OpenedImage], int, list[np.ndarray]]:
             opened = deque(self._open(name, file) for name, file in files)
             n_pixels = sum(image.n_pixels for image in opened)
-            return opened, n_pixels, finish(opened) if n_pixels <= _FEW_PIXELS else []
+            return opened, n_pixels, finish(opened) if n_pixels <= FEW_PIXELS else []
 
         loop = asyncio.get_running_loop()
         opened, n_pixels, inputs = await loop.run_in_executor(self._openers, begin)

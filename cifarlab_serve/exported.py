@@ -72,7 +72,8 @@ class ExportedNetwork:
             threads: of the network; None: one for each core
 
         Raises:
-            ServeError: it is no file that cifarlab exported, or there is no such ``resize_mode``
+            ServeError: it is no file that cifarlab exported, or not the one that the certificate
+                beside it is of, or there is no such ``resize_mode``
         """
         import onnxruntime
 
@@ -98,6 +99,7 @@ class ExportedNetwork:
             "weights_sha256": str(facts["weights_sha256"]),
             "file_sha256": hashlib.sha256(content).hexdigest(),
         }
+        self.certified = _is_certified(path, self.identity["file_sha256"])
 
     def _read(self, facts: dict[str, Any], resize_mode: str | None) -> None:
         """Keep what is needed of the facts. Raises whatever they lack."""
@@ -121,3 +123,20 @@ class ExportedNetwork:
         """Return probabilities (N, K) of images uint8 (N, H, W, C)."""
         probabilities: np.ndarray = self._session.run(["probabilities"], {"images": images})[0]
         return probabilities
+
+
+def _is_certified(path: Path, file_sha256: str) -> bool:
+    """Return whether a certificate lies beside a file; it must be this one's. Raises ServeError."""
+    certificate = path.with_name("certificate.json")
+    if not certificate.is_file():
+        return False
+    try:
+        expected = json.loads(certificate.read_bytes())["file"]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ServeError(
+            f"{certificate} can't be read: {error!r}", "export the run anew"
+        ) from error
+    if expected != file_sha256:
+        what = f"{path} is not the file that {certificate.name} beside it was written for"
+        raise ServeError(what, "export the run anew, or take the file elsewhere, uncertified")
+    return True

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-PORT = 8643
+HOST, PORT = "127.0.0.1", 8643
 TOKEN_VARIABLE = "CIFARLAB_SERVE_TOKEN"
 OPTIONS = {  # of 'cifarlab serve' and 'cifarlab-serve'
     "exported": "an ONNX file of 'export', or its folder",
@@ -17,6 +17,7 @@ OPTIONS = {  # of 'cifarlab serve' and 'cifarlab-serve'
     "timeout": "seconds to read a request, and to answer it",
     "check": "only load the network: can it be served?",
 }
+LIMITS = ("batch", "queue", "pixels", "timeout")  # which of the bounds are options
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ _EXTRAS = {
     "audit": ("cleanlab",),
     "dashboard": ("nicegui",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
-    "serve": ("onnxruntime", "fastapi", "uvicorn", "multipart", "prometheus_client"),
+    "serve": ("onnxruntime", "fastapi", "uvicorn", "python_multipart", "prometheus_client"),
     "mlflow": ("mlflow",),
     "tensorboard": ("tensorboard",),
     "trackio": ("trackio",),

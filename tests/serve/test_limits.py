@@ -93,7 +93,7 @@ def test_all_but_health_needs_the_token(network: ExportedNetwork) -> None:
         assert client.get("/health").status_code == 200
         for header in (None, "Bearer token", "täken".encode(), b"Bearer t\xe4ken"):
             headers = {} if header is None else {"authorization": header}
-            for path in ("/model", "/metrics"):
+            for path in ("/model", "/metrics", "/openapi.json"):
                 assert client.get(path, headers=headers).status_code == 401
             answer = client.post("/predict", content=IMAGE, headers=headers)
             assert refusal(answer)[0] == 401 and answer.headers["www-authenticate"] == "Bearer"
@@ -104,7 +104,8 @@ def test_all_but_health_needs_the_token(network: ExportedNetwork) -> None:
 
 def test_without_a_token_no_foreign_name_is_answered(client: TestClient) -> None:
     for host in ("example.org", "[", "127.0.0.1.example.org", ""):
-        assert refusal(client.get("/model", headers={"host": host}))[0] == 403
+        for path in ("/model", "/metrics", "/openapi.json"):
+            assert refusal(client.get(path, headers={"host": host}))[0] == 403
     for host in ("localhost:1", "[::1]:80", "127.0.0.1"):
         assert client.get("/model", headers={"host": host}).status_code == 200
 
@@ -311,6 +312,39 @@ def test_a_network_that_fails_is_a_fault_of_the_server(network: ExportedNetwork)
     with TestClient(app, "http://127.0.0.1", raise_server_exceptions=False) as client:
         for _ in range(2):  # the worker goes on
             assert refusal(client.post("/predict", content=IMAGE)) == (500, "the server failed")
+
+
+def test_health_is_that_of_the_network(network: ExportedNetwork) -> None:
+    run, broken = network.run, threading.Event()
+
+    def run_unless_broken(images: np.ndarray) -> np.ndarray:
+        return np.zeros(0) if broken.is_set() else run(images)  # too few rows for the images
+
+    network.run = run_unless_broken  # type: ignore[method-assign]
+    app = build_app(network, Limits())
+    with TestClient(app, "http://127.0.0.1", raise_server_exceptions=False) as client:
+        assert client.get("/health").json() == {"status": "ok"}
+        broken.set()
+        assert refusal(client.post("/predict", content=IMAGE))[0] == 500
+        for _ in range(2):
+            assert refusal(client.get("/health")) == (503, "the network does not answer")
+        broken.clear()  # it heals without another request
+        assert client.get("/health").json() == {"status": "ok"}
+        assert client.post("/predict", content=IMAGE).status_code == 200
+
+
+def test_a_network_that_hangs_is_not_well(network: ExportedNetwork) -> None:
+    gate = Gate(network)
+
+    async def play(client: httpx.AsyncClient) -> list[httpx.Response]:
+        late = await client.post("/predict", content=IMAGE)
+        hung = await client.get("/health")
+        gate.open.set()
+        return [late, hung, await client.get("/health")]
+
+    late, hung, well = ask(network, Limits(timeout=0.3), play)
+    assert (late.status_code, well.status_code) == (504, 200)
+    assert refusal(hung) == (503, "the network does not answer")
 
 
 def test_requests_have_forward_passes_in_common(network: ExportedNetwork) -> None:
