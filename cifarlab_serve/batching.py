@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import numpy as np
 
@@ -92,16 +93,16 @@ class Batcher:
     async def _run_batch(self, batch: list[tuple[np.ndarray, asyncio.Future[np.ndarray]]]) -> None:
         """Give each image its probabilities, or the error that the forward pass had."""
         self._begun, loop = time.monotonic(), asyncio.get_running_loop()
-        rows: list[np.ndarray | Exception]
         try:
             images = np.stack([image for image, _ in batch])
-            rows = list(await loop.run_in_executor(self._executor, self._run, images))
+            rows = await loop.run_in_executor(self._executor, self._run, images)
+            answers: list[Any] = list(zip(batch, rows, strict=True))
             self._observe(len(batch))
             self._failed = False
         except Exception as error:
-            rows, self._failed = [error] * len(batch), True
+            answers, self._failed = [(entry, error) for entry in batch], True
         self._begun = None
-        for (_, future), row in zip(batch, rows, strict=True):
+        for (_, future), row in answers:
             if future.done():  # its request is over: out of time
                 continue
             if isinstance(row, Exception):

@@ -1,5 +1,6 @@
 """The server as a process: cut connections, nonsense, its end; and what the commands refuse."""
 
+import math
 import os
 import re
 import signal
@@ -19,8 +20,8 @@ from made_images import image_files
 from typer.main import get_command
 
 from cifarlab.cli import app
-from cifarlab_serve.exported import count_cores
-from cifarlab_serve.server import parser
+from cifarlab_serve.exported import ServeError, count_cores
+from cifarlab_serve.server import parser, serve
 from cifarlab_serve.settings import Limits
 
 IMAGE = image_files()["fits.png"]
@@ -143,14 +144,21 @@ def test_another_host_needs_a_token(program: tuple[str, ...], tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("program", [("cifarlab", "serve"), ("cifarlab_serve",)])
-def test_numbers_that_cannot_be_are_refused(program: tuple[str, ...], exported: Path) -> None:
-    for option, number in (
-        *(("--timeout", each) for each in ("nan", "inf", "0", "-1", "1e9")),
-        *(("--threads", each) for each in ("0", "100000")),
-        *((option, "0") for option in ("--batch", "--queue", "--pixels")),
-    ):
-        what, _ = refused(*program, exported, option, number)
-        assert option in what or "threads" in what
+def test_a_time_without_end_is_refused(program: tuple[str, ...], exported: Path) -> None:
+    what, hint = refused(*program, exported, "--timeout", "inf")
+    assert "--timeout" in what and "3600 at most" in hint
+
+
+def test_numbers_that_cannot_be_are_refused(exported: Path) -> None:
+    for timeout in (math.nan, math.inf, 0, -1, 1e9):
+        with pytest.raises(ServeError, match="above 0"):
+            serve(exported, limits=Limits(timeout=timeout))
+    for limits in (Limits(batch=0), Limits(queue=0), Limits(pixels=0)):
+        with pytest.raises(ServeError, match="above 0"):
+            serve(exported, limits=limits)
+    for threads in (-1, 0, 100_000):
+        with pytest.raises(ServeError, match="take 1 to"):
+            serve(exported, threads=threads)
 
 
 def test_a_check_loads_the_network_and_ends(exported: Path, tmp_path: Path) -> None:
