@@ -10,6 +10,7 @@ from typing import Any
 import uvicorn
 from fastapi import Body, FastAPI
 
+from cifarlab_serve.decoding import OpenedImage
 from cifarlab_serve.exported import ExportedNetwork
 
 
@@ -20,7 +21,7 @@ def main() -> None:
 
     @app.post("/predict")
     def predict(image: bytes = Body(media_type="application/octet-stream")) -> dict[str, Any]:
-        pixels = network.decode(image, "image", 2**24)
+        pixels = OpenedImage(image, "image", network.policy, 2**24).decode()
         row = network.run(pixels[None])[0]
         probabilities = dict(zip(network.classes, row.tolist(), strict=True))
         return {"label": network.classes[row.argmax()], "probabilities": probabilities}

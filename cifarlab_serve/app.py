@@ -1,11 +1,11 @@
 """What the server answers: predictions, its model, its health, its metrics, its OpenAPI."""
 
 import asyncio
-import time
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from io import BytesIO
+from typing import IO, Annotated, Any
 
 import numpy as np
 from fastapi import Depends, FastAPI, Query, Request, Response
@@ -16,19 +16,23 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from cifarlab_serve.batching import Batcher, QueueFullError
-from cifarlab_serve.exported import ExportedNetwork, ImageError, count_cores
+from cifarlab_serve.decoding import Decoder
+from cifarlab_serve.exported import ExportedNetwork
 from cifarlab_serve.limits import (
+    LATER,
     Admission,
-    Limits,
+    Body,
     RefusalError,
     UnreadRefusalError,
     discard_body,
     require_token,
 )
 from cifarlab_serve.metrics import CountRequests, Metrics
+from cifarlab_serve.settings import Limits
 
 _FILE = {"type": "string", "format": "binary"}
 _IMAGES = {"type": "object", "properties": {"images": {"type": "array", "items": _FILE}}}
@@ -38,6 +42,7 @@ _BODY = {
 }
 _MEANINGS = {
     401: "not the token",
+    403: "without a token: asked under a name that is not this machine's",
     408: "the body came too slowly",
     413: "too many bytes or images",
     422: "no image that the network takes",
@@ -63,11 +68,11 @@ class Model(BaseModel):
 
 
 class Prediction(BaseModel):
-    """What the network says of one image."""
+    """What the network says of one image, in the words of ``cifarlab predict --format json``."""
 
-    name: str = Field(description="the part's file name; image: a body that is one")
-    label: str = Field(description="the likeliest class")
-    probability: float = Field(description="of it")
+    id: str = Field(description="the part's file name; image: a body that is one")
+    likeliest: str = Field(alias="class", description="the likeliest class")
+    confidence: float = Field(description="its probability")
     probabilities: dict[str, float] = Field(description="of each class")
     set: list[str] | None = Field(None, description="conformal set, likeliest first")
 
@@ -107,6 +112,7 @@ def build_app(network: ExportedNetwork, limits: Limits, token: str | None = None
         title=network.identity["name"],
         version=network.identity["fingerprint"],
         lifespan=lifespan,
+        openapi_url=None,  # FastAPI's own would need no token
         docs_url=None,  # its page would load scripts from another host
         redoc_url=None,
     )
@@ -114,7 +120,12 @@ def build_app(network: ExportedNetwork, limits: Limits, token: str | None = None
     for error_type, handler in _HANDLERS.items():
         app.add_exception_handler(error_type, handler)
     problems: Any = {n: {"model": Problem, "description": what} for n, what in _MEANINGS.items()}
-    app.get("/health")(_health)
+    app.get("/health", responses={503: problems[503]})(server.check_health)
+
+    @app.get("/openapi.json", dependencies=guards, include_in_schema=False)
+    async def show_openapi() -> dict[str, Any]:
+        return app.openapi()
+
     app.get("/model", dependencies=guards)(server.describe)
     app.get("/metrics", dependencies=guards, response_class=Response)(server.show_metrics)
     app.post(
@@ -125,11 +136,6 @@ def build_app(network: ExportedNetwork, limits: Limits, token: str | None = None
         openapi_extra={"requestBody": _BODY},
     )(server.predict)
     return app
-
-
-async def _health() -> dict[str, str]:
-    """Say that the server runs."""
-    return {"status": "ok"}
 
 
 class PredictionServer:
@@ -143,7 +149,17 @@ class PredictionServer:
         observe = self.metrics.batches.observe
         self.batcher = Batcher(network.run, limits.batch, limits.wait, limits.queue, observe)
         self.metrics.waiting.set_function(lambda: self.batcher.n_waiting)
-        self._decoders = ThreadPoolExecutor(min(4, count_cores()), "decode")
+        self._decoder = Decoder(network.policy, limits, self.admission)
+
+    async def check_health(self) -> dict[str, str]:
+        """Say that the network answers; after a pass that failed it is asked anew."""
+        if not self.batcher.is_well(self.limits.timeout):
+            try:
+                async with asyncio.timeout(self.limits.timeout):
+                    await self.batcher.predict([np.zeros(self.network.shape, np.uint8)])
+            except Exception as error:
+                raise RefusalError(503, "the network does not answer", "restart it") from error
+        return {"status": "ok"}
 
     async def describe(self) -> dict[str, Any]:
         """Say what the network is and takes, and how accurate it was measured to be."""
@@ -152,6 +168,7 @@ class PredictionServer:
             "classes": network.classes,
             "image_shape": network.shape,
             "resize_mode": network.policy.resize_mode,
+            "certified": network.certified,
             "accuracy": network.facts.get("accuracy"),
             "highest_coverage": network.conformal and len(network.conformal.thresholds) / 100,
         }
@@ -163,18 +180,19 @@ class PredictionServer:
     async def predict(self, request: Request, coverage: Coverage = None) -> Answer:
         """Predict the image that is the body, or each file of a multipart body."""
         percent = self._percent(coverage)
-        async with self.admission.read(request) as body:
+        with self.admission.admit(request) as body:
+            files = await self._receive(request, body)
             try:
                 async with asyncio.timeout(self.limits.timeout):
-                    files = await self._files(request, body)
                     with self.batcher.announce():
-                        images = await self._decode(files)
+                        images = await self._decoder.decode(files)
+                    body.release()
                     probabilities = await self.batcher.predict(images)
             except TimeoutError as error:
                 what = f"there was no answer within {self.limits.timeout:g} seconds"
                 raise RefusalError(504, what, "send less at once, or later") from error
             except QueueFullError as error:
-                raise RefusalError(503, "too many images wait", "try again in a second") from error
+                raise RefusalError(503, "too many images wait", LATER) from error
         return self._answer([name for name, _ in files], probabilities, percent)
 
     def _percent(self, coverage: float | None) -> int:
@@ -191,51 +209,36 @@ class PredictionServer:
             hint = "leave it out: this network's run held no images out that calibrate sets"
         raise UnreadRefusalError(422, f"no sets are calibrated for {coverage:g}", hint)
 
-    async def _files(self, request: Request, body: bytes) -> list[tuple[str, bytes]]:
+    async def _receive(self, request: Request, body: Body) -> list[tuple[str, IO[bytes]]]:
         """Return the names and contents of a body's images. Raises RefusalError."""
-        if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-            return [("image", body)]
-        parts = Request(request.scope, _replay(body))
+        is_form = request.headers.get("content-type", "").startswith("multipart/form-data")
         try:
-            form = await parts.form(max_files=self._most_images + 1, max_fields=1)
-        except (HTTPException, ValueError, KeyError) as error:
-            what = f"the body is not what its type says: {getattr(error, 'detail', error)}"
+            async with asyncio.timeout(self.limits.timeout):
+                if is_form:
+                    return await self._parts(request, body)
+                return [("image", BytesIO(b"".join([chunk async for chunk in body.chunks()])))]
+        except TimeoutError as error:
+            what = f"the body did not arrive within {self.limits.timeout:g} seconds"
+            raise RefusalError(408, what, "send less at once") from error
+
+    async def _parts(self, request: Request, body: Body) -> list[tuple[str, IO[bytes]]]:
+        chunks = body.chunks()
+        parser = _MemoryParser(request.headers, chunks, max_files=self._most_images, max_fields=1)
+        try:
+            parts = [part for _, part in (await parser.parse()).multi_items()]
+        except (MultiPartException, ValueError, KeyError) as error:
+            async for _ in chunks:
+                pass  # whoever sends it reads the answer afterwards
+            what = getattr(error, "message", str(error))
             if "Too many files" in what:
-                raise self._too_many() from error
+                what = f"the request has more than {self._most_images} images"
+                raise RefusalError(413, what, "send fewer at once") from error
+            what = f"the body is not what its type says: {what}"
             raise RefusalError(422, what, "send multipart/form-data, each image a file") from error
-        async with _closing(form.close):
-            uploads = [part for _, part in form.multi_items()]
-            files = [
-                (upload.filename or "image", await upload.read())
-                for upload in uploads
-                if isinstance(upload, UploadFile)
-            ]
-        if not files or len(files) < len(uploads):
+        files = [part for part in parts if isinstance(part, UploadFile)]
+        if not files or len(files) < len(parts):
             raise RefusalError(422, "a part of the body is no file", "send each image as a file")
-        if len(files) > self._most_images:
-            raise self._too_many()
-        return files
-
-    def _too_many(self) -> RefusalError:
-        what = f"the request has more than {self._most_images} images"
-        return RefusalError(413, what, "send fewer at once")
-
-    async def _decode(self, files: list[tuple[str, bytes]]) -> list[np.ndarray]:
-        """Return the network's inputs. Raises RefusalError."""
-        deadline = time.monotonic() + self.limits.timeout  # a thread can't be stopped from outside
-
-        def decode() -> list[np.ndarray]:
-            images = []
-            for name, blob in files:
-                if time.monotonic() > deadline:
-                    raise TimeoutError
-                images.append(self.network.decode(blob, name[:200], self.limits.pixels))
-            return images
-
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._decoders, decode)
-        except ImageError as error:
-            raise RefusalError(422, error.what, error.hint) from error
+        return [(file.filename or "image", file.file) for file in files]
 
     def _answer(self, names: list[str], probabilities: np.ndarray, percent: int) -> Answer:
         classes, conformal = self.network.classes, self.network.conformal
@@ -247,33 +250,18 @@ class PredictionServer:
             names_in_set = None
             if members is not None:
                 names_in_set = [classes[k] for k in order[i] if members[i, k]]
-            predictions.append(
-                Prediction(
-                    name=name,
-                    label=classes[first],
-                    probability=row[first],
-                    probabilities=dict(zip(classes, row.tolist(), strict=True)),
-                    set=names_in_set,
-                )
-            )
+            fields = {"id": name, "class": classes[first], "confidence": row[first]}
+            fields["probabilities"] = dict(zip(classes, row.tolist(), strict=True))
+            predictions.append(Prediction(**fields, set=names_in_set))
         model = Model(**self.network.identity)
         coverage = percent / 100 if percent else None
         return Answer(model=model, coverage=coverage, predictions=predictions)
 
 
-def _replay(body: bytes) -> Callable[[], Awaitable[dict[str, Any]]]:
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
+class _MemoryParser(MultiPartParser):
+    """Keeps large parts in memory, too, where they are counted: /tmp may be memory that is not."""
 
-    return receive
-
-
-@asynccontextmanager
-async def _closing(close: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        await close()
+    spool_max_size = sys.maxsize
 
 
 def _problem(status: int, error: str, hint: str) -> JSONResponse:

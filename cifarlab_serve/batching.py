@@ -1,10 +1,12 @@
 """Images of several requests in one forward pass: one task gathers what waits and runs it."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import numpy as np
 
@@ -38,12 +40,19 @@ class Batcher:
         self._queue: deque[tuple[np.ndarray, asyncio.Future[np.ndarray]]] = deque()
         self._arrival = asyncio.Event()
         self._executor = ThreadPoolExecutor(1, "forward")
+        self._begun: float | None = None  # when the pass that runs did
+        self._failed = False
         self._on_their_way = 0  # requests whose images are being decoded
 
     @property
     def n_waiting(self) -> int:
         """Return how many images wait."""
         return len(self._queue)
+
+    def is_well(self, seconds: float) -> bool:
+        """Return whether the last forward pass worked and none has run for so long."""
+        is_late = self._begun is not None and time.monotonic() - self._begun > seconds
+        return not (self._failed or is_late or self._task.done())
 
     def start(self) -> None:
         """Start the task that runs the batches."""
@@ -78,23 +87,28 @@ class Batcher:
 
     async def _work(self) -> None:
         while True:
-            batch = await self._gather()
-            if not batch:
-                continue
+            if batch := await self._gather():
+                await self._run_batch(batch)
+
+    async def _run_batch(self, batch: list[tuple[np.ndarray, asyncio.Future[np.ndarray]]]) -> None:
+        """Give each image its probabilities, or the error that the forward pass had."""
+        self._begun, loop = time.monotonic(), asyncio.get_running_loop()
+        try:
             images = np.stack([image for image, _ in batch])
-            loop = asyncio.get_running_loop()
-            try:
-                rows = list(await loop.run_in_executor(self._executor, self._run, images))
-            except Exception as error:
-                rows = [error] * len(batch)
+            rows = await loop.run_in_executor(self._executor, self._run, images)
+            answers: list[Any] = list(zip(batch, rows, strict=True))
             self._observe(len(batch))
-            for (_, future), row in zip(batch, rows, strict=True):
-                if future.done():  # its request is over: out of time
-                    continue
-                if isinstance(row, Exception):
-                    future.set_exception(row)
-                else:
-                    future.set_result(row)
+            self._failed = False
+        except Exception as error:
+            answers, self._failed = [(entry, error) for entry in batch], True
+        self._begun = None
+        for (_, future), row in answers:
+            if future.done():  # its request is over: out of time
+                continue
+            if isinstance(row, Exception):
+                future.set_exception(row)
+            else:
+                future.set_result(row)
 
     async def _gather(self) -> list[tuple[np.ndarray, asyncio.Future[np.ndarray]]]:
         """Wait for images, and a little for those that come with them; none of ended requests."""

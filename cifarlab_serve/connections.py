@@ -6,7 +6,8 @@ from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from cifarlab_serve.limits import LATER, LINGER_SECONDS, Limits
+from cifarlab_serve.limits import LATER, LINGER_SECONDS
+from cifarlab_serve.settings import Limits
 
 _PROBLEM = json.dumps({"error": "too many connections at once", "hint": LATER}).encode()
 _FULL = (

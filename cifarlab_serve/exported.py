@@ -2,35 +2,34 @@
 
 import hashlib
 import json
+import math
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cifarlab_serve.conformal import raps_scores
-from cifarlab_serve.images import BrokenError, RefusedError, decode_bytes
 
 RESIZE_MODES = ("error", "crop", "pad", "stretch")
 _HINT = "name an ONNX file that 'cifarlab export' wrote, or its folder"
 
 
-def count_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+def count_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return how many cores this process may use, by its affinity and its container's quota."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        with suppress(OSError, ValueError):  # "max": as many as there are
+            quota, period = map(int, " ".join((cgroup / f).read_text() for f in files).split())
+            if quota > 0:
+                cores = min(cores, math.ceil(quota / period))
+    return cores
 
 
 class ServeError(Exception):
     """Something that can't be served: ``what`` is wrong and where, ``hint`` says what to do."""
-
-    def __init__(self, what: str, hint: str) -> None:
-        super().__init__(what, hint)
-        self.what, self.hint = what, hint
-
-
-class ImageError(Exception):
-    """An image that is refused, as above."""
 
     def __init__(self, what: str, hint: str) -> None:
         super().__init__(what, hint)
@@ -73,7 +72,8 @@ class ExportedNetwork:
             threads: of the network; None: one for each core
 
         Raises:
-            ServeError: it is no file that cifarlab exported, or there is no such ``resize_mode``
+            ServeError: it is no file that cifarlab exported, or not the one that the certificate
+                beside it is of, or there is no such ``resize_mode``
         """
         import onnxruntime
 
@@ -99,6 +99,7 @@ class ExportedNetwork:
             "weights_sha256": str(facts["weights_sha256"]),
             "file_sha256": hashlib.sha256(content).hexdigest(),
         }
+        self.certified = _is_certified(path, self.identity["file_sha256"])
 
     def _read(self, facts: dict[str, Any], resize_mode: str | None) -> None:
         """Keep what is needed of the facts. Raises whatever they lack."""
@@ -123,25 +124,19 @@ class ExportedNetwork:
         probabilities: np.ndarray = self._session.run(["probabilities"], {"images": images})[0]
         return probabilities
 
-    def decode(self, blob: bytes, name: str, max_pixels: int) -> np.ndarray:
-        """Decode an image file to an input uint8 (H, W, C).
 
-        Args:
-            blob: the file's bytes
-            name: what an error calls the image
-            max_pixels: an image that declares more is refused
-
-        Raises:
-            ImageError: it can't be decoded, or not be brought to the network's size
-        """
-        if not blob:
-            raise ImageError(f"{name} is empty", "send an image file's bytes")
-        try:
-            return decode_bytes(blob, self.policy, max_pixels)
-        except BrokenError as broken:
-            hint = "send a JPEG, PNG, BMP, GIF, WebP, TIFF or PPM file"
-            raise ImageError(f"{name} {broken.what}", hint) from broken
-        except RefusedError as refused:
-            hint = refused.hint.replace("data.images.resize_mode=crop", "--resize-mode crop")
-            hint = hint.replace("set --", "start the server with --")
-            raise ImageError(f"{name} {refused.what}", hint) from refused
+def _is_certified(path: Path, file_sha256: str) -> bool:
+    """Return whether a certificate lies beside a file; it must be this one's. Raises ServeError."""
+    certificate = path.with_name("certificate.json")
+    if not certificate.is_file():
+        return False
+    try:
+        expected = json.loads(certificate.read_bytes())["file"]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ServeError(
+            f"{certificate} can't be read: {error!r}", "export the run anew"
+        ) from error
+    if expected != file_sha256:
+        what = f"{path} is not the file that {certificate.name} beside it was written for"
+        raise ServeError(what, "export the run anew, or take the file elsewhere, uncertified")
+    return True

@@ -1,7 +1,8 @@
 """Decode an image file to uint8 pixels, a pure function of its bytes and an ``ImagePolicy``."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -66,12 +67,30 @@ def decode_bytes(blob: bytes, policy: Policy, max_pixels: int = MAX_PIXELS) -> n
         RefusedError: it declares more than ``max_pixels`` pixels, or is a JPEG whose scans draw
             more than ``MAX_SCANS`` times as many; it is not decoded
     """
-    try:
+    return decode_opened(open_bytes(blob, max_pixels), policy)
+
+
+def open_bytes(blob: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Read what an image file declares; its pixels stay undecoded. As ``decode_bytes``."""
+    with _refusing():
         file = Image.open(io.BytesIO(blob), formats=FORMATS)
         _refuse_bomb(file, blob, max_pixels)
+        return file
+
+
+def decode_opened(file: Image.Image, policy: Policy) -> np.ndarray:
+    """Decode what ``open_bytes`` opened. As ``decode_bytes``."""
+    with _refusing():
         image = _apply_policy(_to_plain_mode(_apply_orientation(file)), policy)
         pixels = np.frombuffer(image.tobytes(), dtype=np.uint8)
         return pixels.reshape(image.height, image.width, -1)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Turn what Pillow raises into BrokenError and RefusedError."""
+    try:
+        yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RefusedError(f"declares too many pixels: {error}", "remove it or scale it") from error
     except RefusedError:
@@ -109,13 +128,23 @@ def conform_images(images: np.ndarray, policy: Policy) -> np.ndarray:
     return np.stack(resized) if n else images
 
 
-def _refuse_bomb(image: Image.Image, blob: bytes, max_pixels: int) -> None:
-    """Raise RefusedError for what would take hours or gigabytes to decode."""
-    sizes, hint = [image.size], "remove it or save it anew, scaled down"
+def declared_pixels(image: Image.Image) -> int:
+    """Return how many pixels have to be decoded at once."""
+    return max(width * height for width, height in _declared_sizes(image))
+
+
+def _declared_sizes(image: Image.Image) -> list[tuple[int, int]]:
+    sizes = [image.size]
     if isinstance(image, TiffImagePlugin.TiffImageFile):  # its tiles may be far larger than it
         tags = (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)
         sizes.append((image.tag_v2.get(tags[0], 0), image.tag_v2.get(tags[1], 0)))
-    for width, height in sizes:
+    return sizes
+
+
+def _refuse_bomb(image: Image.Image, blob: bytes, max_pixels: int) -> None:
+    """Raise RefusedError for what would take hours or gigabytes to decode."""
+    hint = "remove it or save it anew, scaled down"
+    for width, height in _declared_sizes(image):
         if width * height > max_pixels:
             raise RefusedError(f"declares {width}x{height} pixels, more than {max_pixels:,}", hint)
     # A scan of nothing takes 30 bytes, and a pass over all pixels: hours in a few MiB.
@@ -151,12 +180,19 @@ def _to_plain_mode(image: Image.Image) -> Image.Image:
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
     """Scale 0..65535 to 0..255, rounded: Pillow itself clips at 255."""
-    values = np.asarray(image).astype(np.int64).clip(0, 65535)
-    scaled = ((values * 255 + 32767) // 65535).astype(np.uint8)
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        scaled[values == transparent] = 255
+    values, transparent = np.asarray(image), image.info.get("transparency")
+    scaled = np.empty(values.shape, np.uint8)
+    for strip, target in zip(_strips(values), _strips(scaled), strict=True):  # a few MB each
+        clipped = strip.astype(np.int32).clip(0, 65535)
+        target[:] = (clipped * 255 + 32767) // 65535
+        if isinstance(transparent, int):
+            target[clipped == transparent] = 255
     return Image.fromarray(scaled)
+
+
+def _strips(values: np.ndarray) -> list[np.ndarray]:
+    """Return views of some rows each."""
+    return np.array_split(values, 1 + values.size // 2**18)
 
 
 def _apply_policy(image: Image.Image, policy: Policy) -> Image.Image:

@@ -3,31 +3,18 @@
 import asyncio
 import hmac
 import ipaddress
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager, suppress
+from threading import Lock
 from urllib.parse import urlsplit
 
 from starlette.requests import ClientDisconnect, Request
 
+from cifarlab_serve.settings import Limits
+
 LINGER_SECONDS = 2.0  # a body is read so long after its refusal: clients send before they listen
 LATER = "try again in a second"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The bounds of a server; bytes, images and seconds."""
-
-    body_bytes: int = 2**24
-    pixels: int = 2**24  # of an image as it is sent; some 300 MB while it is decoded
-    images: int = 256  # of a request
-    connections: int = 512  # at once; a process may often open 1,024 files
-    requests: int = 256  # at once
-    held_bytes: int = 2**27  # bodies of all requests
-    queue: int = 1024  # images that wait for the network
-    batch: int = 64  # images of a forward pass
-    wait: float = 0.002  # of an image for others that are being decoded
-    timeout: float = 10.0  # for a request's head, again for its body, and for the answer
+_COPIES = 2  # of a body: what came, and the image files as they are handed to Pillow
 
 
 class RefusalError(Exception):
@@ -47,45 +34,70 @@ class Admission:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self.n_requests = self.n_bytes = 0
+        self.n_requests = self.n_bytes = self.n_pixels = 0
+        self._lock = Lock()  # a thread that has decoded gives pixels back
 
-    @asynccontextmanager
-    async def read(self, request: Request) -> AsyncIterator[bytes]:
-        """Read a request's body, which counts until the block is left. Raises RefusalError."""
+    @contextmanager
+    def admit(self, request: Request) -> Iterator["Body"]:
+        """Let a request in for the time of the block. Raises RefusalError."""
         if self.n_requests >= self._limits.requests:
             raise UnreadRefusalError(503, "too many requests at once", LATER)
-        chunks: list[bytes] = []
+        body = Body(request, self, self._limits)
         self.n_requests += 1
         try:
-            await self._read(request, chunks)
-            chunks = [b"".join(chunks)]
-            yield chunks[0]
+            yield body
         finally:
             self.n_requests -= 1
-            self.n_bytes -= sum(map(len, chunks))
+            body.release()
 
-    async def _read(self, request: Request, chunks: list[bytes]) -> None:
-        """Append a request's body to ``chunks``. Raises RefusalError."""
-        limits, n, has_more = self._limits, 0, True
-        try:
-            async with asyncio.timeout(limits.timeout):
-                while has_more:
-                    message = await request.receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientDisconnect
-                    chunk, has_more = message.get("body", b""), message.get("more_body", False)
-                    refusal = UnreadRefusalError if has_more else RefusalError
-                    n += len(chunk)
-                    if n > limits.body_bytes:
-                        what = f"the body has more than {limits.body_bytes:,} bytes"
-                        raise refusal(413, what, "send less at once")
-                    if self.n_bytes + len(chunk) > limits.held_bytes:
-                        raise refusal(503, "too many bytes at once", LATER)
-                    self.n_bytes += len(chunk)
-                    chunks.append(chunk)
-        except TimeoutError as error:
-            what = f"the body did not arrive within {limits.timeout:g} seconds"
-            raise RefusalError(408, what, "send less at once") from error
+    def take_pixels(self, n: int) -> None:
+        """Count pixels that are to be decoded. Raises RefusalError."""
+        most = self._limits.held_pixels
+        if n > most:
+            what = f"the images have {n:,} pixels together, more than {most:,}"
+            raise RefusalError(413, what, "send fewer at once, or scale them down")
+        with self._lock:
+            if self.n_pixels + n > most:
+                raise RefusalError(503, "too many pixels at once", LATER)
+            self.n_pixels += n
+
+    def return_pixels(self, n: int) -> None:
+        """Count them no longer; from any thread."""
+        with self._lock:
+            self.n_pixels -= n
+
+
+class Body:
+    """A request's body as it comes; its bytes count until ``release``."""
+
+    def __init__(self, request: Request, admission: Admission, limits: Limits) -> None:
+        self._request, self._admission, self._limits = request, admission, limits
+        self._n_bytes = self._n_held = 0
+
+    def release(self) -> None:
+        """Count its bytes no longer."""
+        self._admission.n_bytes -= self._n_held
+        self._n_held = 0
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Yield the body's bytes. Raises RefusalError."""
+        limits, has_more = self._limits, True
+        while has_more:
+            message = await self._request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            chunk, has_more = message.get("body", b""), message.get("more_body", False)
+            refusal = UnreadRefusalError if has_more else RefusalError
+            self._n_bytes += len(chunk)
+            if self._n_bytes > limits.body_bytes:
+                what = f"the body has more than {limits.body_bytes:,} bytes"
+                raise refusal(413, what, "send less at once")
+            n_held = _COPIES * len(chunk)
+            if self._admission.n_bytes + n_held > limits.held_bytes:
+                raise refusal(503, "too many bytes at once", LATER)
+            self._admission.n_bytes += n_held
+            self._n_held += n_held
+            yield chunk
 
 
 async def discard_body(request: Request) -> None:

@@ -3,30 +3,32 @@
 import argparse
 import logging
 import os
+import signal
 import socket
 import sys
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import replace
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 from cifarlab_serve.exported import ExportedNetwork, ServeError
-from cifarlab_serve.limits import Limits, is_loopback
+from cifarlab_serve.limits import is_loopback
+from cifarlab_serve.settings import HOST, LIMITS, OPTIONS, PORT, TOKEN_VARIABLE, Limits
 
-TOKEN_VARIABLE = "CIFARLAB_SERVE_TOKEN"
-PORT = 8643
+_MOST_SECONDS = 3600
 
 
 def serve(
     exported: Path,
     *,
-    host: str = "127.0.0.1",
+    host: str = HOST,
     port: int = PORT,
     token: str | None = None,
     resize_mode: str | None = None,
     threads: int | None = None,
     limits: Limits | None = None,
+    check: bool = False,
     log: Callable[[str], None] = print,
 ) -> None:
     """Serve an exported network until SIGTERM or Ctrl-C, then finish what was begun.
@@ -39,6 +41,7 @@ def serve(
         resize_mode: as ``ExportedNetwork`` takes it
         threads: of the network; None: one for each core
         limits: what requests may cost; None: as ``Limits`` has it
+        check: only load the network
         log: gets the URL
 
     Raises:
@@ -46,14 +49,20 @@ def serve(
             this machine and there is no token
     """
     limits = limits or Limits()
-    if min(limits.batch, limits.queue, limits.timeout, 1 if threads is None else threads) <= 0:
-        raise ServeError("--batch, --queue, --timeout and --threads are above 0", "raise it")
+    _check(limits, threads)
     if not (is_loopback(host) or token):
         raise ServeError(
             f"on {host} others can reach the server, so it needs a token",
             f"set {TOKEN_VARIABLE} or give --token; or leave --host as it is",
         )
-    with _bind(host, port) as server_socket:
+    if check:
+        network = ExportedNetwork(exported, resize_mode, threads)
+        lies = "its certificate lies beside it" if network.certified else "without a certificate"
+        log(f"{exported} can be served; {lies}")
+        return
+    # uvicorn raises the signal that ended it anew: as an interrupt it ends no process by a signal,
+    # and ends one that is not yet up, or the first of a container, too
+    with _signals_interrupt(), suppress(KeyboardInterrupt), _bind(host, port) as server_socket:
         network = ExportedNetwork(exported, resize_mode, threads)
         import uvicorn
 
@@ -73,8 +82,32 @@ def serve(
         )
         name = f"[{host.strip('[]')}]" if ":" in host else host
         log(f"serving {exported}: http://{name}:{server_socket.getsockname()[1]}/predict")
-        with suppress(KeyboardInterrupt):  # uvicorn raises it after its end
-            uvicorn.Server(config).run(sockets=[server_socket])
+        uvicorn.Server(config).run(sockets=[server_socket])
+
+
+def _check(limits: Limits, threads: int | None) -> None:
+    """Raise ServeError for an option that can't be."""
+    least = min(limits.batch, limits.queue, limits.pixels, limits.timeout)
+    if not (least > 0 and limits.timeout <= _MOST_SECONDS):  # nor nan
+        what = "--batch, --queue, --pixels and --timeout are above 0"
+        raise ServeError(what, f"take another number; --timeout: {_MOST_SECONDS} at most")
+    most = os.cpu_count() or 1
+    if threads is not None and not 1 <= threads <= most:
+        what = f"{threads} threads: this machine has {most} processors"
+        raise ServeError(what, f"take 1 to {most}, or leave it out")
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Let SIGTERM raise KeyboardInterrupt, as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -88,22 +121,30 @@ def _bind(host: str, port: int) -> socket.socket:
 
 def main() -> None:
     """Run the command ``cifarlab-serve``."""
-    defaults = Limits()
-    parser = argparse.ArgumentParser(prog="cifarlab-serve", description=(serve.__doc__ or "")[:78])
-    parser.add_argument("exported", type=Path, help="a file of 'cifarlab export', or its folder")
-    parser.add_argument("--host", default="127.0.0.1", help="another one: with a token")
-    parser.add_argument("--port", type=int, default=PORT, help="0: a free one")
-    parser.add_argument("--token", help=f"what a client must send; better in {TOKEN_VARIABLE}")
-    parser.add_argument("--resize-mode", help="error, crop, pad or stretch; default: the run's")
-    parser.add_argument("--threads", type=int, help="of the network; default: one for each core")
-    parser.add_argument("--batch", type=int, default=defaults.batch, help="images at a time")
-    parser.add_argument("--queue", type=int, default=defaults.queue, help="images that may wait")
-    parser.add_argument("--timeout", type=float, default=defaults.timeout, help="seconds")
-    options = vars(parser.parse_args())
-    limits = replace(defaults, **{key: options.pop(key) for key in ("batch", "queue", "timeout")})
+    options = vars(parser().parse_args())
+    limits = Limits(**{key: options.pop(key) for key in LIMITS})
     options["token"] = options["token"] or os.environ.get(TOKEN_VARIABLE)
     try:
         serve(**options, limits=limits, log=partial(print, flush=True))
     except ServeError as error:
         sys.stderr.write(f"error: {error.what}\n{error.hint}\n")
         raise SystemExit(2) from error
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line of ``cifarlab-serve``."""
+    defaults, about = Limits(), (serve.__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(prog="cifarlab-serve", description=about)
+    parser.add_argument("exported", type=Path, help=OPTIONS["exported"])
+    for name, kind, default in (
+        ("host", str, HOST),
+        ("port", int, PORT),
+        ("token", str, None),
+        ("resize_mode", str, None),
+        ("threads", int, None),
+        *((name, type(getattr(defaults, name)), getattr(defaults, name)) for name in LIMITS),
+    ):
+        flag = "--" + name.replace("_", "-")
+        parser.add_argument(flag, type=kind, default=default, help=OPTIONS[name])
+    parser.add_argument("--check", action="store_true", help=OPTIONS["check"])
+    return parser

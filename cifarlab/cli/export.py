@@ -10,6 +10,7 @@ from cifarlab.cli.evaluation import progress_display, use_free_threads
 from cifarlab.cli.next_command import print_next
 from cifarlab.system.errors import UserError
 from cifarlab.system.extras import require_packages
+from cifarlab_serve.settings import HOST, OPTIONS, PORT, TOKEN_VARIABLE, Limits
 
 _SERVER_PACKAGES = ("onnxruntime", "fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
@@ -62,19 +63,17 @@ def export(
 
 @app.command()
 def serve(
-    exported: Annotated[Path, Argument(help="an ONNX file of 'export', or its folder")],
-    host: Annotated[str, Option(help="to listen on; another one: with a token")] = "127.0.0.1",
-    port: Annotated[int, Option(help="0: a free one")] = 8643,
-    token: Annotated[
-        str | None, Option(envvar="CIFARLAB_SERVE_TOKEN", help="what a client must send")
-    ] = None,
-    resize_mode: Annotated[
-        str | None, Option(help="error, crop, pad or stretch; default: the recipe's")
-    ] = None,
-    threads: Annotated[int | None, Option(help="of the network; default: all cores")] = None,
-    batch: Annotated[int, Option(help="images in one forward pass, at most")] = 64,
-    queue: Annotated[int, Option(help="images that may wait; more are answered 503")] = 1024,
-    timeout: Annotated[float, Option(help="seconds to read a request, and to answer it")] = 10.0,
+    exported: Annotated[Path, Argument(help=OPTIONS["exported"])],
+    host: Annotated[str, Option(help=OPTIONS["host"])] = HOST,
+    port: Annotated[int, Option(help=OPTIONS["port"])] = PORT,
+    token: Annotated[str | None, Option(envvar=TOKEN_VARIABLE, help=OPTIONS["token"])] = None,
+    resize_mode: Annotated[str | None, Option(help=OPTIONS["resize_mode"])] = None,
+    threads: Annotated[int | None, Option(help=OPTIONS["threads"])] = None,
+    batch: Annotated[int, Option(help=OPTIONS["batch"])] = Limits.batch,
+    queue: Annotated[int, Option(help=OPTIONS["queue"])] = Limits.queue,
+    pixels: Annotated[int, Option(help=OPTIONS["pixels"])] = Limits.pixels,
+    timeout: Annotated[float, Option(help=OPTIONS["timeout"])] = Limits.timeout,
+    check: Annotated[bool, Option("--check", help=OPTIONS["check"])] = False,
 ) -> None:
     """Answer HTTP requests with an exported network; SIGTERM or Ctrl-C ends it.
 
@@ -82,12 +81,11 @@ def serve(
     """
     require_packages("the server", "serve", *_SERVER_PACKAGES)
     from cifarlab_serve.exported import ServeError
-    from cifarlab_serve.limits import Limits
     from cifarlab_serve.server import serve as serve_exported
 
-    options: dict[str, Any] = {"resize_mode": resize_mode, "threads": threads, "log": echo}
-    options["limits"] = Limits(batch=batch, queue=queue, timeout=timeout)
+    options: dict[str, Any] = {"resize_mode": resize_mode, "threads": threads, "check": check}
+    options["limits"] = Limits(batch=batch, queue=queue, pixels=pixels, timeout=timeout)
     try:
-        serve_exported(exported, host=host, port=port, token=token, **options)
+        serve_exported(exported, host=host, port=port, token=token, log=echo, **options)
     except ServeError as error:
         raise UserError(error.what, error.hint) from error

@@ -11,8 +11,9 @@ from PIL import Image
 
 from cifarlab.exporting.export_run import export_run
 from cifarlab.run_folder.folder import RunFolder
+from cifarlab_serve.decoding import FEW_PIXELS
 from cifarlab_serve.images import MAX_SCANS
-from cifarlab_serve.limits import Limits
+from cifarlab_serve.settings import Limits
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
@@ -47,10 +48,13 @@ def test_its_bounds_are_the_program_s() -> None:
     limits = Limits()
     for text in (
         f"| {limits.timeout:g} s each |",
-        f"| {limits.body_bytes // 2**20} MiB, {limits.images} images |",
-        f"| {limits.pixels / 1e6:.1f} million pixels, {MAX_SCANS} passes |",
+        f"| {limits.body_bytes // 2**20} MiB, {limits.images} images, "
+        f"{limits.held_pixels / 1e6:.1f} million pixels |",
+        f"| {limits.pixels / 1e6:.1f} million pixels (`--pixels`), {MAX_SCANS} passes |",
         f"| {limits.queue:,}; {limits.requests}; {limits.held_bytes // 2**20} MiB; "
-        f"{limits.connections} |",
+        f"{limits.held_pixels / 1e6:.1f} million; {limits.connections} |",
+        f"no more than {FEW_PIXELS:,} pixels are decoded at once",
+        f"and a second, {2 * limits.timeout + 1:g} s",
         f"up to `--batch` images ({limits.batch})",
         f"no longer than {limits.wait * 1000:g} ms",
     ):

@@ -10,7 +10,7 @@ from cifarlab.exporting.export_run import export_run
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab_serve.app import build_app
 from cifarlab_serve.exported import ExportedNetwork
-from cifarlab_serve.limits import Limits
+from cifarlab_serve.settings import Limits
 
 
 @pytest.fixture(scope="session")

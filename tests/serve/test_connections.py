@@ -12,7 +12,8 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from cifarlab_serve.connections import BoundedProtocol
-from cifarlab_serve.limits import LINGER_SECONDS, Limits
+from cifarlab_serve.limits import LINGER_SECONDS
+from cifarlab_serve.settings import Limits
 
 HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 LARGE = b"x" * 2**24  # more than the buffers of a connection hold

@@ -11,13 +11,15 @@ from contextlib import contextmanager
 import httpx
 import numpy as np
 import pytest
-from made_images import image_files
+from made_images import as_file, image_files
+from PIL import Image
 from starlette.testclient import TestClient
 
+from cifarlab_serve import decoding
 from cifarlab_serve.app import build_app
 from cifarlab_serve.batching import Batcher, QueueFullError
-from cifarlab_serve.exported import ExportedNetwork
-from cifarlab_serve.limits import Limits
+from cifarlab_serve.exported import ExportedNetwork, InputPolicy
+from cifarlab_serve.settings import Limits
 
 IMAGE = image_files()["fits.png"]
 
@@ -50,7 +52,7 @@ def test_what_is_no_image_is_refused(client: TestClient) -> None:
         (b"", "image is empty"),
         (b"no image", "image can't be decoded: it is no image of a known format"),
         (IMAGE[:60], "image can't be decoded: "),
-        (bomb(4097), "image declares 4097x4097 pixels, more than 16,777,216"),
+        (bomb(2049), "image declares 2049x2049 pixels, more than 4,194,304"),
         (bomb(100_000), "image declares too many pixels: "),
     ):
         status, message = refusal(client.post("/predict", content=content))
@@ -91,7 +93,7 @@ def test_all_but_health_needs_the_token(network: ExportedNetwork) -> None:
         assert client.get("/health").status_code == 200
         for header in (None, "Bearer token", "täken".encode(), b"Bearer t\xe4ken"):
             headers = {} if header is None else {"authorization": header}
-            for path in ("/model", "/metrics"):
+            for path in ("/model", "/metrics", "/openapi.json"):
                 assert client.get(path, headers=headers).status_code == 401
             answer = client.post("/predict", content=IMAGE, headers=headers)
             assert refusal(answer)[0] == 401 and answer.headers["www-authenticate"] == "Bearer"
@@ -102,7 +104,8 @@ def test_all_but_health_needs_the_token(network: ExportedNetwork) -> None:
 
 def test_without_a_token_no_foreign_name_is_answered(client: TestClient) -> None:
     for host in ("example.org", "[", "127.0.0.1.example.org", ""):
-        assert refusal(client.get("/model", headers={"host": host}))[0] == 403
+        for path in ("/model", "/metrics", "/openapi.json"):
+            assert refusal(client.get(path, headers={"host": host}))[0] == 403
     for host in ("localhost:1", "[::1]:80", "127.0.0.1"):
         assert client.get("/model", headers={"host": host}).status_code == 200
 
@@ -177,13 +180,99 @@ def test_too_many_requests_are_answered_at_once(network: ExportedNetwork) -> Non
     assert {answer.json()["error"] for answer in refused} == {"too many requests at once"}
 
 
-def test_too_many_bytes_are_answered_at_once(network: ExportedNetwork) -> None:
-    refused = overload(network, Limits(held_bytes=4 * len(IMAGE) + 3), 4)
-    assert {answer.json()["error"] for answer in refused} == {"too many bytes at once"}
+class SlowDecoding:
+    """Decoding that waits, of images that are not of the network's size."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.decode, self.n_begun, self.open = decoding.decode_opened, 0, threading.Event()
+        monkeypatch.setattr(decoding, "decode_opened", self)
+
+    def __call__(self, file: Image.Image, policy: InputPolicy) -> np.ndarray:
+        if file.size != (8, 8):
+            self.n_begun += 1
+            assert self.open.wait(20)
+        return self.decode(file, policy)
+
+
+def test_large_images_have_a_budget_and_small_ones_do_not_wait_for_them(
+    network: ExportedNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large, slow = as_file(Image.new("L", (600, 600))), SlowDecoding(monkeypatch)
+    monkeypatch.setattr(decoding, "count_cores", lambda: 2)
+
+    async def play(client: httpx.AsyncClient) -> list[httpx.Response]:
+        tasks = [asyncio.create_task(client.post("/predict", content=large)) for _ in range(9)]
+        await until(lambda: sum(task.done() for task in tasks) == 9 - 4 and slow.n_begun == 2)
+        small = [await client.post("/predict", content=IMAGE) for _ in range(3)]
+        slow.open.set()
+        answers = await asyncio.gather(*tasks)
+        return [*answers, *small, await client.post("/predict", content=large)]
+
+    answers = ask(network, Limits(held_pixels=4 * 600 * 600), play)
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert [refusal(answer) for answer in refused] == [(503, "too many pixels at once")] * 5
+    assert {answer.headers["retry-after"] for answer in refused} == {"1"}
+    assert all(answer.status_code == 200 for answer in answers[9:])
+
+
+def test_images_that_never_fit_the_budget_are_refused(network: ExportedNetwork) -> None:
+    files = [("images", (name, as_file(Image.new("L", (600, 400))))) for name in "ab"]
+    with serving(network, held_pixels=479_999) as client:
+        for _ in range(2):
+            status, error = refusal(client.post("/predict", files=files))
+            assert status == 413 and "480,000 pixels together, more than 479,999" in error
+        assert client.post("/predict", files=files[:1]).status_code == 200
+
+
+def test_pixels_are_free_again_after_a_timeout(
+    network: ExportedNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large, slow = as_file(Image.new("L", (600, 600))), SlowDecoding(monkeypatch)
+
+    async def play(client: httpx.AsyncClient) -> list[httpx.Response]:
+        answers = [await client.post("/predict", content=large)]
+        answers.append(await client.post("/predict", content=large))  # a thread still decodes
+        slow.open.set()
+        await asyncio.sleep(0.2)
+        return [*answers, await client.post("/predict", content=large)]
+
+    answers = ask(network, Limits(held_pixels=600 * 600, timeout=0.3), play)
+    assert [answer.status_code for answer in answers] == [504, 503, 200]
+
+
+def test_too_many_bytes_are_answered_at_once(
+    network: ExportedNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, slow = image_files()["grey.png"], SlowDecoding(monkeypatch)
+
+    async def play(client: httpx.AsyncClient) -> list[httpx.Response]:
+        tasks = [asyncio.create_task(client.post("/predict", content=other)) for _ in range(9)]
+        await until(lambda: sum(task.done() for task in tasks) == 9 - 4)
+        slow.open.set()
+        return list(await asyncio.gather(*tasks))
+
+    answers = ask(network, Limits(held_bytes=2 * 4 * len(other) + 3), play)
+    refused = [refusal(answer) for answer in answers if answer.status_code != 200]
+    assert refused == [(503, "too many bytes at once")] * 5
+
+
+def test_bytes_are_free_once_images_are_decoded(network: ExportedNetwork) -> None:
+    gate = Gate(network)
+
+    async def play(client: httpx.AsyncClient) -> list[httpx.Response]:
+        first = asyncio.create_task(client.post("/predict", content=IMAGE))
+        await until(gate.begun.is_set)
+        second = asyncio.create_task(client.post("/predict", content=IMAGE))
+        await asyncio.sleep(0.1)
+        gate.open.set()
+        return list(await asyncio.gather(first, second))
+
+    answers = ask(network, Limits(held_bytes=2 * len(IMAGE)), play)
+    assert [answer.status_code for answer in answers] == [200, 200]
 
 
 def test_there_is_room_again_after_any_end(network: ExportedNetwork) -> None:
-    with serving(network, requests=1, held_bytes=1000, body_bytes=900) as client:
+    with serving(network, requests=1, held_bytes=2000, body_bytes=900) as client:
         for content in (b"", b"x" * 899, b"x" * 901, IMAGE) * 3:
             assert client.post("/predict", content=content).status_code != 503
 
@@ -223,6 +312,41 @@ def test_a_network_that_fails_is_a_fault_of_the_server(network: ExportedNetwork)
     with TestClient(app, "http://127.0.0.1", raise_server_exceptions=False) as client:
         for _ in range(2):  # the worker goes on
             assert refusal(client.post("/predict", content=IMAGE)) == (500, "the server failed")
+
+
+def test_health_is_that_of_the_network(network: ExportedNetwork) -> None:
+    run, broken = network.run, threading.Event()
+
+    def run_unless_broken(images: np.ndarray) -> np.ndarray:
+        return np.zeros(0) if broken.is_set() else run(images)  # too few rows for the images
+
+    network.run = run_unless_broken  # type: ignore[method-assign]
+    app = build_app(network, Limits())
+    with TestClient(app, "http://127.0.0.1", raise_server_exceptions=False) as client:
+        assert client.get("/health").json() == {"status": "ok"}
+        broken.set()
+        assert refusal(client.post("/predict", content=IMAGE))[0] == 500
+        for _ in range(2):
+            assert refusal(client.get("/health")) == (503, "the network does not answer")
+        broken.clear()  # it heals without another request
+        assert client.get("/health").json() == {"status": "ok"}
+        assert client.post("/predict", content=IMAGE).status_code == 200
+
+
+def test_a_network_that_hangs_is_not_well(network: ExportedNetwork) -> None:
+    gate = Gate(network)
+
+    async def play(client: httpx.AsyncClient) -> list[httpx.Response]:
+        late = await client.post("/predict", content=IMAGE)
+        async with asyncio.timeout(20):  # the pass began after the request
+            while (hung := await client.get("/health")).status_code == 200:
+                await asyncio.sleep(0.05)
+        gate.open.set()
+        return [late, hung, await client.get("/health")]
+
+    late, hung, well = ask(network, Limits(timeout=0.3), play)
+    assert (late.status_code, well.status_code) == (504, 200)
+    assert refusal(hung) == (503, "the network does not answer")
 
 
 def test_requests_have_forward_passes_in_common(network: ExportedNetwork) -> None:

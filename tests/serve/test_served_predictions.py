@@ -21,7 +21,7 @@ from cifarlab.system.files import sha256
 from cifarlab_serve.app import build_app
 from cifarlab_serve.exported import ExportedNetwork, InputPolicy, ServeError
 from cifarlab_serve.images import decode_bytes
-from cifarlab_serve.limits import Limits
+from cifarlab_serve.settings import Limits
 
 FILES = image_files()
 MULTIPART = [("images", (name, blob)) for name, blob in FILES.items()]
@@ -53,20 +53,20 @@ def test_probabilities_are_those_of_predict(
         (tmp_path / name).write_bytes(blob)
     expected = predict_images(finished, [tmp_path / name for name in FILES], "crop")
     answer = client.post("/predict", files=MULTIPART).json()
-    assert [each["name"] for each in answer["predictions"]] == list(FILES)
+    assert [each["id"] for each in answer["predictions"]] == list(FILES)
     for each, row in zip(answer["predictions"], expected.probabilities, strict=True):
         assert tuple(each["probabilities"]) == expected.classes
         np.testing.assert_allclose(list(each["probabilities"].values()), row, atol=1e-5)
-        assert each["label"] == expected.classes[row.argmax()]
-        assert each["probability"] == max(each["probabilities"].values())
-    assert len({each["probability"] for each in answer["predictions"]}) == len(FILES)
+        assert each["class"] == expected.classes[row.argmax()]
+        assert each["confidence"] == max(each["probabilities"].values())
+    assert len({each["confidence"] for each in answer["predictions"]}) == len(FILES)
 
 
 def test_a_body_that_is_an_image_is_one(client: TestClient) -> None:
     alone = client.post("/predict", content=FILES["rgb.png"]).json()["predictions"]
     many = client.post("/predict", files=MULTIPART).json()["predictions"]
     assert len(alone) == 1
-    expected = next(each for each in many if each["name"] == "rgb.png")
+    expected = next(each for each in many if each["id"] == "rgb.png")
     assert alone[0]["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-6)
 
 
@@ -81,6 +81,7 @@ def test_the_answer_names_the_network(
     }
     assert client.post("/predict", content=FILES["rgb.png"]).json()["model"] == expected
     model = client.get("/model").json()
+    assert model["certified"] is True
     assert {key: model[key] for key in expected} == expected
     assert model["image_shape"] == [8, 8, 1] and model["accuracy"]["split"] == "val"
 
@@ -160,12 +161,28 @@ def test_what_is_no_exported_network_is_refused(exported: Path, tmp_path: Path) 
         ExportedNetwork(exported, "fit")
 
 
+def test_a_file_beside_another_s_certificate_is_refused(exported: Path, tmp_path: Path) -> None:
+    facts = ExportedNetwork(exported).facts
+    assert ExportedNetwork(exported).certified
+    other = stamp(exported, tmp_path / "model.onnx", facts | {"accuracy": {"value": 1.0}})
+    assert not ExportedNetwork(other).certified
+    certificate = Path(shutil.copy(exported.with_name("certificate.json"), tmp_path))
+    with pytest.raises(ServeError, match=r"is not the file that certificate.json beside it"):
+        ExportedNetwork(tmp_path)
+    shutil.copy(exported, other)
+    assert ExportedNetwork(tmp_path).certified
+    for text in ("", "[]", "{}", '{"file": 1}'):
+        certificate.write_text(text)
+        with pytest.raises(ServeError, match=r"certificate.json can.*t be read"):
+            ExportedNetwork(tmp_path)
+
+
 def test_openapi_says_what_is_sent_and_answered(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     assert set(paths) == {"/health", "/model", "/metrics", "/predict"}
     operation = paths["/predict"]["post"]
     assert set(operation["requestBody"]["content"]) == {"image/*", "multipart/form-data"}
-    assert {"200", "401", "413", "422", "503", "504"} <= set(operation["responses"])
+    assert {"200", "401", "403", "413", "422", "503", "504"} <= set(operation["responses"])
 
 
 def test_metrics_count_requests_and_batches(client: TestClient) -> None:
