@@ -11,6 +11,8 @@ import sys
 import tomllib
 import venv
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -135,6 +137,15 @@ def test_a_wrong_step_fails(right: str, wrong: str, context: Path, tmp_path: Pat
         build(TEXT.replace(right, wrong), context, tmp_path)
 
 
+@contextmanager
+def kill_at_end(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End the process, whatever fails meanwhile."""
+    try:
+        yield
+    finally:
+        process.kill()
+
+
 def test_the_image_serves_without_torch_and_cifarlab(
     image: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:
@@ -148,15 +159,16 @@ def test_the_image_serves_without_torch_and_cifarlab(
     command = [shutil.which(program, path=environment["PATH"]), *options, "--port", "0"]
     refused = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert refused.returncode == 2 and "needs a token" in refused.stderr
-    with subprocess.Popen(
-        command, env=environment | {variable: "a token"}, cwd=root, stdout=subprocess.PIPE
-    ) as server:
+    with (
+        subprocess.Popen(
+            command, env=environment | {variable: "a token"}, cwd=root, stdout=subprocess.PIPE
+        ) as server,
+        kill_at_end(server),
+    ):
         assert server.stdout
         [port] = re.findall(rb":(\d+)/predict", server.stdout.readline())
         address = f"http://127.0.0.1:{int(port)}"
-        probe = json.loads(
-            instruction("HEALTHCHECK").replace("8643", port.decode()).removeprefix("CMD ")
-        )
+        probe = instruction("HEALTHCHECK").replace("8643", port.decode()).removeprefix("CMD ")
         subprocess.run(json.loads(probe), env=environment, check=True)
         content = io.BytesIO()
         Image.new("L", (8, 8)).save(content, "PNG")

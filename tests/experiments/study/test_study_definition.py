@@ -2,7 +2,6 @@
 
 import json
 import re
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -109,9 +108,9 @@ def test_a_bad_file_names_what_is_wrong(tmp_path, tree, message):
 
 def test_the_study_that_the_documentation_shows(tmp_path):
     page = (Path(__file__).parents[3] / "docs" / "studies.md").read_text(encoding="utf-8")
-    block = re.search(r"^    about:.*?(?=^\S)", page, re.MULTILINE | re.DOTALL)[0]
+    [block] = re.findall(r"^```yaml\n(about:.*?)^```", page, re.MULTILINE | re.DOTALL)
     file = tmp_path / "mine.yaml"
-    file.write_text(textwrap.dedent(block))
+    file.write_text(block)
     study = find_study(str(file))
     assert list(study.recipes()) == ["plain", "dropout"]
     assert study.reported["dropout"].accuracy == 93.1
