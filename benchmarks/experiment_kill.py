@@ -80,6 +80,8 @@ class Killed:
 
     def __init__(self, kind: str, directory: Path, name: str) -> None:
         self.kind, self.name = kind, name
+        directory /= name  # a study would take finished runs of the same folder
+        directory.mkdir()
         if kind == "search":
             self.file = write_search(directory, name, trials=12, max_epochs="27 epochs")
         else:
