@@ -11,10 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cifarlab_serve.exported import ExportedNetwork, ServeError
 from cifarlab_serve.limits import is_loopback
 from cifarlab_serve.settings import HOST, LIMITS, OPTIONS, PORT, TOKEN_VARIABLE, Limits
+
+if TYPE_CHECKING:
+    import uvicorn
 
 _MOST_SECONDS = 3600
 
@@ -63,26 +67,31 @@ def serve(
     # uvicorn raises the signal that ended it anew: as an interrupt it ends no process by a signal,
     # and ends one that is not yet up, or the first of a container, too
     with _signals_interrupt(), suppress(KeyboardInterrupt), _bind(host, port) as server_socket:
-        network = ExportedNetwork(exported, resize_mode, threads)
-        import uvicorn
-
-        from cifarlab_serve.app import build_app
-        from cifarlab_serve.connections import BoundedProtocol
-
-        logging.getLogger("python_multipart").setLevel(logging.ERROR)
-        config = uvicorn.Config(
-            build_app(network, limits, token or None),
-            http=partial(BoundedProtocol, limits=limits),  # type: ignore[arg-type]
-            backlog=256,  # all of which are accepted before the first is counted
-            log_level="error",  # not a line for each piece of nonsense
-            server_header=False,
-            ws="none",
-            lifespan="on",
-            timeout_graceful_shutdown=int(2 * limits.timeout) + 1,
-        )
+        server = _build_server(ExportedNetwork(exported, resize_mode, threads), limits, token)
         name = f"[{host.strip('[]')}]" if ":" in host else host
         log(f"serving {exported}: http://{name}:{server_socket.getsockname()[1]}/predict")
-        uvicorn.Server(config).run(sockets=[server_socket])
+        server.run(sockets=[server_socket])
+
+
+def _build_server(network: ExportedNetwork, limits: Limits, token: str | None) -> "uvicorn.Server":
+    """Return the HTTP server of a network."""
+    import uvicorn
+
+    from cifarlab_serve.app import build_app
+    from cifarlab_serve.connections import BoundedProtocol
+
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    config = uvicorn.Config(
+        build_app(network, limits, token or None),
+        http=partial(BoundedProtocol, limits=limits),  # type: ignore[arg-type]
+        backlog=256,  # all of which are accepted before the first is counted
+        log_level="error",  # not a line for each piece of nonsense
+        server_header=False,
+        ws="none",
+        lifespan="on",
+        timeout_graceful_shutdown=int(2 * limits.timeout) + 1,
+    )
+    return uvicorn.Server(config)
 
 
 def _check(limits: Limits, threads: int | None) -> None:

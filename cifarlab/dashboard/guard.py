@@ -8,7 +8,6 @@ login page without it.
 
 import asyncio
 import hmac
-import ipaddress
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +20,8 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
+
+from cifarlab_serve.limits import is_loopback
 
 UPLOAD_BYTES = 2**24
 _BODY_BYTES = UPLOAD_BYTES + 2**16  # with the form around the file
@@ -42,16 +43,6 @@ HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 _NO_STORE = {"cache-control": "no-store"}
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address can be reached from this machine alone."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 class Guard:

@@ -51,7 +51,7 @@ def serve(
     require_packages("the dashboard", "dashboard", "nicegui")
     import uvicorn
 
-    from cifarlab.dashboard.guard import is_loopback
+    from cifarlab_serve.limits import is_loopback
 
     if not is_folder(runs):
         raise RunFolderError(f"there is no folder {runs}", "train something, or name another one")

@@ -256,7 +256,7 @@ def _add_facts(
     n_right = int((outputs.logits.argmax(1) == split.labels).sum())
     facts = facts | {
         "accuracy": run.describe_images(split) | proportion(n_right, len(split.subset)),
-        "run_test": run.test_accuracy(),
+        "run_test": run.opened_test(),
         "conformal": None,
     }
     if validation := run.data.validation:

@@ -158,7 +158,7 @@ class MeasuredRun:
         loss = dig(scores, "loss") if loss is None else loss
         return {"accuracy": scores["accuracy"], "log_loss": loss}
 
-    def test_accuracy(self) -> dict[str, Any] | None:
+    def opened_test(self) -> dict[str, Any] | None:
         """Return result.json's test accuracy with ``interval`` and ``n``; None: not opened."""
         scores = (self.folder.result() or {}).get("test")
         return scores and {key: scores[key] for key in ("n", "accuracy", "interval")}

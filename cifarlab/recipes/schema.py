@@ -114,7 +114,7 @@ class Combination(Config):
     )
 
     @model_validator(mode="after")
-    def _is_whole(self) -> "Combination":
+    def _has_all_settings(self) -> "Combination":
         n_others = len(self.members) - 1 if self.method == "ensemble" else 0
         if len(self.other_models) != n_others:
             raise ValueError(

@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "exporting": "system stats metrics data recipes run_folder inference evaluation report "
     "experiments",
     "dashboard": "system config data recipes run_folder inference evaluation plots report "
-    "experiments explain",
+    "experiments explain cifarlab_serve",
     "cli": "system config data models recipes run_folder inference evaluation training "
     "report experiments combining explain audit exporting dashboard cifarlab_serve",
     "api": "system config data recipes run_folder inference evaluation training plots report "

@@ -5,7 +5,8 @@ from urllib.parse import quote
 
 import pytest
 
-from cifarlab.dashboard.guard import POLICY, UPLOAD_BYTES, Guard, is_loopback
+from cifarlab.dashboard.guard import POLICY, UPLOAD_BYTES, Guard
+from cifarlab_serve.limits import is_loopback
 
 FORM = (b"content-type", b"application/x-www-form-urlencoded")
 
