@@ -1,5 +1,6 @@
 """A connection costs little and ends: too many, slow heads, answers that nobody reads."""
 
+import importlib
 import socket
 import threading
 import time
@@ -10,8 +11,9 @@ from functools import partial
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http import auto
 
-from cifarlab_serve.connections import BoundedProtocol
+from cifarlab_serve import connections
 from cifarlab_serve.limits import LINGER_SECONDS
 from cifarlab_serve.settings import Limits
 
@@ -20,7 +22,9 @@ LARGE = b"x" * 2**24  # more than the buffers of a connection hold
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer at once, under /large with much."""
+    """Answer once the body has come, under /large with much."""
+    while (await receive()).get("more_body", False):
+        pass
     body = LARGE if scope["path"] == "/large" else b"ok"
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": body})
@@ -29,14 +33,14 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 @contextmanager
 def serving(**limits: float) -> Iterator[tuple[Callable[[], socket.socket], uvicorn.Server]]:
     """A server with other bounds in a thread, and a function that connects to it."""
-    protocol = partial(BoundedProtocol, limits=Limits(**limits))  # type: ignore[arg-type]
+    protocol = partial(connections.BoundedProtocol, limits=Limits(**limits))  # type: ignore[arg-type]
     options = {"http": protocol, "lifespan": "off", "log_level": "error"}
     server = uvicorn.Server(uvicorn.Config(application, **options))  # type: ignore[arg-type]
-    with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as connections:
+    with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as opened:
 
         def connect() -> socket.socket:
             connection = socket.create_connection(listener.getsockname(), timeout=10)
-            return connections.enter_context(connection)
+            return opened.enter_context(connection)
 
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -108,6 +112,58 @@ def test_an_answer_that_nobody_reads_ends_its_connection() -> None:
             time.sleep(0.05)
         assert not server.server_state.connections
         assert len(read(connection)) < len(LARGE)
+
+
+@pytest.fixture(params=["h11", "httptools"])
+def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Each of the two that uvicorn takes, of which it prefers httptools."""
+    name = {"h11": "H11Protocol", "httptools": "HttpToolsProtocol"}[request.param]
+    module = importlib.import_module(f"uvicorn.protocols.http.{request.param}_impl")
+    with monkeypatch.context() as patch:
+        patch.setattr(auto, "AutoHTTPProtocol", getattr(module, name))
+        importlib.reload(connections)
+        yield request.param
+    importlib.reload(connections)
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"GET /",
+        HEAD + b"X: ",
+        HEAD + b"X: a\r\n" * 10,
+        HEAD.replace(b"GET", b"POST") + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: ",
+        HEAD + b"\r\n" + HEAD + b"X: ",
+    ],
+    ids=["address", "one header", "headers", "trailers", "second request"],
+)
+@pytest.mark.usefixtures("parser")
+def test_a_head_without_end_ends_its_connection(begin: bytes) -> None:
+    part = b"X: " + b"a" * 995 + b"\r\n" if begin.endswith(b"\r\n") else b"a" * 1000
+    with serving(timeout=60.0) as (connect, _):
+        connection = connect()
+        connection.sendall(begin)
+        with pytest.raises(ConnectionError):
+            for _ in range(2**14):  # more than the buffers of a connection hold
+                connection.sendall(part)
+        assert ask(connect()).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_long_head_is_answered(parser: str) -> None:
+    with serving() as (connect, _):
+        connection = connect()
+        connection.sendall(HEAD + b"X: " + b"a" * 2**17)
+        status = {"h11": b"HTTP/1.1 400 ", "httptools": b"HTTP/1.1 431 "}[parser]
+        assert read(connection).startswith(status)
+
+
+def test_a_long_body_is_no_head() -> None:
+    with serving() as (connect, _):
+        connection = connect()
+        head = HEAD.replace(b"GET", b"POST") + b"Connection: close\r\n"
+        connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(LARGE))
+        connection.sendall(LARGE)
+        assert read(connection).startswith(b"HTTP/1.1 200 OK")
 
 
 def test_requests_behind_one_another_without_end_are_cut() -> None:
