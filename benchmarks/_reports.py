@@ -61,23 +61,28 @@ def page(rows: dict[str, Row]) -> str:
     parts = [
         "# The five reports, row by row",
         "![Every report's number beside our runs](reports.svg)",
+        "Every experiment of five student reports is a recipe. This page compares each report's "
+        "number with our runs of its recipe.",
         f"Written by `benchmarks/reproduce.py`. {n_done} of {len(rows)} rows are trained at their "
-        f"full length on the original images, {spent:.1f} hours of training and validation in all, "
-        "searches included; metrics, result, recipe, provenance and test logits of each run are in "
-        "[reports/](reports/).",
+        f"full length on the original images, in {spent:.1f} hours of training and validation, "
+        "searches included. [reports/](reports/) has each run's metrics, result, recipe, "
+        "provenance and test logits.",
         fill(findings, rows),
         "## Every row",
-        "All accuracies are in per cent, on test images; beside a number on validation images, "
-        "ours is on validation images, too. *Plausible* says whether the report's "
-        "number, a single run, lies where 95 % of our single runs would (prediction interval, from "
-        "two runs on), and whether its difference from its own baseline row lies where that of a "
-        "pair of our runs would, paired by seed. The mean of ours stands before its standard "
-        "deviation. A row that is not trained yet has the hours of one run, from the "
-        "speed of its first steps.",
+        "Accuracies are in per cent, on test images; where the report's number is on validation "
+        "images, so is ours.",
+        "- *Ours* and *difference* have the mean before the standard deviation; a difference is "
+        "from the baseline row, paired by seed.\n"
+        "- *Plausible*: whether the report's number, a single run, lies in the interval where 95 % "
+        "of our single runs would (a prediction interval, from two runs on); behind *difference*, "
+        "the same of its difference and of our pairs.\n"
+        "- *Hours* in brackets: an estimate from the speed of the first steps, where a row is not "
+        "trained yet.",
         markdown_table(_HEADERS, [cells(row, costs) for row in rows.values()]),
         "## Searches",
-        "The best trial is trained once more, and tested. Hours in brackets: as if each rung "
-        "stopped just the part of the trials that its rule says.",
+        "The best trial's recipe is trained once more and tested. Hours in brackets are an "
+        "estimate: they assume that each rung stops just the fraction of trials that its rule "
+        "aims at.",
         _searches(costs),
     ]
     return "\n\n".join(parts) + "\n"

@@ -140,10 +140,12 @@ def conclusions() -> list[str]:
         f"{1000 * resnet / (100 * GB):.1f} ms",
         f"eight workers need {8 * digits:.1f} GiB",
         f"{epoch:.1f} ms for each: it keeps up as long as an epoch takes {0.8 * epoch:.1f} s",
-        f"write up to {800 * large / 10 / GB:.0f} GB/s, "
-        f"`speed/94` {800 * small / 10 / GB:.1f} GB/s",
+        # a folder has two checkpoints, of which an epoch writes one: the best is a second name
+        f"write {800 * large / 2 / 10 / GB:.0f} GB/s, "
+        f"`speed/94` {800 * small / 2 / 10 / GB:.1f} GB/s",
         f"{10_000 * trial / 60_000:.1f} minutes of the driver",
-        f"ResNet-34 take {10_000 * large / TB:.0f} TB, of `speed/94` {10_000 * small / TB:.1f} TB",
+        f"ResNet-34 take up to {10_000 * large / TB:.0f} TB, "
+        f"of `speed/94` {10_000 * small / TB:.1f} TB",
     ]
 
 
@@ -170,7 +172,7 @@ def test_the_bar_of_what_is_not_spent_in_training_is_missed_and_the_page_says_so
     ways = ("search-processes", "study-processes", "search-ray")
     fractions = [read(f"overhead-{way}")["overhead_fraction"] for way in ways]
     is_missed = min(*fractions, float(thirty_trials().split()[0]) / 100) > 0.05
-    assert is_missed == ("The bar was 5 %, for 30 trials of 30 s: it is missed" in PAGE)
+    assert is_missed == ("The target was 5 %, for 30 trials of 30 s: it is missed" in PAGE)
 
 
 def test_time_and_memory_of_the_driver_are_flat() -> None:
