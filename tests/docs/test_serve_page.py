@@ -51,8 +51,10 @@ def test_its_bounds_are_the_program_s() -> None:
         f"| {limits.body_bytes // 2**20} MiB, {limits.images} images, "
         f"{limits.held_pixels / 1e6:.1f} million pixels |",
         f"| {limits.pixels / 1e6:.1f} million pixels (`--pixels`), {MAX_SCANS} passes |",
-        f"| {limits.queue:,}; {limits.requests}; {limits.held_bytes // 2**20} MiB; "
-        f"{limits.held_pixels / 1e6:.1f} million; {limits.connections} |",
+        f"| images that wait: {limits.queue:,} (`--queue`); requests: {limits.requests}; ",
+        f"as it is held twice: {limits.held_bytes // 2**20} MiB; ",
+        f"or wait for it: {limits.held_pixels / 1e6:.1f} million; ",
+        f"connections: {limits.connections} |",
         f"no more than {FEW_PIXELS:,} pixels are decoded at once",
         f"and a second, {2 * limits.timeout + 1:g} s",
         f"up to `--batch` images ({limits.batch})",
