@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n auto --dist loadfile
 # what tests need besides what is installed for users
-TOOLS := pytest pytest-xdist hypothesis playwright 'ray[tune]'
+TOOLS := pytest pytest-xdist hypothesis playwright 'ray[tune]' statsmodels mapie
 # what answers within two minutes on two cores: rules, settings and everything that is pure
 QUICK := tests/contract tests/config tests/augment tests/losses tests/metrics tests/optim \
 	tests/stats tests/golden tests/run_folder
@@ -33,8 +33,9 @@ wheel: .venv/installed
 # the wheel as a user installs it: with the newest versions that pip finds (needs a network)
 fresh: wheel
 	$(PYTHON) -m venv --clear .venv-fresh
-	.venv-fresh/bin/pip install --quiet "$$(ls -t dist/cifarlab-*.whl | head -1)[export]"
-	cd .venv-fresh && bin/cifarlab train quickstart --run run && bin/cifarlab export run
+	.venv-fresh/bin/pip install --quiet "$$(ls -t dist/cifarlab-*.whl | head -1)[export,serve]"
+	cd .venv-fresh && bin/cifarlab train quickstart --run run && bin/cifarlab export run && \
+		bin/cifarlab serve run/export/onnx --check
 
 # the suite with the lowest versions that pyproject.toml allows (needs a network)
 lowest: .venv/installed

@@ -143,11 +143,14 @@ class Killed:
         try:
             process = self.start("--cluster", cluster.address)
             for moment in draw_moments(n, total, 1):
-                self.wait_for_epochs(moment, process)
-                nodes.append(cluster.add_node(num_cpus=1))
-                cluster.remove_node(nodes[-2], allow_graceful=False)
+                self.wait_for_epochs(self.epochs() + 1, process)  # it trains on the last node,
+                nodes.append(cluster.add_node(num_cpus=1))  # and its successor takes seconds
+                self.wait_for_epochs(max(moment, self.epochs()), process)
                 kill_epochs.append(self.epochs())
-                print(f"node killed after {kill_epochs[-1]} epochs")
+                cluster.remove_node(nodes[-2], allow_graceful=False)
+                if kill_epochs[-1] >= total:
+                    sys.exit("all epochs were trained before the node was killed: train more")
+                print(f"node killed after {kill_epochs[-1]} epochs of {total}")
             self.require_end(process)
         finally:
             cluster.shutdown()

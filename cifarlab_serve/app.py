@@ -93,7 +93,13 @@ class Problem(BaseModel):
 
 
 def build_app(network: ExportedNetwork, limits: Limits, token: str | None = None) -> FastAPI:
-    """Return the application that serves a network; ``token`` None: it needs none."""
+    """Return the application that serves a network.
+
+    Args:
+        network: what is served
+        limits: what requests may cost
+        token: what a client must send, None: nothing
+    """
     server = PredictionServer(network, limits)
 
     @asynccontextmanager

@@ -41,7 +41,7 @@ class Batcher:
         self._arrival = asyncio.Event()
         self._executor = ThreadPoolExecutor(1, "forward")
         self._begun: float | None = None  # when the pass that runs did
-        self._failed = False
+        self._has_failed = False
         self._on_their_way = 0  # requests whose images are being decoded
 
     @property
@@ -52,7 +52,7 @@ class Batcher:
     def is_well(self, seconds: float) -> bool:
         """Return whether the last forward pass worked and none has run for so long."""
         is_late = self._begun is not None and time.monotonic() - self._begun > seconds
-        return not (self._failed or is_late or self._task.done())
+        return not (self._has_failed or is_late or self._task.done())
 
     def start(self) -> None:
         """Start the task that runs the batches."""
@@ -98,9 +98,9 @@ class Batcher:
             rows = await loop.run_in_executor(self._executor, self._run, images)
             answers: list[Any] = list(zip(batch, rows, strict=True))
             self._observe(len(batch))
-            self._failed = False
+            self._has_failed = False
         except Exception as error:
-            answers, self._failed = [(entry, error) for entry in batch], True
+            answers, self._has_failed = [(entry, error) for entry in batch], True
         self._begun = None
         for (_, future), row in answers:
             if future.done():  # its request is over: out of time
@@ -119,8 +119,8 @@ class Batcher:
                     self._arrival.clear()
                     await self._arrival.wait()
         n = min(self._max_batch, self.n_waiting)
-        taken = [self._queue.popleft() for _ in range(n)]
-        return [entry for entry in taken if not entry[1].done()]
+        entries = [self._queue.popleft() for _ in range(n)]
+        return [entry for entry in entries if not entry[1].done()]
 
     async def _wait_for_arrival(self) -> None:
         while not self._queue:

@@ -15,7 +15,10 @@ def raps_scores(
 ) -> np.ndarray:
     """Return the score of each class, float64 (N, K); of equal probabilities the first is likelier.
 
-    ``probabilities`` are (N, K).
+    Args:
+        probabilities: (N, K)
+        penalty: for each rank beyond ``free_ranks``
+        free_ranks: how many ranks have no penalty
     """
     order = np.argsort(-probabilities, axis=1, kind="stable")
     descending = np.take_along_axis(probabilities.astype(np.float64), order, axis=1)

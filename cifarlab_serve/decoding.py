@@ -48,7 +48,11 @@ class OpenedImage:
             self.n_pixels = declared_pixels(self._file)
 
     def decode(self) -> np.ndarray:
-        """Return the input uint8 (H, W, C). Raises RefusalError."""
+        """Return the input uint8 (H, W, C).
+
+        Raises:
+            RefusalError: the file is broken, or of another size
+        """
         with _refusing(self._name):
             return decode_opened(self._file, self._policy)
 
@@ -87,23 +91,23 @@ class Decoder:
         """
         deadline = time.monotonic() + self._limits.timeout  # a thread can't be stopped from outside
 
-        def finish(opened: deque[OpenedImage]) -> list[np.ndarray]:
+        def finish(images: deque[OpenedImage]) -> list[np.ndarray]:
             inputs = []
-            while opened:  # an image has its pixels for as long as it lives
+            while images:  # an image has its pixels for as long as it lives
                 if time.monotonic() > deadline:
                     raise TimeoutError
-                inputs.append(opened.popleft().decode())
+                inputs.append(images.popleft().decode())
             return inputs
 
         def begin() -> tuple[deque[OpenedImage], int, list[np.ndarray]]:
-            opened = deque(self._open(name, file) for name, file in files)
-            n_pixels = sum(image.n_pixels for image in opened)
-            return opened, n_pixels, finish(opened) if n_pixels <= FEW_PIXELS else []
+            images = deque(self._open(name, file) for name, file in files)
+            n_pixels = sum(image.n_pixels for image in images)
+            return images, n_pixels, finish(images) if n_pixels <= FEW_PIXELS else []
 
         loop = asyncio.get_running_loop()
-        opened, n_pixels, inputs = await loop.run_in_executor(self._openers, begin)
-        if opened:
-            inputs = await self._decode_large(n_pixels, partial(finish, opened))
+        images, n_pixels, inputs = await loop.run_in_executor(self._openers, begin)
+        if images:
+            inputs = await self._decode_large(n_pixels, partial(finish, images))
         return inputs
 
     def _open(self, name: str, file: IO[bytes]) -> OpenedImage:

@@ -39,7 +39,11 @@ class Admission:
 
     @contextmanager
     def admit(self, request: Request) -> Iterator["Body"]:
-        """Let a request in for the time of the block. Raises RefusalError."""
+        """Let a request in for the time of the block.
+
+        Raises:
+            UnreadRefusalError: there are too many
+        """
         if self.n_requests >= self._limits.requests:
             raise UnreadRefusalError(503, "too many requests at once", LATER)
         body = Body(request, self, self._limits)
@@ -51,7 +55,11 @@ class Admission:
             body.release()
 
     def take_pixels(self, n: int) -> None:
-        """Count pixels that are to be decoded. Raises RefusalError."""
+        """Count pixels that are to be decoded.
+
+        Raises:
+            RefusalError: there is no room for them, now or ever
+        """
         most = self._limits.held_pixels
         if n > most:
             what = f"the images have {n:,} pixels together, more than {most:,}"
@@ -80,7 +88,12 @@ class Body:
         self._n_held = 0
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yield the body's bytes. Raises RefusalError."""
+        """Yield the body's bytes.
+
+        Raises:
+            RefusalError: they are too many, by themselves or with those of other requests
+            ClientDisconnect: the client has left
+        """
         limits, has_more = self._limits, True
         while has_more:
             message = await self._request.receive()
@@ -115,7 +128,7 @@ def require_token(request: Request, token: str | None) -> None:
     Without a token, refuse one under a name that is not this machine's (DNS rebinding).
 
     Raises:
-        RefusalError: the request is refused
+        UnreadRefusalError: the request is refused
     """
     if token is None:
         host = request.headers.get("host", "")

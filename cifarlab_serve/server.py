@@ -49,11 +49,14 @@ def serve(
         log: gets the URL
 
     Raises:
-        ServeError: the file or an option can't be served, the port is in use, or ``host`` is not
-            this machine and there is no token
+        ServeError: the file or an option can't be served, the port is in use, ``host`` is not
+            this machine and there is no token, or clients would write the token in different ways
     """
     limits = limits or Limits()
     _check(limits, threads)
+    if token and not (token.isascii() and token.isprintable()):
+        what = "the token has characters that clients send in different ways, or not at all"
+        raise ServeError(what, "take letters, digits and signs of ASCII")
     if not (is_loopback(host) or token):
         raise ServeError(
             f"on {host} others can reach the server, so it needs a token",
@@ -129,7 +132,11 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def main() -> None:
-    """Run the command ``cifarlab-serve``."""
+    """Run the command ``cifarlab-serve``.
+
+    Raises:
+        SystemExit: what was asked for is refused
+    """
     options = vars(parser().parse_args())
     limits = Limits(**{key: options.pop(key) for key in LIMITS})
     options["token"] = options["token"] or os.environ.get(TOKEN_VARIABLE)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted((ROOT / "cifarlab").rglob("*.py"))
+FILES = sorted(f for d in ("cifarlab", "cifarlab_serve") for f in (ROOT / d).rglob("*.py"))
 # Words that an entry may begin with in capitals
 NAMES = {"None", "True", "False", "Python", "Optuna", "Ray", "Pillow", "Cohen", "CifarlabError"}
 

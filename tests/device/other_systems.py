@@ -81,13 +81,14 @@ def become(system: str) -> None:
 
 def main() -> None:
     become(sys.argv[1])
-    import cifarlab
-
     if sys.argv[2:] == ["--import"]:
-        for module in pkgutil.walk_packages(cifarlab.__path__, "cifarlab."):
-            if not module.name.endswith("__main__"):
-                importlib.import_module(module.name)
-        imported = [name for name in sys.modules if name.startswith("cifarlab.")]
+        for package in map(importlib.import_module, ("cifarlab", "cifarlab_serve")):
+            for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+                if not module.name.endswith("__main__"):
+                    importlib.import_module(module.name)
+        imported = [
+            name for name in sys.modules if name.startswith(("cifarlab.", "cifarlab_serve."))
+        ]
         sys.stdout.write(f"{len(imported)}\n")
         return
     from cifarlab.cli import main as command

@@ -89,9 +89,9 @@ def test_sizes_are_bounded(network: ExportedNetwork) -> None:
 
 
 def test_all_but_health_needs_the_token(network: ExportedNetwork) -> None:
-    with serving(network, token="täken") as client:
+    with serving(network, token="taken") as client:
         assert client.get("/health").status_code == 200
-        for header in (None, "Bearer token", "täken".encode(), b"Bearer t\xe4ken"):
+        for header in (None, "Bearer token", b"taken", b"Bearer t\xe4ken", b"Bearer take"):
             headers = {} if header is None else {"authorization": header}
             for path in ("/model", "/metrics", "/openapi.json"):
                 assert client.get(path, headers=headers).status_code == 401

@@ -143,6 +143,12 @@ def test_another_host_needs_a_token(program: tuple[str, ...], tmp_path: Path) ->
     assert "CIFARLAB_SERVE_TOKEN" in hint
 
 
+def test_a_token_that_clients_write_in_different_ways_is_refused(exported: Path) -> None:
+    for token in ("t\u00e4ken", "two\nlines"):
+        with pytest.raises(ServeError, match="the token has characters"):
+            serve(exported, token=token)
+
+
 @pytest.mark.parametrize("program", [("cifarlab", "serve"), ("cifarlab_serve",)])
 def test_a_time_without_end_is_refused(program: tuple[str, ...], exported: Path) -> None:
     what, hint = refused(*program, exported, "--timeout", "inf")
