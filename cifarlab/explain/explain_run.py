@@ -115,7 +115,7 @@ def draw_recipe(
         image: an image file that its augmentation is shown on, of any size: cropped where the
             recipe says nothing else
         activations: whether the activation functions are drawn, too
-        formats: svg, png, pdf
+        formats: besides svg: png, pdf
 
     Raises:
         UserError: there is no such format, or the recipe augments nothing
@@ -145,8 +145,7 @@ def draw_recipe(
     with figure_style():
         for what, figure in pictures.items():
             slug = f"{recipe.name.replace('/', '-')}-{what}"
-            save(render(figure, slug, f"The {what} of {recipe.name}", formats), out)
-            paths += [out / f"{slug}.{suffix}" for suffix in formats]
+            paths += save(render(figure, slug, f"The {what} of {recipe.name}", formats), out)
     return paths
 
 

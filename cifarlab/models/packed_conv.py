@@ -1,7 +1,7 @@
 """3x3 convolutions of small maps with several images in one row, for processors with AMX.
 
 oneDNN's bfloat16 kernels work along the rows of a map. Rows of 3 to 8 pixels leave most of an AMX
-tile empty: on an Intel processor of model 167 (two cores, oneDNN 3.12), where a matrix product
+tile empty: on an Intel processor with AMX (two cores, oneDNN 3.12), where a matrix product
 gives 2,200 GFLOP/s, weight gradients of 8x8 and smaller maps ran at 219 to 850. With 4 or 8 images
 in one row, a zero column between them, they ran at 767 to 1,465, the copies included. Without
 AMX packing made that processor no faster, mostly slower.

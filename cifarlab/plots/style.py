@@ -88,8 +88,8 @@ def render(figure: Figure, slug: str, alt: str, formats: Sequence[str] = ("svg",
     return Picture(slug, alt, files, bool(wide))
 
 
-def save(picture: Picture, folder: Path) -> None:
-    """Write ``<slug>.svg`` and the picture's other formats to ``folder``.
+def save(picture: Picture, folder: Path) -> list[Path]:
+    """Write ``<slug>.svg`` and the picture's other formats to ``folder``; return the files.
 
     Where the SVG changes, the files of formats that were not drawn now are outdated: they are
     deleted.
@@ -105,3 +105,4 @@ def save(picture: Picture, folder: Path) -> None:
                 write_bytes(path, picture.files[name])
             elif previous != picture.svg:
                 path.unlink(missing_ok=True)
+    return [paths[name] for name in picture.files]

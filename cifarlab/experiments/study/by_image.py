@@ -52,7 +52,7 @@ def with_wear(
     """Add a note where other recipes were judged on the comparison's test images.
 
     Of a comparison by a plan those count that came before the plan named its rows; of any other one
-    all that are there, since its rows were named just now. Runs that were deleted don't count.
+    all that are there, since its rows were named just now. Runs that were deleted since count, too.
 
     Args:
         comparison: with its runs

@@ -201,7 +201,7 @@ class StudyRecord(Experiment):
         return list(jobs.values())
 
     def _is_overtaken(self, row: str, recipe: Recipe) -> bool:
-        """Return whether later seeds of a row have been looked at: pairs keep their order."""
+        """Return whether later seeds of a row have finished, and so may have been looked at."""
         return self.study.until == "decided" and any(
             run.row == row and run.recipe.seed > recipe.seed
             for run in self.planned_runs
