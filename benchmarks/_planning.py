@@ -183,6 +183,16 @@ def n_steps(recipe: Recipe) -> int:
     return recipe.training.duration.in_steps(per_epoch, 0)
 
 
+def step_cost_key(recipe: Recipe) -> str:
+    """Return what the seconds of a step depend on; rates, schedules and seeds are not among it."""
+    training = {
+        key: getattr(recipe.training, key)
+        for key in ("batch_size", "micro_batch_size", "precision", "selective_backprop")
+    }
+    parts = (recipe.data, recipe.augment, recipe.model, recipe.averaging, training)
+    return repr((*parts, recipe.optimizer.kind))
+
+
 def plan(order: tuple[tuple[str, int], ...], only: str) -> tuple[list[Planned], list[Planned]]:
     """Return what is not published yet: the rows of an order, and all others, in no order.
 

@@ -30,11 +30,12 @@ from itertools import count
 from pathlib import Path
 
 import torch
-from _planning import ORDER, ORDER_ON_GPU, Planned, plan, train_words
+from _planning import ORDER, ORDER_ON_GPU, Planned, plan, step_cost_key, train_words
 from _published import costs_file, measured_hours, read_costs
 from _reports import write_page
 from _results import hardware
 
+from cifarlab.recipes.catalog import find
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import add_number
 from cifarlab.system.device import device_name
@@ -68,6 +69,7 @@ class Runner:
         self.hours_left = options.hours
         self.stopped = threading.Event()
         self._publishing, self._measuring = threading.Lock(), threading.Lock()
+        self._step_seconds: dict[str, float] = {}
         threading.Thread(target=self._count_hours, daemon=True).start()
 
     def _count_hours(self) -> None:
@@ -179,6 +181,14 @@ class Runner:
             return known[planned.name]
 
     def _time_step(self, planned: Planned) -> float | None:
+        """Return the seconds of a step, measured once for all recipes whose steps cost the same."""
+        key = step_cost_key(find(planned.recipe))
+        seconds = self._step_seconds.get(key) or self._train_steps(planned)
+        if seconds:
+            self._step_seconds[key] = seconds
+        return seconds
+
+    def _train_steps(self, planned: Planned) -> float | None:
         """Return the seconds of a step, from a run of a few, pauses left out."""
         with tempfile.TemporaryDirectory(prefix=".measuring-", dir=self.folder) as parent:
             folder, log = Path(parent) / "run", Path(parent) / "run.log"

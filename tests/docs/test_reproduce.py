@@ -218,6 +218,16 @@ def test_what_can_t_be_measured_is_left_out(work, modules, capsys):
     assert work.run.target.exists()
 
 
+def test_steps_that_cost_the_same_are_measured_once(work, modules):
+    runner = work()
+    names = ("kth2024/cosine", "kth2024/step-decay", "kth2024/adam", "kth2024/adamw")
+    runs = [modules.planning.PlannedRun(name) for name in names]
+    hours = [runner.measure_hours(run) for run in runs]
+    assert [call.split()[0] for call in work.calls()] == [*names[:1], *names[2:]]
+    steps = [modules.planning.n_steps(find(name)) for name in names]
+    assert hours == [round(0.04 / 40 * n / 3600, 3) for n in steps]
+
+
 def test_the_rest_is_trained_the_cheapest_first(work, modules, capsys):
     runs = [modules.planning.PlannedRun(name) for name in ("fudan/mixup", BASELINE, "fudan/step")]
     costs = {"fudan/mixup": 3.0, BASELINE: 2.5, "fudan/step": 2.0}
