@@ -1,7 +1,7 @@
 """One search on each back end: are the tables equal?
 
     CIFARLAB_DATA=DATA python benchmarks/search_backends.py [--search asha2021/classic]
-        [--trials 30] [--scale 0.02]
+        [--trials 30] [--scale 0.2]
 
 In processes of this machine and on a Ray cluster that this script starts, one trial at a time, so
 that seeds decide everything. asha2021's searches take days on a CPU: ``--scale`` is the fraction of
@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--search", default="asha2021/classic")
     parser.add_argument("--trials", type=int, default=30)
-    parser.add_argument("--scale", type=float, default=0.02)
+    parser.add_argument("--scale", type=float, default=0.2)
     options = parser.parse_args()
     backends = {where: run(where, options) for where in ("processes", "ray")}
     tables = {where: backend.pop("table") for where, backend in backends.items()}

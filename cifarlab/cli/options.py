@@ -8,9 +8,7 @@ from typer import Argument, Option
 Run = Annotated[Path, Argument(metavar="RUN", help="a run folder")]
 Settings = Annotated[list[str] | None, Argument(metavar="[KEY=VALUE]...", help="what to change")]
 Data = Annotated[str | None, Option(help="short for data.source=...")]
-Figures = Annotated[
-    str, Option(help="formats of figures beside svg, with commas: png, pdf")
-]
+Figures = Annotated[str, Option(help="formats of figures beside svg, with commas: png, pdf")]
 Resize = Annotated[str | None, Option(help="images of another size: crop, pad or stretch")]
 Resume = Annotated[bool, Option("--resume", help="go on with what is unfinished")]
 Json = Annotated[bool, Option("--json", help="one JSON object on standard output, no more")]

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = " ".join((ROOT / "docs" / "scale.md").read_text(encoding="utf-8").split())
 COSTS = PAGE.partition("## What it costs")[2].partition("## What is stored")[0]
+WAYS = ("search-processes", "study-processes", "search-ray", "study-ray")
 GIB, MB, GB, TB = 1024, 1e6, 1e9, 1e12
 # what the page assumes, and what stands in names
 ASSUMED = {
@@ -46,10 +47,7 @@ def median_of_rows(where: str, column: str) -> float:
 
 def measurements() -> list[str]:
     """The table's figures, as the page words them."""
-    start = {
-        way: read(f"start-{way}")["seconds"]["median"]
-        for way in ("search-processes", "study-processes", "search-ray")
-    }
+    start = {way: read(f"start-{way}")["seconds"]["median"] for way in WAYS}
     memory = {
         source: max(row["private_mib"]) / GIB
         for source, row in read("search-memory")["sources"].items()
@@ -64,8 +62,9 @@ def measurements() -> list[str]:
         f"`speed/94` {gradients['speed/94']:.1f} MB, ResNet-18 {gradients['resnet18']:.0f} MB, "
         f"ResNet-34 {gradients['asha2021/resnet34']:.0f} MB",
         f"a search {start['search-processes']:.1f} s, a study {start['study-processes']:.1f} s, "
-        f"a search through Ray {start['search-ray']:.1f} s",
-        *(overhead(way) for way in ("search-processes", "study-processes", "search-ray")),
+        f"a search through Ray {start['search-ray']:.1f} s, "
+        f"a study through Ray {start['study-ray']:.1f} s",
+        *map(overhead, WAYS),
         f"{memory['digits']:.2f} GiB on the digits, {memory['cifar10']:.2f} GiB on CIFAR-10; "
         f"the images once per machine: {images:.0f} MiB",
         f"{cpu_ms['processes']:.1f} ms on one machine, {cpu_ms['ray']:.1f} ms through Ray",
@@ -91,13 +90,6 @@ def overhead(way: str) -> str:
     )
 
 
-def thirty_trials() -> str:
-    """30 trials of 30 s, two at a time: no less per trial than where two of four import torch."""
-    row = read("overhead-search-processes")
-    outside = row["before_first_step"] + row["after_last_run"] + 15 * row["per_trial_between"]
-    return f"{100 * outside / (outside + 15 * 30):.1f} %"
-
-
 def both_back_ends() -> str:
     """asha2021's first search, whose trials seeds decide where one is trained at a time."""
     result = read("search-backends-asha2021-classic")
@@ -119,7 +111,8 @@ def simulated(where: str) -> str:
         f"{result['trials']:,} trials: {first:.1f} ms of the driver per trial at first, "
         f"{last:.1f} at the end; {median_of_rows(where, 'ms_per_trial'):.0f} ms on the clock; "
         f"memory {rows[-1]['driver_mib']:.0f} MiB at the end, {kib:.1f} KiB per trial; "
-        f"record {result['record_mib']:.1f} MiB"
+        f"record {result['record_mib']:.1f} MiB; table, page and figures "
+        f"{result['report_seconds']:.0f} s"
     )
 
 
@@ -134,7 +127,6 @@ def conclusions() -> list[str]:
     large, small = folder["asha2021/resnet34"]["adam"], folder["speed/94"]["own"]
     digits = max(read("search-memory")["sources"]["digits"]["private_mib"]) / GIB
     return [
-        f"30 trials of 30 s, two at a time, would not spend {thirty_trials()} in training",
         f"{speed / MB:.0f} MB for `speed/94`, {resnet / MB:.0f} MB for ResNet-18; over links of "
         f"100 GB/s that is {1000 * speed / (100 * GB):.1f} ms and "
         f"{1000 * resnet / (100 * GB):.1f} ms",
@@ -166,19 +158,30 @@ def test_every_bar_of_the_first_step_is_met() -> None:
     assert read("start-search-processes")["seconds"]["median"] < 5
     assert read("start-study-processes")["seconds"]["median"] < 5
     assert read("start-search-ray")["seconds"]["median"] < 10
+    assert read("start-study-ray")["seconds"]["median"] < 10
 
 
-def test_the_bar_of_what_is_not_spent_in_training_is_missed_and_the_page_says_so() -> None:
-    ways = ("search-processes", "study-processes", "search-ray")
-    fractions = [read(f"overhead-{way}")["overhead_fraction"] for way in ways]
-    is_missed = min(*fractions, float(thirty_trials().split()[0]) / 100) > 0.05
-    assert is_missed == ("The target was 5 %, for 30 trials of 30 s: it is missed" in PAGE)
+@pytest.mark.parametrize("way", WAYS)
+def test_less_than_a_twentieth_is_not_spent_in_training(way: str) -> None:
+    row = read(f"overhead-{way}")
+    assert row["trials"] == 30 and row["seconds_per_trial"] == pytest.approx(30, rel=0.2)
+    assert row["overhead_fraction"] < 0.05
 
 
-def test_time_and_memory_of_the_driver_are_flat() -> None:
-    for where in ("processes", "ray"):
-        rows = read(f"search-scale-{where}")["rows"]
-        assert rows[-1]["own_ms_per_trial"] < 1.5 * rows[1]["own_ms_per_trial"]
+@pytest.mark.parametrize("where", ["processes", "ray"])
+def test_time_and_memory_of_the_driver_are_flat(where: str) -> None:
+    result = read(f"search-scale-{where}")
+    rows = result["rows"][1:]
+    assert result["trials"] == 10_000 and result["report_seconds"] < 60
+    middle = len(rows) // 2
+    for column in ("own_ms_per_trial", "ms_per_decision"):
+        early, late = (
+            statistics.median(row[column] for row in part)
+            for part in (rows[:middle], rows[middle:])
+        )
+        assert late < 1.25 * early, column
+    growth = rows[-1]["driver_mib"] - rows[0]["driver_mib"]
+    assert growth * 1024 / (rows[-1]["trials"] - rows[0]["trials"]) < 5  # KiB for each trial
 
 
 def test_sizes_of_checkpoints_and_records() -> None:
