@@ -175,6 +175,7 @@ def malformed(image: bytes) -> Iterator[bytes]:
         b"POST /predict HTTP/1.1\r\nHost: evil\r\nContent-Length: 0\r\n\r\n",
         b"POST /predict HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
         b"\0\xff\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"x" * 2**18,
     )
     return itertools.cycle(kinds)
 

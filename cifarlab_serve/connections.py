@@ -37,6 +37,7 @@ class BoundedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     """
 
     _timer: asyncio.TimerHandle | None = None
+    _is_refused = False
     _n_head_bytes = 0  # since httptools last gave us a whole head, or a part of a body
 
     def __init__(self, *args: Any, limits: Limits, **options: Any) -> None:
@@ -54,13 +55,13 @@ class BoundedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
     def data_received(self, data: bytes) -> None:
         """Hand bytes on; those that end a request's head give it the time for the rest."""
+        if self._is_refused:
+            return
         before = self.cycle
         self._n_head_bytes += len(data)
         super().data_received(data)
         if hasattr(self, "parser") and self._n_head_bytes > _MOST_HEAD_BYTES:
-            if before is None or before.response_complete:
-                self.transport.write(_LONG_HEAD)
-            self.transport.close()
+            self._refuse_head()
         elif len(getattr(self, "pipeline", ())) > _MOST_PIPELINED:
             self.transport.abort()
         elif self.cycle is not before:
@@ -91,6 +92,16 @@ class BoundedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         """End."""
         self._unwatch()
         super().connection_lost(exc)
+
+    def _refuse_head(self) -> None:
+        """Answer, and read on for a moment: a client that still sends would lose the answer."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.abort()  # these are trailers, or the head of a request behind another
+            return
+        self._is_refused = True
+        self.transport.write(_LONG_HEAD)
+        self.transport.write_eof()
+        self._watch(LINGER_SECONDS)
 
     def _watch(self, seconds: float) -> None:
         self._unwatch()
