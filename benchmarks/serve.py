@@ -1,6 +1,6 @@
 """The server under load: images/s and latency, nonsense, cut connections, a full queue.
 
-    python benchmarks/serve.py EXPORTED... [--seconds 1.5] [--repeats 3]
+    python benchmarks/serve.py EXPORTED... [--seconds 1.5] [--repeats 5]
 
 1, 8 and 64 clients on loopback each send one PNG after the other for some seconds: to our server,
 and to FastAPI with one forward pass for each request (``_serve_plain.py``). Both are started as
@@ -137,7 +137,7 @@ async def load(server: Server, request: bytes, n_clients: int, seconds: float) -
 
 
 def compare(file: Path, request: bytes, seconds: float, repeats: int) -> dict[str, Any]:
-    """Both servers under load, in turns; medians of the repeats."""
+    """Both servers under load, in turns; medians of the repeats, and the range of images/s."""
     runs: dict[str, list[dict[str, Any]]] = {}
     ports = free_port(), free_port()
     options = (str(file), "--port", str(ports[0]), "--resize-mode", "crop")
@@ -154,6 +154,7 @@ def compare(file: Path, request: bytes, seconds: float, repeats: int) -> dict[st
                 print(f"{file.parent}: {name}, {n} clients: {figures}", flush=True)
     return {
         name: {key: statistics.median(run[key] for run in all_runs) for key in all_runs[0]}
+        | {"range": [pick(run["images_per_s"] for run in all_runs) for pick in (min, max)]}
         for name, all_runs in runs.items()
     }
 
@@ -233,7 +234,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("exported", nargs="+", type=Path)
     parser.add_argument("--seconds", type=float, default=1.5)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     networks = {}
     for file in options.exported:

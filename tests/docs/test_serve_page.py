@@ -77,7 +77,7 @@ def test_its_figures_are_the_measured_ones() -> None:
     memory, full = result["memory_mib"], result["full_queue"]
     assert f"before {memory['before']:.1f} MiB, after {memory['after']:.1f}." in PAGE
     assert sum(result["malformed"].values()) == 1000
-    assert set(result["malformed"]) <= {"400", "403", "404", "405", "413", "422"}
+    assert set(result["malformed"]) <= {"400", "403", "404", "405", "413", "422", "431"}
     statuses = full["statuses"]
     assert f"{statuses['200']:,} answers and {statuses['503']:,} times 503" in PAGE
     assert set(statuses) == {"200", "503"} and f"at {full['memory_mib']:.1f} MiB" in PAGE
