@@ -29,8 +29,7 @@ def local_workers(
         connection, child = Pipe()
         gpu = gpus[slot % len(gpus)] if gpus else None
         env_vars = {"CUDA_VISIBLE_DEVICES": gpu, "CIFARLAB_DEVICE": "cuda"} if gpu else {}
-        options = child, threads, env_vars, train
-        process = start_process(work, options)
+        process = start_process(work, (child, threads, env_vars, train))
         child.close()
 
         def close() -> str:

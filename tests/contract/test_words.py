@@ -279,7 +279,7 @@ def test_no_key_of_a_file_has_an_old_name(finished: RunFolder, tmp_path: Path) -
         "metrics.jsonl": finished.metrics.read(),
         "study.json": as_json(made_study()),
         "search.json": results_as_json(read_results(search, 1.0, folder), None),
-        "search.jsonl": folder.events(),
+        "search.jsonl": folder.events.read(),
         "findings.json": [duplicates, labels],
         **{schema.__name__: dict(schema.model_fields) for schema in schemas(StoredModel)},
     }

@@ -41,9 +41,9 @@ def read_study(path: Path) -> None:
 def read_search(path: Path) -> None:
     """All that the page and a resumed search take from a search's folder."""
     folder = SearchFolder(path)
-    for trial in TrialHistory(folder.events()).ranking(folder.metric):
+    for trial in TrialHistory(folder.events.read()).ranking(folder.metric):
         describe_end(trial, folder.metric)
-    folder.repair()
+    folder.events.repair()
     results = restore_results(folder.content().get("results") or {})
     format_rungs(results.rungs, folder.metric)
     format_importance(results.importance)

@@ -203,7 +203,7 @@ def test_a_search_has_one_table_on_each_back_end_though_a_worker_is_lost(
     assert killer.killed and ray.is_initialized()  # as it was before
     ray.shutdown()
     for other in (process, remote):
-        assert other.folder.events_file.read_text() == here.folder.events_file.read_text()
+        assert other.folder.events.path.read_text() == here.folder.events.path.read_text()
         assert (other.folder.path / "table.csv").read_text() == (
             here.folder.path / "table.csv"
         ).read_text()

@@ -99,7 +99,7 @@ def _add_search(index: Index, folder: SearchFolder, content: Content) -> None:
 
 def _add_trials(index: Index, folder: SearchFolder) -> None:
     metric = folder.metric
-    trials = TrialHistory(folder.events()).ranking(metric)
+    trials = TrialHistory(folder.events.read()).ranking(metric)
     put(f'<p class="muted">{len(trials)} trials, best first, by validation {metric.title}.</p>')
     keys = list(dict.fromkeys(key for trial in trials for key in trial.params))
     rows = []

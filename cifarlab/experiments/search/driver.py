@@ -13,13 +13,13 @@ from typing import Any
 from cifarlab.experiments.engine import Experiment, Log, unfinished_error
 from cifarlab.experiments.search import record
 from cifarlab.experiments.search.definition import Search
-from cifarlab.experiments.search.folder import SearchFolder
+from cifarlab.experiments.search.folder import CHANGED_HINT, SearchFolder
 from cifarlab.experiments.search.space import Params, format_value, suggest_params
 from cifarlab.experiments.worker import Failure, Job, JobResult
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
-from cifarlab.system.errors import CifarlabError, RecipeError
+from cifarlab.system.errors import CifarlabError, RecipeError, RunFolderError
 from cifarlab.system.randomness import derived_seed
 
 
@@ -71,8 +71,8 @@ class SearchDriver(Experiment):
         log: Log,
         resume: bool = False,
     ) -> None:
-        folder.repair()
-        self.folder, events = folder, folder.events()
+        folder.events.repair()
+        self.folder, events = folder, folder.events.read()
         self.history = record.TrialHistory(events)
         self.search, self._base, self._scale = search, base, scale
         self._command, self._log, self._resume = command, log, resume
@@ -115,7 +115,7 @@ class SearchDriver(Experiment):
             self.folder.trial(n).has_same_data(images.fingerprint) for n in self.history.trials
         ):
             what = f"the images are not those that {self.folder.path} was begun with"
-            raise self.folder.change_error(what)
+            raise RunFolderError(what, CHANGED_HINT)
 
     @property
     def unfinished_trials(self) -> list[record.Trial]:
@@ -191,7 +191,7 @@ class SearchDriver(Experiment):
     def _add_event(self, kind: str, number: int, **content: Any) -> None:
         """Write an event to the disk before anything depends on it."""
         event = {"event": kind, "trial": number, **content}
-        self.folder.append_event(event)
+        self.folder.events.append(event)
         self.history.add(event)
         if message := _describe(event, self.history.trials[number], self._metric):
             self._log(message)

@@ -14,7 +14,7 @@ from cifarlab.experiments.search.definition import Search, find_search, validate
 from cifarlab.experiments.search.driver import SearchDriver
 from cifarlab.experiments.search.figures import FIGURES
 from cifarlab.experiments.search.finalists import Finalists, read_finalists, retrain_finalists
-from cifarlab.experiments.search.folder import SearchFolder
+from cifarlab.experiments.search.folder import CHANGED_HINT, SearchFolder
 from cifarlab.experiments.search.record import trial_name
 from cifarlab.experiments.search.results import SearchResults, read_results
 from cifarlab.experiments.search.table import csv_text, markdown_page, results_as_json
@@ -23,6 +23,7 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import to_yaml
 from cifarlab.report.write import write_figures
 from cifarlab.run_folder import RUNS
+from cifarlab.system.errors import RunFolderError
 from cifarlab.system.extras import require_packages
 from cifarlab.system.files import write_text
 
@@ -126,13 +127,13 @@ def _require_same_search(
         "scale": scale,
         "command": command,
     }
-    content = folder.content() if folder.events() else {}
+    content = folder.content() if folder.events.read() else {}
     for part, words in (("search", "another {keys}"), ("base", "other settings of {recipe}")):
         recorded, current = (_fixed_settings(tree.get(part, {})) for tree in (content, header))
         keys = ", ".join(key for key in current if current[key] != recorded.get(key))
         if content and keys:
             what = f"{folder.path} was begun with {words.format(keys=keys, recipe=search.recipe)}"
-            raise folder.change_error(what)
+            raise RunFolderError(what, CHANGED_HINT)
     copy_plugins((*search.plugins, *base.plugins), folder.path)
     folder.write({**content, **header})
 

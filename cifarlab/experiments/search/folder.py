@@ -10,19 +10,20 @@ runs/searches/<name>/
   studies/              the finalists over seeds, as a study
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from cifarlab.experiments.search.record import Event, read_events, trial_name
+from cifarlab.experiments.search.record import DAMAGE_HINT, AnyEvent, trial_name
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.run_folder.collection import Collection
 from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.json_lines import JsonLines
 from cifarlab.run_folder.schemas import StoredModel, restore
-from cifarlab.system.errors import RunFolderError
-from cifarlab.system.files import append_line, write_text
+
+# where a search was begun with something else than it has now
+CHANGED_HINT = "restore what was there, or give the search another name to begin anew"
 
 
 class SearchFile(StoredModel):
@@ -45,17 +46,12 @@ class SearchFolder(Collection):
 
     def __init__(self, path: Path | str) -> None:
         super().__init__(path)
-        self.events_file = self.path / "search.jsonl"
+        self.events = JsonLines(self.path / "search.jsonl", AnyEvent, DAMAGE_HINT)
         self.best_recipe = self.path / "best.yaml"
 
     def trial(self, number: int) -> RunFolder:
         """Return the run folder of a trial, counted from 0."""
         return RunFolder(self.path / trial_name(number))
-
-    def change_error(self, what: str) -> RunFolderError:
-        """Return the error for a search that was begun with something else than it has now."""
-        hint = "restore what was there, or give the search another name to begin anew"
-        return RunFolderError(what, hint)
 
     @property
     def metric(self) -> MetricFacts:
@@ -67,32 +63,3 @@ class SearchFolder(Collection):
         what, hint = f"{self.file}: its metric is none of this cifarlab", "restore it"
         facts: MetricFacts = restore(MetricFacts, self.content().get("metric", {}), what, hint)
         return facts
-
-    def append_event(self, event: Event) -> None:
-        """Add an event to the record and flush it to the disk.
-
-        Raises:
-            StorageError: the disk can't be written to
-        """
-        append_line(self.events_file, json.dumps(event))
-
-    def events(self) -> list[Event]:
-        """Return all complete lines of the record, oldest first.
-
-        A last line without its end is being written, or was when the driver was killed.
-
-        Raises:
-            RunFolderError: a line is damaged
-        """
-        return read_events(self.events_file)
-
-    def repair(self) -> None:
-        """Remove a last line that a kill cut off.
-
-        Raises:
-            RunFolderError: a line is damaged
-            StorageError: the disk can't be written to
-        """
-        text = "".join(json.dumps(event) + "\n" for event in self.events())
-        if self.events_file.exists() and self.events_file.stat().st_size != len(text):
-            write_text(self.events_file, text)

@@ -17,7 +17,6 @@ had reached the rung by then, this one included.
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, RootModel
@@ -25,11 +24,11 @@ from pydantic import Field, RootModel
 from cifarlab.experiments.search.space import Params
 from cifarlab.experiments.worker import Failure
 from cifarlab.metrics.kinds import MetricFacts
-from cifarlab.run_folder.schemas import Count, StoredModel, make_check
+from cifarlab.run_folder.schemas import Count, StoredModel
 from cifarlab.system.errors import RunFolderError
-from cifarlab.system.files import read_json_lines
 
 Event = dict[str, Any]
+DAMAGE_HINT = "restore search.jsonl, or search anew elsewhere"
 _STOP_REASONS = {
     "planned": "ran to its end",
     "early_stopping": "ended by early stopping",
@@ -132,12 +131,18 @@ class TrialHistory:
         return self._decisions[rung]
 
     def add(self, event: Event) -> None:
-        """Apply an event of the record."""
+        """Apply an event of the record.
+
+        Raises:
+            RunFolderError: it is of a trial that was never drawn
+        """
         number = event["trial"]
         if event["event"] == "drawn":
             self.trials[number] = Trial(number, event["params"])
             return
-        trial = self.trials[number]
+        if not (trial := self.trials.get(number)):
+            what = f"search.jsonl is damaged: {trial_name(number)} was never drawn"
+            raise RunFolderError(what, DAMAGE_HINT)
         if event["event"] == "rung":
             decision = RungDecision(**{name: event[name] for name in RungDecision._fields})
             trial.rung_decisions.append(decision)
@@ -171,24 +176,6 @@ def describe_end(trial: Trial, metric: MetricFacts) -> str:
         f"stopped at rung {stop.rung}: {metric.text(stop.score)},{cutoff}"
         f" rank {stop.rank} of {stop.n_reached}"
     )
-
-
-def read_events(file: Path) -> list[Event]:
-    """Return all complete lines of a record, oldest first.
-
-    Raises:
-        RunFolderError: a line is damaged
-    """
-    hint = "restore it, or search anew elsewhere"
-    events = read_json_lines(file, hint, make_check(AnyEvent))
-    drawn_trials: set[int] = set()
-    for event in events:
-        if event["event"] == "drawn":
-            drawn_trials.add(event["trial"])
-        elif event["trial"] not in drawn_trials:
-            name = trial_name(event["trial"])
-            raise RunFolderError(f"{file} is damaged: {name} was never drawn", hint)
-    return events
 
 
 def trial_name(number: int) -> str:

@@ -151,11 +151,9 @@ def restore_results(tree: dict[str, Any]) -> RestoredResults:
     """
     what = "what was found is not as this cifarlab writes it"
     hint = "run the search again with --resume: finished trials are taken as they are"
-    return RestoredResults(
-        restore(tuple[RungSummary, ...], tree.get("rungs"), what, hint),
-        restore(tuple[Importance, ...], tree.get("importance"), what, hint),
-        restore_finalists(tree.get("finalists")),
-    )
+    kind = tuple[tuple[RungSummary, ...], tuple[Importance, ...]]
+    rungs, keys = restore(kind, (tree.get("rungs"), tree.get("importance")), what, hint)
+    return RestoredResults(rungs, keys, restore_finalists(tree.get("finalists")))
 
 
 def results_as_json(results: SearchResults, finalists: Finalists | None) -> dict[str, Any]:

@@ -79,8 +79,7 @@ def _measure(column: Column, level: float, run: RunData, split: str) -> tuple[st
             best = run.best_by(run.recipe.evaluation.metric.facts)
             return "best epoch", best and best[0]
         case "final_std":
-            last = val[-LAST_EPOCHS:]
-            spread = last.std(ddof=1) if len(last) > 1 else None
+            spread = val[-LAST_EPOCHS:].std(ddof=1) if len(val) > 1 else None
             return f"std of the last {LAST_EPOCHS} epochs", spread
     return _SECONDS, number(dig(run.result, "cost", "train_seconds"))
 

@@ -99,18 +99,20 @@ class Study(CallbacksConfig):
         """Return the reports' numbers by row."""
         return {row.name: row.reported for row in self.rows if row.reported}
 
-    def recipes(self) -> dict[str, Recipe]:
+    def recipes(self, data: str | None = None) -> dict[str, Recipe]:
         """Return each row's recipe by the row's name, which is the recipe's name too.
+
+        ``data`` is the ``data.source`` of all; None for the recipes' own.
 
         Raises:
             RecipeError: a recipe is unknown or an override is not valid
         """
-        recipes = {}
+        recipes, overrides = {}, self.overrides | ({} if data is None else {"data.source": data})
         for row in self.rows:
             where = f"study {self.name}, row {row.name}"
             base = find_named(row.recipe, self.plugins, where)
             recipe = text.change(base, {**row.overrides, "name": row.name}, where)
-            recipes[row.name] = text.change(recipe, self.overrides, where)
+            recipes[row.name] = text.change(recipe, overrides, where)
         return recipes
 
     def select_rows(self, pattern: str | None) -> list[str]:
@@ -122,9 +124,8 @@ class Study(CallbacksConfig):
         names = [row.name for row in self.rows]
         matching = [name for name in names if pattern is None or fnmatchcase(name, pattern)]
         if not matching:
-            raise UserError(
-                f"no row of {self.name} matches {pattern!r}", f"its rows: {', '.join(names)}"
-            )
+            hint = f"its rows: {', '.join(names)}"
+            raise UserError(f"no row of {self.name} matches {pattern!r}", hint)
         return [name for name in names if name in (self.baseline_name, *matching)]
 
 
@@ -196,10 +197,8 @@ def _expand_patterns(rows: list[Any], where: str) -> list[Any]:
             continue
         names = [name for name in shipped_recipes() if fnmatchcase(name, row.removeprefix("!"))]
         if not names:
-            raise RecipeError(
-                f"{where}: no shipped recipe is called like {short_repr(row)}",
-                "'cifarlab recipes list' lists all; a row of your own is a mapping",
-            )
+            hint = "'cifarlab recipes list' lists all; a row of your own is a mapping"
+            raise RecipeError(f"{where}: no shipped recipe is called like {short_repr(row)}", hint)
         matching = [{"name": name.rpartition("/")[2], "recipe": name} for name in names]
         if row.startswith("!"):
             expanded = [row for row in expanded if row not in matching]

@@ -18,7 +18,7 @@ from cifarlab.experiments.study.folder import StudyFolder, write_comparison
 from cifarlab.experiments.study.record import PlannedRun, StudyRecord
 from cifarlab.plots.spec import require_formats
 from cifarlab.recipes.scale import scale_recipe
-from cifarlab.recipes.text import change, fingerprint
+from cifarlab.recipes.text import fingerprint
 from cifarlab.run_folder import RUNS
 
 
@@ -109,10 +109,8 @@ def _begin(record: StudyRecord, command: str, resume: bool, log: Log) -> bool:
 
 def _plan(study: Study, scale: float, only: str | None, data: str | None) -> list[PlannedRun]:
     """Return the study's runs, row by row within each seed. Raises RecipeError and UserError."""
-    recipes, row_names = study.recipes(), study.select_rows(only)
-    if data is not None:
-        recipes = {row: change(r, {"data.source": data}) for row, r in recipes.items()}
-    recipes = {row: scale_recipe(recipe, scale) for row, recipe in recipes.items()}
+    row_names = study.select_rows(only)
+    recipes = {row: scale_recipe(recipe, scale) for row, recipe in study.recipes(data).items()}
     return [
         PlannedRun(row, seeded, fingerprint(seeded), row in row_names)
         for seed in range(study.first_seed, study.first_seed + study.max_seeds)

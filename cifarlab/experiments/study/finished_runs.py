@@ -49,9 +49,7 @@ def find_runs(path: Path, row: str | None = None) -> FinishedRuns:
     if not rows:
         what = f"no run of the study in {path} has finished"
         raise RunFolderError(what, "run it to its end: cifarlab study ... --resume")
-    reason = "named"
-    if row is None:
-        row, reason = _find_best_row(path, rows)
+    row, reason = _find_best_row(path, rows) if row is None else (row, "named")
     if row not in rows:
         what = f"the study in {path} has no row {row!r} with a finished run"
         raise UserError(what, f"take one of {', '.join(rows)}")

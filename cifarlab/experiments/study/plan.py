@@ -6,7 +6,7 @@ before the plan, nobody knows what was chosen by them: the plan then takes all l
 corrects for all recipes that had such runs, and calls no row the same.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -133,9 +133,8 @@ class StudyPlan(StoredModel):
             margin: its own margin in points or the metric's unit; None: that of the plan
         """
         has_baseline = baseline == self.rows.get(self.baseline)
-        changes = self.find_changes(has_baseline, metric.name, margin)
         limit = self.margin_of(metric)
-        if not changes:
+        if not (changes := self.find_changes(has_baseline, metric.name, margin)):
             return Terms(self.plan, limit, self.n_recipes_seen, self.notes(), self.time)
         if margin is not None and margin != self.margin:
             limit = margin / metric.factor
@@ -246,23 +245,14 @@ def _find_change(old_plan: StudyPlan, plan: StudyPlan) -> tuple[str, str]:
     ):
         if names:
             plural = "s" if len(names) > 1 else ""
-            return words.format(s=plural, names=_list(names)), _FRESH
-    for key, words in (
-        ("until", "until"),
-        ("first_seed", "the first seed"),
-        ("n_seeds", "the number of seeds per row"),
-    ):
+            return words.format(s=plural, names=", ".join(sorted(names))), _FRESH
+    for key in ("until", "first_seed", "n_seeds", "margin", "metric", "baseline"):
         if (old := getattr(old_plan, key)) != (new := getattr(plan, key)):
-            hint = _SEEDS if len(plan.rows) > 1 else _FRESH  # a row alone is never decided
-            return f"{words} was {old}, now {new}", hint
-    for key in ("margin", "metric", "baseline"):
-        if (old := getattr(old_plan, key)) != (new := getattr(plan, key)):
-            return f"the {key} was {_or_none(old)}, now {_or_none(new)}", _FRESH
+            # a row alone is never decided
+            has_looks = key in ("until", "first_seed", "n_seeds") and len(plan.rows) > 1
+            words = f"{key} was {_or_none(old)}, now {_or_none(new)}"
+            return words, _SEEDS if has_looks else _FRESH
     return "", ""
-
-
-def _list(names: Collection[str]) -> str:
-    return ", ".join(sorted(names))
 
 
 def _or_none(value: Any) -> str:

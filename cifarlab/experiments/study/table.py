@@ -13,6 +13,7 @@ from cifarlab.recipes.scale import describe_scale
 from cifarlab.report import by_image
 from cifarlab.run_folder.run_data import SPLIT_NAMES
 from cifarlab.run_folder.schemas import restore
+from cifarlab.stats.paired import Summary
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.formatting import NOTHING, TextTable, dicts_to_csv, markdown_page, p_value
 
@@ -138,10 +139,8 @@ def csv_text(comparison: Comparison) -> str:
 
 
 def _raw_values(comparison: Comparison, row: ComparisonRow) -> dict[str, Any]:
-    mean, pairs = row.summary, row.pairs
-    low, high = (mean and mean.interval) or (None, None)
-    difference = pairs and pairs.difference
-    least, most = (difference and difference.interval) or (None, None)
+    pairs = row.pairs
+    difference_names = "difference", "difference_std", "difference_low", "difference_high"
     return {
         "row": row.name,
         "data": comparison.data,
@@ -149,15 +148,9 @@ def _raw_values(comparison: Comparison, row: ComparisonRow) -> dict[str, Any]:
         "metric": comparison.metric.name,
         "scale": comparison.scale,
         "n": len(row.values),
-        "mean": mean and mean.mean,
-        "std": mean and mean.std,
-        "low": low,
-        "high": high,
-        "pairs": difference.n if difference else 0,
-        "difference": difference and difference.mean,
-        "difference_std": difference and difference.std,
-        "difference_low": least,
-        "difference_high": most,
+        **_raw_summary(row.summary, "mean", "std", "low", "high"),
+        "pairs": pairs.difference.n if pairs else 0,
+        **_raw_summary(pairs and pairs.difference, *difference_names),
         "d_z": pairs and pairs.effect,
         "p": pairs and pairs.p,
         "p_holm": row.p,
@@ -175,6 +168,12 @@ def _raw_values(comparison: Comparison, row: ComparisonRow) -> dict[str, Any]:
         **{value.heading: value.mean for value in row.columns},
         "values": " ".join(f"{seed}:{value:.6f}" for seed, value in row.values.items()),
     }
+
+
+def _raw_summary(summary: Summary | None, *names: str) -> dict[str, float | None]:
+    """Return mean, standard deviation and the interval's ends under these names."""
+    ends = (summary and summary.interval) or (None, None)
+    return dict(zip(names, (summary and summary.mean, summary and summary.std, *ends), strict=True))
 
 
 def restore_comparison(tree: Any) -> Comparison:

@@ -70,7 +70,7 @@ def made(path: Path, count: int = 12) -> tuple[Search, SearchFolder]:
         }
         if not number % 2:
             params["optimizer.momentum"] = 0.5 + 0.04 * number
-        folder.append_event(drawn_event(number, params))
+        folder.events.append(drawn_event(number, params))
         _add_end(search, folder, number, params, (number * 7 % count) / count)
     return search, folder
 
@@ -80,16 +80,16 @@ def _add_end(
 ) -> None:
     if number == 1:
         failure = {"kind": "DivergenceError", "what": "NaN at step 3 | b", "hint": "lower it"}
-        folder.append_event(ended_event(1, "failed", 0, None, failure))
+        folder.events.append(ended_event(1, "failed", 0, None, failure))
         return
     stopped = bool(number) and limit < 0.4
     epochs = 1 if stopped else 9
     scores = [0.2 + 0.7 * limit * (1 - 0.5**epoch) for epoch in range(1, epochs + 1)]
     cutoff = None if number == 0 else 0.35
-    folder.append_event(
+    folder.events.append(
         rung_event(number, RungDecision(1, 1, scores[0], cutoff, 1, number + 1, stopped))
     )
-    folder.append_event(
+    folder.events.append(
         ended_event(number, "stopped" if stopped else "planned", epochs, max(scores))
     )
     run = folder.trial(number)

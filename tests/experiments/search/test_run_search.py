@@ -113,9 +113,9 @@ def test_workers_are_reused(tmp_path: Path, jobs: int) -> None:
 
 
 def test_finished_trials_are_not_trained_again(finished_search: FinishedSearch) -> None:
-    before = finished_search.folder.events_file.read_text()
+    before = finished_search.folder.events.path.read_text()
     finished = run_search(tiny(), runs=finished_search.folder.path.parents[1])
-    assert finished_search.folder.events_file.read_text() == before and table(finished) == table(
+    assert finished_search.folder.events.path.read_text() == before and table(finished) == table(
         finished_search
     )
 
@@ -134,7 +134,7 @@ def copy_killed(finished: FinishedSearch, runs: Path, events: int) -> SearchFold
 
     path = runs / "searches" / "made"
     shutil.copytree(finished.folder.path, path)
-    lines = finished.folder.events_file.read_text().splitlines(keepends=True)
+    lines = finished.folder.events.path.read_text().splitlines(keepends=True)
     (path / "search.jsonl").write_text("".join(lines[:events]) + lines[events][:9])
     for number in range(5):
         if f'"drawn", "trial": {number},' not in "".join(lines[:events]):
@@ -151,7 +151,7 @@ def test_a_killed_driver_loses_nothing(
         run_search(tiny(), runs=tmp_path, command="cifarlab search x")
     finished = run_search(tiny(), placement=Placement(1), runs=tmp_path, resume=True)
     assert table(finished) == table(finished_search)
-    assert finished.folder.events_file.read_text() == finished_search.folder.events_file.read_text()
+    assert finished.folder.events.path.read_text() == finished_search.folder.events.path.read_text()
 
 
 def test_data_lie_where_the_command_is_given_not_where_workers_began(
@@ -288,7 +288,7 @@ def test_a_bad_space_is_refused_before_anything_starts(tmp_path: Path) -> None:
 
 def test_the_record_is_a_line_per_event(finished_search: FinishedSearch) -> None:
     events = [
-        json.loads(line) for line in finished_search.folder.events_file.read_text().splitlines()
+        json.loads(line) for line in finished_search.folder.events.path.read_text().splitlines()
     ]
     assert [e["trial"] for e in events if e["event"] == "drawn"] == list(range(5))
     assert sum(e["event"] == "ended" for e in events) == 5

@@ -112,7 +112,7 @@ class MadeDriver(SearchDriver):
 
     @property
     def rung_events(self) -> list[dict[str, object]]:
-        return [event for event in self.folder.events() if event["event"] == "rung"]
+        return [event for event in self.folder.events.read() if event["event"] == "rung"]
 
 
 def report_all(driver: MadeDriver, lines: list[tuple[int, int, float]]) -> set[int]:
@@ -256,10 +256,10 @@ def test_without_a_scheduler_all_trials_go_on(tmp_path: Path) -> None:
 def test_a_line_that_a_kill_cut_off_is_dropped(tmp_path: Path) -> None:
     search = small(trials=1)
     first = MadeDriver(tmp_path / "s", search)
-    with first.folder.events_file.open("a") as file:
+    with first.folder.events.path.open("a") as file:
         file.write('{"event": "dra')
     folder = SearchFolder(tmp_path / "s")
-    folder.repair()
-    folder.append_event(drawn_event(1, {"seed": 2}))
-    trials = list(TrialHistory(folder.events()).trials.values())
+    folder.events.repair()
+    folder.events.append(drawn_event(1, {"seed": 2}))
+    trials = list(TrialHistory(folder.events.read()).trials.values())
     assert [trial.number for trial in trials] == [0, 1] and trials[1].params == {"seed": 2}

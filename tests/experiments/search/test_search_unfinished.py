@@ -37,13 +37,13 @@ def begin_search(search: Search, runs: Path) -> SearchFolder:
     folder.path.mkdir(parents=True)
     for number, score in enumerate(SCORES):
         params = {"optimizer.kind": "adam", "optimizer.lr": 0.01 * (1 + number)}
-        folder.append_event(drawn_event(number, params))
+        folder.events.append(drawn_event(number, params))
         run = folder.trial(number)
         run.write_recipe(search.trial_recipe(params, search.base_recipe()))
         run.write_provenance({"data": {"name": "digits"}})
         train = {"accuracy": score}
         run.metrics.append({"epoch": 1, "train": train, "val": {"accuracy": score}})
-    folder.append_event(ended_event(0, "planned", 1, SCORES[0]))
+    folder.events.append(ended_event(0, "planned", 1, SCORES[0]))
     return folder
 
 
@@ -66,23 +66,23 @@ def test_finalists_wait_for_the_last_trial(n_pending_calls: list[int], tmp_path:
 
 def test_a_record_that_cant_be_read_is_named(n_pending_calls: list[int], tmp_path: Path) -> None:
     folder = begin_search(small(trials=3), tmp_path)
-    folder.events_file.write_bytes(b"\xff" + folder.events_file.read_bytes())
+    folder.events.path.write_bytes(b"\xff" + folder.events.path.read_bytes())
     with pytest.raises(RunFolderError, match=r"can't read .*search\.jsonl"):
         run_search(small(trials=3), runs=tmp_path, resume=True)
     with pytest.raises(RunFolderError, match=r"can't read .*search\.jsonl"):
-        folder.repair()
+        folder.events.repair()
 
 
 def test_trials_of_other_images_do_not_go_on(n_pending_calls: list[int], tmp_path: Path) -> None:
     """Each would fail for that reason, and stand in the record as failed."""
     folder = begin_search(small(trials=3), tmp_path)
     folder.trial(1).write_provenance({"data": {"name": "digits", "fingerprint": "others"}})
-    record = folder.events_file.read_bytes()
+    record = folder.events.path.read_bytes()
     for trials in (3, 5):
         with pytest.raises(RunFolderError, match="the images are not those") as caught:
             run_search(small(trials=trials), runs=tmp_path, resume=True)
         assert "another name" in caught.value.hint
-    assert n_pending_calls == [] and folder.events_file.read_bytes() == record
+    assert n_pending_calls == [] and folder.events.path.read_bytes() == record
 
 
 def test_images_that_are_gone_are_not_missed_where_all_trials_have_ended(
@@ -93,7 +93,7 @@ def test_images_that_are_gone_are_not_missed_where_all_trials_have_ended(
     with pytest.raises(DataError, match="no/where"):
         run_search(search, runs=tmp_path, resume=True)
     for number in (1, 2):
-        folder.append_event(ended_event(number, "planned", 1, SCORES[number]))
+        folder.events.append(ended_event(number, "planned", 1, SCORES[number]))
     assert run_search(search, runs=tmp_path).results.best_row and n_pending_calls == []
 
 

@@ -21,13 +21,13 @@ from cifarlab.system.errors import RunFolderError, UserError
     [
         (
             {"most": 9},
-            "the number of seeds per row was 8, now 9",
+            "n_seeds was 8, now 9",
             "more seeds calls equal recipes different",
         ),
         ({"until": "seeds", "n_seeds": 8}, "until was decided, now seeds", "--first-seed 8"),
-        ({"margin": 0.3}, "the margin was 0.2, now 0.3", "--first-seed 8"),
-        ({"study": {"baseline": "good"}}, "the baseline was base, now good", "fresh seeds"),
-        ({"study": {"metric": "log_loss"}}, "the metric was accuracy, now log_loss", "seeds"),
+        ({"margin": 0.3}, "margin was 0.2, now 0.3", "--first-seed 8"),
+        ({"study": {"baseline": "good"}}, "baseline was base, now good", "fresh seeds"),
+        ({"study": {"metric": "log_loss"}}, "metric was accuracy, now log_loss", "seeds"),
         ({"study": {"rows": STUDY.rows[:3]}}, "with the row open, too", "fresh seeds"),
         (
             {"study": {"rows": (*STUDY.rows, StudyRow(name="new", recipe="quickstart"))}},
@@ -184,7 +184,7 @@ def test_a_plan_binds_once_a_run_shows_an_epoch(run: Any) -> None:
 
     with pytest.raises(KilledError):
         run(kill)
-    with pytest.raises(UserError, match=r"the margin was 0\.2, now 0\.3"):
+    with pytest.raises(UserError, match=r"margin was 0\.2, now 0\.3"):
         run(margin=0.3, resume=True)
     assert content_of(run(resume=True))["plan"]["margin"] == 0.2
 

@@ -1,0 +1,63 @@
+"""A file with a JSON object in each line, which grows line by line and survives a kill."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from cifarlab.run_folder.schemas import make_check
+from cifarlab.system.files import append_line, parse_line, read_json_lines, write_text
+
+
+class JsonLines:
+    """Appends to and reads a file whose lines fit a ``schema``.
+
+    ``hint`` says what to do about a damaged line.
+    """
+
+    def __init__(self, path: Path, schema: type[BaseModel], hint: str) -> None:
+        self.path = path
+        self._hint, self._check = hint, make_check(schema)
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Add one line and flush it to the disk.
+
+        Raises:
+            StorageError: the disk refused
+        """
+        append_line(self.path, json.dumps(line))
+
+    def read(self) -> list[dict[str, Any]]:
+        """Return all complete lines, oldest first; none where there is no file.
+
+        A last line without a line end is left out: its writer has not finished it, or was killed.
+
+        Raises:
+            RunFolderError: a line is damaged
+        """
+        return read_json_lines(self.path, self._hint, self._check)
+
+    def repair(self) -> None:
+        """Remove a last line that a kill cut off.
+
+        Raises:
+            RunFolderError: a line is damaged
+            StorageError: the disk refused
+        """
+        self._keep(self.read())
+
+    def _keep(self, lines: Sequence[dict[str, Any]]) -> None:
+        """Replace the file by some of its lines, unless it has no others."""
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        if self.path.exists() and self.path.stat().st_size != len(text):
+            write_text(self.path, text)
+
+    def parse(self, text: str, position: str) -> dict[str, Any]:
+        """Return the content of one line; ``position`` names it in the error.
+
+        Raises:
+            RunFolderError: the line is damaged
+        """
+        return parse_line(text, f"{self.path}, {position}", self._hint, self._check)
