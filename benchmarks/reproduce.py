@@ -42,7 +42,8 @@ from cifarlab.system.device import device_name
 from cifarlab.system.errors import CifarlabError, RecipeError, RunFolderError
 from cifarlab.system.files import lock_folder, write_json, write_text
 
-STEPS = 40  # of the runs that measure what a row costs
+# the runs that measure what a row costs have so many steps, or as many as fit into the time
+MEASURED = ("training.duration=40 steps", "training.max_time=20 s", "evaluation.test=false")
 GRACE = 60  # seconds for a checkpoint after a stop
 TICK = 1.0  # seconds
 _PR_SET_PDEATHSIG = 1  # as Linux numbers it
@@ -192,15 +193,14 @@ class Runner:
         """Return the seconds of a step, from a run of a few, pauses left out."""
         with tempfile.TemporaryDirectory(prefix=".measuring-", dir=self.folder) as parent:
             folder, log = Path(parent) / "run", Path(parent) / "run.log"
-            words = [planned.recipe, f"training.duration={STEPS} steps", "evaluation.test=false"]
-            self.call(train_words(words, folder, self.folder), log)
+            self.call(train_words([planned.recipe, *MEASURED], folder, self.folder), log)
             result = RunFolder(folder).result()
             if result is None:
                 if not self.stopped.is_set():
                     say(planned, f"left out, since its first steps failed\n{log.read_text()}")
                 return None
             seconds = float(log.with_suffix(".seconds").read_text())
-            return min(float(result["cost"]["train_seconds"]), seconds) / STEPS
+            return min(float(result["cost"]["train_seconds"]), seconds) / int(result["steps"])
 
 
 def _lower_session() -> None:

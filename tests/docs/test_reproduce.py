@@ -44,7 +44,7 @@ if not ("--resume" in words or is_measured):
 shutil.copytree(TEMPLATE, folder, dirs_exist_ok=True)
 if is_measured:
     result = json.loads((folder / "result.json").read_text())
-    result["cost"]["train_seconds"] = 0.04
+    result["cost"]["train_seconds"], result["steps"] = 0.04, 40
     (folder / "result.json").write_text(json.dumps(result))
 """
 SCRIPT = """
@@ -174,7 +174,7 @@ def test_a_run_is_measured_stopped_resumed_and_published(work, modules):
     runner.train([work.run], [])
     stop_once_begun.join()
     measured, trained = work.calls()
-    assert measured.startswith(f"{BASELINE} training.duration=40 steps evaluation.test=false --run")
+    assert measured.startswith(f"{BASELINE} {' '.join(modules.reproduce.MEASURED)} --run")
     assert trained == f"{BASELINE} seed=0 --run {BASELINE}/seed-0"  # no path of this machine
     n_steps = modules.planning.n_steps(find(BASELINE))
     costs = modules.published.read_costs()[runner.machine]
