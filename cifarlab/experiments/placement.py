@@ -68,38 +68,36 @@ class Placement(NamedTuple):
         Raises:
             CifarlabError: as ``open_workers`` and ``run_experiment`` do
         """
-        with open_workers(self, log) as workers:
+        with self.open_workers(log) as workers:
             run_experiment(experiment, resume, workers, end)
+
+    @contextmanager
+    def open_workers(self, log: Log) -> Iterator[Workers | ThisProcess]:
+        """Yield what trains the runs of an experiment: the one place where that is chosen.
+
+        A cluster where one is named; else this process where neither ``--jobs`` nor more GPUs than
+        one ask for several runs at a time; else processes, by default one for each GPU's share.
+
+        Args:
+            log: receives how many train at a time, and what that depends on
+
+        Raises:
+            UserError: no cluster answers, or there are too few GPUs
+        """
+        jobs, cluster, gpus_per_trial, train = self
+        if cluster:
+            with cluster_workers(cluster, jobs, gpus_per_trial, log, train) as workers:
+                yield workers
+            return
+        gpus = visible_gpus()
+        n_jobs = divide_gpus(len(gpus), jobs, gpus_per_trial)[0] or 1
+        if jobs is None and n_jobs == 1:
+            yield ThisProcess(train)
+        else:
+            if jobs is None:
+                where = "one per GPU" if n_jobs == len(gpus) else f"on {len(gpus)} GPUs"
+                log(f"{n_jobs} at a time, {where} (--jobs N for fewer; for equal seconds --jobs 1)")
+            yield local_workers(n_jobs, log, train, gpus)
 
 
 DEFAULT_PLACEMENT = Placement()
-
-
-@contextmanager
-def open_workers(placement: Placement, log: Log) -> Iterator[Workers | ThisProcess]:
-    """Yield what trains the runs of an experiment: the one place where that is chosen.
-
-    A cluster where one is named; else this process where neither ``--jobs`` nor more GPUs than one
-    ask for several runs at a time; else processes, by default one for each GPU's share.
-
-    Args:
-        placement: what the user says
-        log: receives how many train at a time, and what that depends on
-
-    Raises:
-        UserError: no cluster answers, or there are too few GPUs
-    """
-    jobs, cluster, gpus_per_trial, train = placement
-    if cluster:
-        with cluster_workers(cluster, jobs, gpus_per_trial, log, train) as workers:
-            yield workers
-        return
-    gpus = visible_gpus()
-    n_jobs = divide_gpus(len(gpus), jobs, gpus_per_trial)[0] or 1
-    if jobs is None and n_jobs == 1:
-        yield ThisProcess(train)
-    else:
-        if jobs is None:
-            where = "one per GPU" if n_jobs == len(gpus) else f"on {len(gpus)} GPUs"
-            log(f"{n_jobs} at a time, {where} (--jobs N for fewer; for equal seconds --jobs 1)")
-        yield local_workers(n_jobs, log, train, gpus)

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from cifarlab.run_folder.schemas import make_check
-from cifarlab.system.files import append_line, parse_line, read_json_lines, write_text
+from cifarlab.system.files import append_line, read_json_lines, write_text
 
 
 class JsonLines:
@@ -39,25 +39,19 @@ class JsonLines:
         """
         return read_json_lines(self.path, self._hint, self._check)
 
-    def repair(self) -> None:
-        """Remove a last line that a kill cut off.
+    def repair(self) -> list[dict[str, Any]]:
+        """Remove a last line that a kill cut off; return the others.
 
         Raises:
             RunFolderError: a line is damaged
             StorageError: the disk refused
         """
-        self._keep(self.read())
+        lines = self.read()
+        self._keep(lines)
+        return lines
 
     def _keep(self, lines: Sequence[dict[str, Any]]) -> None:
         """Replace the file by some of its lines, unless it has no others."""
         text = "".join(json.dumps(line) + "\n" for line in lines)
         if self.path.exists() and self.path.stat().st_size != len(text):
             write_text(self.path, text)
-
-    def parse(self, text: str, position: str) -> dict[str, Any]:
-        """Return the content of one line; ``position`` names it in the error.
-
-        Raises:
-            RunFolderError: the line is damaged
-        """
-        return parse_line(text, f"{self.path}, {position}", self._hint, self._check)

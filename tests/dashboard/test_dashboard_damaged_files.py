@@ -9,7 +9,7 @@ from made_site import make_search, make_study
 
 from cifarlab.dashboard.index import Index
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.search.record import TrialHistory, describe_end
+from cifarlab.experiments.search.record import describe_end
 from cifarlab.experiments.search.table import (
     describe_selection_bias,
     format_importance,
@@ -41,7 +41,7 @@ def read_study(path: Path) -> None:
 def read_search(path: Path) -> None:
     """All that the page and a resumed search take from a search's folder."""
     folder = SearchFolder(path)
-    for trial in TrialHistory(folder.events.read()).ranking(folder.metric):
+    for trial in folder.history().ranking(folder.metric):
         describe_end(trial, folder.metric)
     folder.events.repair()
     results = restore_results(folder.content().get("results") or {})

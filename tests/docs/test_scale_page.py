@@ -123,6 +123,7 @@ def conclusions() -> list[str]:
     speed, resnet = ring["speed/94"], ring["resnet18"]
     folder = {name: net["folder"] for name, net in nets.items()}
     epoch = median_of_rows("ray", "own_ms_per_epoch")
+    clock = median_of_rows("ray", "ms_per_epoch")
     trial = median_of_rows("ray", "own_ms_per_trial")
     large, small = folder["asha2021/resnet34"]["adam"], folder["speed/94"]["own"]
     digits = max(read("search-memory")["sources"]["digits"]["private_mib"]) / GIB
@@ -131,11 +132,14 @@ def conclusions() -> list[str]:
         f"100 GB/s that is {1000 * speed / (100 * GB):.1f} ms and "
         f"{1000 * resnet / (100 * GB):.1f} ms",
         f"eight workers need {8 * digits:.1f} GiB",
-        f"{epoch:.1f} ms for each: it keeps up as long as an epoch takes {0.8 * epoch:.1f} s",
+        f"{epoch:.1f} ms for each: below epochs of {0.8 * epoch:.1f} s it can't keep up. On the "
+        f"clock {clock:.0f} ms passed for each",
+        f"from epochs of {0.8 * clock:.0f} s on",
         # a folder has two checkpoints, of which an epoch writes one: the best is a second name
         f"write {800 * large / 2 / 10 / GB:.0f} GB/s, "
         f"`speed/94` {800 * small / 2 / 10 / GB:.1f} GB/s",
-        f"{10_000 * trial / 60_000:.1f} minutes of the driver",
+        f"{10_000 * trial / 60_000:.1f} minutes of the driver's processor and "
+        f"{read('search-scale-ray')['seconds'] / 60:.0f} minutes on the clock",
         f"ResNet-34 take up to {10_000 * large / TB:.0f} TB, "
         f"of `speed/94` {10_000 * small / TB:.1f} TB",
     ]

@@ -11,7 +11,7 @@ from test_worker_pool import MadeExperiment
 
 from cifarlab.experiments.engine import Log, ThisProcess, Workers
 from cifarlab.experiments.gpus import divide_gpus
-from cifarlab.experiments.placement import Placement, open_workers
+from cifarlab.experiments.placement import Placement
 from cifarlab.experiments.search.engine import run_search
 from cifarlab.experiments.worker import Driver, Job, JobResult
 from cifarlab.system.errors import UserError
@@ -138,7 +138,7 @@ def return_gpu(job: Job, driver: Driver) -> JobResult:
 
 
 def choose(placement: Placement, log: Log = print) -> Workers | ThisProcess:
-    with open_workers(placement._replace(train=return_gpu), log) as workers:
+    with placement._replace(train=return_gpu).open_workers(log) as workers:
         return workers
 
 

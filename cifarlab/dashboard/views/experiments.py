@@ -8,7 +8,7 @@ from cifarlab.dashboard.frame import page_frame, put, put_table, section, watch
 from cifarlab.dashboard.index import FILES, Index
 from cifarlab.dashboard.urls import run_link
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.search.record import TrialHistory, describe_end, trial_name
+from cifarlab.experiments.search.record import describe_end, trial_name
 from cifarlab.experiments.search.space import format_params
 from cifarlab.experiments.search.table import (
     IMPORTANCE,
@@ -99,7 +99,7 @@ def _add_search(index: Index, folder: SearchFolder, content: Content) -> None:
 
 def _add_trials(index: Index, folder: SearchFolder) -> None:
     metric = folder.metric
-    trials = TrialHistory(folder.events.read()).ranking(metric)
+    trials = folder.history().ranking(metric)
     put(f'<p class="muted">{len(trials)} trials, best first, by validation {metric.title}.</p>')
     keys = list(dict.fromkeys(key for trial in trials for key in trial.params))
     rows = []

@@ -76,11 +76,11 @@ class Search(CallbacksConfig):
             RecipeError: the recipe or an override is not valid, or it has no validation split
         """
         where = f"search {self.name}"
-        overrides = self.overrides | ({} if data is None else {"data.source": data})
+        fixed: dict[str, Any] = {"training.duration": str(self.max_epochs)}
         if self.metric:
-            overrides |= {"evaluation.metric": self.metric.model_dump(mode="json")}
-        recipe = change(find_named(self.recipe, self.plugins, where), overrides, where)
-        recipe = change(recipe, {"training.duration": str(self.max_epochs)}, where)
+            fixed |= {"evaluation.metric": self.metric.model_dump(mode="json")}
+        recipe = change(find_named(self.recipe, self.plugins, where), self.overrides, where)
+        recipe = change(recipe, fixed | ({} if data is None else {"data.source": data}), where)
         if not recipe.data.val_fraction:
             raise RecipeError(
                 f"{where}: the recipe holds nothing out, so nothing can decide between trials",

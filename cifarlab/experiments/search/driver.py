@@ -71,24 +71,22 @@ class SearchDriver(Experiment):
         log: Log,
         resume: bool = False,
     ) -> None:
-        folder.events.repair()
-        self.folder, events = folder, folder.events.read()
-        self.history = record.TrialHistory(events)
+        self.folder, self.history = folder, record.TrialHistory(folder.events.path)
         self.search, self._base, self._scale = search, base, scale
         self._command, self._log, self._resume = command, log, resume
         self._metric, self._rungs = base.evaluation.metric.facts, search.rungs(scale)
         self._callbacks = search.only_callbacks()
+        self._scores_at = defaultdict[int, list[float]](list)  # by rung, ascending; more is better
+        self._trials: dict[str, record.Trial] = {}
+        self._sampler = ParamSampler(search, base)
+        for event in folder.events.repair():
+            if event["event"] == "drawn":
+                self._sampler.repeat(event["trial"], event["params"])
+            self._apply(event)
         for trial in self.history.trials.values():
             if resume and trial.failure and not trial.failure.is_final:
                 trial.stop_reason = trial.failure = None
         self._waiting = self.unfinished_trials
-        self._scores_at = defaultdict[int, list[float]](list)  # by rung, ascending; more is better
-        self._trials: dict[str, record.Trial] = {}
-        self._sampler = ParamSampler(search, base)
-        for event in events:
-            if event["event"] == "drawn":
-                self._sampler.repeat(event["trial"], event["params"])
-            self._apply(event)
 
     def require_resumable(self) -> None:
         """Refuse unfinished trials without ``resume``, and other images than earlier trials had.
@@ -192,19 +190,18 @@ class SearchDriver(Experiment):
         """Write an event to the disk before anything depends on it."""
         event = {"event": kind, "trial": number, **content}
         self.folder.events.append(event)
-        self.history.add(event)
+        self._apply(event)
         if message := _describe(event, self.history.trials[number], self._metric):
             self._log(message)
-        self._apply(event)
 
     def _apply(self, event: record.Event) -> None:
         """Let later decisions and draws follow from an event; from no failure that is not final."""
+        self.history.add(event)
+        trial = self.history.trials[event["trial"]]
         if event["event"] == "rung" and not math.isnan(event["score"]):
             insort(self._scores_at[event["rung"]], self._metric.sign * event["score"])
-        if event["event"] == "ended":
-            failure = record.EndedEvent.model_validate(event).failure
-            if not failure or failure.is_final:
-                self._sampler.tell(event["trial"], None if failure else event["score"])
+        if event["event"] == "ended" and (not trial.failure or trial.failure.is_final):
+            self._sampler.tell(trial.number, None if trial.failure else trial.score)
 
 
 def _describe(event: record.Event, trial: record.Trial, metric: MetricFacts) -> str:

@@ -127,7 +127,7 @@ def _require_same_search(
         "scale": scale,
         "command": command,
     }
-    content = folder.content() if folder.events.read() else {}
+    content = folder.content() if folder.history().trials else {}
     for part, words in (("search", "another {keys}"), ("base", "other settings of {recipe}")):
         recorded, current = (_fixed_settings(tree.get(part, {})) for tree in (content, header))
         keys = ", ".join(key for key in current if current[key] != recorded.get(key))

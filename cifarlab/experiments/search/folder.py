@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import Field
 
-from cifarlab.experiments.search.record import DAMAGE_HINT, AnyEvent, trial_name
+from cifarlab.experiments.search import record
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.run_folder.collection import Collection
 from cifarlab.run_folder.folder import RunFolder
@@ -46,12 +46,20 @@ class SearchFolder(Collection):
 
     def __init__(self, path: Path | str) -> None:
         super().__init__(path)
-        self.events = JsonLines(self.path / "search.jsonl", AnyEvent, DAMAGE_HINT)
+        self.events = JsonLines(self.path / "search.jsonl", record.AnyEvent, record.DAMAGE_HINT)
         self.best_recipe = self.path / "best.yaml"
+
+    def history(self) -> record.TrialHistory:
+        """Return the trials as the record has them.
+
+        Raises:
+            RunFolderError: a line of the record is damaged
+        """
+        return record.TrialHistory(self.events.path, self.events.read())
 
     def trial(self, number: int) -> RunFolder:
         """Return the run folder of a trial, counted from 0."""
-        return RunFolder(self.path / trial_name(number))
+        return RunFolder(self.path / record.trial_name(number))
 
     @property
     def metric(self) -> MetricFacts:

@@ -17,6 +17,7 @@ had reached the rung by then, this one included.
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, RootModel
@@ -28,7 +29,7 @@ from cifarlab.run_folder.schemas import Count, StoredModel
 from cifarlab.system.errors import RunFolderError
 
 Event = dict[str, Any]
-DAMAGE_HINT = "restore search.jsonl, or search anew elsewhere"
+DAMAGE_HINT = "restore it, or search anew elsewhere"
 _STOP_REASONS = {
     "planned": "ran to its end",
     "early_stopping": "ended by early stopping",
@@ -118,9 +119,10 @@ class Trial:
 
 
 class TrialHistory:
-    """All trials by number, in the order in which they were drawn."""
+    """All trials by number, in the order in which they were drawn; ``file`` is the record."""
 
-    def __init__(self, events: Iterable[Event] = ()) -> None:
+    def __init__(self, file: Path, events: Iterable[Event] = ()) -> None:
+        self._file = file
         self.trials: dict[int, Trial] = {}
         self._decisions: defaultdict[int, dict[int, RungDecision]] = defaultdict(dict)
         for event in events:
@@ -141,7 +143,7 @@ class TrialHistory:
             self.trials[number] = Trial(number, event["params"])
             return
         if not (trial := self.trials.get(number)):
-            what = f"search.jsonl is damaged: {trial_name(number)} was never drawn"
+            what = f"{self._file} is damaged: {trial_name(number)} was never drawn"
             raise RunFolderError(what, DAMAGE_HINT)
         if event["event"] == "rung":
             decision = RungDecision(**{name: event[name] for name in RungDecision._fields})

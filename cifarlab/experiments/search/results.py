@@ -56,7 +56,7 @@ def read_results(search: Search, scale: float, folder: SearchFolder) -> SearchRe
         RunFolderError: the record or a run folder is damaged
         RecipeError: the first trial's recipe can't be read
     """
-    history, metric = TrialHistory(folder.events.read()), folder.metric
+    history, metric = folder.history(), folder.metric
     logs = {n: EpochLines(folder.trial(n).metrics.read()) for n in history.trials}
     for trial in history.trials.values():
         _add_best_epoch(trial, logs[trial.number], metric)

@@ -13,7 +13,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
@@ -194,13 +193,15 @@ def sort_by_condition(space: Mapping[str, AnyDimension]) -> list[str]:
     Raises:
         ValueError: the conditions form a circle
     """
-    order = TopologicalSorter({key: [] for key in space})  # keys without one as they stand
-    for key, dimension in space.items():
-        order.add(key, *(other for other in dimension.when if other in space))
-    try:
-        return list(order.static_order())
-    except CycleError as error:
-        raise ValueError(f"the conditions of {', '.join(error.args[1])} go in a circle") from error
+    ordered: list[str] = []
+    while remaining := [key for key in space if key not in ordered]:
+        next_keys = [
+            k for k in remaining if all(c in ordered or c not in space for c in space[k].when)
+        ]
+        if not next_keys:
+            raise ValueError(f"the conditions of {', '.join(remaining)} go in a circle")
+        ordered += next_keys
+    return ordered
 
 
 def is_active(space: Mapping[str, AnyDimension], key: str, params: Params, base: Recipe) -> bool:

@@ -107,12 +107,14 @@ class Study(CallbacksConfig):
         Raises:
             RecipeError: a recipe is unknown or an override is not valid
         """
-        recipes, overrides = {}, self.overrides | ({} if data is None else {"data.source": data})
+        recipes, source = {}, {} if data is None else {"data.source": data}
         for row in self.rows:
             where = f"study {self.name}, row {row.name}"
-            base = find_named(row.recipe, self.plugins, where)
-            recipe = text.change(base, {**row.overrides, "name": row.name}, where)
-            recipes[row.name] = text.change(recipe, overrides, where)
+            recipe = find_named(row.recipe, self.plugins, where)
+            # one after the other: a key of the former may be of a part that the latter replaces
+            for overrides in (row.overrides, self.overrides, {"name": row.name, **source}):
+                recipe = text.change(recipe, overrides, where)
+            recipes[row.name] = recipe
         return recipes
 
     def select_rows(self, pattern: str | None) -> list[str]:

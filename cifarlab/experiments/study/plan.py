@@ -250,7 +250,8 @@ def _find_change(old_plan: StudyPlan, plan: StudyPlan) -> tuple[str, str]:
         if (old := getattr(old_plan, key)) != (new := getattr(plan, key)):
             # a row alone is never decided
             has_looks = key in ("until", "first_seed", "n_seeds") and len(plan.rows) > 1
-            words = f"{key} was {_or_none(old)}, now {_or_none(new)}"
+            name = "the number of seeds per row" if key == "n_seeds" else key
+            words = f"{name} was {_or_none(old)}, now {_or_none(new)}"
             return words, _SEEDS if has_looks else _FRESH
     return "", ""
 

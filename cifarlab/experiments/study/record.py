@@ -1,10 +1,12 @@
 """The record of a study's runs, kept in study.json."""
 
+import time
 from collections import defaultdict
 from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
 from itertools import chain, groupby
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +31,8 @@ from cifarlab.run_folder.run_data import SPLIT_NAMES, RunData, read_runs
 from cifarlab.run_folder.schemas import as_json
 from cifarlab.stats.sequential import FIRST_LOOK
 from cifarlab.system.errors import CifarlabError, FailedRunsError, RunFolderError, UserError
+
+_WRITE_INTERVAL = 1.0  # seconds: of many short runs each would write all others again
 
 
 class PlannedRun(NamedTuple):
@@ -67,7 +71,7 @@ class StudyRecord(Experiment):
         self._callbacks = study.only_callbacks()
         self.jobs: dict[str, Job] = {}  # by fingerprint
         self._waiting: list[Job] = []
-        self._n_ended = 0
+        self._n_ended, self._last_write = 0, -inf
         groups = groupby(planned_runs, key=lambda run: run.recipe.seed)
         by_seed = [list(runs_of_seed) for _, runs_of_seed in groups]
         n_first = FIRST_LOOK if study.until == "decided" else len(by_seed)
@@ -187,7 +191,9 @@ class StudyRecord(Experiment):
         """
         jobs: dict[str, Job] = {}
         for row, recipe, key, is_selected in runs:
-            if not is_selected or key in self.finished_folders or key in {**self.jobs, **jobs}:
+            if not is_selected or key in self.finished_folders:
+                continue
+            if key in self.jobs or key in jobs:
                 continue
             unfinished, failure = self._unfinished_folder(recipe), self.failures.get(key)
             if failure and ((unfinished and failure.is_final) or self._is_overtaken(row, recipe)):
@@ -244,7 +250,9 @@ class StudyRecord(Experiment):
         else:
             self.finished_folders[fingerprint(job.recipe)] = RunFolder(job.path)
             how = _describe_score(job.path, self.study.metric)
-        self.write()
+        # that a run has finished is seen from its folder, too
+        if failure or time.monotonic() - self._last_write > _WRITE_INTERVAL:
+            self.write()
         seed = job.recipe.seed
         self._log(f"{self._n_ended}/{len(self.jobs)} {job.name}, seed {seed}: {how}")
 
@@ -310,6 +318,7 @@ class StudyRecord(Experiment):
         Raises:
             StorageError: the file can't be written
         """
+        self._last_write = time.monotonic()
         self.folder.write(
             {
                 "study": self.study.model_dump(mode="json"),
@@ -322,8 +331,8 @@ class StudyRecord(Experiment):
 
     def _is_needed(self, run: PlannedRun) -> bool:
         """Return whether a planned run was begun or looked at; of fixed seeds, each is needed."""
-        is_known = run in self._compared_runs or run.fingerprint in self.jobs
-        return is_known or self.study.until == "seeds"
+        is_listed = self.study.until == "seeds" or run.fingerprint in self.jobs
+        return is_listed or run in self._compared_runs
 
     def _state(self, planned_run: PlannedRun) -> str:
         if planned_run.fingerprint in self.finished_folders:

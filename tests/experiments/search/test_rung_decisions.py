@@ -15,7 +15,7 @@ from cifarlab.config.family import set_kind_owner
 from cifarlab.experiments.search.definition import Search, find_search
 from cifarlab.experiments.search.driver import SearchDriver
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.search.record import RungDecision, TrialHistory
+from cifarlab.experiments.search.record import RungDecision
 from cifarlab.experiments.search.schedulers import ASHA, NoStopping, TrialSchedulerConfig
 from cifarlab.experiments.worker import Job
 
@@ -261,5 +261,5 @@ def test_a_line_that_a_kill_cut_off_is_dropped(tmp_path: Path) -> None:
     folder = SearchFolder(tmp_path / "s")
     folder.events.repair()
     folder.events.append(drawn_event(1, {"seed": 2}))
-    trials = list(TrialHistory(folder.events.read()).trials.values())
+    trials = list(folder.history().trials.values())
     assert [trial.number for trial in trials] == [0, 1] and trials[1].params == {"seed": 2}

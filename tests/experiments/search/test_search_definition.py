@@ -32,6 +32,12 @@ def test_every_shipped_search_is_valid_and_survives_json(name: str) -> None:
     assert validate_config(Search, search.model_dump(mode="json"), name) == search
 
 
+def test_other_data_replaces_also_what_the_search_says_of_its_source() -> None:
+    search = small(overrides={"data.source.kind": "cifar100"})
+    sources = [search.base_recipe(data).data.source.kind for data in (None, "digits")]
+    assert sources == ["cifar100", "digits"]
+
+
 def test_tables_2_and_3_of_the_report() -> None:
     classic, resnet, schedule = (
         find_search(f"asha2021/{name}") for name in ("classic", "resnet", "schedule")

@@ -73,6 +73,16 @@ def test_a_record_that_cant_be_read_is_named(n_pending_calls: list[int], tmp_pat
         folder.events.repair()
 
 
+def test_a_trial_that_was_never_drawn_is_refused_before_anything_is_written(
+    n_pending_calls: list[int], tmp_path: Path
+) -> None:
+    folder = begin_search(small(trials=3), tmp_path)
+    folder.events.append(ended_event(9, "planned", 1, SCORES[0]))
+    with pytest.raises(RunFolderError, match=r"search\.jsonl is damaged: trial-009 was never"):
+        run_search(small(trials=5), runs=tmp_path, resume=True)
+    assert not folder.file.exists() and n_pending_calls == []
+
+
 def test_trials_of_other_images_do_not_go_on(n_pending_calls: list[int], tmp_path: Path) -> None:
     """Each would fail for that reason, and stand in the record as failed."""
     folder = begin_search(small(trials=3), tmp_path)

@@ -59,6 +59,13 @@ def test_a_study_s_changes_come_last():
     assert study.recipes()["r"].optimizer.lr == 0.3
 
 
+def test_other_data_replaces_also_what_the_study_says_of_its_source():
+    row = StudyRow(name="r", recipe="quickstart", overrides={"data.source.kind": "cifar10"})
+    study = Study(name="s", rows=(row,), overrides={"data.source.kind": "cifar100"})
+    sources = [study.recipes(data)["r"].data.source.kind for data in (None, "digits")]
+    assert sources == ["cifar100", "digits"]
+
+
 def test_a_file_is_a_study(tmp_path):
     study = find_study(write_study(tmp_path, rows=ROWS, n_seeds=2, baseline="adam"))
     assert (study.name, study.n_seeds, study.baseline_name) == ("mine", 2, "adam")

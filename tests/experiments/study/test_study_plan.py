@@ -21,7 +21,7 @@ from cifarlab.system.errors import RunFolderError, UserError
     [
         (
             {"most": 9},
-            "n_seeds was 8, now 9",
+            "the number of seeds per row was 8, now 9",
             "more seeds calls equal recipes different",
         ),
         ({"until": "seeds", "n_seeds": 8}, "until was decided, now seeds", "--first-seed 8"),
