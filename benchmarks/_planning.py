@@ -183,8 +183,10 @@ def n_steps(recipe: Recipe) -> int:
     return recipe.training.duration.in_steps(per_epoch, 0)
 
 
-def step_cost_key(recipe: Recipe) -> str:
-    """Return what the seconds of a step depend on; rates, schedules and seeds are not among it."""
+@cache
+def step_cost_key(name: str) -> str:
+    """Return what a recipe's seconds per step depend on; no rates, schedules and seeds."""
+    recipe = find(name)
     training = {
         key: getattr(recipe.training, key)
         for key in ("batch_size", "micro_batch_size", "precision", "selective_backprop")

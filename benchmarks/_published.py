@@ -29,6 +29,8 @@ from cifarlab.system.files import read_json, write_arrays, write_json
 
 DOCS = Path(__file__).parents[1] / "docs"
 REPORTS = ("kth2022", "kth2024", "asha2021", "nyu2024", "fudan")
+# of kth2024's best network, with all techniques and 400 epochs
+_CHANGES_OF_ALL = ("adam*", "cosine*", "warmup", "step-decay", "combined-standardised")
 # patterns of rows, and the row that their differences are from; the first that matches counts
 BASELINES = {
     "kth2022/norm-*": "kth2022/norm-batch",
@@ -38,6 +40,9 @@ BASELINES = {
     "kth2022/noisy-labels": "kth2022/resnet-deeper",
     "kth2022/test-views": "kth2022/resnet-deeper",
     "kth2022/*": "kth2022/baseline",
+    **{f"kth2024/{name}": "kth2024/combined" for name in _CHANGES_OF_ALL},
+    "kth2024/exchanged-*": "kth2024/exchanged",
+    "kth2024/dropout-only-longer": "kth2024/dropout-only",
     "kth2024/*": "kth2024/baseline",
     "asha2021/classic*": "asha2021/classic",
     "asha2021/*": "asha2021/resnet34-schedule",
@@ -124,7 +129,11 @@ def _copy_run(run: Path, folder: Path, seconds: float) -> Path:
 
 def _replace(target: Path, part: Path) -> None:
     """Put a complete folder in its place: whatever kills us, none there is half written."""
-    shutil.rmtree(target, ignore_errors=True)
+    if target.exists():
+        old = target.with_name(f".{target.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        target.rename(old)
+        shutil.rmtree(old)
     part.rename(target)
 
 
@@ -152,6 +161,7 @@ class Row(NamedTuple):
     ``compared`` has our numbers, of the split that the report measured, and our differences from
     the baseline row ``base``; ``expected`` is the report's difference from it, in points, and
     ``difference`` says whether that is plausible. Without runs there is nothing but the report's.
+    ``twins`` are the recipes that differ from it by their name alone, it among them.
     """
 
     recipe: str
@@ -161,6 +171,7 @@ class Row(NamedTuple):
     compared: ComparisonRow | None = None
     expected: float | None = None
     difference: Agreement = Agreement()
+    twins: tuple[str, ...] = ()
 
     @property
     def is_comparable(self) -> bool:
@@ -174,15 +185,18 @@ def read_rows() -> dict[str, Row]:
     paths = published_runs()
     for run in read_runs(paths, predictions=False) if paths else []:
         by_recipe.setdefault(fingerprint_row(run.recipe), []).append(run)
-    runs = {name: by_recipe.get(fingerprint_row(find(name)), []) for name in recipe_names()}
-    return {name: _read_row(name, runs) for name in runs}
+    keys = {name: fingerprint_row(find(name)) for name in recipe_names()}
+    runs = {name: by_recipe.get(key, []) for name, key in keys.items()}
+    twins = {key: tuple(n for n in keys if keys[n] == key) for key in keys.values()}
+    return {name: _read_row(name, runs)._replace(twins=twins[keys[name]]) for name in runs}
 
 
 def _read_row(name: str, runs: dict[str, list[RunData]]) -> Row:
     base = next(base for pattern, base in BASELINES.items() if fnmatchcase(name, pattern))
     number, theirs = (shipped_recipes()[row].reported for row in (name, base))
     row = Row(name, base, number, runs[name])
-    has_expected = number and theirs and base != name
+    # a second reading of the baseline's number says nothing of a difference
+    has_expected = number and theirs and number.accuracy != theirs.accuracy
     if has_expected and (number.data, number.split) == (theirs.data, theirs.split):
         row = row._replace(expected=number.accuracy - theirs.accuracy)
     if not row.runs:

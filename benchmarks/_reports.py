@@ -2,8 +2,8 @@
 
 import math
 import re
-import statistics
-from collections.abc import Mapping
+import string
+from collections.abc import Iterable, Mapping
 
 from _published import (
     DOCS,
@@ -15,25 +15,28 @@ from _published import (
     search_target,
 )
 
-from cifarlab.experiments.search.definition import shipped_searches
+from cifarlab.experiments.search.definition import find_search, shipped_searches
 from cifarlab.experiments.search.folder import SearchFolder
+from cifarlab.experiments.study.verdicts import correct
 from cifarlab.plots import spec
 from cifarlab.plots.draw import draw_all
 from cifarlab.plots.spec import Axis, Marks, Panel, Plot
 from cifarlab.plots.style import save
 from cifarlab.recipes.catalog import Reported, shipped_recipes
 from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.run_data import as_rows, dig
 from cifarlab.stats.paired import ALPHA, Summary, compare_pairs
 from cifarlab.system.files import read_text, write_text
 from cifarlab.system.formatting import markdown_table
 
 SEARCH = "search "  # begins a search's name among the costs
 NOTHING = "–"
-_HEADERS = (
+_TRAINED = (
     *("row", "reported", "ours", "n", "95 % interval", "plausible", "baseline"),
-    *("difference: reported", "ours", "plausible", "precision", "hours of a run", "contradiction"),
+    *("difference: reported", "ours", "plausible", "precision", "hours of a run"),
+    "the report also says",
 )
-Costs = Mapping[str, Mapping[str, float]]
+_UNTRAINED = ("row", "reported", "baseline", "difference: reported")
 
 
 def search_names() -> list[str]:
@@ -52,7 +55,8 @@ def write_page() -> None:
 
 def page(rows: dict[str, Row]) -> str:
     """Return docs/reports.md."""
-    costs = read_costs()
+    costs = _useful_costs(rows)
+    machines = dict(zip(string.ascii_uppercase, costs.values(), strict=False))
     n_done = sum(bool(row.runs) for row in rows.values())
     folders = {run.path for row in rows.values() for run in row.runs}
     folders |= {f for f in map(search_target, search_names()) if f.exists()}
@@ -60,40 +64,65 @@ def page(rows: dict[str, Row]) -> str:
     findings = read_text(DOCS / "reports" / "findings.md").strip()
     parts = [
         "# The five reports, row by row",
-        "![Every report's number beside our runs](reports.svg)",
-        "Every experiment of five student reports is a recipe. This page compares each report's "
-        "number with our runs of its recipe.",
+        "![Accuracy of the rows that are trained, beside the reports' numbers](reports.svg)",
+        "Every experiment of five student reports on CIFAR-10 is a recipe, which is named after "
+        "its report: `kth2022/all` is that of kth2022 with all techniques. This page compares the "
+        "reports' numbers with our runs.",
         f"Written by `benchmarks/reproduce.py`. {n_done} of {len(rows)} rows are trained at their "
         f"full length on the original images, in {spent:.1f} hours of training and validation, "
         "searches included. [reports/](reports/) has each run's metrics, result, recipe, "
         "provenance and test logits.",
         fill(findings, rows),
-        "## Every row",
+        "## Rows that are trained",
         "Accuracies are in per cent, on test images; where the report's number is on validation "
-        "images, so is ours.",
-        "- *Ours* and *difference* have the mean before the standard deviation; a difference is "
-        "from the baseline row, paired by seed.\n"
+        "images, so is ours. Differences are in points.",
+        "- *Ours*: the mean over n runs of different seeds ± their standard deviation. The *95 % "
+        "interval* is the mean's, by a t distribution; it means little where runs are of two "
+        "kinds, as some train and others do not.\n"
         "- *Plausible*: whether the report's number, a single run, lies in the interval where 95 % "
-        "of our single runs would (a prediction interval, from two runs on); behind *difference*, "
-        "the same of its difference and of our pairs.\n"
-        "- *Hours* in brackets: an estimate from the speed of the first steps, where a row is not "
-        "trained yet.",
-        markdown_table(_HEADERS, [cells(row, costs) for row in rows.values()]),
+        "of our single runs would (a prediction interval, from two runs on). Behind *difference*, "
+        "the same of the report's difference from its *baseline* row and of ours, which are paired "
+        "by seed.\n"
+        "- *Hours of a run*: measured, whatever else the machine did: AMD EPYC with one or two "
+        "threads, GPUs with about ten runs at a time.\n"
+        f"- {NOTHING}: the report gives no number, or nothing can be compared. Of kth2022's "
+        "augmentation and dropout it says 'over 80 %', and of its normalisations 'in average', "
+        "without the number of runs: they are judged as single runs.",
+        markdown_table(_TRAINED, [trained_cells(row) for row in rows.values() if row.runs]),
+        "## Rows that are not trained yet",
+        "Hours are expected for a run, from the speed of its first steps. "
+        + "; ".join(f"{letter}: {name}" for letter, name in zip(machines, costs, strict=True))
+        + ".",
+        _untrained([row for row in rows.values() if not row.runs], machines),
         "## Searches",
-        "The best trial's recipe is trained once more and tested. Hours in brackets are an "
-        "estimate: they assume that each rung stops just the fraction of trials that its rule "
-        "aims at.",
-        _searches(costs),
+        "The best trial's recipe is trained once more and tested. Hours in brackets are expected, "
+        "on the machines above, if each rung stops just the fraction of trials that its rule aims "
+        "at.",
+        _searches(machines),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _useful_costs(rows: dict[str, Row]) -> dict[str, dict[str, float]]:
+    """Return by machine what is known of the rows and searches that are not trained."""
+    names = {name for row in rows.values() if not row.runs for name in row.twins}
+    names |= {SEARCH + name for name in search_names() if not search_target(name).exists()}
+    return {machine: hours for machine, hours in read_costs().items() if names & hours.keys()}
 
 
 def fill(text: str, rows: dict[str, Row]) -> str:
     """Return a text with our results in place of what stands in braces.
 
     ``{ROW}`` is the mean of a row; ``{ROW plausible}`` whether the report's number is a plausible
-    single run; ``{ROW > ROW}`` whether the first is better, by our runs that share a seed.
+    single run; ``{ROW > ROW}`` whether the first is better, by our runs that share a seed, its p
+    value corrected for all that the text compares with the first (Holm).
     """
+
+    comparisons = [words.split(" > ") for words in re.findall(r"{(\S+ > \S+)}", text)]
+    verdicts = {
+        base: _orders(rows, base, [other for first, other in comparisons if first == base])
+        for base in {first for first, _ in comparisons}
+    }
 
     def result(words: re.Match[str]) -> str:
         match words[1].split():
@@ -102,10 +131,11 @@ def fill(text: str, rows: dict[str, Row]) -> str:
             case [row, "plausible"]:
                 return _plausible(rows[row])
             case [row, ">", other]:
-                return _order(rows[row], rows[other])
+                return verdicts[row][other]
         raise ValueError(f"{words[0]}: write {{ROW}}, {{ROW plausible}} or {{ROW > ROW}}")
 
-    text = text.replace("](../../", "](../")  # its links are from docs/reports/
+    # its links are from docs/reports/
+    text = text.replace("](searches/", "](reports/searches/").replace("](../../", "](../")
     return re.sub(r"{([^{}]+)}", result, text)
 
 
@@ -121,44 +151,69 @@ def _plausible(row: Row) -> str:
     return f"{'a' if agrees else 'no'} plausible single run of ours"
 
 
-def _order(row: Row, other: Row) -> str:
-    ours, theirs = _values(row), _values(other)
-    seeds = [seed for seed in ours if seed in theirs]
-    if len(seeds) < 2:
-        return f"can't be said yet (n = {len(seeds)})"
-    pairs = compare_pairs([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
-    is_clear = pairs.p is not None and pairs.p < ALPHA
-    sign = pairs.difference.mean > 0
-    words = ("holds" if sign else "does not hold") if is_clear else "may be chance"
-    return f"{words} ({100 * pairs.difference.mean:+.2f}, n = {len(seeds)})"
+def _orders(rows: dict[str, Row], base: str, others: list[str]) -> dict[str, str]:
+    """Return by row whether the baseline is better, in words."""
+    pairs = {}
+    for other in others:
+        ours, theirs = _values(rows[base]), _values(rows[other])
+        seeds = [seed for seed in ours if seed in theirs]
+        if len(seeds) > 1:
+            values = ([of_row[seed] for seed in seeds] for of_row in (ours, theirs))
+            pairs[other] = compare_pairs(*values)
+    ps = correct({other: of_row.p for other, of_row in pairs.items()}, len(others))
+    words = dict.fromkeys(others, "can't be said yet")
+    for other, (difference, *_) in pairs.items():
+        verdict = "holds" if difference.mean > 0 else "does not hold"
+        is_clear = ps.get(other, 1.0) <= ALPHA
+        sign = f"{100 * difference.mean:+.2f}, n = {difference.n}"
+        words[other] = f"{verdict if is_clear else 'may be chance'} ({sign})"
+    return words
 
 
-def cells(row: Row, costs: Costs) -> list[str]:
-    """Return a row's cells of the table."""
+def trained_cells(row: Row) -> list[str]:
+    """Return the cells of a row that has runs."""
     line = row.compared
     summary = line.summary if line else None
     interval = summary.interval if summary else None
     difference = line.pairs.difference if line and line.pairs else None
+    precisions = dict.fromkeys(str(run.provenance.get("precision")) for run in row.runs)
     return [
         f"`{row.recipe}`",
-        _reported(row.reported) if row.reported else NOTHING,
+        _reported(row.reported),
         _mean(summary) if summary else NOTHING,
         f"{summary.n}" if summary else NOTHING,
         f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}" if interval else NOTHING,
         (line.agreement.words if line else "") or NOTHING,
-        NOTHING if row.base == row.recipe else f"`{row.base.partition('/')[2]}`",
-        NOTHING if row.expected is None else f"{row.expected:+.2f}",
+        *_baseline(row),
         _mean(difference, "+") if difference else NOTHING,
         row.difference.words or NOTHING,
-        ", ".join(dict.fromkeys(str(run.provenance.get("precision")) for run in row.runs))
-        or NOTHING,
-        _hours(row, costs),
+        ", ".join(precisions),
+        _hours(row),
         (row.reported.contradiction if row.reported else "") or NOTHING,
     ]
 
 
-def _reported(number: Reported) -> str:
+def _baseline(row: Row) -> list[str]:
+    """Return the baseline's cell, and that of the report's difference from it."""
+    base = NOTHING if row.base == row.recipe else f"`{row.base.partition('/')[2]}`"
+    return [base, NOTHING if row.expected is None else f"{row.expected:+.2f}"]
+
+
+def _untrained(rows: list[Row], machines: Mapping[str, Mapping[str, float]]) -> str:
+    """Return the table of the rows that are not trained."""
+    table = []
+    for row in rows:
+        hours = [_expected_hours(row.twins, known) for known in machines.values()]
+        says = (row.reported.contradiction if row.reported else "") or NOTHING
+        table.append([f"`{row.recipe}`", _reported(row.reported), *_baseline(row), *hours, says])
+    of_machines = [f"hours on {letter}" for letter in machines]
+    return markdown_table((*_UNTRAINED, *of_machines, "the report also says"), table)
+
+
+def _reported(number: Reported | None) -> str:
     """Return a report's number, and what it is where that is more than one run on our data."""
+    if not number:
+        return NOTHING
     notes = [
         f"on {number.data}" * (number.data != "CIFAR-10"),
         "validation" * (number.split == "val"),
@@ -173,35 +228,49 @@ def _mean(summary: Summary, sign: str = "") -> str:
     return f"{100 * summary.mean:{sign}.2f}{spread}"
 
 
-def _hours(row: Row, costs: Costs) -> str:
-    if row.runs:
-        return f"{statistics.fmean(published_hours(run.path) for run in row.runs):.2f}"
-    return _expected_hours(row.recipe, costs)
+def _hours(row: Row) -> str:
+    """Return the hours of a row's runs by what they were trained on."""
+    by_device: dict[str, list[float]] = {}
+    for run in row.runs:
+        starts = as_rows(run.provenance.get("starts"))
+        devices = dict.fromkeys(str(dig(start, "device", "name")) for start in starts)
+        by_device.setdefault(", then ".join(devices), []).append(published_hours(run.path))
+    texts = []
+    for device, hours in by_device.items():
+        low, high = f"{min(hours):.2f}", f"{max(hours):.2f}"
+        texts.append(f"{low if low == high else f'{low} to {high}'} on {device}")
+    return ", ".join(texts)
 
 
-def _expected_hours(name: str, costs: Costs) -> str:
-    known = {machine: hours[name] for machine, hours in costs.items() if name in hours}
-    return ", ".join(f"({value:.1f} on {name})" for name, value in known.items()) or NOTHING
+def _expected_hours(names: Iterable[str], hours: Mapping[str, float]) -> str:
+    return next((f"{hours[name]:.1f}" for name in names if name in hours), NOTHING)
 
 
-def _searches(costs: Costs) -> str:
+def _searches(machines: Mapping[str, Mapping[str, float]]) -> str:
     """Return the table of the searches: those that ended, and what the others would cost."""
     table = []
     for name in search_names():
-        folder = search_target(name)
-        content = SearchFolder(folder).content()
-        if not content:
-            table.append([f"`{name}`", *[NOTHING] * 4, _expected_hours(SEARCH + name, costs)])
+        folder, search = search_target(name), find_search(name)
+        number = shipped_recipes()[search.recipe].reported
+        is_theirs = number and number.note.startswith(f"best of {search.trials} trials")
+        reported = _reported(number if is_theirs else None)
+        if not folder.exists():
+            hours = [
+                f"({known[SEARCH + name]:.1f} on {letter})"
+                for letter, known in machines.items()
+                if SEARCH + name in known
+            ]
+            table.append([f"`{name}`", *[NOTHING] * 3, reported, ", ".join(hours) or NOTHING])
             continue
-        trials, best = content["results"]["table"], RunFolder(folder / "best").result() or {}
-        reported = shipped_recipes()[content["search"]["recipe"]].reported
+        content, best = SearchFolder(folder).content(), RunFolder(folder / "best").result() or {}
+        trials = content["results"]["table"]
         table.append(
             [
                 f"[{name}](reports/searches/{name}/page.md)",
                 f"{len(trials)} of up to {content['search']['max_epochs']}",
                 f"{100 * trials[0]['score']:.2f}",
                 f"{100 * best['test']['accuracy']:.2f}",
-                _reported(reported) if reported else NOTHING,
+                reported,
                 f"{published_hours(folder):.2f}",
             ]
         )

@@ -23,19 +23,19 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 import torch
-from _planning import ORDER, ORDER_ON_GPU, Planned, plan, step_cost_key, train_words
+from _planning import ORDER, ORDER_ON_GPU, Planned, n_steps, plan, step_cost_key, train_words
 from _published import costs_file, measured_hours, read_costs
 from _reports import write_page
 from _results import hardware
 
-from cifarlab.recipes.catalog import find
+from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import add_number
 from cifarlab.system.device import device_name
@@ -70,7 +70,6 @@ class Runner:
         self.hours_left = options.hours
         self.stopped = threading.Event()
         self._publishing, self._measuring = threading.Lock(), threading.Lock()
-        self._step_seconds: dict[str, float] = {}
         threading.Thread(target=self._count_hours, daemon=True).start()
 
     def _count_hours(self) -> None:
@@ -107,6 +106,8 @@ class Runner:
                 self._complete(planned, folder)
         except CifarlabError as error:
             say(planned, f"{error.what}; {error.hint}")
+        except OSError as error:  # of publishing; what is trained stays
+            say(planned, f"not published: {error}")
 
     def _fits(self, planned: Planned) -> bool:
         """Return whether there is time for what is not begun yet; say how long it takes."""
@@ -175,19 +176,18 @@ class Runner:
             costs = read_costs()
             known = costs.setdefault(self.machine, {})
             if planned.name not in known:
-                if self.stopped.is_set() or (seconds := self._time_step(planned)) is None:
+                if self.stopped.is_set() or (seconds := self._time_step(planned, known)) is None:
                     return None
                 known[planned.name] = round(seconds * planned.steps / 3600, 3)
                 write_json(costs_file(), costs)
             return known[planned.name]
 
-    def _time_step(self, planned: Planned) -> float | None:
+    def _time_step(self, planned: Planned, known: Mapping[str, float]) -> float | None:
         """Return the seconds of a step, measured once for all recipes whose steps cost the same."""
-        key = step_cost_key(find(planned.recipe))
-        seconds = self._step_seconds.get(key) or self._train_steps(planned)
-        if seconds:
-            self._step_seconds[key] = seconds
-        return seconds
+        for name in known.keys() & shipped_recipes().keys():
+            if step_cost_key(name) == step_cost_key(planned.recipe):
+                return 3600 * known[name] / n_steps(find(name))
+        return self._train_steps(planned)
 
     def _train_steps(self, planned: Planned) -> float | None:
         """Return the seconds of a step, from a run of a few, pauses left out."""
@@ -249,10 +249,11 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=1e6, help="stop after so many")
     parser.add_argument("--only", default="*", help="rows and searches that match a shell pattern")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:3, mps")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--jobs", type=int, help="runs at a time: 1, on a GPU 8 (--costs: 1)")
     parser.add_argument("--runs", type=Path, default=Path("runs/reports"))
     parser.add_argument("--costs", action="store_true", help="measure what each row costs, no more")
     options = parser.parse_args()
+    options.jobs = options.jobs or (1 if options.costs or options.device == "cpu" else 8)
     _lower_session()
     runner = Runner(options)
     signal.signal(signal.SIGTERM, runner.stop)
