@@ -91,8 +91,8 @@ def test_the_certificate_says_how_the_two_compare(
 def test_a_folder_is_named_by_a_text_or_a_path(finished: RunFolder, tmp_path: Path) -> None:
     exported = lab.export(str(finished.path), "torch", out=f"{tmp_path}/dist/model")
     assert exported.path == tmp_path / "dist" / "model" / "model.pt2" and exported.path.is_file()
-    again = lab.load_run(finished.path).export("torch", out=f"{tmp_path}/dist/model")
-    assert again.path == exported.path
+    by_run = lab.load_run(finished.path).export("torch", out=f"{tmp_path}/dist/model")
+    assert by_run.path == exported.path
 
 
 def require_no_paths(exported: ExportedFile) -> None:
