@@ -2,8 +2,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n auto --dist loadfile
-# what tests need besides what is installed for users
-TOOLS := pytest pytest-xdist hypothesis playwright 'ray[tune]' statsmodels mapie
 # what answers within two minutes on two cores: rules, settings and everything that is pure
 QUICK := tests/contract tests/config tests/augment tests/losses tests/metrics tests/optim \
 	tests/stats tests/golden tests/run_folder
@@ -37,13 +35,15 @@ fresh: wheel
 	cd .venv-fresh && bin/cifarlab train quickstart --run run && bin/cifarlab export run && \
 		bin/cifarlab serve run/export/onnx --check
 
-# the suite with the lowest versions that pyproject.toml allows (needs a network)
+# with the lowest versions that pyproject.toml allows, and the newest tools of tests: what is quick,
+# and of the slow tests those of training, exports, the server, reports and commands; not those of
+# experiments, dashboard, evaluation, data and documents (needs a network)
 lowest: .venv/installed
 	$(BIN)/uv venv --quiet --clear .venv-lowest
 	VIRTUAL_ENV=.venv-lowest $(BIN)/uv pip install --resolution lowest-direct '.[all,mlflow,tensorboard,trackio,wandb]'
-	VIRTUAL_ENV=.venv-lowest $(BIN)/uv pip install $(TOOLS)
+	VIRTUAL_ENV=.venv-lowest $(BIN)/uv pip install '.[test]'
 	.venv-lowest/bin/python -m pytest -n auto --dist loadfile $(QUICK) tests/kept tests/training \
-		tests/exporting tests/report tests/cli
+		tests/exporting tests/serve tests/inference tests/report tests/cli
 
 # the site, in build/docs/html: no network is needed, a warning is an error
 docs: .venv/installed

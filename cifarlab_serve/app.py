@@ -268,6 +268,7 @@ class _MemoryParser(MultiPartParser):
     """Keeps large parts in memory, too, where they are counted: /tmp may be memory that is not."""
 
     spool_max_size = sys.maxsize
+    max_file_size = sys.maxsize  # as older Starlettes call it
 
 
 def _problem(status: int, error: str, hint: str) -> JSONResponse:

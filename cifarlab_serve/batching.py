@@ -4,15 +4,54 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 import numpy as np
 
+LAST_PASS_SECONDS = 1.0  # that the end waits for a forward pass whose requests are over
+
 
 class QueueFullError(Exception):
     """More images wait than may."""
+
+
+class _ForwardThread(Executor):
+    """One thread that ends with the process, even within a forward pass that hangs.
+
+    The standard library's pools wait for their threads, and a process that has one for it, too.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = Thread(target=self._work, name="forward", daemon=True)
+        self._thread.start()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run a function behind those that were submitted before."""
+        future: Future[Any] = Future()
+
+        def job() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(fn(*args, **kwargs))
+                except BaseException as error:
+                    future.set_exception(error)
+
+        self._jobs.put(job)
+        return future
+
+    def end(self, seconds: float) -> None:
+        """Wait so long for what runs, and no longer."""
+        self._jobs.put(None)
+        self._thread.join(seconds)
+
+    def _work(self) -> None:
+        while job := self._jobs.get():
+            job()
 
 
 class Batcher:
@@ -39,7 +78,7 @@ class Batcher:
         self._max_queue, self._observe = max_queue, observe
         self._queue: deque[tuple[np.ndarray, asyncio.Future[np.ndarray]]] = deque()
         self._arrival = asyncio.Event()
-        self._executor = ThreadPoolExecutor(1, "forward")
+        self._executor = _ForwardThread()
         self._begun: float | None = None  # when the pass that runs did
         self._has_failed = False
         self._on_their_way = 0  # requests whose images are being decoded
@@ -59,11 +98,11 @@ class Batcher:
         self._task = asyncio.create_task(self._work())
 
     async def stop(self) -> None:
-        """End the task."""
+        """End the task; a forward pass that hangs is left behind."""
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
-        self._executor.shutdown()
+        await asyncio.to_thread(self._executor.end, LAST_PASS_SECONDS)
 
     @contextmanager
     def announce(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ import numpy as np
 from cifarlab_serve.conformal import raps_scores
 
 RESIZE_MODES = ("error", "crop", "pad", "stretch")
+_CERTIFIED = "certified"  # the status of a certificate; earlier ones have none
 _HINT = "name an ONNX file that 'cifarlab export' wrote, or its folder"
 
 
@@ -126,12 +127,17 @@ class ExportedNetwork:
 
 
 def _is_certified(path: Path, file_sha256: str) -> bool:
-    """Return whether a certificate lies beside a file; it must be this one's. Raises ServeError."""
+    """Return whether a certificate beside a file says that its run is as it was measured.
+
+    Raises:
+        ServeError: the certificate is of another file
+    """
     certificate = path.with_name("certificate.json")
     if not certificate.is_file():
         return False
     try:
-        expected = json.loads(certificate.read_bytes())["file"]["sha256"]
+        content = json.loads(certificate.read_bytes())
+        expected, status = content["file"]["sha256"], content.get("status", _CERTIFIED)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ServeError(
             f"{certificate} can't be read: {error!r}", "export the run anew"
@@ -139,4 +145,4 @@ def _is_certified(path: Path, file_sha256: str) -> bool:
     if expected != file_sha256:
         what = f"{path} is not the file that {certificate.name} beside it was written for"
         raise ServeError(what, "export the run anew, or take the file elsewhere, uncertified")
-    return True
+    return bool(status == _CERTIFIED)

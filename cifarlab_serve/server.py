@@ -50,13 +50,11 @@ def serve(
 
     Raises:
         ServeError: the file or an option can't be served, the port is in use, ``host`` is not
-            this machine and there is no token, or clients would write the token in different ways
+            this machine and there is no token, or the token is empty or no client could send it
     """
     limits = limits or Limits()
     _check(limits, threads)
-    if token and not (token.isascii() and token.isprintable()):
-        what = "the token has characters that clients send in different ways, or not at all"
-        raise ServeError(what, "take letters, digits and signs of ASCII")
+    _check_token(token)
     if not (is_loopback(host) or token):
         raise ServeError(
             f"on {host} others can reach the server, so it needs a token",
@@ -64,7 +62,7 @@ def serve(
         )
     if check:
         network = ExportedNetwork(exported, resize_mode, threads)
-        lies = "its certificate lies beside it" if network.certified else "without a certificate"
+        lies = "its certificate lies beside it" if network.certified else "not certified"
         log(f"{exported} can be served; {lies}")
         return
     # uvicorn raises the signal that ended it anew: as an interrupt it ends no process by a signal,
@@ -85,7 +83,7 @@ def _build_server(network: ExportedNetwork, limits: Limits, token: str | None) -
 
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     config = uvicorn.Config(
-        build_app(network, limits, token or None),
+        build_app(network, limits, token),
         http=partial(BoundedProtocol, limits=limits),  # type: ignore[arg-type]
         backlog=256,  # all of which are accepted before the first is counted
         log_level="error",  # not a line for each piece of nonsense
@@ -107,6 +105,20 @@ def _check(limits: Limits, threads: int | None) -> None:
     if threads is not None and not 1 <= threads <= most:
         what = f"{threads} threads: this machine has {most} processors"
         raise ServeError(what, f"take 1 to {most}, or leave it out")
+
+
+def _check_token(token: str | None) -> None:
+    """Raise ServeError for a token that is empty, or that clients can't send as it is."""
+    if token is None:
+        return
+    hint = "take letters, digits and signs of ASCII"
+    if not token:  # of a variable that is not set: whoever gives a token wants to be asked for it
+        raise ServeError("the token is empty", f"{hint}; or leave --token out")
+    if not (token.isascii() and token.isprintable()):
+        what = "the token has characters that clients send in different ways, or not at all"
+        raise ServeError(what, hint)
+    if token != token.strip():
+        raise ServeError("the token begins or ends with white space, which HTTP leaves out", hint)
 
 
 @contextmanager
@@ -139,7 +151,8 @@ def main() -> None:
     """
     options = vars(parser().parse_args())
     limits = Limits(**{key: options.pop(key) for key in LIMITS})
-    options["token"] = options["token"] or os.environ.get(TOKEN_VARIABLE)
+    if options["token"] is None:
+        options["token"] = os.environ.get(TOKEN_VARIABLE) or None
     try:
         serve(**options, limits=limits, log=partial(print, flush=True))
     except ServeError as error:

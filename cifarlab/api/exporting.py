@@ -18,10 +18,13 @@ def export(
     *,
     test: bool = False,
     row: str | None = None,
-    out: Path | None = None,
+    out: Path | str | None = None,
     trust_plugins: bool = False,
 ) -> ExportedFile:
     """Export a run, or one of a study, to one file that is certified to be what was measured.
+
+    Where the run no longer has the figures of result.json, the file is written, but the
+    certificate's ``status`` is NOT AS MEASURED.
 
     Args:
         run: a run, its folder or a study's
@@ -40,7 +43,8 @@ def export(
     """
     path = run.path if isinstance(run, TrainedRun) else Path(run)
     with plugin_session((), trust_plugins):
-        return export_run(path, to, quantize, margin, test=test, row=row, out=out)
+        folder = Path(out) if out else None
+        return export_run(path, to, quantize, margin, test=test, row=row, out=folder)
 
 
 @plugin_errors()

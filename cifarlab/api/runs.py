@@ -164,7 +164,7 @@ class TrainedRun:
         quantize: str | None = None,
         margin: float | None = None,
         test: bool = False,
-        out: Path | None = None,
+        out: Path | str | None = None,
     ) -> "ExportedFile":
         """Export the network to one file, certified to be what was measured.
 
@@ -177,7 +177,8 @@ class TrainedRun:
         """
         from cifarlab.exporting.export_run import export_run
 
-        return export_run(self.path, to, quantize, margin, test=test, out=out)
+        folder = Path(out) if out else None
+        return export_run(self.path, to, quantize, margin, test=test, out=folder)
 
     def __repr__(self) -> str:
         run = self._read()

@@ -8,7 +8,7 @@ from typer import Argument, Option
 from cifarlab.cli.app import app, command_line, echo, takes_plugins
 from cifarlab.cli.evaluation import progress_display, use_free_threads
 from cifarlab.cli.next_command import print_next
-from cifarlab.system.errors import UserError
+from cifarlab.system.errors import ExportError, UserError
 from cifarlab.system.extras import require_packages
 from cifarlab_serve.settings import HOST, OPTIONS, PORT, TOKEN_VARIABLE, Limits
 
@@ -34,10 +34,11 @@ def export(
     """One file from raw pixels to calibrated probabilities, certified to be what was measured.
 
     The file is compared with the run's network on all validation images; where it is another one,
-    it is refused and nothing is written.
+    it is refused and nothing is written. Where the run no longer has the figures of its
+    result.json, the file is written but not certified, and the command fails.
     """
     from cifarlab.exporting.export_run import check_export, export_run
-    from cifarlab.exporting.parity import claim, describe
+    from cifarlab.exporting.parity import CERTIFIED, claim, describe
 
     values = {"--to": to, "--quantize": quantize, "--out": out}
     idle = [name for name, value in values.items() if value]
@@ -55,10 +56,13 @@ def export(
     echo("\n".join(describe(certificate)))
     if check:
         echo(f"checked: {file} {claim(certificate)} {run}")
-        print_next("predict", run)
     else:
         echo(f"exported: {file}\ncertificate: {exported.page}")
-        print_next("export", run, "--check", file)
+    if certificate["status"] != CERTIFIED:
+        what = f"{file} is not certified: {run} no longer has the figures of its result.json"
+        hint = "export it where it was measured, by its provenance.json; or train it again"
+        raise ExportError(what, hint)
+    print_next(*(("predict", run) if check else ("export", run, "--check", file)))
 
 
 @app.command()

@@ -150,9 +150,9 @@ def _join(
         _require_free(folder, method, recipe, or_complete=or_complete)
         if not folder.is_finished:
             _write_run(recipe, folder, members, session)
-    if _is_complete(folder):
-        return folder, []
-    return folder, record_gain(folder, members, session.command)
+        if _is_complete(folder):
+            return folder, []
+        return folder, record_gain(folder, members, session.command)
 
 
 def _write_run(
@@ -201,7 +201,8 @@ def _distill(
             command=session.command,
             progress=session.progress,
         )
-    return folder, record_gain(folder, members, session.command)
+    with folder.lock():
+        return folder, record_gain(folder, members, session.command)
 
 
 def _derive(members: MemberRuns, method: str, changes: dict[str, Any], test: bool) -> Recipe:

@@ -67,4 +67,6 @@ def complete_record(folder: RunFolder, command: str, progress: Progress | None =
     if members.facts()["members"] != facts:
         what = f"the members of {folder.path} were trained again since it was made"
         raise RunFolderError(what, "restore them, to learn what it gains: the run is complete")
-    record_gain(folder, members, command)
+    with folder.lock():
+        if "combination" not in (folder.result() or {}):  # nor has another process come first
+            record_gain(folder, members, command)

@@ -2,7 +2,7 @@
 
 import hashlib
 from datetime import UTC, datetime
-from importlib import metadata
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from cifarlab.exporting.measured_run import MeasuredRun, Split
 from cifarlab.exporting.parity import (
     claim,
     describe,
+    find_status,
     is_inferior,
     require_calibrated,
     require_equal,
@@ -75,7 +76,8 @@ def export_run(
     """Export a run, or one of a study, to a file that maps raw pixels to calibrated probabilities.
 
     The file is run on all validation images, or on training images where the run held none out, and
-    compared with the run's own network. Where it is another one, nothing is written.
+    compared with the run's own network. Where it is another one, nothing is written. Where the run
+    itself no longer has the figures of result.json, the certificate's ``status`` is not certified.
 
     Args:
         path: the folder of a run or of a study
@@ -114,9 +116,7 @@ def export_run(
     content = _add_facts(run, file_format, content, split, run.facts(quantize) | extra)
     figures = _compare(run, file_format, content, split)
     figures["refused"] = run.refusals() if quantize else []
-    if quantize and is_inferior(figures["against_run"], figures["margin_points"]):
-        run.record_refusal(figures["against_run"], figures["margin_points"], split.name)
-    _judge(figures)
+    _judge(run, figures)
     about = {"run": str(folder.path), "choice": choice, "command": command}
     return _write(file, content, about | _certify(file, file_format, content, figures))
 
@@ -171,7 +171,7 @@ def check_export(
     _require_run(file, facts, run)
     figures = _compare(run, file_format, content, run.open_images(test, command))
     figures["margin_points"] = margin or figures["margin_points"]
-    _judge(figures)
+    _judge(run, figures)
     _require_own_accuracy(file, facts, figures)
     return figures
 
@@ -277,22 +277,29 @@ def _compare(
     with export_errors("the exported network can't be run", _ANEW):
         facts = file_format.read_facts(content)
         outputs = run.run(file_format.load(content), split.subset)
-    return {
+    figures = {
         "facts": facts,
         "images": run.describe_images(split),
         "margin_points": facts.get("margin_points"),
         "measured": run.result_scores(split),
         **run.compare(outputs, split.subset, facts.get("quantize") is not None),
     }
+    return {"status": find_status(figures), **figures}
 
 
-def _judge(figures: dict[str, Any]) -> None:
-    """Raise ExportError where a file is refused by what ``_compare`` returned."""
-    require_calibrated(figures["against_run"])
+def _judge(run: MeasuredRun, figures: dict[str, Any]) -> None:
+    """Raise ExportError where a file is refused by what ``_compare`` returned.
+
+    That a margin refused a quantized one is kept in the run folder.
+    """
+    against_run, margin = figures["against_run"], figures["margin_points"]
+    require_calibrated(against_run)
     if figures["against_float32"]:
         require_equal(figures["against_float32"])
-    else:
-        require_not_inferior(figures["against_run"], figures["margin_points"])
+        return
+    if is_inferior(against_run, margin):
+        run.record_refusal(against_run, margin, figures["images"]["split"])
+    require_not_inferior(against_run, margin)
 
 
 def _require_own_accuracy(file: Path, facts: dict[str, Any], figures: dict[str, Any]) -> None:
@@ -316,7 +323,8 @@ def _certify(
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "file": about | {"sha256": _digest(content)},
         **figures,
-        "versions": {name: metadata.version(name) for name in packages},
+        # a module knows: onnxruntime is also installed as onnxruntime-gpu
+        "versions": {name: str(import_module(name).__version__) for name in packages},
     }
 
 

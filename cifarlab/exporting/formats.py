@@ -21,7 +21,7 @@ from cifarlab.system.files import parse_json, reason
 
 INPUT, OUTPUTS = "images", ("probabilities", "logits")
 _KEY = "cifarlab"
-_OPSET = 20  # since ONNX 1.15, onnxruntime 1.17
+_OPSET = 20  # of ONNX 1.15; torch writes IR version 10 with it: onnxruntime 1.18
 
 
 class Outputs(NamedTuple):

@@ -22,6 +22,7 @@ from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import load_run_predictor
 from cifarlab.inference.tta import confidence
 from cifarlab.metrics.calibration import scaled_softmax
+from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.run_data import dig
@@ -204,7 +205,7 @@ class MeasuredRun:
         """Return what an exported file says of the run; ``quantize`` is int8 or None."""
         return {
             "cifarlab": __version__,
-            "recipe": self.recipe.model_dump(mode="json"),
+            "recipe": _without_folders(self.recipe),
             "fingerprint": fingerprint(self.recipe),
             "weights_sha256": sha256(self.folder.measured_weights()),
             "classes": list(self.predictor.classes),
@@ -214,3 +215,16 @@ class MeasuredRun:
             "tta_threshold": self.graph().tta_threshold,
             "quantize": quantize,
         }
+
+
+def _without_folders(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as JSON, of plug-ins and of a teacher the names without their folders.
+
+    Hashes say which these are; the folders are of this machine alone.
+    """
+    tree = recipe.model_dump(mode="json")
+    for plugin in tree["plugins"]:
+        plugin["file"] = Path(plugin["file"]).name
+    if distillation := tree["training"]["distillation"]:
+        distillation["teacher"] = Path(distillation["teacher"]).name
+    return tree

@@ -12,6 +12,7 @@ from cifarlab.system.formatting import count, interval, percent, points
 
 TOLERANCE = 3e-5  # of logits in the same arithmetic, for a largest logit of 1; 1e-6 was measured
 SOFTMAX_TOLERANCE = 1e-5  # of float32, for logits over the temperature of up to 100
+CERTIFIED = "certified"  # the status of a file whose run is as it was measured
 _FLIPS = 2  # by which an accuracy may differ on another machine and be called the same
 _LOSS = 0.005  # by which a log loss may, likewise, of 1 + the loss
 _HINT = "its certificate is refused: export it anew; if that fails, too, report it as a bug"
@@ -148,8 +149,26 @@ def same_accuracy(a: float, b: float, n: int) -> bool:
     return abs(a - b) * n < _FLIPS + 0.5
 
 
+def find_status(figures: dict[str, Any]) -> str:
+    """Return ``certified``, or that a run no longer is what result.json says of it.
+
+    Args:
+        figures: ``against_run``, ``images`` and ``measured``: what result.json has of these images
+    """
+    run, result = figures["against_run"], figures["measured"]
+    accuracy, loss = run["reference_accuracy"], run["reference_log_loss"]
+    is_as_measured = result is None or (
+        same_accuracy(accuracy, result["accuracy"], figures["images"]["n"])
+        and abs(loss - result["log_loss"]) <= _LOSS * (1 + loss)
+    )
+    return CERTIFIED if is_as_measured else "NOT AS MEASURED"
+
+
 def claim(certificate: dict[str, Any]) -> str:
     """Return what a file is to its run, as words between the two."""
+    if certificate["status"] != CERTIFIED:
+        words = "it gives what the weights give here, and not the figures that were measured of"
+        return f"is not certified ({certificate['status']}): {words}"
     if certificate["against_float32"]:
         return "is the network of"
     return f"is not inferior, within {certificate['margin_points']:g} points, to"
@@ -159,7 +178,8 @@ def describe(certificate: dict[str, Any]) -> list[str]:
     """Return in sentences what a certificate, or the figures of a check, say."""
     run, images = certificate["against_run"], certificate["images"]
     low, high = (points(bound) for bound in run["gain_interval"])
-    lines = [
+    lines = [] if certificate["status"] == CERTIFIED else [_describe_change(certificate)]
+    lines += [
         f"{images['split']} accuracy {percent(run['accuracy'])} on {images['data']} (95 % interval "
         f"{interval(run['interval'])}, n = {count(images['n'])})",
         f"the run, in {run['precision']}: {percent(run['reference_accuracy'])}, so "
@@ -183,8 +203,7 @@ def describe(certificate: dict[str, Any]) -> list[str]:
 
 def _describe_images(certificate: dict[str, Any]) -> list[str]:
     """Return what to know of the images, and of what was measured and refused before."""
-    run, images = certificate["against_run"], certificate["images"]
-    lines: list[str] = []
+    images, lines = certificate["images"], list[str]()
     if images["split"] == "train":
         lines.append("training images: this accuracy says nothing of other images")
     if images["split"] == "val":
@@ -194,22 +213,22 @@ def _describe_images(certificate: dict[str, Any]) -> list[str]:
             f"test accuracy of the run, when it was measured: {percent(test['accuracy'])} (95 % "
             f"interval {interval(test['interval'])}, n = {count(test['n'])})"
         )
-    accuracy, loss = run["reference_accuracy"], run["reference_log_loss"]
-    if (result := certificate["measured"]) and not (
-        same_accuracy(accuracy, result["accuracy"], images["n"])
-        and abs(loss - result["log_loss"]) <= _LOSS * (1 + loss)
-    ):
-        lines.append(
-            f"NOT AS MEASURED: result.json has {percent(result['accuracy'])} and a log loss of "
-            f"{result['log_loss']:.4f} on these images; here the run itself has "
-            f"{percent(accuracy)} and {loss:.4f}"
-        )
     for refusal in certificate.get("refused", []):
         lines.append(
             f"refused before, {refusal['time']}: a margin of {refusal['margin_points']:g} points, "
             f"on {refusal['split']} no less than {points(refusal['at_least'])}"
         )
     return lines
+
+
+def _describe_change(certificate: dict[str, Any]) -> str:
+    """Return how a run differs from what result.json says of it."""
+    run, result = certificate["against_run"], certificate["measured"]
+    return (
+        f"{certificate['status']}: result.json has {percent(result['accuracy'])} and a log loss of "
+        f"{result['log_loss']:.4f} on these images; here the run itself has "
+        f"{percent(run['reference_accuracy'])} and {run['reference_log_loss']:.4f}"
+    )
 
 
 def _count_flips(figures: dict[str, Any]) -> str:

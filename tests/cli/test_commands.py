@@ -94,7 +94,7 @@ def test_every_key_is_listed(cifarlab: Command) -> None:
 
 def test_check_knows_every_extra_but_those_for_developers() -> None:
     pyproject = tomllib.loads(Path(__file__).parents[2].joinpath("pyproject.toml").read_text())
-    assert {*_EXTRAS, "all", "loggers", "docs", "dev"} == set(
+    assert {*_EXTRAS, "all", "loggers", "docs", "test", "dev"} == set(
         pyproject["project"]["optional-dependencies"]
     )
 

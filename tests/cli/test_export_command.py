@@ -21,6 +21,20 @@ def test_a_run_is_exported_and_checked(
     assert f"checked: {file} is the network of {finished.path}" in output.out
 
 
+def test_a_run_that_is_not_as_measured_ends_with_an_error(
+    cifarlab: Command, copied: RunFolder, tmp_path: Path
+) -> None:
+    result = copied.result()
+    result["val"]["accuracy"] *= 0.7
+    copied.write_result(result)
+    file = tmp_path / "out" / "model.onnx"
+    for words in (("--out", file.parent), ("--check", file)):
+        output = cifarlab("export", copied.path, *words)
+        assert output.code == 2 and "\nNOT AS MEASURED: result.json has" in output.out
+        assert "is the network of" not in output.out and "next:" not in output.out
+        assert output.err.startswith(f"error: {file} is not certified: {copied.path} no longer has")
+
+
 def test_what_is_refused_has_two_lines_and_no_file(
     cifarlab: Command, copied: RunFolder, tmp_path: Path
 ) -> None:

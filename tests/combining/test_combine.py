@@ -346,3 +346,17 @@ def test_from_python_and_from_the_command_line(seeds: list[Path], tmp_path: Path
     assert command.startswith("cifarlab")
     logits = [RunFolder(tmp_path / n).predictions / "val.safetensors" for n in "ab"]
     assert np.array_equal(*(Predictions.read(file).logits for file in logits))
+
+
+def test_the_gain_is_recorded_while_the_folder_is_held(
+    seeds: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def record(folder: RunFolder, *_: object) -> list[str]:
+        with pytest.raises(RunFolderError, match="in use by another process"), folder.lock():
+            pass
+        return ["held"]
+
+    monkeypatch.setattr("cifarlab.combining.combine.record_gain", record)
+    for method in ("ensemble", "distilled"):
+        _, lines = combine_runs(seeds[:2], method, run=tmp_path / method)
+        assert lines == ["held"]

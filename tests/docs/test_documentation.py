@@ -168,6 +168,13 @@ def test_no_block_is_hidden_from_the_tests(page: Path) -> None:
     assert not re.findall(r"\n\n {4,}\S.*", outside)
 
 
+def test_contributing_says_what_is_done_with_each_kind_of_block() -> None:
+    shown = {name for page in PAGES for name, _ in BLOCK.findall(page.read_text(encoding="utf-8"))}
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    sentence = text.partition("**Documents are executed.**")[2].partition("A new page")[0]
+    assert shown == set(re.findall(r"`([a-z]+)`", sentence))
+
+
 def test_the_first_hour_s_accuracies_are_those_of_its_run(tmp_path: Path) -> None:
     """Another processor rounds otherwise, so that a few images may fall the other way."""
     page = (ROOT / "docs" / "first-hour.md").read_text(encoding="utf-8")

@@ -1,10 +1,13 @@
 """The figures of docs/export.md are those of the measurements in benchmarks/results/."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from cifarlab.stats.intervals import lower_bound_of_gain
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
@@ -65,3 +68,17 @@ def test_no_other_network_was_measured() -> None:
         assert run["certificates"]["onnx"]["against_float32"]["n_flips"] == 0, name
         for speed in run["speed"].values():
             assert list(speed["median"]) == ["cifarlab", "onnx", "onnx int8"]
+
+
+def test_how_many_flips_the_margin_bears() -> None:
+    words = "40 of each pass and 41 do not; where none becomes right, 8 that become"
+    assert words in PAGE and "wrong pass and 9 do not" in PAGE and "for 5,000 images" in PAGE
+    bounds = [lower_bound_of_gain(*pair, 5000) for pair in ((40, 40), (41, 41), (0, 8), (0, 9))]
+    assert [bound > -MARGIN / 100 for bound in bounds] == [True, False, True, False]
+
+
+def test_which_onnxruntime_the_extras_take() -> None:
+    assert "or later; the extras take 1.22 or later." in PAGE
+    for file in ("pyproject.toml", "serve/pyproject.toml"):
+        required = re.findall(r"onnxruntime>=([\d.]+)", (ROOT / file).read_text(encoding="utf-8"))
+        assert set(required) == {"1.22"}

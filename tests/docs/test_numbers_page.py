@@ -53,3 +53,11 @@ def test_speeds() -> None:
     rates = training["median"]
     assert f"{rates['cifarlab']:.0f} images/s, n = 7 |" in NUMBERS
     assert f"{rates['usual']:.0f} images/s: cifarlab is" in NUMBERS
+
+
+def test_where_not_all_values_are_kept() -> None:
+    assert "of the server it has the range of the repeats, of the loggers n alone" in NUMBERS
+    ways = [way for network in result("serve")["networks"].values() for way in network.values()]
+    assert all(len(way["range"]) == 2 and way["p50_ms"] > 0 for way in ways)
+    parts = [part for tool in result("loggers")["seconds"].values() for part in tool.values()]
+    assert all(set(part) == {"n", "processor", "clock"} for part in parts)

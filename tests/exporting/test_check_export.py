@@ -20,6 +20,7 @@ def test_a_checked_file_is_measured_anew(finished: RunFolder, exported: Exported
     figures = check_export(exported.path, finished.path)
     for key in ("images", "facts", "margin_points", "measured", "against_run", "against_float32"):
         assert figures[key] == exported.certificate[key]
+    assert figures["status"] == exported.certificate["status"] == "certified"
 
 
 @pytest.mark.parametrize("spoiled", ["margin_points", "facts"])

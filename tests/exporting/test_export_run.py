@@ -4,13 +4,17 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 from exported_runs import perturb_weights
 
+import cifarlab as lab
+from cifarlab.config.plugins import add_plugin
 from cifarlab.data.opening import open_data
 from cifarlab.exporting import export_run as module
 from cifarlab.exporting.export_run import ExportedFile, check_export, export_run
@@ -22,9 +26,12 @@ from cifarlab.inference.run_predictor import predict_images, read_validation
 from cifarlab.inference.tta import confidence
 from cifarlab.metrics.conformal import calibrate_percents
 from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import change
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import ExportError, RunFolderError, UserError
+from cifarlab.system.files import sha256
 from cifarlab.training.train import train
+from cifarlab_serve.exported import ExportedNetwork as ServedNetwork
 
 
 @pytest.fixture
@@ -81,6 +88,13 @@ def test_the_certificate_says_how_the_two_compare(
     assert len(finished.provenance()["test_openings"]) == 1  # the run's own
 
 
+def test_a_folder_is_named_by_a_text_or_a_path(finished: RunFolder, tmp_path: Path) -> None:
+    exported = lab.export(str(finished.path), "torch", out=f"{tmp_path}/dist/model")
+    assert exported.path == tmp_path / "dist" / "model" / "model.pt2" and exported.path.is_file()
+    by_run = lab.load_run(finished.path).export("torch", out=f"{tmp_path}/dist/model")
+    assert by_run.path == exported.path
+
+
 def require_no_paths(exported: ExportedFile) -> None:
     """Assert that a file has no folder of this machine in it."""
     content = exported.path.read_bytes()
@@ -90,6 +104,42 @@ def require_no_paths(exported: ExportedFile) -> None:
 
 def test_a_file_has_no_paths_of_the_machine_in_it(exported: ExportedFile) -> None:
     require_no_paths(exported)
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_teacher_s_folder_and_a_plug_in_s_are_not_in_a_file(
+    finished: RunFolder, tiny: Callable[..., Recipe], tmp_path: Path, to: str
+) -> None:
+    source = Path(__file__).parents[1] / "models" / "foreign_parts.py"
+    plugin = add_plugin(str(source.resolve()), named_by_user=True)
+    teacher = {
+        "teacher": str(finished.path),
+        "weights_sha256": sha256(finished.measured_weights()),
+    }
+    settings = {"model": {"kind": "foreign"}, "training.distillation": teacher}
+    settings["training.duration"] = "1 epoch"
+    folder = RunFolder(tmp_path / "run")
+    train(change(tiny().add_plugins([plugin]), settings), folder, callbacks=())
+    exported = export_run(folder.path, to)
+    require_no_paths(exported)
+    content = exported.path.read_bytes()
+    for path in (finished.path.parent, tmp_path, source.parent):
+        assert str(path).encode() not in content
+    recipe = exported.certificate["facts"]["recipe"]
+    assert recipe["training"]["distillation"]["teacher"] == finished.path.name
+    assert [entry["file"] for entry in recipe["plugins"]] == ["foreign_parts.py"]
+    assert check_export(exported.path, folder.path)["status"] == "certified"
+
+
+def test_another_distribution_of_a_package_has_a_version(
+    exported: ExportedFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnxruntime-gpu installs the module onnxruntime, and no distribution of that name."""
+    import onnxruntime
+
+    monkeypatch.setattr(metadata, "version", Mock(side_effect=metadata.PackageNotFoundError))
+    certificate = module._certify(exported.path, FORMATS["onnx"], b"", {})
+    assert certificate["versions"]["onnxruntime"] == onnxruntime.__version__
 
 
 def test_torch_s_archive_needs_no_onnx_and_is_certified_and_checked_too(
@@ -169,7 +219,14 @@ def test_a_run_that_is_not_as_it_was_measured_is_named(copied: RunFolder, keys: 
     result[keys[0]][keys[1]] *= 0.7
     copied.write_result(result)
     exported = export_run(copied.path)
-    assert "NOT AS MEASURED: result.json has" in exported.page.read_text()
+    page = exported.page.read_text()
+    assert "NOT AS MEASURED: result.json has" in page and "Not certified: model.onnx</h1>" in page
+    first = page.partition("<p>")[2].partition("</p>")[0]
+    assert first.startswith("This file is not certified (NOT AS MEASURED): it gives what")
+    assert "is the network" not in page and "Certificate of" not in page
+    assert exported.certificate["status"] == "NOT AS MEASURED" in repr(exported)
+    assert check_export(exported.path, copied.path)["status"] == "NOT AS MEASURED"
+    assert not ServedNetwork(exported.path).certified
 
 
 def test_nothing_else_is_replaced(copied: RunFolder, tmp_path: Path) -> None:
@@ -228,6 +285,8 @@ def test_what_was_refused_stands_in_later_certificates(copied: RunFolder, tmp_pa
     assert "a margin of 0.3 points, on val no less than" in exported.page.read_text()
     with pytest.raises(ExportError, match=r"not shown to be within 0\.1 points"):
         check_export(exported.path, copied.path, margin=0.1)
+    margins = [refusal["margin_points"] for refusal in MeasuredRun(copied).refusals()]
+    assert margins == [0.3, 0.4, 0.1]
 
 
 def test_a_broken_int8_is_refused(finished: RunFolder, monkeypatch, tmp_path: Path) -> None:

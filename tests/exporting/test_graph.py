@@ -150,8 +150,11 @@ def test_onnx_names_what_goes_in_and_out() -> None:
 
     program = ExportedNetwork(make_predictor("cnn"), 1, 1.7).trace()
     with export_errors("it fails", ""):
-        content = FORMATS["onnx"].write(program)
-    graph = onnx.load_from_string(content).graph
+        content = FORMATS["onnx"].add_facts(FORMATS["onnx"].write(program), {})
+    model = onnx.load_from_string(content)
+    [opset] = [o.version for o in model.opset_import if not o.domain]
+    assert (opset, model.ir_version) == (20, 10)  # as docs/export.md says
+    graph = model.graph
     assert [value.name for value in graph.input] == [INPUT]
     assert [value.name for value in graph.output] == list(OUTPUTS)
     shape = graph.input[0].type.tensor_type.shape.dim

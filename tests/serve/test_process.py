@@ -39,6 +39,9 @@ main()
 """
 
 
+HANGING = SLOW.replace("sleep(1)", "sleep(600 if images.any() else 0)")  # not when it is loaded
+
+
 @contextmanager
 def process(*command: str | Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server in a process of its own, and its address."""
@@ -123,6 +126,14 @@ def test_sigterm_finishes_what_was_begun(exported: Path) -> None:
         assert server.wait(20) == 0
 
 
+def test_sigterm_ends_a_server_whose_network_hangs(exported: Path) -> None:
+    with process("-c", HANGING, exported, "--port", "0", "--timeout", "1") as (server, address):
+        answer = httpx.post(f"{address}/predict", content=IMAGE, timeout=20)
+        assert answer.status_code == 504
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == 0
+
+
 def refused(*command: str | Path, **variables: str) -> list[str]:
     """The two lines of a command that is refused."""
     done = subprocess.run(
@@ -147,6 +158,16 @@ def test_a_token_that_clients_write_in_different_ways_is_refused(exported: Path)
     for token in ("t\u00e4ken", "two\nlines"):
         with pytest.raises(ServeError, match="the token has characters"):
             serve(exported, token=token)
+    for token in (" token", "token ", " "):
+        with pytest.raises(ServeError, match="begins or ends with white space"):
+            serve(exported, token=token)
+
+
+@pytest.mark.parametrize("program", [("cifarlab", "serve"), ("cifarlab_serve",)])
+def test_an_empty_token_is_refused(program: tuple[str, ...], exported: Path) -> None:
+    for variables in ({}, {"CIFARLAB_SERVE_TOKEN": "token"}):
+        what, hint = refused(*program, exported, "--check", "--token", "", **variables)
+        assert "the token is empty" in what and "leave --token out" in hint
 
 
 @pytest.mark.parametrize("program", [("cifarlab", "serve"), ("cifarlab_serve",)])

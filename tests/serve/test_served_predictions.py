@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from cifarlab.inference.run_predictor import predict_images
 from cifarlab.recipes.text import fingerprint
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.files import sha256
-from cifarlab_serve.app import build_app
+from cifarlab_serve.app import _MemoryParser, build_app
 from cifarlab_serve.exported import ExportedNetwork, InputPolicy, ServeError
 from cifarlab_serve.images import decode_bytes
 from cifarlab_serve.settings import Limits
@@ -200,3 +201,8 @@ def test_metrics_count_requests_and_batches(client: TestClient) -> None:
     ):
         assert line in lines
     assert client.get("/health").json() == {"status": "ok"}
+
+
+def test_parts_of_a_form_stay_in_memory_under_the_name_that_any_starlette_has() -> None:
+    """A renamed bound would let large parts go to the disk, or to a /tmp that is memory."""
+    assert _MemoryParser.spool_max_size == _MemoryParser.max_file_size == sys.maxsize

@@ -2,6 +2,8 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -11,6 +13,8 @@ from cifarlab.cli import app
 from cifarlab.experiments.study.definition import Study, StudyRow
 from cifarlab.system.errors import MissingExtraError, RecipeError
 from cifarlab.training.callbacks import MLflowConfig, TrackioConfig, WandbConfig, name_callbacks
+from cifarlab.training.loggers import base
+from cifarlab.training.loggers.mlflow import MLflowLogger
 
 ROWS = (StudyRow(name="a", recipe="quickstart"),)
 
@@ -55,3 +59,29 @@ def test_settings_of_a_kind_are_refused_in_two_lines(text: str, what: str, hint:
     with pytest.raises(RecipeError) as caught:
         name_callbacks([text], ())
     assert what in caught.value.what and hint in caught.value.hint
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for_by_each_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    starts: list[str] = []
+
+    def fail(logger: MLflowLogger, run: Any) -> None:
+        starts.append(logger._uri)
+        raise OSError("no answer")
+
+    def start(uri: str) -> None:
+        run: Any = SimpleNamespace(folder=SimpleNamespace(path="runs/a"))
+        MLflowConfig(tracking_uri=uri).build().on_train_start(run)
+
+    monkeypatch.setattr(MLflowLogger, "_start", fail)
+    monkeypatch.setattr(base, "_failed_servers", {})
+    for uri in ("http://a", "http://a", "http://b", "sqlite:///c.db", "sqlite:///c.db"):
+        start(uri)
+    assert starts == ["http://a", "http://b", "sqlite:///c.db", "sqlite:///c.db"]
+    lines = capsys.readouterr().out.splitlines()
+    minutes = "runs/a and of runs that start in the next 10 minutes: OSError"
+    assert len(lines) == 4 and [minutes in line for line in lines] == [True, True, False, False]
+    monkeypatch.setattr(base, "_RETRY_SECONDS", 0)
+    start("http://a")
+    assert starts[-1] == "http://a"

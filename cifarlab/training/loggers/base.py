@@ -4,7 +4,9 @@ A logger copies what is on the disk: a start first copies the epochs that the to
 an earlier start was ended by. So an epoch is logged once, and a failure costs nothing but delay.
 """
 
+import math
 import os
+import time
 import uuid
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +29,8 @@ from cifarlab.training.callback import Callback
 from cifarlab.training.run import Run
 
 _MAX_LETTERS = 200  # of a failure's text
+_RETRY_SECONDS = 600  # that a server is not asked again: it may take long not to answer
+_failed_servers: dict[str, float] = {}  # servers that this process asked in vain, and when
 _MAX_DEPTH = 3  # folders between a study's or search's and its runs', and one more
 
 
@@ -70,6 +74,11 @@ class Logger(Callback):
     def __init__(self) -> None:
         self._is_open = self._has_failed = self._is_finished = False
 
+    @property
+    def server(self) -> str:
+        """Return the address of the server that all runs are logged to; empty: there is none."""
+        return ""
+
     @abstractmethod
     def open(self) -> int:
         """Start or continue the logged run; return the last epoch that it has, 0 for none."""
@@ -91,7 +100,12 @@ class Logger(Callback):
         """Close the logged run; say how it ended, or that its logger failed."""
 
     def on_train_start(self, run: Run) -> None:
-        """Start or continue the logged run, and log the epochs that it lacks."""
+        """Start or continue the logged run, and log the epochs that it lacks.
+
+        Of a server that failed at a start a moment ago, which was printed then, do nothing.
+        """
+        since = time.monotonic() - _failed_servers.get(self.server, -math.inf)
+        self._has_failed = since < _RETRY_SECONDS
         self._try(run, self._start)
 
     def on_epoch_end(self, run: Run, line: dict[str, Any]) -> None:
@@ -151,11 +165,16 @@ class Logger(Callback):
                 action(run)
         except Exception as error:
             self._has_failed = True
+            others = ""
+            if self.server and action == self._start:
+                _failed_servers[self.server] = time.monotonic()
+                others = f" and of runs that start in the next {_RETRY_SECONDS // 60} minutes"
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             if isinstance(error, CifarlabError):
                 reason = f"{error.what}; {error.hint}"
             console.print(
-                f"note: {self.kind} logs no more of {run.folder.path}: {reason[:_MAX_LETTERS]}"
+                f"note: {self.kind} logs no more of {run.folder.path}{others}: "
+                f"{reason[:_MAX_LETTERS]}"
             )
 
 

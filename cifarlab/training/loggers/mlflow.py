@@ -42,6 +42,12 @@ class MLflowLogger(Logger):
         self._client: Any = None
         self._run_id = ""
 
+    @property
+    def server(self) -> str:
+        """Return the address of the tracking server; empty: it is a database."""
+        uri = self._uri or os.environ.get("MLFLOW_TRACKING_URI", "")
+        return uri if uri.startswith("http") else ""
+
     def open(self) -> int:
         """Find the run by its tag, or create it; log the settings."""
         from mlflow import MlflowClient
