@@ -164,18 +164,19 @@ class SearchDriver(Experiment):
         trial.epochs, trial.score = line["epoch"], score
         is_decided = trial.number in self.history.decisions_at(trial.epochs)
         if trial.epochs in self._rungs and not is_decided:
-            self._add_event("rung", trial.number, **self._decide(trial.epochs, score)._asdict())
+            self._add_event("rung", trial.number, **self._decide(trial.epochs, score))
         return not trial.stopped
 
-    def _decide(self, rung: int, score: float) -> record.RungDecision:
-        """Return the decision about a score at a rung, given the earlier scores there."""
+    def _decide(self, rung: int, score: float) -> dict[str, Any]:
+        """Return what is decided about a score at a rung, given the earlier scores there."""
         sign, earlier = self._metric.sign, self._scores_at[rung]
         cutoff = self.search.scheduler.cutoff(earlier)
         limit = None if cutoff is None else sign * cutoff
         rank = 1 + len(earlier) - bisect_right(earlier, sign * score)
+        counts = {"rank": rank, "n_reached": 1 + len(self.history.decisions_at(rung))}
         stopped = cutoff is not None and sign * score < cutoff
-        n_reached = 1 + len(self.history.decisions_at(rung))
-        return record.RungDecision(rung, rung, score, limit, rank, n_reached, stopped)
+        place = {"rung": rung, "epoch": rung, "score": score, "cutoff": limit}
+        return {**place, **counts, "stopped": stopped}
 
     def on_end(self, job: Job, result: JobResult) -> None:
         """Record a trial's end and pass its score to the sampler."""

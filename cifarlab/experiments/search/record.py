@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, RootModel
 
@@ -46,10 +46,10 @@ class DrawnEvent(StoredModel):
     params: dict[str, Any]
 
 
-class RungEvent(StoredModel):
-    """A trial reached a rung."""
+class RungDecision(StoredModel):
+    """A trial reached a rung, and whether it goes on was decided."""
 
-    event: Literal["rung"]
+    event: Literal["rung"] = "rung"
     trial: Count
     rung: Count
     epoch: Count
@@ -72,21 +72,9 @@ class EndedEvent(StoredModel):
 
 
 class AnyEvent(
-    RootModel[Annotated[DrawnEvent | RungEvent | EndedEvent, Field(discriminator="event")]]
+    RootModel[Annotated[DrawnEvent | RungDecision | EndedEvent, Field(discriminator="event")]]
 ):
     """A line of the record."""
-
-
-class RungDecision(NamedTuple):
-    """A decision about a trial at a rung, as its event has it."""
-
-    rung: int
-    epoch: int
-    score: float
-    cutoff: float | None
-    rank: int
-    n_reached: int
-    stopped: bool
 
 
 @dataclass
@@ -146,7 +134,7 @@ class TrialHistory:
             what = f"{self._file} is damaged: {trial_name(number)} was never drawn"
             raise RunFolderError(what, DAMAGE_HINT)
         if event["event"] == "rung":
-            decision = RungDecision(**{name: event[name] for name in RungDecision._fields})
+            decision = RungDecision.model_validate(event)
             trial.rung_decisions.append(decision)
             self._decisions[decision.rung][number] = decision
             return

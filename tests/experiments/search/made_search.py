@@ -5,7 +5,6 @@ from typing import Any
 
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.search.record import RungDecision
 
 SPACE = {
     "optimizer.kind": {"kind": "choice", "values": ["sgd", "adam"]},
@@ -32,9 +31,12 @@ def drawn_event(number: int, params: dict[str, Any]) -> dict[str, Any]:
     return {"event": "drawn", "trial": number, "params": params}
 
 
-def rung_event(number: int, decision: RungDecision) -> dict[str, Any]:
-    """A line of the record: a trial at a rung."""
-    return {"event": "rung", "trial": number, **decision._asdict()}
+def rung_event(
+    number: int, score: float, cutoff: float | None, n_reached: int, stopped: bool
+) -> dict[str, Any]:
+    """A line of the record: a trial at the rung after the first epoch."""
+    event = {"event": "rung", "trial": number, "rung": 1, "epoch": 1, "score": score}
+    return {**event, "cutoff": cutoff, "rank": 1, "n_reached": n_reached, "stopped": stopped}
 
 
 def ended_event(
@@ -86,9 +88,7 @@ def _add_end(
     epochs = 1 if stopped else 9
     scores = [0.2 + 0.7 * limit * (1 - 0.5**epoch) for epoch in range(1, epochs + 1)]
     cutoff = None if number == 0 else 0.35
-    folder.events.append(
-        rung_event(number, RungDecision(1, 1, scores[0], cutoff, 1, number + 1, stopped))
-    )
+    folder.events.append(rung_event(number, scores[0], cutoff, number + 1, stopped))
     folder.events.append(
         ended_event(number, "stopped" if stopped else "planned", epochs, max(scores))
     )
