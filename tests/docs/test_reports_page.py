@@ -174,3 +174,12 @@ def test_what_the_text_says_of_the_search(modules):
     accuracy = json.loads(folder.read_text())["test"]["accuracy"]
     text = (ROOT / "docs" / "reports" / "findings.md").read_text(encoding="utf-8")
     assert f"{100 * best['score']:.2f} % ({100 * accuracy:.2f} % on test images)" in text
+
+
+def test_what_the_text_says_of_the_baseline_and_the_exchanged_order(rows):
+    (run,) = rows["kth2024/baseline"].runs
+    assert run.lines[-1]["train"]["accuracy"] == 1.0
+    assert rows["kth2022/baseline"].runs == rows["kth2024/baseline"].runs
+    exchanged = rows["kth2024/exchanged"]
+    assert exchanged.expected == pytest.approx(-14.32)
+    assert 100 * exchanged.compared.pairs.difference.mean == pytest.approx(-5.37)
