@@ -175,8 +175,8 @@ class SearchDriver(Experiment):
         rank = 1 + len(earlier) - bisect_right(earlier, sign * score)
         counts = {"rank": rank, "n_reached": 1 + len(self.history.decisions_at(rung))}
         stopped = cutoff is not None and sign * score < cutoff
-        place = {"rung": rung, "epoch": rung, "score": score, "cutoff": limit}
-        return {**place, **counts, "stopped": stopped}
+        facts = {"rung": rung, "epoch": rung, "score": score, "cutoff": limit}
+        return {**facts, **counts, "stopped": stopped}
 
     def on_end(self, job: Job, result: JobResult) -> None:
         """Record a trial's end and pass its score to the sampler."""
