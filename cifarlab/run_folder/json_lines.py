@@ -19,7 +19,7 @@ class JsonLines:
 
     def __init__(self, path: Path, schema: type[BaseModel], hint: str) -> None:
         self.path = path
-        self._hint, self._check = hint, make_check(schema)
+        self._hint, self._schema = hint, schema  # which other processes can be sent
 
     def append(self, line: dict[str, Any]) -> None:
         """Add one line and flush it to the disk.
@@ -37,7 +37,7 @@ class JsonLines:
         Raises:
             RunFolderError: a line is damaged
         """
-        return read_json_lines(self.path, self._hint, self._check)
+        return read_json_lines(self.path, self._hint, make_check(self._schema))
 
     def repair(self) -> list[dict[str, Any]]:
         """Remove a last line that a kill cut off; return the others.

@@ -1,12 +1,10 @@
 """The record of a study's runs, kept in study.json."""
 
-import time
 from collections import defaultdict
 from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
 from itertools import chain, groupby
-from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,8 +29,6 @@ from cifarlab.run_folder.run_data import SPLIT_NAMES, RunData, read_runs
 from cifarlab.run_folder.schemas import as_json
 from cifarlab.stats.sequential import FIRST_LOOK
 from cifarlab.system.errors import CifarlabError, FailedRunsError, RunFolderError, UserError
-
-_WRITE_INTERVAL = 1.0  # seconds: of many short runs each would write all others again
 
 
 class PlannedRun(NamedTuple):
@@ -71,7 +67,7 @@ class StudyRecord(Experiment):
         self._callbacks = study.only_callbacks()
         self.jobs: dict[str, Job] = {}  # by fingerprint
         self._waiting: list[Job] = []
-        self._n_ended, self._last_write = 0, -inf
+        self._n_ended = 0
         groups = groupby(planned_runs, key=lambda run: run.recipe.seed)
         by_seed = [list(runs_of_seed) for _, runs_of_seed in groups]
         n_first = FIRST_LOOK if study.until == "decided" else len(by_seed)
@@ -250,9 +246,7 @@ class StudyRecord(Experiment):
         else:
             self.finished_folders[fingerprint(job.recipe)] = RunFolder(job.path)
             how = _describe_score(job.path, self.study.metric)
-        # that a run has finished is seen from its folder, too
-        if failure or time.monotonic() - self._last_write > _WRITE_INTERVAL:
-            self.write()
+        self.write()
         seed = job.recipe.seed
         self._log(f"{self._n_ended}/{len(self.jobs)} {job.name}, seed {seed}: {how}")
 
@@ -318,7 +312,6 @@ class StudyRecord(Experiment):
         Raises:
             StorageError: the file can't be written
         """
-        self._last_write = time.monotonic()
         self.folder.write(
             {
                 "study": self.study.model_dump(mode="json"),
