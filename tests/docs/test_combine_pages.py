@@ -60,6 +60,20 @@ def test_the_refusal_is_the_measured_one() -> None:
     assert row in read_page("combine")
 
 
+def test_the_gain_of_continuations_is_the_measured_one() -> None:
+    page, row = read_page("combine"), RESULT["combinations"]["soup of continuations"]
+    test, val, ratio = row["gain"]["test"], row["gain"]["val"], row["cost"]["ratio"]
+    best = test["members"][val["members"].index(max(val["members"]))]
+    cells = (
+        f"{percents(test['accuracy'])} %",
+        f"{with_bounds(test['over_mean'])}, of {percents(test['mean'])} %",
+        f"{with_bounds(test['over_best'])}, of {percents(best)} %",
+        f"{ratio:.2f} x",
+    )
+    assert f"| soup of two continuations of the first seed | {' | '.join(cells)} |" in page
+    assert f"{percents(val['accuracy'])} %, {with_bounds(val['over_mean'])}" in page
+
+
 @pytest.mark.parametrize(("run", "name"), [("s0", "one seed"), ("ensemble", "ensemble")])
 @pytest.mark.parametrize("coverage", ["0.9", "0.95"])
 def test_the_sets_are_the_measured_ones(run: str, name: str, coverage: str) -> None:
