@@ -17,5 +17,8 @@ def test_its_figures_are_the_measured_ones() -> None:
         cells = f"{seconds['first_start']:.1f} s | {1000 * seconds['start']:.0f} ms"
         cells += f" | {1000 * seconds['epoch']:.1f} ms | {1000 * seconds['end']:.0f} ms"
         assert f"| {name} | {cells} |" in page
+    clock = {point: value["clock"] for point, value in loggers["mlflow server"].items()}
+    start, epoch = f"{clock['start']:.2f} s at a start", f"{1000 * clock['epoch']:.0f} ms for each"
+    assert f"the server takes {start} and {epoch} epoch" in page
     figures = statistics.median(points["figures"]["processor"] for points in loggers.values())
     assert f"drawn once for all loggers ({figures:.1f} s more)" in page
