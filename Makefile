@@ -40,8 +40,8 @@ fresh: wheel
 # experiments, dashboard, evaluation, data and documents (needs a network)
 lowest: .venv/installed
 	$(BIN)/uv venv --quiet --clear .venv-lowest
-	VIRTUAL_ENV=.venv-lowest $(BIN)/uv pip install --resolution lowest-direct '.[all,mlflow,tensorboard,trackio,wandb]'
-	VIRTUAL_ENV=.venv-lowest $(BIN)/uv pip install '.[test]'
+	VIRTUAL_ENV=.venv-lowest $(BIN)/uv pip install --resolution lowest-direct --editable '.[all,mlflow,tensorboard,trackio,wandb]'
+	VIRTUAL_ENV=.venv-lowest $(BIN)/uv pip install --editable '.[test]'
 	.venv-lowest/bin/python -m pytest -n auto --dist loadfile $(QUICK) tests/kept tests/training \
 		tests/exporting tests/serve tests/inference tests/report tests/cli
 

@@ -86,7 +86,7 @@ def test_all_is_compiled_before_training_and_changes_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(cifarlab.training.train, "fit", count_around)
         train(recipe, compiled)
-    assert counts[0] == counts[1] > 8  # more than torch.compile does by default
+    assert counts[0] == counts[1] >= 8  # torch.compile stops at 8 by default
     assert len(compilations) == counts[1]  # evaluation runs the network as it is written
     monkeypatch.delenv("CIFARLAB_COMPILE")
     train(recipe, eager)
