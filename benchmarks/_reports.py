@@ -84,7 +84,7 @@ def page(rows: dict[str, Row]) -> str:
         "the same of the report's difference from its *baseline* row and of ours, which are paired "
         "by seed.\n"
         "- *Hours of a run*: measured, whatever else the machine did: AMD EPYC with one or two "
-        "threads, GPUs with about ten runs at a time.\n"
+        "threads, GPUs with one to eleven runs at a time.\n"
         f"- {NOTHING}: the report gives no number, or nothing can be compared. Of kth2022's "
         "augmentation and dropout it says 'over 80 %', and of its normalisations 'in average', "
         "without the number of runs: they are judged as single runs.",

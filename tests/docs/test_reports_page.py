@@ -176,10 +176,14 @@ def test_what_the_text_says_of_the_search(modules):
     assert f"{100 * best['score']:.2f} % ({100 * accuracy:.2f} % on test images)" in text
 
 
-def test_what_the_text_says_of_the_baseline_and_the_exchanged_order(rows):
+def test_what_the_text_says_of_kth2024_s_rows(rows):
     (run,) = rows["kth2024/baseline"].runs
     assert run.lines[-1]["train"]["accuracy"] == 1.0
     assert rows["kth2022/baseline"].runs == rows["kth2024/baseline"].runs
+    decayed = rows["kth2024/weight-decay"]
+    assert decayed.expected == pytest.approx(-0.86)
+    assert 100 * decayed.compared.pairs.difference.mean == pytest.approx(0.89)
+    assert round(50_000 * (1 - decayed.runs[0].lines[-1]["train"]["accuracy"])) == 1
     exchanged = rows["kth2024/exchanged"]
     assert exchanged.expected == pytest.approx(-14.32)
     assert 100 * exchanged.compared.pairs.difference.mean == pytest.approx(-5.37)
