@@ -83,10 +83,10 @@ def test_all_is_compiled_before_training_and_changes_nothing(
 
     recipe = tiny(CHANGES | augment)
     compiled, eager = RunFolder(tmp_path / "compiled"), RunFolder(tmp_path / "eager")
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, torch._dynamo.config.patch(recompile_limit=4):
         patch.setattr(cifarlab.training.train, "fit", count_around)
         train(recipe, compiled)
-    assert counts[0] == counts[1] >= 8  # torch.compile stops at 8 by default
+    assert counts[0] == counts[1] > 4  # more than torch.compile does by itself
     assert len(compilations) == counts[1]  # evaluation runs the network as it is written
     monkeypatch.delenv("CIFARLAB_COMPILE")
     train(recipe, eager)
