@@ -42,6 +42,7 @@ ORDER = (
     ("kth2024/exchanged-fast-statistics", 1),
     (f"{SEARCH}kth2024/*", 1),
     *((row, 3) for row in _SHORT),
+    ("asha2021/classic-*", 3),
     (f"{SEARCH}asha2021/longer", 1),
     ("kth2024/combined", 1),
     ("kth2024/adamw", 1),
