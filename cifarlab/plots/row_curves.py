@@ -19,7 +19,7 @@ def row_curves(rows: Mapping[str, Sequence[RunData]], baseline: str) -> Plot | N
     A pair of panels has the baseline and as many other rows as there are colours to tell them
     apart. Lines are means over seeds, solid of validation and dashed of training; bands reach from
     the least to the greatest of the seeds' validation values. A row without validation images has
-    its training curve alone.
+    its training curve, and that one's band, alone.
     """
     rows_with_runs = {name: runs for name, runs in rows.items() if any(run.lines for run in runs)}
     if all(len(run.lines) < 2 for of_row in rows_with_runs.values() for run in of_row):
@@ -51,12 +51,14 @@ def _marks(rows: Mapping[str, Sequence[RunData]], what: str, scale: float) -> li
     for index, (name, runs) in enumerate(rows.items()):
         color = spec.CYCLE[index]
         text = f"{label(name)} ({len(runs)})"
+        curves = {split: _stack(runs, split, what) for split in _LOOKS}
+        banded = "train" if np.isnan(curves["val"]).all() else "val"
         for split, (dash, width) in _LOOKS.items():
-            curve = _stack(runs, split, what) * scale
+            curve = curves[split] * scale
             if np.isnan(curve).all():
                 continue
             epochs = np.arange(1, curve.shape[1] + 1)
-            if split == "val" and len(runs) > 1:
+            if split == banded and len(runs) > 1:
                 marks.append(Band(epochs, curve.min(0), curve.max(0), color))
             marks.append(Marks(epochs, curve.mean(0), text, color, width, dash))
     return marks

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cifarlab.metrics.kinds import MetricFacts
+from cifarlab.metrics.kinds import LogLoss, MetricFacts
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.audit_findings import Audit
 from cifarlab.run_folder.explained import CaptionedFigure, read_explanations
@@ -31,8 +31,11 @@ class EpochLines:
     lines: list[dict[str, Any]]
 
     def best_by(self, metric: MetricFacts) -> tuple[int, float] | None:
-        """Return the epoch with the best value of a metric in the metrics log, and the value."""
-        curve = self.curve("val", metric.name)
+        """Return the epoch with the best value of a metric in the metrics log, and the value.
+
+        None where the log does not have it. The log has log_loss in all runs, as ``loss``.
+        """
+        curve = self.curve("val", "loss" if metric == LogLoss().facts else metric.name)
         if np.isnan(curve).all():
             return None
         index = int(np.nanargmax(metric.sign * curve))

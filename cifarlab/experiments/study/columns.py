@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from cifarlab.evaluation.groups import known_groups
+from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.recipes.catalog import Reported
 from cifarlab.run_folder.run_data import RunData, as_rows, dig
 from cifarlab.system.formatting import NOTHING, number
@@ -39,7 +40,7 @@ class Value(NamedTuple):
 
 
 def measure_columns(
-    columns: Sequence[Column], level: float, split: str, run: RunData
+    columns: Sequence[Column], level: float, split: str, metric: MetricFacts, run: RunData
 ) -> dict[str, float | None]:
     """Return what a run says in each column, by the column's heading.
 
@@ -47,6 +48,7 @@ def measure_columns(
         columns: the study's
         level: the validation accuracy that ``epochs_to_level`` is about, 0..1
         split: ``test`` or ``val``, whose accuracy is compared
+        metric: the study's, by which ``best_epoch`` is the best on validation images
         run: a finished run
     """
     values: dict[str, float | None] = {}
@@ -56,12 +58,14 @@ def measure_columns(
         elif column == "groups":
             values |= _group_accuracies(_class_accuracies(run, split))
         else:
-            heading, value = _measure(column, level, run, split)
+            heading, value = _measure(column, level, split, metric, run)
             values[heading] = None if value is None or np.isnan(value) else float(value)
     return values
 
 
-def _measure(column: Column, level: float, run: RunData, split: str) -> tuple[str, float | None]:
+def _measure(
+    column: Column, level: float, split: str, metric: MetricFacts, run: RunData
+) -> tuple[str, float | None]:
     val, train = run.curve("val", "accuracy"), run.curve("train", "accuracy")
     epoch = dig(run.result, "evaluated", "epoch")
     index = run.epochs.tolist().index(epoch) if epoch in run.epochs else -1
@@ -72,12 +76,10 @@ def _measure(column: Column, level: float, run: RunData, split: str) -> tuple[st
         case "gap":
             return "gap", None if accuracy is None else train[index] - accuracy
         case "epochs_to_level":
-            epochs = run.epochs[val >= level]
             never = None if np.isnan(val).all() else _NEVER
-            return f"epochs to {100 * level:g} %", epochs[0] if len(epochs) else never
+            return f"epochs to {100 * level:g} %", next(iter(run.epochs[val >= level]), never)
         case "best_epoch":
-            best = run.best_by(run.recipe.evaluation.metric.facts)
-            return "best epoch", best and best[0]
+            return "best epoch", (run.best_by(metric) or (None,))[0]
         case "final_std":
             spread = val[-LAST_EPOCHS:].std(ddof=1) if len(val) > 1 else None
             return f"std of the last {LAST_EPOCHS} epochs", spread
@@ -111,11 +113,10 @@ def summarize_columns(
         theirs |= _group_accuracies(theirs)
     values = []
     for heading in dict.fromkeys(name for run in runs for name in run):
-        of_runs = [value for run in runs if (value := run.get(heading)) is not None]
-        finite = [value for value in of_runs if value != _NEVER]
+        each = [value for run in runs if (value := run.get(heading)) is not None]
+        finite = [value for value in each if value != _NEVER]
         mean = float(np.mean(finite)) if finite else None
-        n_missing = len(of_runs) - len(finite)
-        values.append(Value(heading, mean, theirs.get(heading), len(of_runs), n_missing))
+        values.append(Value(heading, mean, theirs.get(heading), len(each), each.count(_NEVER)))
     return tuple(values)
 
 

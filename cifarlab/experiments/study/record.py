@@ -273,7 +273,8 @@ class StudyRecord(Experiment):
             if data := self._run_data.get(run.fingerprint):
                 by_row[run.row].append(data)
         notes = [*find_warnings(list(self._run_data.values())), *self.plan.notes()]
-        measure = partial(measure_columns, self.study.columns, self.study.level, comparison.split)
+        columns, level, metric = self.study.columns, self.study.level, self.study.metric.facts
+        measure = partial(measure_columns, columns, level, comparison.split, metric)
         comparison = comparison.with_notes(notes).with_runs(by_row, measure)
         return with_wear(comparison, [self._runs], self.plan.time)[0]
 

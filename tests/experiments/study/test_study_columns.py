@@ -20,7 +20,7 @@ from cifarlab.experiments.study.definition import Reported, Study
 from cifarlab.experiments.study.figure import FIGURES
 from cifarlab.experiments.study.outcomes import run_outcome
 from cifarlab.experiments.study.table import column_table, csv_text, markdown
-from cifarlab.metrics.kinds import Accuracy
+from cifarlab.metrics.kinds import ACCURACY, Accuracy, LogLoss, MacroF1
 from cifarlab.plots.draw import draw
 from cifarlab.plots.spec import Band, Marks
 from cifarlab.run_folder.run_data import read_runs
@@ -33,10 +33,10 @@ CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 draw_curves = FIGURES["curves"][0]
 
 
-def line(epoch, train, val):
+def line(epoch, train, val, loss=None):
     """A line of the metrics log."""
     cost = {"train_seconds": 1.0, "evaluate_seconds": 0.5, "images_per_second": 100.0}
-    measured = None if val is None else {"accuracy": val, "loss": 1 - val}
+    measured = None if val is None else {"accuracy": val, "loss": loss or 1 - val}
     train_values = {"accuracy": train, "loss": 1 - train}
     return {
         "epoch": epoch,
@@ -52,9 +52,9 @@ def line(epoch, train, val):
 def make(tmp_path):
     """A function: a run with those validation accuracies, measured after ``epoch``."""
 
-    def run(seed=0, val=VAL, train=TRAIN, epoch=5, **changes):
+    def run(seed=0, val=VAL, train=TRAIN, epoch=5, loss=(None,) * 5, **changes):
         path = make_run(tmp_path / f"run{seed}", 0.88, seed=seed, **changes)
-        lines = [line(n, t, v) for n, (t, v) in enumerate(zip(train, val, strict=True), 1)]
+        lines = [line(n, *values) for n, values in enumerate(zip(train, val, loss, strict=True), 1)]
         text = "".join(json.dumps(entry) + "\n" for entry in lines)
         (path / "metrics.jsonl").write_text(text)
         result = json.loads((path / "result.json").read_text())
@@ -78,7 +78,7 @@ def test_each_column_by_hand(make):
         "final_std",
         "train_seconds",
     ]
-    measured = measure_columns(columns, 0.8, "test", make())
+    measured = measure_columns(columns, 0.8, "test", ACCURACY, make())
     assert measured == {
         "training accuracy": 0.99,
         "gap": pytest.approx(0.99 - 0.88),
@@ -89,14 +89,23 @@ def test_each_column_by_hand(make):
     }
 
 
+def test_the_best_epoch_is_by_the_study_s_metric(make):
+    run = make(val=[0.5, 0.9, 0.85, 0.8, 0.7], loss=[0.9, 0.6, 0.3, 0.4, 0.5])
+
+    def best(metric):
+        return measure_columns(["best_epoch"], 0.8, "test", metric.facts, run)["best epoch"]
+
+    assert (best(Accuracy()), best(LogLoss()), best(MacroF1())) == (2, 3, None)
+
+
 def test_the_epoch_that_was_measured_gives_the_training_accuracy(make):
-    assert measure_columns(["train_accuracy"], 0.8, "test", make(epoch=3)) == {
+    assert measure_columns(["train_accuracy"], 0.8, "test", ACCURACY, make(epoch=3)) == {
         "training accuracy": 0.9
     }
 
 
 def test_classes_and_groups(make):
-    measured = measure_columns(["classes", "groups"], 0.8, "test", make())
+    measured = measure_columns(["classes", "groups"], 0.8, "test", ACCURACY, make())
     assert [measured[name] for name in CIFAR10] == [0.5 + 0.04 * n for n in range(10)]
     vehicles = [measured[name] for name in ("airplane", "automobile", "ship", "truck")]
     assert measured["group vehicles"] == pytest.approx(sum(vehicles) / 4)
@@ -104,14 +113,16 @@ def test_classes_and_groups(make):
 
 def test_without_validation_images_what_needs_them_is_empty(make):
     run = make(val=[None] * 5)
-    measured = measure_columns(["epochs_to_level", "final_std", "best_epoch"], 0.8, "test", run)
+    measured = measure_columns(
+        ["epochs_to_level", "final_std", "best_epoch"], 0.8, "test", ACCURACY, run
+    )
     assert set(measured.values()) == {None}
     assert format_value(Value("best epoch", None)) == NOTHING
 
 
 def test_a_level_that_is_never_reached_is_left_out_of_the_mean(make):
     runs = [make(0), make(1, val=[0.1] * 5)]
-    each = [measure_columns(["epochs_to_level"], 0.8, "test", run) for run in runs]
+    each = [measure_columns(["epochs_to_level"], 0.8, "test", ACCURACY, run) for run in runs]
     (value,) = summarize_columns(each, None)
     assert value == Value("epochs to 80 %", 3.0, None, n=2, n_missing=1)
     assert format_value(value) == "3.0 (1 of 2)"
@@ -126,7 +137,7 @@ def test_seconds_are_readable(seconds, text):
 
 def test_a_reports_classes_stand_in_brackets(make):
     reported = Reported(accuracy=92.37, classes=dict.fromkeys(CIFAR10, 90.0) | {"bird": 88.1})
-    each = [measure_columns(["classes", "groups"], 0.8, "test", make())]
+    each = [measure_columns(["classes", "groups"], 0.8, "test", ACCURACY, make())]
     values = {value.heading: value for value in summarize_columns(each, reported)}
     assert format_value(values["bird"]) == "58.00 (88.1)"
     assert format_value(values["group animals"]).endswith(f"({(5 * 90 + 88.1) / 6:.1f})")
@@ -140,7 +151,7 @@ def comparison(make):
     ]
     compared = compare("made", ["a", "b", "c"], "a", outcomes)
     return compared.with_runs(
-        runs, lambda run: measure_columns(["gap", "best_epoch"], 0.8, "test", run)
+        runs, lambda run: measure_columns(["gap", "best_epoch"], 0.8, "test", ACCURACY, run)
     )
 
 
@@ -165,6 +176,16 @@ def test_curves_are_means_with_bands_over_the_seeds(comparison):
     of_b = [mark for mark in accuracy if isinstance(mark, Marks) and mark.label == "b (1)"]
     assert [mark.dash for mark in of_b] == ["--"]
     assert not any(math.isnan(y) for mark in of_b for y in mark.y)
+
+
+def test_without_validation_images_the_band_is_that_of_training(make):
+    runs = [make(0, val=[None] * 5), make(1, val=[None] * 5, train=[v - 0.2 for v in TRAIN])]
+    outcomes = [run_outcome("a", run, Accuracy()) for run in runs]
+    compared = compare("made", ["a"], "a", outcomes).with_runs({"a": runs}, lambda run: {})
+    (band, line) = draw_curves(compared).panels[0].marks
+    np.testing.assert_allclose(band.high, 100 * np.array(TRAIN))
+    np.testing.assert_allclose(band.low, 100 * np.array(TRAIN) - 20)
+    assert (band.color, line.dash) == (line.color, "--")
 
 
 def test_curves_in_one_panel_have_different_colors(make):
