@@ -2,7 +2,7 @@
 
 Section 3.1 there. Departures: the patches' moments and eigenvectors are computed in float64, and
 each eigenvector's sign is fixed, so that equal images give equal filters; weak directions may be
-left out: of the twelve of a 2 x 2 patch, JPEG with halved chroma leaves six with next to nothing.
+left out.
 """
 
 import math
