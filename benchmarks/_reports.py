@@ -33,7 +33,8 @@ SEARCH = "search "  # begins a search's name among the costs
 NOTHING = "–"
 _TRAINED = (
     *("row", "reported", "ours", "n", "95 % interval", "plausible", "baseline"),
-    *("difference: reported", "ours", "plausible", "precision", "hours of a run"),
+    *("difference: reported", "difference: ours", "difference: plausible"),
+    *("precision", "hours of a run"),
     "the report also says",
 )
 _UNTRAINED = ("row", "reported", "baseline", "difference: reported")
@@ -57,7 +58,7 @@ def page(rows: dict[str, Row]) -> str:
     """Return docs/reports.md."""
     costs = _useful_costs(rows)
     machines = dict(zip(string.ascii_uppercase, costs.values(), strict=False))
-    n_done = sum(bool(row.runs) for row in rows.values())
+    done = [row for row in rows.values() if row.runs]
     folders = {run.path for row in rows.values() for run in row.runs}
     folders |= {f for f in map(search_target, search_names()) if f.exists()}
     spent = sum(map(published_hours, folders))
@@ -65,13 +66,13 @@ def page(rows: dict[str, Row]) -> str:
     parts = [
         "# The five reports, row by row",
         "![Accuracy of the rows that are trained, beside the reports' numbers](reports.svg)",
-        "Every experiment of five student reports on CIFAR-10 is a recipe, which is named after "
+        "The experiments of five student reports on CIFAR-10 are recipes, each named after "
         "its report: `kth2022/all` is that of kth2022 with all techniques. This page compares the "
         "reports' numbers with our runs.",
-        f"Written by `benchmarks/reproduce.py`. {n_done} of {len(rows)} rows are trained at their "
-        f"full length on the original images, in {spent:.1f} hours of training and validation, "
-        "searches included. [reports/](reports/) has each run's metrics, result, recipe, "
-        "provenance and test logits.",
+        f"Written by `benchmarks/reproduce.py`. {len(done)} of {len(rows)} rows, of which "
+        f"{len({row.twins for row in done})} differ, are trained at their full length on the "
+        f"original images, in {spent:.1f} hours of training and validation, searches included. "
+        "[reports/](reports/) has each run's metrics, result, recipe, provenance and test logits.",
         fill(findings, rows),
         "## Rows that are trained",
         "Accuracies are in per cent, on test images; where the report's number is on validation "
@@ -88,9 +89,10 @@ def page(rows: dict[str, Row]) -> str:
         f"- {NOTHING}: the report gives no number, or nothing can be compared. Of kth2022's "
         "augmentation and dropout it says 'over 80 %', and of its normalisations 'in average', "
         "without the number of runs: they are judged as single runs.",
-        markdown_table(_TRAINED, [trained_cells(row) for row in rows.values() if row.runs]),
+        markdown_table(_TRAINED, [trained_cells(row) for row in done]),
         "## Rows that are not trained yet",
-        "Hours are expected for a run, from the speed of its first steps. "
+        "Hours are expected for a run, from the speed of its first steps, while so many train "
+        "at a time. "
         + "; ".join(f"{letter}: {name}" for letter, name in zip(machines, costs, strict=True))
         + ".",
         _untrained([row for row in rows.values() if not row.runs], machines),

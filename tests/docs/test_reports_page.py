@@ -74,7 +74,8 @@ def test_a_row_has_verdicts_on_its_number_and_on_its_difference(row):
     base = [{"test": 0.60}, {"test": 0.62}, {"test": 0.64}]
     ours = [{"test": 0.63}, {"test": 0.64}, {"test": 0.68}]
     _, cells = row("kth2022/norm-group", norm_batch=base, norm_group=ours)
-    assert cells[1:4] == ["62.5", "65.00 ± 2.65", "3"]
+    published = "62.5 (in average, read off the published plots)"
+    assert cells[1:4] == [published, "65.00 ± 2.65", "3"]
     assert cells[5] == "agrees: 62.50 is in 51.86 to 78.14"
     assert cells[6:9] == ["`norm-batch`", "-2.80", "+3.00 ± 1.00"]
     assert cells[9] == "differs: -2.80 is outside -1.97 to +7.97"
@@ -184,6 +185,23 @@ def test_what_the_text_says_of_kth2024_s_rows(rows):
     assert decayed.expected == pytest.approx(-0.86)
     assert 100 * decayed.compared.pairs.difference.mean == pytest.approx(0.89)
     assert round(50_000 * (1 - decayed.runs[0].lines[-1]["train"]["accuracy"])) == 1
+    combined = [rows[f"kth2022/combined-norm-{kind}"] for kind in ("batch", "group", "instance")]
+    spread = sorted(100 * row.compared.summary.std for row in combined)
+    assert (round(spread[0], 1), round(spread[-1], 1)) == (0.5, 1.4)
     exchanged = rows["kth2024/exchanged"]
     assert exchanged.expected == pytest.approx(-14.32)
     assert 100 * exchanged.compared.pairs.difference.mean == pytest.approx(-5.37)
+
+
+def test_what_the_text_says_of_the_exchanged_order():
+    """Its figures are those of the benchmark's newest results."""
+    *_, newest = sorted((ROOT / "benchmarks" / "results").glob("running-statistics-*.json"))
+    figures = json.loads(newest.read_text())["accuracy"]
+    text = (ROOT / "docs" / "reports" / "findings.md").read_text(encoding="utf-8")
+    text = text[text.index("**Exchanged order") :]
+    shown = [f"{value:.1f} %" for value in figures.values()]
+    assert len(shown) == 5 and all(value in text for value in shown)
+    measured, by_batch, with_dropout, by_batch_with_dropout, renewed = figures.values()
+    assert (round(renewed - measured), round(with_dropout - measured)) == (16, 10)
+    assert f"they cost {by_batch_with_dropout - with_dropout:.1f} points" in text
+    assert by_batch < renewed

@@ -1,14 +1,16 @@
 """Where each line of the second reading of the five reports went (what decides their settings).
 
-The lines are those of ``second_reading.md``; where the reading itself lies beside the project, that
-file is compared with it.
+The sentences and lines are those of ``second_reading.md``; where the reading itself lies beside the
+project, that file is compared with it.
 """
 
+import re
 from fnmatch import filter as matching
 from pathlib import Path
 
 import pytest
-from second_reading import PARAGRAPHS, PLANNED, TABLE, setting
+from reading_checks import setting
+from second_reading import FIRST_READING, PARAGRAPHS, PLANNED, TABLE
 
 from cifarlab.experiments.study.definition import find_study
 from cifarlab.recipes.catalog import find, shipped_recipes
@@ -17,8 +19,10 @@ COPY = Path(__file__).with_name("second_reading.md")
 READING = Path(__file__).parents[3] / "shared" / "papers" / "README.md"
 RECIPES = shipped_recipes()
 KTH = [*matching(RECIPES, "kth2022/*"), *matching(RECIPES, "kth2024/*")]
+OTHERS = [name for n in ("asha2021", "fudan", "nyu2024") for name in matching(RECIPES, f"{n}/*")]
 SELECTING = {"kth2022/early-stopping-*", "kth2022/checkpoint-*"}
 OTHER_PRECISION = "kth2022/norm-batch-bfloat16"
+ALL_IMAGES = "nyu2024/competition"  # its test images are the competition's
 
 CONTRADICTIONS = {
     "kth2022/best-cnn": "400 epochs",
@@ -37,6 +41,13 @@ def read_table(path: Path) -> list[str]:
     return [f"{report.strip()}: {sentence.strip()}" for report, sentence in rows]
 
 
+def read_sentences(path: Path) -> list[str]:
+    """The sentences under the bold heads above that table, cut at semicolons too."""
+    text, _, _ = path.read_text(encoding="utf-8").partition("| report | sentence |")
+    parts = re.findall(r"^\*\*.+?\*\* (.+?)\n\n", text, re.DOTALL | re.MULTILINE)
+    return [s for part in parts for s in re.split(r"(?<=[^.][.;]) ", " ".join(part.split()))]
+
+
 LINES = read_table(READING if READING.exists() else COPY)
 
 
@@ -45,14 +56,28 @@ def test_the_copy_has_all_lines_of_the_reading():
     assert len(LINES) == 24
 
 
+def test_the_copy_has_all_sentences_above_the_table():
+    sentences = read_sentences(COPY)
+    assert len(sentences) == 24
+    if READING.exists():
+        assert read_sentences(READING) == sentences
+
+
+def test_each_sentence_above_the_table_has_an_entry_and_each_entry_a_sentence():
+    sentences = read_sentences(COPY)
+    matches = [[entry for entry in PARAGRAPHS if entry in sentence] for sentence in sentences]
+    assert [entry for entries in matches for entry in entries] == [*PARAGRAPHS]
+    assert [s for s, entries in zip(sentences, matches, strict=True) if not entries] == []
+
+
 def test_each_line_of_the_table_has_an_entry_and_each_entry_a_line():
     entries = [[entry for entry in TABLE if line.startswith(entry)] for line in LINES]
     assert entries == [[entry] for entry in TABLE]
 
 
-@pytest.mark.parametrize("line", [*PARAGRAPHS, *TABLE])
+@pytest.mark.parametrize("line", [*FIRST_READING, *PARAGRAPHS, *TABLE])
 def test_each_line_went_somewhere(line):
-    checks = (PARAGRAPHS | TABLE)[line]
+    checks = (FIRST_READING | PARAGRAPHS | TABLE)[line]
     assert bool(checks) == (line != PLANNED)
     for check, *arguments in checks:
         check(*arguments)
@@ -65,6 +90,14 @@ def test_nobody_watches_the_test_images_and_who_selects_holds_out():
     assert held_out == selecting
 
 
+def test_the_other_reports_hold_ten_per_cent_out_and_the_best_epoch_counts():
+    assert len(OTHERS) > 70
+    for name in OTHERS:
+        keys = ("data.val_fraction", "evaluation.checkpoint")
+        evaluated = tuple(setting(find(name), key) for key in keys)
+        assert evaluated == ((0.0, "last") if name == ALL_IMAGES else (0.1, "best")), name
+
+
 @pytest.mark.parametrize("study", ["kth2022-held-out", "kth2024-held-out"])
 def test_twins_hold_ten_per_cent_out(study):
     recipes = find_study(study).recipes().values()
@@ -72,7 +105,7 @@ def test_twins_hold_ten_per_cent_out(study):
 
 
 def test_small_networks_compute_in_float32_and_residual_ones_choose():
-    for name in KTH + matching(RECIPES, "asha2021/*"):
+    for name in KTH + OTHERS:
         small = setting(find(name), "model.kind") == "cnn"
         expected = "float32" if small else "auto"
         if name == OTHER_PRECISION:

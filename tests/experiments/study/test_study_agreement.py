@@ -79,9 +79,14 @@ def test_another_split_is_named():
 
 
 @pytest.mark.parametrize(
-    ("values", "reason"), [([0.8], "one run: no interval"), ([0.8, 0.8], "do not vary")]
+    ("values", "reason"),
+    [
+        ([0.8], "one run: no interval"),
+        ([0.8, 0.8], "do not vary"),
+        ([0.1, 0.1, 0.8], "vary too much"),
+    ],
 )
-def test_without_spread_there_is_no_agreement(values, reason):
+def test_without_spread_or_with_too_much_there_is_no_agreement(values, reason):
     _, agreements = compare_made({"a": 80}, rows={"a": values})
     assert agreements["a"].agrees is None and reason in agreements["a"].words
 
