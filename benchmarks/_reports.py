@@ -69,17 +69,17 @@ def page(rows: dict[str, Row]) -> str:
         "The experiments of five student reports on CIFAR-10 are recipes, each named after "
         "its report: `kth2022/all` is that of kth2022 with all techniques. This page compares the "
         "reports' numbers with our runs.",
-        f"Written by `benchmarks/reproduce.py`. {len(done)} of {len(rows)} rows, of which "
-        f"{len({row.twins for row in done})} differ, are trained at their full length on the "
-        f"original images, in {spent:.1f} hours of training and validation, searches included. "
+        f"Written by `benchmarks/reproduce.py`. {len(done)} of {len(rows)} rows are trained at "
+        f"their full length ({len({row.twins for row in done})} recipes: some rows share one) on "
+        f"the original images, in {spent:.1f} hours of training and validation, searches included. "
         "[reports/](reports/) has each run's metrics, result, recipe, provenance and test logits.",
         fill(findings, rows),
         "## Rows that are trained",
         "Accuracies are in per cent, on test images; where the report's number is on validation "
         "images, so is ours. Differences are in points.",
         "- *Ours*: the mean over n runs of different seeds ± their standard deviation. The *95 % "
-        "interval* is the mean's, by a t distribution; it means little where runs are of two "
-        "kinds, as some train and others do not.\n"
+        "interval* is the mean's, by a t distribution. Where it leaves 0 to 100 it is not shown: "
+        "some runs train there, and others do not.\n"
         "- *Plausible*: whether the report's number, a single run, lies in the interval where 95 % "
         "of our single runs would (a prediction interval, from two runs on). Behind *difference*, "
         "the same of the report's difference from its *baseline* row and of ours, which are paired "
@@ -91,8 +91,8 @@ def page(rows: dict[str, Row]) -> str:
         "without the number of runs: they are judged as single runs.",
         markdown_table(_TRAINED, [trained_cells(row) for row in done]),
         "## Rows that are not trained yet",
-        "Hours are expected for a run, from the speed of its first steps, while so many train "
-        "at a time. "
+        "Hours are what one run is expected to take, from the speed of its first steps, with as "
+        "many runs side by side as its machine's entry says. "
         + "; ".join(f"{letter}: {name}" for letter, name in zip(machines, costs, strict=True))
         + ".",
         _untrained([row for row in rows.values() if not row.runs], machines),
@@ -117,14 +117,15 @@ def fill(text: str, rows: dict[str, Row]) -> str:
 
     ``{ROW}`` is the mean of a row; ``{ROW plausible}`` whether the report's number is a plausible
     single run; ``{ROW > ROW}`` whether the first is better, by our runs that share a seed, its p
-    value corrected for all that the text compares with the first (Holm).
+    value corrected for all comparisons of the same list or paragraph (Holm).
     """
+    # its links are from docs/reports/
+    text = text.replace("](searches/", "](reports/searches/").replace("](../../", "](../")
+    return "\n\n".join(_fill_block(block, rows) for block in text.split("\n\n"))
 
-    comparisons = [words.split(" > ") for words in re.findall(r"{(\S+ > \S+)}", text)]
-    verdicts = {
-        base: _orders(rows, base, [other for first, other in comparisons if first == base])
-        for base in {first for first, _ in comparisons}
-    }
+
+def _fill_block(text: str, rows: dict[str, Row]) -> str:
+    orders = _orders(rows, [(a, b) for a, b in re.findall(r"{(\S+) > (\S+)}", text)])
 
     def result(words: re.Match[str]) -> str:
         match words[1].split():
@@ -133,11 +134,9 @@ def fill(text: str, rows: dict[str, Row]) -> str:
             case [row, "plausible"]:
                 return _plausible(rows[row])
             case [row, ">", other]:
-                return verdicts[row][other]
+                return orders[row, other]
         raise ValueError(f"{words[0]}: write {{ROW}}, {{ROW plausible}} or {{ROW > ROW}}")
 
-    # its links are from docs/reports/
-    text = text.replace("](searches/", "](reports/searches/").replace("](../../", "](../")
     return re.sub(r"{([^{}]+)}", result, text)
 
 
@@ -153,22 +152,24 @@ def _plausible(row: Row) -> str:
     return f"{'a' if agrees else 'no'} plausible single run of ours"
 
 
-def _orders(rows: dict[str, Row], base: str, others: list[str]) -> dict[str, str]:
-    """Return by row whether the baseline is better, in words."""
+def _orders(rows: dict[str, Row], comparisons: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Return by pair of rows whether the first is better, in words."""
     pairs = {}
-    for other in others:
-        ours, theirs = _values(rows[base]), _values(rows[other])
+    for names in comparisons:
+        ours, theirs = (_values(rows[name]) for name in names)
         seeds = [seed for seed in ours if seed in theirs]
         if len(seeds) > 1:
             values = ([of_row[seed] for seed in seeds] for of_row in (ours, theirs))
-            pairs[other] = compare_pairs(*values)
-    ps = correct({other: of_row.p for other, of_row in pairs.items()}, len(others))
-    words = dict.fromkeys(others, "can't be said yet")
-    for other, (difference, *_) in pairs.items():
-        verdict = "holds" if difference.mean > 0 else "does not hold"
-        is_clear = ps.get(other, 1.0) <= ALPHA
+            pairs[names] = compare_pairs(*values)
+    ps = correct({names: of_pair.p for names, of_pair in pairs.items()}, len(comparisons))
+    words = dict.fromkeys(comparisons, "can't be said yet")
+    for names, (difference, *_) in pairs.items():
+        is_clear = ps.get(names, 1.0) <= ALPHA
+        clear, unclear = (
+            ("holds", "may be chance") if difference.mean > 0 else ("does not hold", "not seen")
+        )
         sign = f"{100 * difference.mean:+.2f}, n = {difference.n}"
-        words[other] = f"{verdict if is_clear else 'may be chance'} ({sign})"
+        words[names] = f"{clear if is_clear else unclear} ({sign})"
     return words
 
 
@@ -177,6 +178,7 @@ def trained_cells(row: Row) -> list[str]:
     line = row.compared
     summary = line.summary if line else None
     interval = summary.interval if summary else None
+    is_possible = interval and 0 <= interval[0] <= interval[1] <= 1
     difference = line.pairs.difference if line and line.pairs else None
     precisions = dict.fromkeys(str(run.provenance.get("precision")) for run in row.runs)
     return [
@@ -184,7 +186,7 @@ def trained_cells(row: Row) -> list[str]:
         _reported(row.reported),
         _mean(summary) if summary else NOTHING,
         f"{summary.n}" if summary else NOTHING,
-        f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}" if interval else NOTHING,
+        f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}" if is_possible else NOTHING,
         (line.agreement.words if line else "") or NOTHING,
         *_baseline(row),
         _mean(difference, "+") if difference else NOTHING,

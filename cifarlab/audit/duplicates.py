@@ -18,10 +18,8 @@ from torch import Tensor
 from cifarlab.augment.transforms import downsample
 from cifarlab.data.dataset import Progress
 
-# Least cosines, at full size and at 8 x 8, where a codec's noise averages out. CIFAR-10 has 290
-# pairs above both. By eye, 270 show one photograph twice (all 89 from 0.97 on). From 0.94 to 0.95
-# there are 112 more, and 88 show one photograph; but different ships at sea then form a group of
-# 16 images instead of 7.
+# Least cosines, at full size and at 8 x 8, where a codec's noise averages out. Chosen on
+# CIFAR-10 by eye: docs/evaluation.md has the counts.
 MIN_COSINE, MIN_SMALL_COSINE = 0.95, 0.975
 _SMALL_SIDE = 8
 # the n frames of a film have n^2 / 2 similar pairs: beyond this only pairs that join groups

@@ -19,7 +19,7 @@ def row_curves(rows: Mapping[str, Sequence[RunData]], baseline: str) -> Plot | N
     A pair of panels has the baseline and as many other rows as there are colours to tell them
     apart. Lines are means over seeds, solid of validation and dashed of training; bands reach from
     the least to the greatest of the seeds' validation values. A row without validation images has
-    its training curve, and that one's band, alone.
+    only its training curve, with a band.
     """
     rows_with_runs = {name: runs for name, runs in rows.items() if any(run.lines for run in runs)}
     if all(len(run.lines) < 2 for of_row in rows_with_runs.values() for run in of_row):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cifarlab.metrics.kinds import LogLoss, MetricFacts
+from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.audit_findings import Audit
 from cifarlab.run_folder.explained import CaptionedFigure, read_explanations
@@ -21,6 +21,7 @@ from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system.errors import CheckpointError, CifarlabError, RunFolderError
 from cifarlab.system.formatting import number
 
+_LOGGED = {"log_loss": "loss"}  # the name of a metric that is in all metrics logs
 SPLIT_NAMES = {"test": "test", "val": "validation"}  # as texts call them
 
 
@@ -35,7 +36,7 @@ class EpochLines:
 
         None where the log does not have it. The log has log_loss in all runs, as ``loss``.
         """
-        curve = self.curve("val", "loss" if metric == LogLoss().facts else metric.name)
+        curve = self.curve("val", _LOGGED.get(metric.name, metric.name))
         if np.isnan(curve).all():
             return None
         index = int(np.nanargmax(metric.sign * curve))

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cifarlab.recipes.catalog import shipped_recipes
+from cifarlab.models.build import count_parameters
+from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.system.files import read_arrays
 
 ROOT = Path(__file__).parents[2]
@@ -139,7 +140,7 @@ def test_verdicts_in_the_text_follow_the_results(row, modules):
             fill(wrong)
 
 
-def test_comparisons_with_one_row_are_corrected_together(row, modules):
+def test_comparisons_of_a_paragraph_are_corrected_together(row, modules):
     """p of the first is 0.034; corrected for two it is 0.068."""
     batch = [{"test": 0.600}, {"test": 0.620}, {"test": 0.640}]
     group = [{"test": 0.610}, {"test": 0.635}, {"test": 0.648}]
@@ -148,8 +149,12 @@ def test_comparisons_with_one_row_are_corrected_together(row, modules):
     rows = modules.published.read_rows()
     alone = "{kth2022/norm-batch > kth2022/norm-group}"
     assert modules.reports.fill(alone, rows) == "does not hold (-1.10, n = 3)"
-    both = alone + "; {kth2022/norm-batch > kth2022/norm-layer}"
-    assert modules.reports.fill(both, rows).startswith("may be chance (-1.10, n = 3); may be")
+    other = "{kth2022/norm-layer > kth2022/norm-batch}"
+    assert modules.reports.fill(f"{alone}; {other}", rows) == (
+        "not seen (-1.10, n = 3); may be chance (+0.67, n = 3)"
+    )
+    apart = modules.reports.fill(f"{alone}\n\n{other}", rows)
+    assert apart.startswith("does not hold (-1.10, n = 3)")
 
 
 def test_what_the_text_says_of_runs_that_do_not_train(modules, rows):
@@ -158,6 +163,9 @@ def test_what_the_text_says_of_runs_that_do_not_train(modules, rows):
     losses = [[line["train"]["loss"] for line in log[1:]] for log in logs]
     at_chance = [np.allclose(values, np.log(10), atol=2e-3) for values in losses]
     assert sorted(at_chance) == [False, True, True]
+    of_chance = [log for log, is_at_chance in zip(logs, at_chance, strict=True) if is_at_chance]
+    accuracies = [100 * line["train"]["accuracy"] for log in of_chance for line in log]
+    assert (round(min(accuracies), 1), round(max(accuracies), 1)) == (9.5, 9.9)
     values = rows["kth2022/combined-norm-layer"].compared.values
     assert max(values.values()) == pytest.approx(0.47, abs=0.005)
     trained = losses[at_chance.index(False)]
@@ -185,23 +193,15 @@ def test_what_the_text_says_of_kth2024_s_rows(rows):
     assert decayed.expected == pytest.approx(-0.86)
     assert 100 * decayed.compared.pairs.difference.mean == pytest.approx(0.89)
     assert round(50_000 * (1 - decayed.runs[0].lines[-1]["train"]["accuracy"])) == 1
-    combined = [rows[f"kth2022/combined-norm-{kind}"] for kind in ("batch", "group", "instance")]
-    spread = sorted(100 * row.compared.summary.std for row in combined)
-    assert (round(spread[0], 1), round(spread[-1], 1)) == (0.5, 1.4)
+    losses = [of_row.result["test"]["loss"] for of_row in (run, decayed.runs[0])]
+    assert [round(value, 2) for value in losses] == [2.85, 1.22]
     exchanged = rows["kth2024/exchanged"]
     assert exchanged.expected == pytest.approx(-14.32)
     assert 100 * exchanged.compared.pairs.difference.mean == pytest.approx(-5.37)
 
 
-def test_what_the_text_says_of_the_exchanged_order():
-    """Its figures are those of the benchmark's newest results."""
-    *_, newest = sorted((ROOT / "benchmarks" / "results").glob("running-statistics-*.json"))
-    figures = json.loads(newest.read_text())["accuracy"]
+def test_what_the_text_says_of_the_classic_network_s_sizes():
     text = (ROOT / "docs" / "reports" / "findings.md").read_text(encoding="utf-8")
-    text = text[text.index("**Exchanged order") :]
-    shown = [f"{value:.1f} %" for value in figures.values()]
-    assert len(shown) == 5 and all(value in text for value in shown)
-    measured, by_batch, with_dropout, by_batch_with_dropout, renewed = figures.values()
-    assert (round(renewed - measured), round(with_dropout - measured)) == (16, 10)
-    assert f"they cost {by_batch_with_dropout - with_dropout:.1f} points" in text
-    assert by_batch < renewed
+    names = ("classic-1", "classic", "classic-padded", "classic-3")
+    sizes = [count_parameters(find(f"asha2021/{name}").model) for name in names]
+    assert "{:,}, {:,}, {:,} and {:,} parameters".format(*sizes) in text

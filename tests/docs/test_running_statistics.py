@@ -79,3 +79,8 @@ def test_the_finding_on_the_exchanged_order_has_the_measured_figures():
     for way in ("each batch's statistics", "running statistics taken anew without dropout"):
         assert f"{accuracy[way]:.1f} %" in page
     assert f"{accuracy['running statistics, dropout at work']:.1f} % by their own" in page
+    measured, by_batch, with_dropout, by_batch_with_dropout, renewed = accuracy.values()
+    assert f"evaluation loses {renewed - measured:.1f} points" in page
+    assert f"{by_batch_with_dropout - with_dropout:.1f} are lost because" in page
+    assert f"{by_batch - by_batch_with_dropout:.1f} are lost to the noise" in page
+    assert f"the other {with_dropout - measured:.1f} because" in page

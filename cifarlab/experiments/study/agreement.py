@@ -112,8 +112,8 @@ def _judge(report: float, ours: Summary, form: str) -> Agreement:
     if not ours.std:
         return Agreement(words="our runs do not vary: no interval to judge by")
     low, high = interval
-    if high - low >= 1:  # as where some runs train and others do not
-        return Agreement(words="our runs vary too much to judge by")
+    if high - low >= 1:  # as wide as accuracy's scale, it rules nothing out
+        return Agreement(words="our runs are too few, for how much they vary, to judge by")
     agrees = low <= report <= high
     low_text, high_text, reported_text = (form.format(100 * value) for value in (low, high, report))
     word, relation = ("agrees", "in") if agrees else ("differs", "outside")

@@ -79,7 +79,7 @@ def _measure(
             never = None if np.isnan(val).all() else _NEVER
             return f"epochs to {100 * level:g} %", next(iter(run.epochs[val >= level]), never)
         case "best_epoch":
-            return "best epoch", (run.best_by(metric) or (None,))[0]
+            return "best epoch", (best := run.best_by(metric)) and best[0]
         case "final_std":
             spread = val[-LAST_EPOCHS:].std(ddof=1) if len(val) > 1 else None
             return f"std of the last {LAST_EPOCHS} epochs", spread

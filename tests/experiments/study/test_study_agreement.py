@@ -83,7 +83,7 @@ def test_another_split_is_named():
     [
         ([0.8], "one run: no interval"),
         ([0.8, 0.8], "do not vary"),
-        ([0.1, 0.1, 0.8], "vary too much"),
+        ([0.1, 0.1, 0.8], "too few, for how much they vary"),
     ],
 )
 def test_without_spread_or_with_too_much_there_is_no_agreement(values, reason):
