@@ -21,7 +21,7 @@ from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system.errors import CheckpointError, CifarlabError, RunFolderError
 from cifarlab.system.formatting import number
 
-_LOGGED = {"log_loss": "loss"}  # the name of a metric that is in all metrics logs
+_LOGGED = {"log_loss": "loss"}  # metrics that all logs have, under another name
 SPLIT_NAMES = {"test": "test", "val": "validation"}  # as texts call them
 
 

@@ -117,7 +117,8 @@ def test_a_study_is_judged_by_its_metric(tmp_path: Path):
         StudyRow(name=name, recipe="quickstart", overrides={"optimizer.lr": lr})
         for name, lr in (("slow", 1e-4), ("fast", 0.1))
     )
-    study = Study(name="by-loss", n_seeds=2, metric="log_loss", overrides=fast, rows=rows)
+    settings = {"metric": "log_loss", "columns": ("best_epoch",), "overrides": fast}
+    study = Study(name="by-loss", n_seeds=2, rows=rows, **settings)
     lines: list[str] = []
     finished = run_study(study, runs=tmp_path, log=lines.append)
     slow, fast_row = finished.comparison.rows
@@ -125,5 +126,8 @@ def test_a_study_is_judged_by_its_metric(tmp_path: Path):
     result = RunFolder(next(finished.folder.path.glob("fast*"))).result()
     assert result["test"]["loss"] in fast_row.values.values()
     assert any(f"test {result['test']['loss']:.4f}, validation" in line for line in lines)
+    logs = [RunFolder(f).metrics.read() for f in finished.folder.path.glob("slow*")]
+    best = [min(log, key=lambda line: line["val"]["loss"])["epoch"] for log in logs]
+    assert [value.mean for value in slow.columns] == [sum(best) / len(best)]
     with pytest.raises(RecipeError, match="is always 1 with 10 classes"):
         run_study(study.model_copy(update={"name": "top", "metric": TopK(k=10)}), runs=tmp_path)
